@@ -1,0 +1,11 @@
+// Package store defines what credbus asks of the place where credentials are
+// kept.
+//
+// A driver implements [Store] in a package of its own below this one and runs
+// the conformance suite of storetest. It sees records whose values are sealed
+// already, knows nothing of NATS, caches or callers, and does no retries: those
+// belong to whoever calls it.
+//
+//	manager ──► Store ─┬─ file        one sealed file per credential
+//	                   └─ memory      for tests and demonstrations
+package store

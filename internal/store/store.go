@@ -1,0 +1,153 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"credbus/subjects"
+)
+
+// Errors of every driver. A driver wraps the one that fits and adds what a
+// person needs to act on it, never a value.
+var (
+	ErrNotFound    = errors.New("no such credential")
+	ErrExists      = errors.New("credential exists already")
+	ErrConflict    = errors.New("credential is at another version")
+	ErrPermission  = errors.New("the store refused")
+	ErrUnavailable = errors.New("the store cannot be reached")
+	ErrTimeout     = errors.New("the store did not answer in time")
+	// ErrDamaged reports a record that is there and cannot be read.
+	ErrDamaged = errors.New("stored record is damaged")
+	// ErrCursor reports a cursor that List did not give out for that scope.
+	ErrCursor = errors.New("not a cursor of this list")
+	ErrClosed = errors.New("store is closed")
+)
+
+// Key names a credential in a store.
+type Key struct {
+	Scope subjects.Scope
+	ID    subjects.ID
+}
+
+// String is scope/id, which is unambiguous since an ID holds no colon.
+func (k Key) String() string { return string(k.Scope) + "/" + string(k.ID) }
+
+// Compare orders keys by scope (subjects.Scope.Compare), then by ID in byte
+// order. List returns records in this order.
+func (k Key) Compare(other Key) int {
+	return cmp.Or(k.Scope.Compare(other.Scope), cmp.Compare(k.ID, other.ID))
+}
+
+// Record is one credential as a store keeps it: its metadata in clear, its
+// values sealed.
+type Record struct {
+	Key
+	// WriteID is unique to the write that made the record, and is bound into
+	// Payload's seal. A Put that repeats a WriteID has no second effect.
+	WriteID string
+	// Version is set by the store: another token after every write, never the
+	// same again for that key, not even after a delete.
+	Version string
+	// Payload is opaque to the store. List leaves it nil.
+	Payload []byte
+	subjects.Metadata
+	// Damaged is set by List, with the reason, on a record whose key is known
+	// and whose content cannot be read. Get reports ErrDamaged instead.
+	Damaged string
+}
+
+// Precondition is what must hold for a write to take effect. At most one
+// field is set; the zero Precondition always holds.
+type Precondition struct {
+	Absent  bool   // else ErrExists
+	Present bool   // else ErrNotFound
+	Version string // else ErrConflict, or ErrNotFound when there is none
+}
+
+// Check returns the error of a precondition that does not hold for current,
+// which is nil when there is no such record.
+func (p Precondition) Check(current *Record) error {
+	switch {
+	case p.Absent && current != nil:
+		return ErrExists
+	case (p.Present || p.Version != "") && current == nil:
+		return ErrNotFound
+	case p.Version != "" && p.Version != current.Version:
+		return ErrConflict
+	}
+	return nil
+}
+
+// ListOptions select a page of List.
+type ListOptions struct {
+	Scope subjects.Scope // the scope and everything below it
+	After string         // Page.Next of the page before, or "" to begin
+	Limit int            // at most this many records; at least 1
+}
+
+// Page is one page of a list.
+type Page struct {
+	Records []Record // without Payload, in the order of Key.Compare
+	// Next continues the list; it is "" on the last page. A page may hold
+	// fewer records than asked for and still have a next.
+	Next string
+}
+
+// Store keeps credentials. Methods may be called concurrently, and from
+// several processes where the driver says so. Every method returns ctx.Err(),
+// wrapped or not, when ctx ends first, and ErrClosed after Close. No method
+// keeps or changes what it was passed, and what it returns is the caller's.
+type Store interface {
+	// Get returns the record of exactly this key, ErrNotFound when there is
+	// none, ErrDamaged when it cannot be read.
+	Get(ctx context.Context, key Key) (*Record, error)
+
+	// Put creates or replaces a record once pre holds, and returns its new
+	// version. The record is durable when Put returns. Created is kept from
+	// the record that is replaced; Version of rec is ignored. When the stored
+	// record already carries rec.WriteID, Put changes nothing and returns that
+	// record's version, whatever pre says. A damaged record counts as present
+	// at an unknown version. Errors: those of Precondition.Check.
+	Put(ctx context.Context, rec *Record, pre Precondition) (version string, err error)
+
+	// Delete removes a record, so that neither Get nor List shows it again.
+	// Deleting what is not there is ErrNotFound.
+	Delete(ctx context.Context, key Key, pre Precondition) error
+
+	// List returns a page of the records of a scope and all scopes below it.
+	// Records that exist throughout a walk over all pages are returned exactly
+	// once; those that come or go meanwhile at most once. A cursor that is
+	// malformed or of another scope is ErrCursor.
+	List(ctx context.Context, opts ListOptions) (Page, error)
+
+	// Close ends the store's work and frees what it holds. It may be called
+	// more than once.
+	Close() error
+}
+
+// FormatCursor is the cursor of drivers that list in the order of
+// Key.Compare: the last key of the page.
+func FormatCursor(last Key) string { return last.String() }
+
+// ParseCursor reads a cursor that FormatCursor made for a list of scope.
+func ParseCursor(cursor string, scope subjects.Scope) (Key, error) {
+	i := strings.LastIndexByte(cursor, '/')
+	if i <= 0 {
+		return Key{}, ErrCursor
+	}
+	keyScope, err := subjects.ParseScope(cursor[:i])
+	if err != nil {
+		return Key{}, fmt.Errorf("%w: %w", ErrCursor, err)
+	}
+	id, err := subjects.ParseID(cursor[i+1:])
+	if err != nil {
+		return Key{}, fmt.Errorf("%w: %w", ErrCursor, err)
+	}
+	if !scope.Contains(keyScope) {
+		return Key{}, ErrCursor
+	}
+	return Key{Scope: keyScope, ID: id}, nil
+}

@@ -1,0 +1,101 @@
+package subjects
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// Code is the machine-readable part of an error. Codes cross the wire; a
+// message is for people and may change.
+type Code string
+
+// The codes of the contract.
+const (
+	InvalidArgument    Code = "invalid_argument"
+	PermissionDenied   Code = "permission_denied"
+	NotFound           Code = "not_found"
+	AlreadyExists      Code = "already_exists"
+	VersionConflict    Code = "version_conflict"
+	PayloadTooLarge    Code = "payload_too_large"
+	ResourceExhausted  Code = "resource_exhausted"
+	DecryptFailed      Code = "decrypt_failed"
+	Internal           Code = "internal"
+	StorageUnavailable Code = "storage_unavailable"
+	StorageTimeout     Code = "storage_timeout"
+)
+
+// codes is the whole table: the number that stands in the service error
+// header, and whether the same command may succeed when it is sent again.
+var codes = map[Code]struct {
+	number    int
+	retryable bool
+}{
+	InvalidArgument:    {400, false},
+	PermissionDenied:   {403, false},
+	NotFound:           {404, false},
+	AlreadyExists:      {409, false},
+	VersionConflict:    {412, false},
+	PayloadTooLarge:    {413, false},
+	ResourceExhausted:  {429, true},
+	DecryptFailed:      {500, false},
+	Internal:           {500, false},
+	StorageUnavailable: {503, true},
+	StorageTimeout:     {504, true},
+}
+
+// Number is the code's number, 500 for a code that this version does not know.
+func (c Code) Number() int {
+	if entry, ok := codes[c]; ok {
+		return entry.number
+	}
+	return codes[Internal].number
+}
+
+// Retryable reports whether the same command may succeed later.
+func (c Code) Retryable() bool { return codes[c].retryable }
+
+// Headers of an error reply, as the NATS services framework names them.
+const (
+	HeaderError     = "Nats-Service-Error"
+	HeaderErrorCode = "Nats-Service-Error-Code"
+)
+
+// Error is an error as the wire carries it. It never holds a value.
+type Error struct {
+	Code      Code
+	Message   string
+	Scope     Scope
+	ID        ID
+	Retryable bool
+}
+
+// Error is the message, preceded by the code and what it is about.
+func (e *Error) Error() string {
+	about := ""
+	if e.ID != "" {
+		about = " " + string(e.Scope) + "/" + string(e.ID)
+	}
+	return string(e.Code) + about + ": " + e.Message
+}
+
+// Is makes errors.Is(err, &Error{Code: c}) compare the code alone.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Code == e.Code
+}
+
+// Errorf makes an Error of a code; its Retryable is that of the code.
+func Errorf(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Retryable: code.Retryable()}
+}
+
+// NumberText is Number as the header carries it.
+func (c Code) NumberText() string { return strconv.Itoa(c.Number()) }
+
+// ErrTooLarge is wrapped by the error that reports data over MaxDataLen.
+var ErrTooLarge = errors.New("payload too large")
+
+func tooLargef(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrTooLarge}, args...)...)
+}

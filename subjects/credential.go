@@ -1,0 +1,103 @@
+package subjects
+
+import (
+	"time"
+	"unicode/utf8"
+)
+
+// Limits of what a credential holds.
+const (
+	MaxDataLen        = 64 << 10 // bytes of all names and values together
+	MaxDataNames      = 64
+	MaxDataNameLen    = 253 // bytes; Kubernetes allows no more for a data key
+	MaxTags           = 50
+	MaxTagKeyLen      = 128 // characters
+	MaxTagValueLen    = 256 // characters
+	MaxDescriptionLen = 1024
+	MaxRotationDays   = 36500
+)
+
+// Metadata is what is known of a credential beside its values. None of it is
+// secret: stores keep it in clear, and list shows it.
+type Metadata struct {
+	Description string            `json:"description,omitempty"`
+	Tags        map[string]string `json:"tags,omitempty"`
+	Created     time.Time         `json:"created,omitzero"`
+	Modified    time.Time         `json:"modified,omitzero"`
+	Expires     time.Time         `json:"expires,omitzero"` // zero: never
+	// RotationDays is the rotation policy: how old a value may become, in
+	// days. Zero means that there is none.
+	RotationDays int `json:"rotation_days,omitempty"`
+	// Inheritable lets scopes below read the credential with inherit.
+	Inheritable bool `json:"inheritable,omitempty"`
+}
+
+// Check reports the first limit that m breaks. The error wraps ErrInvalid.
+func (m *Metadata) Check() error {
+	if n := utf8.RuneCountInString(m.Description); n > MaxDescriptionLen {
+		return invalidf("description has %d characters: at most %d are allowed", n, MaxDescriptionLen)
+	}
+	if !utf8.ValidString(m.Description) {
+		return invalidf("description is not valid UTF-8")
+	}
+	if len(m.Tags) > MaxTags {
+		return invalidf("%d tags: at most %d are allowed", len(m.Tags), MaxTags)
+	}
+	for key, value := range m.Tags {
+		if n := utf8.RuneCountInString(key); n == 0 || n > MaxTagKeyLen {
+			return invalidf("a tag's key has %d characters: 1 to %d are allowed", n, MaxTagKeyLen)
+		}
+		if n := utf8.RuneCountInString(value); n > MaxTagValueLen {
+			return invalidf("the value of tag %q has %d characters: at most %d are allowed", key, n, MaxTagValueLen)
+		}
+		if !utf8.ValidString(key) || !utf8.ValidString(value) {
+			return invalidf("a tag is not valid UTF-8")
+		}
+	}
+	if m.RotationDays < 0 || m.RotationDays > MaxRotationDays {
+		return invalidf("rotation_days is %d: 0 (no policy) to %d are allowed", m.RotationDays, MaxRotationDays)
+	}
+	return nil
+}
+
+// Check reports the first limit that d breaks: ErrTooLarge for its size,
+// ErrInvalid otherwise.
+func (d Data) Check() error {
+	switch {
+	case len(d) == 0:
+		return invalidf("data is empty: give at least one value")
+	case len(d) > MaxDataNames:
+		return invalidf("data has %d names: at most %d are allowed", len(d), MaxDataNames)
+	}
+	for name := range d {
+		if err := checkDataName(name); err != nil {
+			return err
+		}
+	}
+	if n := d.Size(); n > MaxDataLen {
+		return tooLargef("data has %d bytes: at most %d are allowed", n, MaxDataLen)
+	}
+	return nil
+}
+
+// checkDataName holds names to what every provider can keep as a key.
+func checkDataName(name string) error {
+	if name == "" || len(name) > MaxDataNameLen {
+		return invalidf("a data name has %d characters: 1 to %d are allowed", len(name), MaxDataNameLen)
+	}
+	for i := range len(name) {
+		if !nameByte[name[i]] && name[i] != '.' {
+			return invalidf("data name %q has %q: only A-Z a-z 0-9 - _ . are allowed", printable(name), name[i])
+		}
+	}
+	return nil
+}
+
+// Credential is a credential as a reply carries it.
+type Credential struct {
+	Scope   Scope  `json:"scope"`
+	ID      ID     `json:"id"`
+	Version string `json:"version"`
+	Data    Data   `json:"data,omitempty"` // nil in lists
+	Metadata
+}

@@ -1,0 +1,74 @@
+package subjects
+
+import (
+	"fmt"
+	"log/slog"
+)
+
+const redacted = "[redacted]"
+
+// Secret holds the bytes of one value. It prints as "[redacted]" through fmt,
+// encoding/json and log/slog, and, being a pointer inside, shows no byte even
+// where fmt reaches it through an unexported field.
+//
+// A Secret does not copy: it refers to the slice it was made from, and whoever
+// owns that slice wipes it with Wipe after its last use. The zero Secret is
+// empty.
+type Secret struct{ b *[]byte }
+
+// NewSecret wraps b without copying it.
+func NewSecret(b []byte) Secret { return Secret{&b} }
+
+// Bytes is the value itself, not a copy. It is nil after Wipe.
+func (s Secret) Bytes() []byte {
+	if s.b == nil {
+		return nil
+	}
+	return *s.b
+}
+
+// Len is the number of bytes.
+func (s Secret) Len() int { return len(s.Bytes()) }
+
+// Wipe overwrites the value with zeros and lets go of it.
+func (s Secret) Wipe() {
+	if s.b != nil {
+		clear(*s.b)
+		*s.b = nil
+	}
+}
+
+// Format implements fmt.Formatter for every verb.
+func (s Secret) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
+
+// MarshalText implements encoding.TextMarshaler, and with it JSON and YAML.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// LogValue implements slog.LogValuer.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// Data is what a credential holds: named values, at least one. A single value
+// without a name is called ValueName.
+type Data map[string]Secret
+
+// ValueName is the name of a credential's single, unnamed value.
+const ValueName = "value"
+
+// Value makes the Data of a single value. It does not copy b.
+func Value(b []byte) Data { return Data{ValueName: NewSecret(b)} }
+
+// Size is the number of bytes of all names and values, which MaxDataLen bounds.
+func (d Data) Size() int {
+	n := 0
+	for name, value := range d {
+		n += len(name) + value.Len()
+	}
+	return n
+}
+
+// Wipe overwrites every value.
+func (d Data) Wipe() {
+	for _, value := range d {
+		value.Wipe()
+	}
+}
