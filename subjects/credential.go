@@ -100,4 +100,7 @@ type Credential struct {
 	Version string `json:"version"`
 	Data    Data   `json:"data,omitempty"` // nil in lists
 	Metadata
+	// Damaged is set in lists, with the reason, on a credential that is stored
+	// and cannot be read.
+	Damaged string `json:"damaged,omitempty"`
 }

@@ -1,0 +1,172 @@
+package subjects
+
+// Item is what a batch request is made of.
+type Item[T any] interface {
+	*T
+	Message
+}
+
+// BatchRequest applies one command to up to MaxBatchItems items. An item that
+// names no scope is in Scope.
+type BatchRequest[T any, P Item[T]] struct {
+	Envelope
+	Scope Scope
+	Items []T
+	// Refused holds, by index, why an item that was decoded breaks a rule.
+	// Decode sets it, and the rest of the batch is not affected.
+	Refused map[int]error
+	// Concurrency is how many items are worked on at once, 0 for the worker's
+	// own setting, which is also the most.
+	Concurrency int
+}
+
+// The batch requests of the contract.
+type (
+	StoreBatchRequest    = BatchRequest[StoreItem, *StoreItem]
+	RetrieveBatchRequest = BatchRequest[RetrieveItem, *RetrieveItem]
+	DeleteBatchRequest   = BatchRequest[DeleteItem, *DeleteItem]
+)
+
+func (r *BatchRequest[T, P]) encode(e *encoder) {
+	e.str("scope", string(r.Scope))
+	if len(r.Items) > 0 {
+		e.array("items", len(r.Items))
+		for i := range r.Items {
+			e.message(P(&r.Items[i]))
+		}
+	}
+	e.integer("concurrency", int64(r.Concurrency))
+	r.Envelope.encode(e)
+}
+
+func (r *BatchRequest[T, P]) field(d *decoder, name []byte) bool {
+	switch string(name) {
+	case "scope":
+		r.Scope = d.scope()
+	case "items":
+		r.items(d)
+	case "concurrency":
+		if n := d.integer(); n < 0 || n > MaxBatchItems {
+			d.refuse(invalidf("concurrency is %d: 1 to %d are allowed", n, MaxBatchItems))
+		} else {
+			r.Concurrency = int(n)
+		}
+	default:
+		return r.Envelope.field(d, name)
+	}
+	return true
+}
+
+func (r *BatchRequest[T, P]) items(d *decoder) {
+	before := d.refused
+	n := d.arrayLen(MaxBatchItems)
+	for i := 0; i < n && d.err == nil; i++ {
+		d.refused = nil
+		var item T
+		d.message(P(&item))
+		r.Items = append(r.Items, item)
+		if d.refused != nil {
+			if r.Refused == nil {
+				r.Refused = make(map[int]error)
+			}
+			r.Refused[i] = d.refused
+		}
+	}
+	if n > 0 {
+		d.refused = before
+	}
+}
+
+// ValidateBatchRequest checks the listed credentials, or, with All, those of
+// Scope and everything below it, page by page.
+type ValidateBatchRequest struct {
+	BatchRequest[Target, *Target]
+	All bool
+	Paging
+}
+
+func (r *ValidateBatchRequest) encode(e *encoder) {
+	e.boolean("all", r.All)
+	r.Paging.encode(e)
+	r.BatchRequest.encode(e)
+}
+
+func (r *ValidateBatchRequest) field(d *decoder, name []byte) bool {
+	if string(name) == "all" {
+		r.All = d.boolean()
+		return true
+	}
+	return r.Paging.field(d, name) || r.BatchRequest.field(d, name)
+}
+
+// Result is the outcome of one item of a batch: Reply when Err is nil. Either
+// way the Target says which credential it is about.
+type Result[T any, P Item[T]] struct {
+	Reply T
+	Err   *Error
+}
+
+func (r *Result[T, P]) encode(e *encoder) {
+	if r.Err == nil {
+		P(&r.Reply).encode(e)
+		return
+	}
+	e.str("scope", string(r.Err.Scope))
+	e.str("id", string(r.Err.ID))
+	e.name("error")
+	e.message(r.Err)
+}
+
+func (r *Result[T, P]) field(d *decoder, name []byte) bool {
+	if string(name) == "error" {
+		r.Err = new(Error)
+		d.message(r.Err)
+		return true
+	}
+	return P(&r.Reply).field(d, name)
+}
+
+// BatchReply holds one result for each item, in the order of the request. A
+// result that would have taken the reply over the server's maximum payload is
+// the error payload_too_large with Retryable set: ask for it by itself.
+type BatchReply[T any, P Item[T]] struct {
+	Results []Result[T, P]
+	// Cursor continues a validation of a whole scope, "" at its end.
+	Cursor   string
+	Revision Revision
+}
+
+// The batch replies of the contract.
+type (
+	StoreBatchReply    = BatchReply[StoreReply, *StoreReply]
+	RetrieveBatchReply = BatchReply[RetrieveReply, *RetrieveReply]
+	DeleteBatchReply   = BatchReply[DeleteReply, *DeleteReply]
+	ValidateBatchReply = BatchReply[ValidateReply, *ValidateReply]
+)
+
+func (r *BatchReply[T, P]) encode(e *encoder) {
+	e.array("results", len(r.Results))
+	for i := range r.Results {
+		e.message(&r.Results[i])
+	}
+	e.str("cursor", r.Cursor)
+}
+
+func (r *BatchReply[T, P]) field(d *decoder, name []byte) bool {
+	switch string(name) {
+	case "results":
+		n := d.arrayLen(MaxListItems)
+		for i := 0; i < n && d.err == nil; i++ {
+			var result Result[T, P]
+			d.message(&result)
+			r.Results = append(r.Results, result)
+		}
+	case "cursor":
+		r.Cursor = d.str(MaxScopeLen + MaxIDLen + maxTextLen)
+	case "revision":
+		r.Revision = d.revision()
+	default:
+		return false
+	}
+	return true
+}

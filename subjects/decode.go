@@ -1,0 +1,367 @@
+package subjects
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/base64"
+	"io"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/vmihailenco/msgpack/v5"
+	"github.com/vmihailenco/msgpack/v5/msgpcode"
+)
+
+// Limits of decoding, beside those of the fields themselves.
+const (
+	maxDepth     = 8   // nesting of a field that is skipped
+	maxMapFields = 64  // fields of one message, the unknown ones included
+	maxTextLen   = 512 // cursors, request ids and other short texts
+	// MaxBatchItems is the most items a batch may have.
+	MaxBatchItems = 100
+	// MaxListItems is the most items a page of a list may have.
+	MaxListItems = 1000
+)
+
+// Decode reads the msgpack body of m. Every length is held against its limit
+// and against what is left of the body before anything is allocated, and what
+// follows the message is refused. The error wraps ErrInvalid or ErrTooLarge.
+//
+// Values of Data refer to body, they are not copied: body must stay as it is
+// until they are no longer used, and wiping body wipes them. Everything else
+// is copied.
+func Decode(body []byte, m Message) error {
+	d := decoders.Get().(*decoder)
+	defer d.release()
+	d.reset(body)
+	d.message(m)
+	if d.err == nil && d.r.Len() > 0 {
+		d.fail(invalidf("body has %d bytes after the message", d.r.Len()))
+	}
+	return cmp.Or(d.err, d.refused)
+}
+
+// decoder reads one body. The first error that leaves the rest unreadable
+// stays in err: after it every call returns a zero value at once, so that
+// messages read their fields without checks. A value that is readable and
+// breaks a rule is passed over and noted in refused, so that one bad item does
+// not spoil the batch that it is part of.
+type decoder struct {
+	body    []byte
+	r       bytes.Reader
+	mp      *msgpack.Decoder
+	err     error
+	refused error
+}
+
+var decoders = sync.Pool{New: func() any { return &decoder{mp: msgpack.NewDecoder(nil)} }}
+
+func (d *decoder) reset(body []byte) {
+	d.body, d.err, d.refused = body, nil, nil
+	d.r.Reset(body)
+	d.mp.ResetReader(&d.r)
+}
+
+// release lets go of the body, which may hold secrets, before the decoder
+// goes back to the pool.
+func (d *decoder) release() {
+	d.reset(nil)
+	decoders.Put(d)
+}
+
+func (d *decoder) fail(err error) {
+	if d.err == nil {
+		d.err = err
+	}
+}
+
+func (d *decoder) refuse(err error) {
+	if d.refused == nil {
+		d.refused = err
+	}
+}
+
+// check turns an error of the library, whose text may quote the input, into
+// one that says where the body stopped making sense.
+func (d *decoder) check(err error) bool {
+	if d.err == nil && err != nil {
+		d.fail(invalidf("body is not the msgpack that is expected at byte %d", len(d.body)-d.r.Len()))
+	}
+	return d.err == nil
+}
+
+// message reads a map and hands each field to m.
+func (d *decoder) message(m Message) {
+	n := d.mapLen(maxMapFields)
+	for range n {
+		name := d.bytes(maxTextLen)
+		if d.err != nil {
+			return
+		}
+		if !m.field(d, name) {
+			d.skip(maxDepth)
+		}
+	}
+}
+
+// mapLen reads the header of a map. Each element takes at least two bytes, so
+// that a header cannot promise more than the body holds.
+func (d *decoder) mapLen(limit int) int {
+	if d.err != nil {
+		return 0
+	}
+	n, err := d.mp.DecodeMapLen()
+	if !d.check(err) {
+		return 0
+	}
+	if n > d.r.Len()/2 {
+		d.fail(invalidf("a map of %d elements is announced at byte %d: only %d bytes follow", n, len(d.body)-d.r.Len(), d.r.Len()))
+		return 0
+	}
+	if n > limit {
+		d.refuse(invalidf("a map of %d elements at byte %d: at most %d are allowed", n, len(d.body)-d.r.Len(), limit))
+		d.skipAll(2 * n)
+		return 0
+	}
+	return max(n, 0) // nil has length -1
+}
+
+func (d *decoder) arrayLen(limit int) int {
+	if d.err != nil {
+		return 0
+	}
+	n, err := d.mp.DecodeArrayLen()
+	if !d.check(err) {
+		return 0
+	}
+	if n > d.r.Len() {
+		d.fail(invalidf("an array of %d elements is announced at byte %d: only %d bytes follow", n, len(d.body)-d.r.Len(), d.r.Len()))
+		return 0
+	}
+	if n > limit {
+		d.refuse(invalidf("an array of %d elements at byte %d: at most %d are allowed", n, len(d.body)-d.r.Len(), limit))
+		d.skipAll(n)
+		return 0
+	}
+	return max(n, 0)
+}
+
+// bytes reads a str or a bin without copying it.
+func (d *decoder) bytes(limit int) []byte {
+	if d.err != nil {
+		return nil
+	}
+	n, err := d.mp.DecodeBytesLen()
+	if !d.check(err) || n <= 0 {
+		return nil
+	}
+	if n > d.r.Len() {
+		d.fail(invalidf("%d bytes are announced at byte %d: only %d follow", n, len(d.body)-d.r.Len(), d.r.Len()))
+		return nil
+	}
+	at := len(d.body) - d.r.Len()
+	_, err = d.r.Seek(int64(n), io.SeekCurrent)
+	d.check(err)
+	if n > limit {
+		d.refuse(invalidf("%d bytes at byte %d: at most %d are allowed", n, at, limit))
+		return nil
+	}
+	return d.body[at : at+n : at+n]
+}
+
+func (d *decoder) str(limit int) string { return string(d.bytes(limit)) }
+
+func (d *decoder) integer() int64 {
+	if d.err != nil {
+		return 0
+	}
+	n, err := d.mp.DecodeInt64()
+	if !d.check(err) {
+		return 0
+	}
+	return n
+}
+
+func (d *decoder) float() float64 {
+	if d.err != nil {
+		return 0
+	}
+	f, err := d.mp.DecodeFloat64()
+	if !d.check(err) {
+		return 0
+	}
+	return f
+}
+
+func (d *decoder) boolean() bool {
+	if d.err != nil {
+		return false
+	}
+	b, err := d.mp.DecodeBool()
+	return d.check(err) && b
+}
+
+// time reads RFC 3339, of any precision and offset.
+func (d *decoder) time(field string) time.Time {
+	text := d.bytes(len("2006-01-02T15:04:05.000000000+00:00"))
+	if d.err != nil || len(text) == 0 {
+		return time.Time{}
+	}
+	// The text is only looked at, so it need not be copied.
+	t, err := time.Parse(time.RFC3339Nano, unsafe.String(&text[0], len(text)))
+	if err != nil {
+		d.refuse(invalidf("%s is not a time: write it as RFC 3339, for example 2026-12-31T00:00:00Z", field))
+		return time.Time{}
+	}
+	return t.UTC().Truncate(time.Millisecond)
+}
+
+// scope, id and revision check what they read.
+
+func (d *decoder) scope() Scope {
+	// One byte more than allowed, so that ParseScope names the rule.
+	scope, err := ParseScope(d.str(MaxScopeLen + maxTextLen))
+	if err != nil {
+		d.refuse(err)
+	}
+	return scope
+}
+
+func (d *decoder) id() ID {
+	id, err := ParseID(d.str(MaxIDLen + maxTextLen))
+	if err != nil {
+		d.refuse(err)
+	}
+	return id
+}
+
+func (d *decoder) revision() Revision {
+	text := d.bytes(maxTextLen)
+	if d.err != nil || len(text) == 0 {
+		return Revision{}
+	}
+	revision, err := ParseRevision(unsafe.String(&text[0], len(text)))
+	if err != nil {
+		d.refuse(err)
+	}
+	return revision
+}
+
+func (d *decoder) tags() map[string]string {
+	n := d.mapLen(MaxTags)
+	if n == 0 {
+		return nil
+	}
+	const utf8Max = 4 // bytes of the longest character
+	tags := make(map[string]string, n)
+	for range n {
+		key := d.str(utf8Max * MaxTagKeyLen)
+		tags[key] = d.str(utf8Max * MaxTagValueLen)
+	}
+	return tags
+}
+
+func (d *decoder) data() Data {
+	n := d.mapLen(MaxDataNames)
+	if n == 0 {
+		return nil
+	}
+	data := make(Data, n)
+	for range n {
+		name := d.str(maxTextLen)
+		data[name] = NewSecret(d.value())
+	}
+	return data
+}
+
+// value reads one value: a str, a bin, or a map with the one element
+// "base64", which is how a JSON body carries bytes that are no text.
+func (d *decoder) value() []byte {
+	if d.err != nil {
+		return nil
+	}
+	code, err := d.mp.PeekCode()
+	if !d.check(err) {
+		return nil
+	}
+	if !msgpcode.IsFixedMap(code) && code != msgpcode.Map16 {
+		return d.bytes(len(d.body))
+	}
+	if n := d.mapLen(1); n != 1 || string(d.bytes(maxTextLen)) != "base64" {
+		d.fail(invalidf(`a value is neither text nor bytes nor {"base64": "..."}`))
+		return nil
+	}
+	return d.base64()
+}
+
+func (d *decoder) strings(limit, length int) []string {
+	n := d.arrayLen(limit)
+	if n == 0 {
+		return nil
+	}
+	values := make([]string, 0, n)
+	for range n {
+		values = append(values, d.str(length))
+	}
+	return values
+}
+
+// skipAll passes over n values.
+func (d *decoder) skipAll(n int) {
+	for i := 0; i < n && d.err == nil; i++ {
+		d.skip(maxDepth)
+	}
+}
+
+// skip passes over one value of an unknown field. It is the decoder's own
+// since that of the library recurses as deeply as the input asks.
+func (d *decoder) skip(depth int) {
+	if d.err != nil {
+		return
+	}
+	if depth == 0 {
+		d.fail(invalidf("body nests deeper than %d levels at byte %d", maxDepth, len(d.body)-d.r.Len()))
+		return
+	}
+	code, err := d.mp.PeekCode()
+	if !d.check(err) {
+		return
+	}
+	switch {
+	case msgpcode.IsFixedMap(code), code == msgpcode.Map16, code == msgpcode.Map32:
+		for range 2 * d.mapLen(len(d.body)) {
+			d.skip(depth - 1)
+		}
+	case msgpcode.IsFixedArray(code), code == msgpcode.Array16, code == msgpcode.Array32:
+		for range d.arrayLen(len(d.body)) {
+			d.skip(depth - 1)
+		}
+	case msgpcode.IsString(code), msgpcode.IsBin(code):
+		d.bytes(len(d.body))
+	case msgpcode.IsExt(code):
+		_, n, err := d.mp.DecodeExtHeader()
+		if d.check(err) && n > d.r.Len() {
+			d.fail(invalidf("an extension of %d bytes: only %d follow", n, d.r.Len()))
+		}
+		if d.err == nil {
+			_, err = d.r.Seek(int64(n), io.SeekCurrent)
+			d.check(err)
+		}
+	default:
+		// Numbers, booleans and nil hold no length.
+		d.check(d.mp.Skip())
+	}
+}
+
+// base64 decodes in place: the result is shorter than the text, and no second
+// copy of a secret is left behind.
+func (d *decoder) base64() []byte {
+	text := d.bytes(len(d.body))
+	n, err := base64.StdEncoding.Decode(text, text)
+	if err != nil {
+		d.refuse(invalidf("a value is not standard base64"))
+		return nil
+	}
+	return text[:n]
+}

@@ -1,0 +1,53 @@
+package subjects
+
+import "time"
+
+// EventKind says what happened to a credential.
+type EventKind string
+
+// The kinds of change events.
+const (
+	EventStored  EventKind = "stored"
+	EventDeleted EventKind = "deleted"
+)
+
+// Event is the body of a change event. It never holds a value.
+type Event struct {
+	Kind EventKind
+	Target
+	// Version is the credential's version after the change, empty when it was
+	// deleted.
+	Version string
+	// Revision is one that a read must name to be sure to see the change.
+	Revision Revision
+	At       time.Time // the clock of the worker that made the change
+	// WriteID names the write, so that a subscriber can tell its own.
+	WriteID string
+}
+
+func (v *Event) encode(e *encoder) {
+	e.str("event", string(v.Kind))
+	v.Target.encode(e)
+	e.str("version", v.Version)
+	e.time("at", v.At)
+	e.str("write_id", v.WriteID)
+	e.revision("revision", v.Revision)
+}
+
+func (v *Event) field(d *decoder, name []byte) bool {
+	switch string(name) {
+	case "event":
+		v.Kind = EventKind(d.str(maxTextLen))
+	case "version":
+		v.Version = d.str(maxTextLen)
+	case "at":
+		v.At = d.time("at")
+	case "write_id":
+		v.WriteID = d.str(maxTextLen)
+	case "revision":
+		v.Revision = d.revision()
+	default:
+		return v.Target.field(d, name)
+	}
+	return true
+}

@@ -1,0 +1,338 @@
+package subjects
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"math"
+	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
+	"unsafe"
+
+	"github.com/vmihailenco/msgpack/v5/msgpcode"
+)
+
+// A body may be JSON instead of msgpack, so that commands can be typed by
+// hand. It is the same message: JSON is turned into msgpack before it is
+// decoded, and a reply back into JSON after it was encoded. A value of a
+// credential is a JSON string, or {"base64": "..."} where its bytes are no
+// valid UTF-8. Neither direction makes a Go string of a value or leaves a copy
+// of it in a buffer that was outgrown.
+
+// IsJSON reports whether a body is JSON: a msgpack map never begins with '{'.
+func IsJSON(body []byte) bool { return len(body) > 0 && body[0] == '{' }
+
+// FromJSON returns the msgpack form of a JSON body, in a new buffer that is
+// the caller's to wipe. The error wraps ErrInvalid.
+func FromJSON(body []byte) ([]byte, error) {
+	if !json.Valid(body) {
+		return nil, invalidf("body begins with { and is not valid JSON")
+	}
+	// No JSON token takes more than three times its size in msgpack: the worst
+	// is a short float such as 1e5, with its comma. So append never grows out.
+	j := jsonReader{src: body, out: make([]byte, 0, 3*len(body)+16)}
+	if err := j.value(maxDepth); err != nil {
+		clear(j.out)
+		return nil, err
+	}
+	return j.out, nil
+}
+
+// jsonReader walks JSON that json.Valid has accepted, which is why it looks no
+// further than the first byte of each token.
+type jsonReader struct {
+	src []byte
+	at  int
+	out []byte
+}
+
+func (j *jsonReader) peek() byte {
+	for {
+		switch c := j.src[j.at]; c {
+		case ' ', '\t', '\r', '\n', ',', ':':
+			j.at++
+		default:
+			return c
+		}
+	}
+}
+
+func (j *jsonReader) value(depth int) error {
+	switch c := j.peek(); c {
+	case '{', '[':
+		if depth == 0 {
+			return invalidf("body nests deeper than %d levels", maxDepth)
+		}
+		return j.container(c, depth-1)
+	case '"':
+		j.text()
+		return nil
+	default:
+		return j.scalar()
+	}
+}
+
+// container writes a map or an array whose count is patched in at its end.
+func (j *jsonReader) container(open byte, depth int) error {
+	code, end := byte(msgpcode.Map16), byte('}')
+	if open == '[' {
+		code, end = msgpcode.Array16, ']'
+	}
+	header := len(j.out)
+	j.out = append(j.out, code, 0, 0)
+	j.at++
+	n := 0
+	for ; j.peek() != end; n++ {
+		if n == math.MaxUint16 {
+			return invalidf("an object or array of more than %d elements", math.MaxUint16)
+		}
+		if open == '{' {
+			j.text()
+			j.peek() // past the colon
+		}
+		if err := j.value(depth); err != nil {
+			return err
+		}
+	}
+	j.at++
+	binary.BigEndian.PutUint16(j.out[header+1:], uint16(n))
+	return nil
+}
+
+// text writes a string. The header is chosen by the length of the JSON text,
+// which is never shorter than what it stands for.
+func (j *jsonReader) text() {
+	begin := j.at + 1
+	end := begin
+	for j.src[end] != '"' {
+		if j.src[end] == '\\' {
+			end++
+		}
+		end++
+	}
+	raw := j.src[begin:end]
+	j.at = end + 1
+
+	header := len(j.out)
+	switch {
+	case len(raw) <= math.MaxUint8:
+		j.out = append(j.out, msgpcode.Str8, 0)
+	case len(raw) <= math.MaxUint16:
+		j.out = append(j.out, msgpcode.Str16, 0, 0)
+	default:
+		j.out = append(j.out, msgpcode.Str32, 0, 0, 0, 0)
+	}
+	content := len(j.out)
+	j.out = appendUnescaped(j.out, raw)
+	n := len(j.out) - content
+	switch content - header {
+	case 2:
+		j.out[header+1] = byte(n)
+	case 3:
+		binary.BigEndian.PutUint16(j.out[header+1:], uint16(n))
+	default:
+		binary.BigEndian.PutUint32(j.out[header+1:], uint32(n))
+	}
+}
+
+func appendUnescaped(dst, raw []byte) []byte {
+	for i := 0; i < len(raw); i++ {
+		if raw[i] != '\\' {
+			dst = append(dst, raw[i])
+			continue
+		}
+		i++
+		switch c := raw[i]; c {
+		case 'b':
+			dst = append(dst, '\b')
+		case 'f':
+			dst = append(dst, '\f')
+		case 'n':
+			dst = append(dst, '\n')
+		case 'r':
+			dst = append(dst, '\r')
+		case 't':
+			dst = append(dst, '\t')
+		case 'u':
+			r := hex4(raw[i+1:])
+			i += 4
+			if utf16.IsSurrogate(r) {
+				// json.Valid lets half a pair pass: it becomes U+FFFD, as
+				// encoding/json has it.
+				r2 := rune(-1)
+				if i+6 < len(raw) && raw[i+1] == '\\' && raw[i+2] == 'u' {
+					r2 = hex4(raw[i+3:])
+				}
+				if r = utf16.DecodeRune(r, r2); r != utf8.RuneError {
+					i += 6
+				}
+			}
+			dst = utf8.AppendRune(dst, r)
+		default: // " \ /
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}
+
+func hex4(b []byte) rune {
+	var r rune
+	for _, c := range b[:4] {
+		switch {
+		case c <= '9':
+			r = r<<4 | rune(c-'0')
+		case c <= 'F':
+			r = r<<4 | rune(c-'A'+10)
+		default:
+			r = r<<4 | rune(c-'a'+10)
+		}
+	}
+	return r
+}
+
+// scalar writes a number, true, false or null.
+func (j *jsonReader) scalar() error {
+	begin := j.at
+	for j.at < len(j.src) && !isJSONEnd(j.src[j.at]) {
+		j.at++
+	}
+	token := j.src[begin:j.at]
+	switch token[0] {
+	case 't':
+		j.out = append(j.out, msgpcode.True)
+		return nil
+	case 'f':
+		j.out = append(j.out, msgpcode.False)
+		return nil
+	case 'n':
+		j.out = append(j.out, msgpcode.Nil)
+		return nil
+	}
+	text := unsafe.String(&token[0], len(token)) // only looked at
+	e := encoder{b: j.out}
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		e.putInt(n)
+	} else if f, err := strconv.ParseFloat(text, 64); err == nil {
+		e.putFloat(f)
+	} else {
+		return invalidf("a number is out of range")
+	}
+	j.out = e.b
+	return nil
+}
+
+func isJSONEnd(c byte) bool {
+	switch c {
+	case ' ', '\t', '\r', '\n', ',', ']', '}':
+		return true
+	}
+	return false
+}
+
+// ToJSON returns the JSON form of a msgpack body that this package encoded, in
+// a new buffer that is the caller's to wipe.
+func ToJSON(body []byte) ([]byte, error) {
+	d := decoders.Get().(*decoder)
+	defer d.release()
+	d.reset(body)
+	out := appendJSON(make([]byte, 0, 2*len(body)+64), d, 2*maxDepth)
+	if d.err != nil {
+		clear(out)
+		return nil, d.err
+	}
+	return out, nil
+}
+
+func appendJSON(dst []byte, d *decoder, depth int) []byte {
+	if d.err != nil {
+		return dst
+	}
+	code, err := d.mp.PeekCode()
+	if !d.check(err) {
+		return dst
+	}
+	switch {
+	case depth == 0:
+		d.fail(invalidf("body nests too deep"))
+	case msgpcode.IsFixedMap(code), code == msgpcode.Map16:
+		dst = append(dst, '{')
+		for i := range d.mapLen(len(d.body)) {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = appendJSONText(dst, d.bytes(len(d.body)))
+			dst = append(dst, ':')
+			dst = appendJSON(dst, d, depth-1)
+		}
+		dst = append(dst, '}')
+	case msgpcode.IsFixedArray(code), code == msgpcode.Array16:
+		dst = append(dst, '[')
+		for i := range d.arrayLen(len(d.body)) {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = appendJSON(dst, d, depth-1)
+		}
+		dst = append(dst, ']')
+	case msgpcode.IsString(code):
+		dst = appendJSONText(dst, d.bytes(len(d.body)))
+	case msgpcode.IsBin(code):
+		if value := d.bytes(len(d.body)); utf8.Valid(value) {
+			dst = appendJSONText(dst, value)
+		} else {
+			dst = reserve(dst, base64.StdEncoding.EncodedLen(len(value))+len(`{"base64":""}`))
+			dst = append(dst, `{"base64":"`...)
+			dst = base64.StdEncoding.AppendEncode(dst, value)
+			dst = append(dst, `"}`...)
+		}
+	case code == msgpcode.True:
+		dst = strconv.AppendBool(dst, d.boolean())
+	case code == msgpcode.False:
+		dst = strconv.AppendBool(dst, d.boolean())
+	case code == msgpcode.Nil:
+		d.check(d.mp.DecodeNil())
+		dst = append(dst, "null"...)
+	case code == msgpcode.Double:
+		dst = strconv.AppendFloat(dst, d.float(), 'g', -1, 64)
+	default:
+		dst = strconv.AppendInt(dst, d.integer(), 10)
+	}
+	return dst
+}
+
+func appendJSONText(dst, text []byte) []byte {
+	const hex = "0123456789abcdef"
+	dst = reserve(dst, 6*len(text)+2)
+	dst = append(dst, '"')
+	for len(text) > 0 {
+		switch c := text[0]; {
+		case c == '"' || c == '\\':
+			dst = append(dst, '\\', c)
+		case c == '\n':
+			dst = append(dst, '\\', 'n')
+		case c < ' ':
+			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&0xf])
+		case c >= utf8.RuneSelf:
+			r, n := utf8.DecodeRune(text)
+			dst = utf8.AppendRune(dst, r)
+			text = text[n:]
+			continue
+		default:
+			dst = append(dst, c)
+		}
+		text = text[1:]
+	}
+	return append(dst, '"')
+}
+
+// reserve makes room for n more bytes, and wipes the buffer it outgrows.
+func reserve(dst []byte, n int) []byte {
+	if cap(dst)-len(dst) >= n {
+		return dst
+	}
+	grown := make([]byte, len(dst), 2*cap(dst)+n)
+	copy(grown, dst)
+	clear(dst)
+	return grown
+}

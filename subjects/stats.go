@@ -1,0 +1,111 @@
+package subjects
+
+// ReplicaStats are the statistics of one replica's cache, counted since the
+// replica started.
+type ReplicaStats struct {
+	Replica   string
+	Hits      int64
+	Misses    int64
+	Evictions int64 // entries dropped to make room
+	Expired   int64 // entries found past their TTL or idle time
+	Refused   int64 // fills refused because the entry changed meanwhile
+	Entries   int64
+	Capacity  int64 // the most Entries may be
+	Bytes     int64
+	MaxBytes  int64 // the most Bytes may be
+	// Trust says whether the replica answers from its cache: "trusted", or
+	// why not.
+	Trust string
+}
+
+// HitRate is the share of reads that the cache answered, 0 to 1.
+func (s *ReplicaStats) HitRate() float64 {
+	if s.Hits+s.Misses == 0 {
+		return 0
+	}
+	return float64(s.Hits) / float64(s.Hits+s.Misses)
+}
+
+// counters are the numbers of s by field name, for both directions.
+func (s *ReplicaStats) counters() [9]struct {
+	name  string
+	value *int64
+} {
+	return [...]struct {
+		name  string
+		value *int64
+	}{
+		{"hits", &s.Hits},
+		{"misses", &s.Misses},
+		{"evictions", &s.Evictions},
+		{"expired", &s.Expired},
+		{"refused", &s.Refused},
+		{"entries", &s.Entries},
+		{"capacity", &s.Capacity},
+		{"bytes", &s.Bytes},
+		{"max_bytes", &s.MaxBytes},
+	}
+}
+
+func (s *ReplicaStats) encode(e *encoder) {
+	e.str("replica", s.Replica)
+	for _, counter := range s.counters() {
+		e.name(counter.name) // zero is worth saying here
+		e.putInt(*counter.value)
+	}
+	e.float("hit_rate", s.HitRate())
+	e.str("trust", s.Trust)
+}
+
+func (s *ReplicaStats) field(d *decoder, name []byte) bool {
+	switch string(name) {
+	case "replica":
+		s.Replica = d.str(maxTextLen)
+		return true
+	case "trust":
+		s.Trust = d.str(maxTextLen)
+		return true
+	}
+	for _, counter := range s.counters() {
+		if counter.name == string(name) {
+			*counter.value = d.integer()
+			return true
+		}
+	}
+	return false // hit_rate among them: it follows from hits and misses
+}
+
+// CacheStatsReply holds the statistics of every replica that answered in
+// time, and the names of those known of that did not.
+type CacheStatsReply struct {
+	Replicas []ReplicaStats
+	Missing  []string
+	Revision Revision
+}
+
+func (r *CacheStatsReply) encode(e *encoder) {
+	e.array("replicas", len(r.Replicas))
+	for i := range r.Replicas {
+		e.message(&r.Replicas[i])
+	}
+	e.strings("missing", r.Missing)
+}
+
+func (r *CacheStatsReply) field(d *decoder, name []byte) bool {
+	switch string(name) {
+	case "replicas":
+		n := d.arrayLen(MaxReplicas)
+		for i := 0; i < n && d.err == nil; i++ {
+			var stats ReplicaStats
+			d.message(&stats)
+			r.Replicas = append(r.Replicas, stats)
+		}
+	case "missing":
+		r.Missing = d.strings(MaxReplicas, maxTextLen)
+	case "revision":
+		r.Revision = d.revision()
+	default:
+		return false
+	}
+	return true
+}

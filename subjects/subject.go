@@ -1,0 +1,131 @@
+package subjects
+
+import "strings"
+
+// Command is the token of a subject that says what to do.
+type Command string
+
+// The commands of the contract.
+const (
+	Store         Command = "store"
+	Retrieve      Command = "retrieve"
+	Delete        Command = "delete"
+	List          Command = "list"
+	Validate      Command = "validate"
+	StoreBatch    Command = "store_batch"
+	RetrieveBatch Command = "retrieve_batch"
+	DeleteBatch   Command = "delete_batch"
+	ValidateBatch Command = "validate_batch"
+	ClearCache    Command = "clear_cache"
+	CacheStats    Command = "cache_stats"
+)
+
+// Commands are all commands, in the order in which documentation shows them.
+var Commands = []Command{
+	Store, Retrieve, Delete, List, Validate,
+	StoreBatch, RetrieveBatch, DeleteBatch, ValidateBatch,
+	ClearCache, CacheStats,
+}
+
+// Prefix is what every subject of one installation begins with. It separates
+// installations that share a NATS cluster.
+type Prefix string
+
+// DefaultPrefix is the prefix unless another is configured.
+const DefaultPrefix Prefix = "cred.v1"
+
+// ParsePrefix checks s: one or more tokens of A-Z a-z 0-9 - _ joined by dots.
+// The error wraps ErrInvalid.
+func ParsePrefix(s string) (Prefix, error) {
+	const most = 64
+	if len(s) > most {
+		return "", invalidf("prefix has %d characters: at most %d are allowed", len(s), most)
+	}
+	for token := range strings.SplitSeq(s, ".") {
+		if token == "" {
+			return "", invalidf("prefix %q has an empty token", s)
+		}
+		for i := range len(token) {
+			if !nameByte[token[i]] {
+				return "", invalidf("prefix has %q: only A-Z a-z 0-9 - _ and dots between tokens are allowed", token[i])
+			}
+		}
+	}
+	return Prefix(s), nil
+}
+
+// Command is the subject of a command at a scope.
+func (p Prefix) Command(c Command, scope Scope) string {
+	return p.join(string(c), scope)
+}
+
+// Event is the subject of the change events of one credential. Subscribe to
+// Events to see those of a scope and everything below it.
+func (p Prefix) Event(scope Scope, id ID) string {
+	return p.join("event", scope) + "." + string(id)
+}
+
+// Events matches the change events of a scope and of all scopes below it.
+func (p Prefix) Events(scope Scope) string { return p.join("event", scope) + ".>" }
+
+// Coherence is a subject of the traffic between replicas, which no client may
+// publish or see.
+func (p Prefix) Coherence(kind string) string { return string(p) + ".coherence." + kind }
+
+func (p Prefix) join(word string, scope Scope) string {
+	if scope == Root {
+		return string(p) + "." + word
+	}
+	return string(p) + "." + word + "." + strings.ReplaceAll(string(scope), "/", ".")
+}
+
+// ParseCommand reads the scope from the subject of command c. The error wraps
+// ErrInvalid.
+func (p Prefix) ParseCommand(c Command, subject string) (Scope, error) {
+	tokens, ok := p.after(string(c), subject)
+	if !ok {
+		return "", invalidf("subject is not one of command %s", c)
+	}
+	return parseTokens(tokens)
+}
+
+// ParseEvent reads scope and ID from the subject of a change event. The error
+// wraps ErrInvalid.
+func (p Prefix) ParseEvent(subject string) (Scope, ID, error) {
+	tokens, ok := p.after("event", subject)
+	i := strings.LastIndexByte(tokens, '.')
+	if !ok || i <= 0 {
+		return "", "", invalidf("subject is not that of a change event")
+	}
+	scope, err := parseTokens(tokens[:i])
+	if err != nil {
+		return "", "", err
+	}
+	id, err := ParseID(tokens[i+1:])
+	if err != nil {
+		return "", "", err
+	}
+	return scope, id, nil
+}
+
+// after cuts prefix and word off a subject; what is left are scope tokens.
+func (p Prefix) after(word, subject string) (tokens string, ok bool) {
+	rest, ok := strings.CutPrefix(subject, string(p))
+	if !ok {
+		return "", false
+	}
+	if rest, ok = strings.CutPrefix(rest, "."+word); !ok || rest == "" {
+		return "", ok
+	}
+	// "prefix.word." is no subject, so something must follow the dot.
+	return rest[1:], rest[0] == '.' && len(rest) > 1
+}
+
+// parseTokens reads a scope whose segments are joined by dots, as subjects
+// have them. A slash is part of no segment, so checkSegment refuses it.
+func parseTokens(tokens string) (Scope, error) {
+	if strings.IndexByte(tokens, '/') >= 0 {
+		return "", invalidf("scope in a subject has a slash: write one token for each segment")
+	}
+	return ParseScope(strings.ReplaceAll(tokens, ".", "/"))
+}
