@@ -1,9 +1,12 @@
 package subjects
 
+import "cmp"
+
 // Item is what a batch request is made of.
 type Item[T any] interface {
 	*T
 	Message
+	about() (Scope, ID)
 }
 
 // BatchRequest applies one command to up to MaxBatchItems items. An item that
@@ -47,7 +50,7 @@ func (r *BatchRequest[T, P]) field(d *decoder, name []byte) bool {
 		r.items(d)
 	case "concurrency":
 		if n := d.integer(); n < 0 || n > MaxBatchItems {
-			d.refuse(invalidf("concurrency is %d: 1 to %d are allowed", n, MaxBatchItems))
+			d.refusef("concurrency is %d: 1 to %d are allowed", n, MaxBatchItems)
 		} else {
 			r.Concurrency = int(n)
 		}
@@ -59,22 +62,18 @@ func (r *BatchRequest[T, P]) field(d *decoder, name []byte) bool {
 
 func (r *BatchRequest[T, P]) items(d *decoder) {
 	before := d.refused
-	n := d.arrayLen(MaxBatchItems)
-	for i := 0; i < n && d.err == nil; i++ {
-		d.refused = nil
-		var item T
-		d.message(P(&item))
-		r.Items = append(r.Items, item)
+	d.refused = nil
+	r.Items = messages[T, P](d, MaxBatchItems, func(i int) {
 		if d.refused != nil {
 			if r.Refused == nil {
 				r.Refused = make(map[int]error)
 			}
 			r.Refused[i] = d.refused
+			d.refused = nil
 		}
-	}
-	if n > 0 {
-		d.refused = before
-	}
+	})
+	// What is left concerns the array as a whole.
+	d.refused = cmp.Or(before, d.refused)
 }
 
 // ValidateBatchRequest checks the listed credentials, or, with All, those of
@@ -155,12 +154,7 @@ func (r *BatchReply[T, P]) encode(e *encoder) {
 func (r *BatchReply[T, P]) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "results":
-		n := d.arrayLen(MaxListItems)
-		for i := 0; i < n && d.err == nil; i++ {
-			var result Result[T, P]
-			d.message(&result)
-			r.Results = append(r.Results, result)
-		}
+		r.Results = messages[Result[T, P]](d, MaxListItems, nil)
 	case "cursor":
 		r.Cursor = d.str(MaxScopeLen + MaxIDLen + maxTextLen)
 	case "revision":
@@ -169,4 +163,55 @@ func (r *BatchReply[T, P]) field(d *decoder, name []byte) bool {
 		return false
 	}
 	return true
+}
+
+// Fit replaces results that would take the encoded reply over limit bytes, in
+// order, by payload_too_large, and wipes what they held. size is what a result
+// takes, given its msgpack.
+func (r *BatchReply[T, P]) Fit(limit int, size func(msgpack []byte) int) {
+	measure := func(result *Result[T, P]) int {
+		encoded := Append(nil, result)
+		defer clear(encoded)
+		return size(encoded)
+	}
+	total := MaxScopeLen + MaxIDLen + maxTextLen // cursor, revision and headers
+	refusals := make([]Result[T, P], len(r.Results))
+	least := make([]int, len(r.Results))
+	for i := range r.Results {
+		if r.Results[i].Err != nil {
+			least[i] = measure(&r.Results[i])
+			total += least[i]
+			continue
+		}
+		refused := Errorf(PayloadTooLarge, "the reply would pass the server's maximum payload: ask for this one by itself")
+		refused.Retryable = true
+		refused.Scope, refused.ID = P(&r.Results[i].Reply).about()
+		refusals[i].Err = refused
+		least[i] = measure(&refusals[i])
+		total += least[i]
+	}
+	for i := range r.Results {
+		if r.Results[i].Err != nil {
+			continue // takes no more than was counted
+		}
+		if grown := total - least[i] + measure(&r.Results[i]); grown <= limit {
+			total = grown
+			continue
+		}
+		wipe(&r.Results[i].Reply)
+		r.Results[i] = refusals[i]
+	}
+}
+
+// Wipe overwrites the values that the results hold.
+func (r *BatchReply[T, P]) Wipe() {
+	for i := range r.Results {
+		wipe(&r.Results[i].Reply)
+	}
+}
+
+func wipe(reply any) {
+	if w, ok := reply.(interface{ Wipe() }); ok {
+		w.Wipe()
+	}
 }

@@ -104,3 +104,6 @@ type Credential struct {
 	// and cannot be read.
 	Damaged string `json:"damaged,omitempty"`
 }
+
+// Wipe overwrites the credential's values.
+func (c *Credential) Wipe() { c.Data.Wipe() }

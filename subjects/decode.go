@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/base64"
+	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -26,18 +29,20 @@ const (
 
 // Decode reads the msgpack body of m. Every length is held against its limit
 // and against what is left of the body before anything is allocated, and what
-// follows the message is refused. The error wraps ErrInvalid or ErrTooLarge.
+// follows the message is refused, as is a field that stands twice. The error
+// wraps ErrInvalid and quotes no value. On an error m is partly filled.
 //
 // Values of Data refer to body, they are not copied: body must stay as it is
 // until they are no longer used, and wiping body wipes them. Everything else
-// is copied.
+// is copied. A value sent as base64 is decoded in place, so that a body can be
+// decoded once only.
 func Decode(body []byte, m Message) error {
 	d := decoders.Get().(*decoder)
 	defer d.release()
 	d.reset(body)
 	d.message(m)
 	if d.err == nil && d.r.Len() > 0 {
-		d.fail(invalidf("body has %d bytes after the message", d.r.Len()))
+		d.failf("body has %d bytes after the message", d.r.Len())
 	}
 	return cmp.Or(d.err, d.refused)
 }
@@ -51,6 +56,7 @@ type decoder struct {
 	body    []byte
 	r       bytes.Reader
 	mp      *msgpack.Decoder
+	field   []byte // the field being read, nil while its name is not known
 	err     error
 	refused error
 }
@@ -58,7 +64,7 @@ type decoder struct {
 var decoders = sync.Pool{New: func() any { return &decoder{mp: msgpack.NewDecoder(nil)} }}
 
 func (d *decoder) reset(body []byte) {
-	d.body, d.err, d.refused = body, nil, nil
+	d.body, d.field, d.err, d.refused = body, nil, nil, nil
 	d.r.Reset(body)
 	d.mp.ResetReader(&d.r)
 }
@@ -70,44 +76,114 @@ func (d *decoder) release() {
 	decoders.Put(d)
 }
 
-func (d *decoder) fail(err error) {
+// failf and refusef format nothing once there is an error, so that a body
+// that is wrong throughout costs one message.
+
+func (d *decoder) failf(format string, args ...any) {
 	if d.err == nil {
-		d.err = err
+		d.err = invalidf(format, args...)
 	}
 }
 
-func (d *decoder) refuse(err error) {
+func (d *decoder) refusef(format string, args ...any) {
 	if d.refused == nil {
-		d.refused = err
+		d.refused = invalidf(format, args...)
 	}
 }
+
+func (d *decoder) refuse(err error) { d.refused = cmp.Or(d.refused, err) }
 
 // check turns an error of the library, whose text may quote the input, into
 // one that says where the body stopped making sense.
 func (d *decoder) check(err error) bool {
-	if d.err == nil && err != nil {
-		d.fail(invalidf("body is not the msgpack that is expected at byte %d", len(d.body)-d.r.Len()))
+	switch {
+	case d.err != nil, err == nil:
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		d.failf("body ends within a value")
+	default:
+		d.failf("%s has a value of the wrong type", d.where())
 	}
 	return d.err == nil
 }
 
-// message reads a map and hands each field to m.
+// where names what is being read. A field that is named is one of ours, so
+// that nothing of the input is quoted.
+func (d *decoder) where() string {
+	if d.field != nil {
+		return fmt.Sprintf("field %q", d.field)
+	}
+	return fmt.Sprintf("body, up to byte %d,", d.at())
+}
+
+// at is the position in the body.
+func (d *decoder) at() int { return len(d.body) - d.r.Len() }
+
+// code looks at the byte that the next value begins with.
+func (d *decoder) code() byte {
+	if d.err != nil || d.r.Len() == 0 {
+		d.check(io.EOF)
+		return msgpcode.Nil
+	}
+	return d.body[d.at()]
+}
+
+// message reads a map and hands each field to m. A field that stands twice is
+// refused, since whoever checked the body before may have seen the other one.
 func (d *decoder) message(m Message) {
-	n := d.mapLen(maxMapFields)
-	for range n {
+	outer := d.field
+	seen := make([][]byte, 0, 20) // no message has more fields
+	for range d.mapLen(maxMapFields) {
+		d.field = nil
 		name := d.bytes(maxTextLen)
 		if d.err != nil {
 			return
 		}
-		if !m.field(d, name) {
+		if slices.ContainsFunc(seen, func(other []byte) bool { return string(other) == string(name) }) {
+			d.refusef("field %q stands twice", name)
+			d.skip(maxDepth)
+			continue
+		}
+		d.field = name
+		if m.field(d, name) {
+			seen = append(seen, name)
+		} else {
+			d.field = nil
 			d.skip(maxDepth)
 		}
 	}
+	d.field = outer
+}
+
+// messages reads an array of up to limit messages and hands each, with its
+// index, to done, which may be nil.
+func messages[T any, P interface {
+	*T
+	Message
+}](d *decoder, limit int, done func(i int)) []T {
+	n := d.arrayLen(limit)
+	if n == 0 {
+		return nil
+	}
+	items := make([]T, n)
+	for i := range items {
+		if d.err != nil {
+			return nil
+		}
+		d.message(P(&items[i]))
+		if done != nil {
+			done(i)
+		}
+	}
+	return items
 }
 
 // mapLen reads the header of a map. Each element takes at least two bytes, so
 // that a header cannot promise more than the body holds.
 func (d *decoder) mapLen(limit int) int {
+	// The library passes over the header of an extension before a map.
+	if msgpcode.IsExt(d.code()) {
+		d.failf("an extension stands at byte %d, where a map is expected", d.at())
+	}
 	if d.err != nil {
 		return 0
 	}
@@ -116,11 +192,11 @@ func (d *decoder) mapLen(limit int) int {
 		return 0
 	}
 	if n > d.r.Len()/2 {
-		d.fail(invalidf("a map of %d elements is announced at byte %d: only %d bytes follow", n, len(d.body)-d.r.Len(), d.r.Len()))
+		d.failf("a map of %d elements is announced at byte %d: only %d bytes follow", n, d.at(), d.r.Len())
 		return 0
 	}
 	if n > limit {
-		d.refuse(invalidf("a map of %d elements at byte %d: at most %d are allowed", n, len(d.body)-d.r.Len(), limit))
+		d.refusef("%s has %d elements: at most %d are allowed", d.where(), n, limit)
 		d.skipAll(2 * n)
 		return 0
 	}
@@ -136,11 +212,11 @@ func (d *decoder) arrayLen(limit int) int {
 		return 0
 	}
 	if n > d.r.Len() {
-		d.fail(invalidf("an array of %d elements is announced at byte %d: only %d bytes follow", n, len(d.body)-d.r.Len(), d.r.Len()))
+		d.failf("an array of %d elements is announced at byte %d: only %d bytes follow", n, d.at(), d.r.Len())
 		return 0
 	}
 	if n > limit {
-		d.refuse(invalidf("an array of %d elements at byte %d: at most %d are allowed", n, len(d.body)-d.r.Len(), limit))
+		d.refusef("%s has %d elements: at most %d are allowed", d.where(), n, limit)
 		d.skipAll(n)
 		return 0
 	}
@@ -156,17 +232,23 @@ func (d *decoder) bytes(limit int) []byte {
 	if !d.check(err) || n <= 0 {
 		return nil
 	}
-	if n > d.r.Len() {
-		d.fail(invalidf("%d bytes are announced at byte %d: only %d follow", n, len(d.body)-d.r.Len(), d.r.Len()))
+	value := d.take(n)
+	if len(value) > limit {
+		d.refusef("%s has %d bytes: at most %d are allowed", d.where(), n, limit)
 		return nil
 	}
-	at := len(d.body) - d.r.Len()
-	_, err = d.r.Seek(int64(n), io.SeekCurrent)
+	return value
+}
+
+// take passes over n bytes and returns them.
+func (d *decoder) take(n int) []byte {
+	at := d.at()
+	if n < 0 || n > d.r.Len() {
+		d.failf("%d bytes are announced at byte %d: only %d follow", n, at, d.r.Len())
+		return nil
+	}
+	_, err := d.r.Seek(int64(n), io.SeekCurrent)
 	d.check(err)
-	if n > limit {
-		d.refuse(invalidf("%d bytes at byte %d: at most %d are allowed", n, at, limit))
-		return nil
-	}
 	return d.body[at : at+n : at+n]
 }
 
@@ -176,8 +258,13 @@ func (d *decoder) integer() int64 {
 	if d.err != nil {
 		return 0
 	}
+	unsigned := d.code() == msgpcode.Uint64
 	n, err := d.mp.DecodeInt64()
 	if !d.check(err) {
+		return 0
+	}
+	if unsigned && n < 0 {
+		d.refusef("%d is too large a number", uint64(n))
 		return 0
 	}
 	return n
@@ -210,11 +297,13 @@ func (d *decoder) time(field string) time.Time {
 	}
 	// The text is only looked at, so it need not be copied.
 	t, err := time.Parse(time.RFC3339Nano, unsafe.String(&text[0], len(text)))
-	if err != nil {
-		d.refuse(invalidf("%s is not a time: write it as RFC 3339, for example 2026-12-31T00:00:00Z", field))
+	t = t.UTC().Truncate(time.Millisecond)
+	// In UTC a time may be in a year that RFC 3339 cannot write.
+	if err != nil || t.Year() < 1 || t.Year() > 9999 {
+		d.refusef("%s is not a time: write it as RFC 3339, for example 2026-12-31T00:00:00Z", field)
 		return time.Time{}
 	}
-	return t.UTC().Truncate(time.Millisecond)
+	return t
 }
 
 // scope, id and revision check what they read.
@@ -257,6 +346,9 @@ func (d *decoder) tags() map[string]string {
 	tags := make(map[string]string, n)
 	for range n {
 		key := d.str(utf8Max * MaxTagKeyLen)
+		if _, ok := tags[key]; ok {
+			d.refusef("tag %q stands twice", printable(key))
+		}
 		tags[key] = d.str(utf8Max * MaxTagValueLen)
 	}
 	return tags
@@ -270,6 +362,9 @@ func (d *decoder) data() Data {
 	data := make(Data, n)
 	for range n {
 		name := d.str(maxTextLen)
+		if _, ok := data[name]; ok {
+			d.refusef("data has the name %q twice", printable(name))
+		}
 		data[name] = NewSecret(d.value())
 	}
 	return data
@@ -278,18 +373,11 @@ func (d *decoder) data() Data {
 // value reads one value: a str, a bin, or a map with the one element
 // "base64", which is how a JSON body carries bytes that are no text.
 func (d *decoder) value() []byte {
-	if d.err != nil {
-		return nil
-	}
-	code, err := d.mp.PeekCode()
-	if !d.check(err) {
-		return nil
-	}
-	if !msgpcode.IsFixedMap(code) && code != msgpcode.Map16 {
+	if code := d.code(); !msgpcode.IsFixedMap(code) && code != msgpcode.Map16 {
 		return d.bytes(len(d.body))
 	}
 	if n := d.mapLen(1); n != 1 || string(d.bytes(maxTextLen)) != "base64" {
-		d.fail(invalidf(`a value is neither text nor bytes nor {"base64": "..."}`))
+		d.failf(`a value is neither text nor bytes nor {"base64": "..."}`)
 		return nil
 	}
 	return d.base64()
@@ -321,13 +409,10 @@ func (d *decoder) skip(depth int) {
 		return
 	}
 	if depth == 0 {
-		d.fail(invalidf("body nests deeper than %d levels at byte %d", maxDepth, len(d.body)-d.r.Len()))
+		d.failf("body nests deeper than %d levels at byte %d", maxDepth, d.at())
 		return
 	}
-	code, err := d.mp.PeekCode()
-	if !d.check(err) {
-		return
-	}
+	code := d.code()
 	switch {
 	case msgpcode.IsFixedMap(code), code == msgpcode.Map16, code == msgpcode.Map32:
 		for range 2 * d.mapLen(len(d.body)) {
@@ -341,12 +426,8 @@ func (d *decoder) skip(depth int) {
 		d.bytes(len(d.body))
 	case msgpcode.IsExt(code):
 		_, n, err := d.mp.DecodeExtHeader()
-		if d.check(err) && n > d.r.Len() {
-			d.fail(invalidf("an extension of %d bytes: only %d follow", n, d.r.Len()))
-		}
-		if d.err == nil {
-			_, err = d.r.Seek(int64(n), io.SeekCurrent)
-			d.check(err)
+		if d.check(err) {
+			d.take(n)
 		}
 	default:
 		// Numbers, booleans and nil hold no length.
@@ -360,8 +441,8 @@ func (d *decoder) base64() []byte {
 	text := d.bytes(len(d.body))
 	n, err := base64.StdEncoding.Decode(text, text)
 	if err != nil {
-		d.refuse(invalidf("a value is not standard base64"))
+		d.refusef("a value is not standard base64")
 		return nil
 	}
-	return text[:n]
+	return text[:n:n]
 }

@@ -61,14 +61,12 @@ func AppendRevision(dst []byte, r Revision) []byte {
 }
 
 // encoder appends standard msgpack. It grows its buffer through reserve alone,
-// which wipes what it outgrows. Messages have at most 15 fields, so their
-// count is patched into the one byte that begins a map of that size.
+// which wipes what it outgrows. Nearly every message has fewer than 16 fields,
+// so their count is patched into the one byte that begins a map of that size.
 type encoder struct {
 	b      []byte
 	fields int
 }
-
-const maxFields = 15
 
 func (e *encoder) message(m Message) {
 	outer := e.fields
@@ -85,10 +83,15 @@ func (e *encoder) beginMap() (at int) {
 }
 
 func (e *encoder) endMap(at int) {
-	if e.fields > maxFields {
-		panic("subjects: message has more than 15 fields")
+	if e.fields < 16 {
+		e.b[at] = 0x80 | byte(e.fields)
+		return
 	}
-	e.b[at] = 0x80 | byte(e.fields)
+	// map 16: two more bytes of header.
+	e.b = append(reserve(e.b, 2), 0, 0)
+	copy(e.b[at+3:], e.b[at+1:])
+	e.b[at] = 0xde
+	binary.BigEndian.PutUint16(e.b[at+1:], uint16(e.fields))
 }
 
 func (e *encoder) name(name string) {

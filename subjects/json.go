@@ -1,6 +1,7 @@
 package subjects
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
@@ -29,15 +30,22 @@ func FromJSON(body []byte) ([]byte, error) {
 	if !json.Valid(body) {
 		return nil, invalidf("body begins with { and is not valid JSON")
 	}
-	// No JSON token takes more than three times its size in msgpack: the worst
-	// is a short float such as 1e5, with its comma. So append never grows out.
-	j := jsonReader{src: body, out: make([]byte, 0, 3*len(body)+16)}
+	if !utf8.Valid(body) {
+		return nil, invalidf(`body is JSON and not valid UTF-8: write a value that is no text as {"base64": "..."}`)
+	}
+	j := jsonReader{src: body, out: make([]byte, 0, jsonCapacity(len(body)))}
 	if err := j.value(maxDepth); err != nil {
 		clear(j.out)
 		return nil, err
 	}
 	return j.out, nil
 }
+
+// jsonCapacity is room for the msgpack of n bytes of JSON, so that no buffer is
+// outgrown: no token takes more than three times its size. The worst is a short
+// float such as 1e5, nine bytes for three and a comma; the 16 bytes are what is
+// reserved for the last number.
+func jsonCapacity(n int) int { return 3*n + 16 }
 
 // jsonReader walks JSON that json.Valid has accepted, which is why it looks no
 // further than the first byte of each token.
@@ -231,50 +239,51 @@ func isJSONEnd(c byte) bool {
 }
 
 // ToJSON returns the JSON form of a msgpack body that this package encoded, in
-// a new buffer that is the caller's to wipe.
+// a new buffer that is the caller's to wipe. The error wraps ErrInvalid.
 func ToJSON(body []byte) ([]byte, error) {
 	d := decoders.Get().(*decoder)
 	defer d.release()
 	d.reset(body)
 	out := appendJSON(make([]byte, 0, 2*len(body)+64), d, 2*maxDepth)
-	if d.err != nil {
+	if d.err == nil && d.r.Len() > 0 {
+		d.failf("body has %d bytes after the message", d.r.Len())
+	}
+	if err := cmp.Or(d.err, d.refused); err != nil {
 		clear(out)
-		return nil, d.err
+		return nil, err
 	}
 	return out, nil
 }
 
+// maxJSONScalar is more than a number or a word takes.
+const maxJSONScalar = 32
+
 func appendJSON(dst []byte, d *decoder, depth int) []byte {
-	if d.err != nil {
-		return dst
-	}
-	code, err := d.mp.PeekCode()
-	if !d.check(err) {
-		return dst
-	}
+	dst = reserve(dst, maxJSONScalar)
+	code := d.code()
 	switch {
+	case d.err != nil:
 	case depth == 0:
-		d.fail(invalidf("body nests too deep"))
+		d.failf("body nests deeper than %d levels", 2*maxDepth)
 	case msgpcode.IsFixedMap(code), code == msgpcode.Map16:
 		dst = append(dst, '{')
 		for i := range d.mapLen(len(d.body)) {
 			if i > 0 {
-				dst = append(dst, ',')
+				dst = appendMark(dst, ',')
 			}
 			dst = appendJSONText(dst, d.bytes(len(d.body)))
-			dst = append(dst, ':')
-			dst = appendJSON(dst, d, depth-1)
+			dst = appendJSON(appendMark(dst, ':'), d, depth-1)
 		}
-		dst = append(dst, '}')
+		dst = appendMark(dst, '}')
 	case msgpcode.IsFixedArray(code), code == msgpcode.Array16:
 		dst = append(dst, '[')
 		for i := range d.arrayLen(len(d.body)) {
 			if i > 0 {
-				dst = append(dst, ',')
+				dst = appendMark(dst, ',')
 			}
 			dst = appendJSON(dst, d, depth-1)
 		}
-		dst = append(dst, ']')
+		dst = appendMark(dst, ']')
 	case msgpcode.IsString(code):
 		dst = appendJSONText(dst, d.bytes(len(d.body)))
 	case msgpcode.IsBin(code):
@@ -286,20 +295,24 @@ func appendJSON(dst []byte, d *decoder, depth int) []byte {
 			dst = base64.StdEncoding.AppendEncode(dst, value)
 			dst = append(dst, `"}`...)
 		}
-	case code == msgpcode.True:
-		dst = strconv.AppendBool(dst, d.boolean())
-	case code == msgpcode.False:
+	case code == msgpcode.True, code == msgpcode.False:
 		dst = strconv.AppendBool(dst, d.boolean())
 	case code == msgpcode.Nil:
 		d.check(d.mp.DecodeNil())
 		dst = append(dst, "null"...)
 	case code == msgpcode.Double:
-		dst = strconv.AppendFloat(dst, d.float(), 'g', -1, 64)
+		f := d.float()
+		if math.IsNaN(f) || math.IsInf(f, 0) {
+			d.failf("JSON has no number for %g", f)
+		}
+		dst = strconv.AppendFloat(dst, f, 'g', -1, 64)
 	default:
 		dst = strconv.AppendInt(dst, d.integer(), 10)
 	}
 	return dst
 }
+
+func appendMark(dst []byte, mark byte) []byte { return append(reserve(dst, 1), mark) }
 
 func appendJSONText(dst, text []byte) []byte {
 	const hex = "0123456789abcdef"

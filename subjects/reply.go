@@ -29,6 +29,8 @@ func (r *StoreReply) field(d *decoder, name []byte) bool {
 	return true
 }
 
+func (c *Credential) about() (Scope, ID) { return c.Scope, c.ID }
+
 func (c *Credential) encode(e *encoder) {
 	e.str("scope", string(c.Scope))
 	e.str("id", string(c.ID))
@@ -103,12 +105,7 @@ func (r *ListReply) encode(e *encoder) {
 func (r *ListReply) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "items":
-		n := d.arrayLen(MaxListItems)
-		for i := 0; i < n && d.err == nil; i++ {
-			var item Credential
-			d.message(&item)
-			r.Items = append(r.Items, item)
-		}
+		r.Items = messages[Credential](d, MaxListItems, nil)
 	case "cursor":
 		r.Cursor = d.str(MaxScopeLen + MaxIDLen + maxTextLen)
 	case "revision":

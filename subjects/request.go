@@ -32,7 +32,7 @@ func (v *Envelope) field(d *decoder, name []byte) bool {
 		v.RequestID = d.str(MaxRequestIDLen)
 	case "deadline": // milliseconds of Unix time
 		if ms := d.integer(); ms != 0 {
-			v.Deadline = time.UnixMilli(ms)
+			v.Deadline = time.UnixMilli(ms).UTC()
 		}
 	case "revision":
 		v.Revision = d.revision()
@@ -60,6 +60,11 @@ type Target struct {
 	Scope Scope
 	ID    ID
 }
+
+// String is scope/id.
+func (t Target) String() string { return string(t.Scope) + "/" + string(t.ID) }
+
+func (t *Target) about() (Scope, ID) { return t.Scope, t.ID }
 
 func (t *Target) encode(e *encoder) {
 	e.str("scope", string(t.Scope))
@@ -143,7 +148,7 @@ func (m *Metadata) field(d *decoder, name []byte) bool {
 		m.Tags = d.tags()
 	case "rotation_days":
 		if n := d.integer(); n < 0 || n > MaxRotationDays {
-			d.refuse(invalidf("rotation_days is %d: 0 (no policy) to %d are allowed", n, MaxRotationDays))
+			d.refusef("rotation_days is %d: 0 (no policy) to %d are allowed", n, MaxRotationDays)
 		} else {
 			m.RotationDays = int(n)
 		}
@@ -269,7 +274,7 @@ func (p *Paging) field(d *decoder, name []byte) bool {
 		p.Cursor = d.str(MaxScopeLen + MaxIDLen + maxTextLen)
 	case "limit":
 		if n := d.integer(); n < 0 || n > MaxListItems {
-			d.refuse(invalidf("limit is %d: 1 to %d are allowed", n, MaxListItems))
+			d.refusef("limit is %d: 1 to %d are allowed", n, MaxListItems)
 		} else {
 			p.Limit = int(n)
 		}

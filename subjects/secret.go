@@ -8,23 +8,34 @@ import (
 const redacted = "[redacted]"
 
 // Secret holds the bytes of one value. It prints as "[redacted]" through fmt,
-// encoding/json and log/slog, and, being a pointer inside, shows no byte even
-// where fmt reaches it through an unexported field.
+// encoding/json and log/slog, and shows no byte even where fmt reaches it
+// through an unexported field, whose methods fmt cannot call.
 //
 // A Secret does not copy: it refers to the slice it was made from, and whoever
 // owns that slice wipes it with Wipe after its last use. The zero Secret is
 // empty.
-type Secret struct{ b *[]byte }
+type Secret struct {
+	// Two pointers: given a verb that does not suit a pointer, such as %s, fmt
+	// follows one to print the slice behind it, and never a second one.
+	b **[]byte
+}
 
 // NewSecret wraps b without copying it.
-func NewSecret(b []byte) Secret { return Secret{&b} }
+func NewSecret(b []byte) Secret {
+	cell := struct {
+		bytes   []byte
+		pointer *[]byte
+	}{bytes: b}
+	cell.pointer = &cell.bytes
+	return Secret{&cell.pointer}
+}
 
 // Bytes is the value itself, not a copy. It is nil after Wipe.
 func (s Secret) Bytes() []byte {
 	if s.b == nil {
 		return nil
 	}
-	return *s.b
+	return **s.b
 }
 
 // Len is the number of bytes.
@@ -33,8 +44,8 @@ func (s Secret) Len() int { return len(s.Bytes()) }
 // Wipe overwrites the value with zeros and lets go of it.
 func (s Secret) Wipe() {
 	if s.b != nil {
-		clear(*s.b)
-		*s.b = nil
+		clear(**s.b)
+		**s.b = nil
 	}
 }
 

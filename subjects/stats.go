@@ -94,12 +94,7 @@ func (r *CacheStatsReply) encode(e *encoder) {
 func (r *CacheStatsReply) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "replicas":
-		n := d.arrayLen(MaxReplicas)
-		for i := 0; i < n && d.err == nil; i++ {
-			var stats ReplicaStats
-			d.message(&stats)
-			r.Replicas = append(r.Replicas, stats)
-		}
+		r.Replicas = messages[ReplicaStats](d, MaxReplicas, nil)
 	case "missing":
 		r.Missing = d.strings(MaxReplicas, maxTextLen)
 	case "revision":

@@ -1,0 +1,134 @@
+// Worker serves credentials over NATS. Without arguments it runs by itself, on
+// a NATS server and a store of its own below its data directory.
+//
+//	worker              serve until interrupted
+//	worker config       print the configuration that is in effect
+//
+// Every setting is a flag, an environment variable and a key of a YAML file;
+// `worker --help` lists them.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"credbus/internal/config"
+	"credbus/internal/worker"
+)
+
+func main() {
+	if err := command().Execute(); err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			fmt.Fprintln(os.Stderr, "worker:", line)
+		}
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "worker",
+		Short: "Serve credentials over NATS",
+		Long: `Serve credentials over NATS.
+
+Without arguments the worker needs nothing but itself: it starts a NATS server
+on 127.0.0.1 and keeps sealed credentials below its data directory. Name a
+server with --nats.url (or NATS_URL, or --nats.context) to use that one; workers
+on one server share the work.
+
+Each flag can be given as an environment variable (CREDBUS_NATS_PORT for
+--nats.port) or in a YAML file (--config), flags being the strongest.`,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := config.Load(cmd.Flags(), os.Environ())
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), c, cmd.OutOrStdout())
+		},
+	}
+	config.Flags(root.PersistentFlags())
+	root.AddCommand(&cobra.Command{
+		Use:   "config",
+		Short: "Print the configuration in effect as YAML, secrets redacted",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := config.Load(cmd.Flags(), os.Environ())
+			if err != nil {
+				return err
+			}
+			return c.WriteYAML(cmd.OutOrStdout())
+		},
+	})
+	return root
+}
+
+// serve runs a worker until it is interrupted, then drains it.
+func serve(ctx context.Context, c *config.Config, out io.Writer) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	logger := newLogger(c.Log)
+	w, err := worker.Start(ctx, c, logger)
+	if err != nil {
+		return err
+	}
+	greet(out, c, w)
+	<-ctx.Done()
+	stop() // a second interrupt ends the process at once
+
+	fmt.Fprintln(out, "stopping: answering what is under way")
+	ctx, cancel := context.WithTimeout(context.Background(), c.Shutdown.Timeout)
+	defer cancel()
+	if err := w.Close(ctx); err != nil {
+		return fmt.Errorf("stopped before everything was answered (shutdown.timeout is %s): %w", c.Shutdown.Timeout, err)
+	}
+	return nil
+}
+
+func newLogger(c config.Log) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.Level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, options))
+}
+
+// greet says what is served and what to try.
+func greet(out io.Writer, c *config.Config, w *worker.Worker) {
+	server := "joined"
+	if c.NATS.Embedded() {
+		server = "embedded"
+	}
+	where := c.Store.Type
+	if c.Store.Type == "file" {
+		where += " " + c.Store.Dir
+	}
+	fmt.Fprintf(out, `credbus worker %s is ready.
+
+  server    %s (%s)
+  commands  %s.<command>.<scope>, queue group %s
+  events    %s.event.<scope>.<id>, stream %s
+  store     %s
+`, w.Name(), w.URL(), server, c.NATS.Prefix, c.NATS.Queue, c.NATS.Prefix, c.Stream.Name, where)
+	if w.ClientContext() != "" {
+		fmt.Fprintf(out, "  clients   %s\n", w.ClientContext())
+	}
+	fmt.Fprint(out, `
+Try, in another terminal:
+
+  echo -n s3cret | go run ./cmd/credbus store org:acme/team:eng db-password
+  go run ./cmd/credbus retrieve org:acme/team:eng db-password
+  go run ./cmd/credbus watch
+
+`)
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// client keeps a window of requests under way: each reply sends the next
+// request of its slot.
+type client struct {
+	nc      *nats.Conn
+	request []byte
+	slots   []slot
+
+	// Of the round that runs.
+	subject  string
+	replyLen int
+	stopped  atomic.Bool
+	open     atomic.Int64
+	failed   atomic.Int64
+	times    []time.Duration
+	drained  chan struct{}
+}
+
+type slot struct {
+	reply string
+	sent  time.Time
+}
+
+type round struct {
+	rate     float64 // replies per second
+	p50, p99 time.Duration
+}
+
+func newClient(nc *nats.Conn, window int, request []byte) (*client, error) {
+	c := &client{nc: nc, request: request, slots: make([]slot, window), times: make([]time.Duration, 0, 4<<20)}
+	inbox := nats.NewInbox() + "."
+	for i := range c.slots {
+		c.slots[i].reply = inbox + strconv.Itoa(i)
+	}
+	_, err := nc.Subscribe(inbox+"*", func(msg *nats.Msg) {
+		i, err := strconv.Atoi(msg.Subject[len(inbox):])
+		if err != nil || len(msg.Data) != c.replyLen || len(msg.Header) > 0 {
+			c.failed.Add(1)
+		}
+		c.times = append(c.times, time.Since(c.slots[i].sent))
+		c.send(i)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, nc.Flush()
+}
+
+// send is called by the subscription's goroutine, but for the first of a slot.
+func (c *client) send(i int) {
+	if c.stopped.Load() {
+		if c.open.Add(-1) == 0 {
+			close(c.drained)
+		}
+		return
+	}
+	c.slots[i].sent = time.Now()
+	if err := c.nc.PublishRequest(c.subject, c.slots[i].reply, c.request); err != nil {
+		c.failed.Add(1)
+	}
+}
+
+// run drives one subject for d.
+func (c *client) run(ctx context.Context, subject string, replyLen int, d time.Duration) (round, error) {
+	c.subject, c.replyLen = subject, replyLen
+	c.times, c.drained = c.times[:0], make(chan struct{})
+	c.stopped.Store(false)
+	c.open.Store(int64(len(c.slots)))
+	begun := time.Now()
+	for i := range c.slots {
+		c.send(i)
+	}
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+		return round{}, ctx.Err()
+	}
+	c.stopped.Store(true)
+	select {
+	case <-c.drained:
+	case <-time.After(5 * time.Second):
+		return round{}, fmt.Errorf("%s: %d requests were never answered", subject, c.open.Load())
+	}
+	took := time.Since(begun)
+	if n := c.failed.Load(); n > 0 {
+		return round{}, fmt.Errorf("%s: %d replies were not what was expected", subject, n)
+	}
+	slices.Sort(c.times)
+	n := len(c.times)
+	return round{
+		rate: float64(n) / took.Seconds(),
+		p50:  c.times[n/2].Round(time.Microsecond),
+		p99:  c.times[n*99/100].Round(time.Microsecond),
+	}, nil
+}

@@ -1,0 +1,375 @@
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Limits of a Config, and of what Put accepts.
+const (
+	DefaultEntries = 1000
+	MaxEntries     = 100_000
+
+	DefaultBytes = 64 << 20
+	MinBytes     = 1 << 10
+	MaxBytes     = 16 << 30 // MaxEntries of the largest reply, 90 KiB, is less
+
+	DefaultTTL  = 5 * time.Minute
+	MinLifetime = time.Millisecond // of TTL, and of Idle when it is set
+	MaxLifetime = 365 * 24 * time.Hour
+
+	// MaxValueLen is the most bytes one value may have, or Config.Bytes when
+	// that is less. It is the largest payload a NATS server carries unless it
+	// is configured for more.
+	MaxValueLen = 1 << 20
+)
+
+// sweepInterval is the least time between two sweeps for expired entries, and
+// so the longest that the secret of an expired entry outlives it.
+const sweepInterval = time.Second
+
+// removeBatch bounds how many entries leave at once while Get has to wait.
+const removeBatch = 1000
+
+// Config bounds a Cache. A zero field takes its default.
+type Config struct {
+	// Entries is the most entries held at any time: 1 to MaxEntries.
+	Entries int
+	// Bytes is the most value bytes held at any time, MinBytes to MaxBytes.
+	// Counted is the length of each value as Put was given it; names, seals
+	// and framing come on top, as the package comment says.
+	Bytes int64
+	// TTL is how long after its Put an entry lives, MinLifetime to MaxLifetime.
+	// At exactly TTL it is gone.
+	TTL time.Duration
+	// Idle is how long after its last Put or Get an entry lives, in the range
+	// of TTL. Zero means that there is no such limit.
+	Idle time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	if c.Entries == 0 {
+		c.Entries = DefaultEntries
+	}
+	if c.Bytes == 0 {
+		c.Bytes = DefaultBytes
+	}
+	if c.TTL == 0 {
+		c.TTL = DefaultTTL
+	}
+	return c
+}
+
+func (c Config) check() error {
+	switch {
+	case c.Entries < 1 || c.Entries > MaxEntries:
+		return fmt.Errorf("cache: Entries is %d: 1 to %d are allowed", c.Entries, MaxEntries)
+	case c.Bytes < MinBytes || c.Bytes > MaxBytes:
+		return fmt.Errorf("cache: Bytes is %d: %d to %d are allowed", c.Bytes, MinBytes, int64(MaxBytes))
+	case c.TTL < MinLifetime || c.TTL > MaxLifetime:
+		return fmt.Errorf("cache: TTL is %v: %v to %v are allowed", c.TTL, MinLifetime, MaxLifetime)
+	case c.Idle != 0 && (c.Idle < MinLifetime || c.Idle > MaxLifetime):
+		return fmt.Errorf("cache: Idle is %v: 0 (no limit) or %v to %v are allowed", c.Idle, MinLifetime, MaxLifetime)
+	}
+	return nil
+}
+
+func (c Config) maxValueLen() int { return int(min(c.Bytes, MaxValueLen)) }
+
+// Cache maps a scope and an id to a value. Its methods may be called
+// concurrently.
+//
+// Lock order: writing, then mu, then the lock inside the ring. A Get that hits
+// takes mu for the lookup and the ring's read lock for the copy, one after the
+// other, and opens the value under neither.
+type Cache struct {
+	started   time.Time // the monotonic zero of every time in the index
+	maxValue  int
+	ring      *ring
+	scratches sync.Pool // of *scratch
+
+	// writing is held while the ring is written. Until it is free, an entry of
+	// the index may be missing in the ring: about to be Set, or displaced and
+	// about to be Set again.
+	writing sync.Mutex
+
+	mu      sync.Mutex
+	index   index       // guarded by mu
+	sweeper *time.Timer // guarded by mu; nil unless a sweep is due
+	closed  bool        // guarded by mu
+}
+
+// scratch is what a Get needs beside the caller's buffer. It is pooled because
+// its parts are passed to an interface, and so would be allocated each time.
+type scratch struct {
+	name   []byte
+	secret secret
+}
+
+// New makes an empty Cache. The error names the setting that is out of range,
+// and the range.
+func New(config Config) (*Cache, error) {
+	config = config.withDefaults()
+	if err := config.check(); err != nil {
+		return nil, err
+	}
+	if !sealAvailable() {
+		return nil, errors.New("cache: ChaCha20-Poly1305 is not available: do not run with GODEBUG=fips140=only, or turn the cache off")
+	}
+	ring, err := newRing(config)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cache{started: time.Now(), maxValue: config.maxValueLen(), ring: ring}
+	c.scratches.New = func() any { return new(scratch) }
+	c.index = newIndex(config, ring.remove)
+	return c, nil
+}
+
+// now is the time since the Cache was made, by the monotonic clock.
+func (c *Cache) now() time.Duration { return time.Since(c.started) }
+
+// Get appends the value to dst and returns the result with the flags that Put
+// was given. When there is no live entry it returns dst as it is, and false.
+// It keeps neither scope nor id.
+//
+// The value is opened straight into dst, which is reallocated at most once. The
+// caller owns the result and wipes it; to leave no second copy of what dst held
+// before, give it the capacity that the value needs.
+func (c *Cache) Get(dst, scope, id []byte) (value []byte, flags uint8, ok bool) {
+	s := c.scratches.Get().(*scratch)
+	s.name = appendName(s.name[:0], scope, id)
+	value, flags, ok = c.get(dst, s)
+	s.secret.wipe()
+	c.scratches.Put(s)
+	return value, flags, ok
+}
+
+func (c *Cache) get(dst []byte, s *scratch) (value []byte, flags uint8, ok bool) {
+	key, flags, ok := c.lookup(s)
+	if !ok {
+		return dst, 0, false
+	}
+	sealed, ok := c.ring.get(key)
+	if !ok {
+		if key, sealed, flags, ok = c.getAfterWrite(s); !ok {
+			return dst, 0, false
+		}
+	}
+	value, err := s.secret.open(dst, sealed, s.name)
+	if err != nil { // the ring's bytes were damaged
+		c.forget(key)
+		return dst, 0, false
+	}
+	return value, flags, true
+}
+
+// lookup finds the live entry of s.name, counts the use, and copies its secret
+// to s: from then on the entry may leave and be wiped at any time.
+func (c *Cache) lookup(s *scratch) (key string, flags uint8, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// The clock is read under mu, so that waiting for it cannot extend a life.
+	e := c.index.use(s.name, c.now())
+	if e == nil {
+		return "", 0, false
+	}
+	s.secret = e.secret
+	return e.ringKey, e.flags, true
+}
+
+// getAfterWrite looks again once no write to the ring is under way, which is
+// when the ring holds every entry of the index. The first lookup has counted
+// the use, so this one only takes it back when the entry has left meanwhile.
+func (c *Cache) getAfterWrite(s *scratch) (key string, sealed []byte, flags uint8, ok bool) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.mu.Lock()
+	c.index.stats.Hits--
+	c.mu.Unlock()
+	if key, flags, ok = c.lookup(s); !ok {
+		return "", nil, 0, false
+	}
+	if sealed, ok = c.ring.get(key); !ok {
+		c.forget(key)
+	}
+	return key, sealed, flags, ok
+}
+
+// forget drops an entry whose bytes cannot be had, and makes its hit a miss.
+func (c *Cache) forget(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.index.stats.Hits--
+	c.index.stats.Misses++
+	c.index.dropRingKey(key)
+}
+
+// Put holds value, with flags, for scope and id, in place of what was held
+// before. It reports false, and holds nothing for that name, when value has
+// more than MaxValueLen bytes or more than Config.Bytes, or after Close. The
+// value is not kept, and sealing leaves no copy of it.
+func (c *Cache) Put(scope, id string, value []byte, flags uint8) (stored bool) {
+	name := appendName(nil, scope, id)
+	if len(value) > c.maxValue {
+		c.refuse(string(name))
+		return false
+	}
+	e := newEntry(name, len(scope), len(value), flags)
+	sealed := e.secret.seal(value, name)
+
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if !c.admit(e) {
+		return false
+	}
+	if !c.ring.set(e.ringKey, sealed, c.holds) {
+		c.refuse(e.name)
+		return false
+	}
+	return true
+}
+
+// refuse drops what is held under name: it is older than what was refused.
+func (c *Cache) refuse(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.index.stats.Refused++
+	c.index.drop(name)
+}
+
+// admit makes e part of the index and sees to it that a sweep is due.
+func (c *Cache) admit(e *entry) bool {
+	e.ringKey = c.ring.nextKey() // guarded by writing, which the caller holds
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		e.secret.wipe()
+		return false
+	}
+	now := c.now()
+	c.index.admit(e, now)
+	if c.sweeper == nil {
+		c.sweeper = time.AfterFunc(max(c.index.untilExpiry(now), sweepInterval), c.sweep)
+	}
+	return true
+}
+
+// holds reports whether the index still holds the entry of a ring key.
+func (c *Cache) holds(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.index.byRingKey[key]
+	if ok {
+		c.index.stats.Rewrites++
+	}
+	return ok
+}
+
+// sweep removes expired entries that nobody asked for, so that their secrets
+// are gone within sweepInterval even when the Cache is not used.
+func (c *Cache) sweep() {
+	for c.sweepSome() {
+	}
+}
+
+func (c *Cache) sweepSome() (more bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	for range removeBatch {
+		if !c.index.dropExpired(now) {
+			c.scheduleSweepLocked(now)
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Cache) scheduleSweepLocked(now time.Duration) {
+	if len(c.index.byName) == 0 {
+		c.sweeper = nil
+		return
+	}
+	c.sweeper.Reset(max(c.index.untilExpiry(now), sweepInterval))
+}
+
+// Drop removes one entry. No Get that begins after Drop has returned sees the
+// value that was held before.
+func (c *Cache) Drop(scope, id string) {
+	name := appendName(nil, scope, id)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.index.drop(string(name))
+}
+
+// DropSubtree removes the entries of scope and of all scopes below it: "a:b"
+// covers "a:b" and "a:b/c:d", not "a:bc"; the empty scope covers everything. No
+// Get that begins after DropSubtree has returned sees a value that was held
+// before it began. It is the one call that looks at every entry.
+func (c *Cache) DropSubtree(scope string) {
+	if scope == "" {
+		c.Clear()
+		return
+	}
+	for batch := range slices.Chunk(c.subtree(scope), removeBatch) {
+		c.removeRingKeys(batch)
+	}
+}
+
+// subtree returns keys, not names, so that what is put meanwhile stays.
+func (c *Cache) subtree(scope string) (ringKeys []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.index.subtree(scope)
+}
+
+func (c *Cache) removeRingKeys(keys []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, key := range keys {
+		c.index.dropRingKey(key)
+	}
+}
+
+// Clear removes every entry.
+func (c *Cache) Clear() {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clearLocked()
+}
+
+func (c *Cache) clearLocked() {
+	c.index.clear()
+	c.ring.clear()
+}
+
+// Stats reports the counters and the fill of this moment.
+func (c *Cache) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.index.snapshot()
+}
+
+// Close removes every entry. A later Get misses and a later Put is refused;
+// the counters stay. Close may be called more than once, and returns nil.
+func (c *Cache) Close() error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil
+	}
+	c.closed = true
+	c.clearLocked()
+	if c.sweeper != nil {
+		c.sweeper.Stop()
+	}
+	return c.ring.close()
+}

@@ -1,0 +1,215 @@
+package cache
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// version is what a value of the tests below says of itself, in a length that
+// depends on both, so that no two values can pass for each other.
+func version(key, n int) []byte {
+	value := binary.BigEndian.AppendUint32(nil, uint32(key))
+	value = binary.BigEndian.AppendUint32(value, uint32(n))
+	return append(value, strings.Repeat(string(rune('a'+n%26)), 500+key+n%1000)...)
+}
+
+// TestConcurrentHistory has one writer for each key, readers for all, and
+// others that clear, evict and turn the ring over. A value that is read must be
+// one that was put for that key, whole, and not older than what was current, or
+// was dropped, when the Get began.
+func TestConcurrentHistory(t *testing.T) {
+	const keys, rounds = 8, 2000
+	c := newCache(t, Config{Entries: 40, Bytes: 64 << 10})
+	var oldest [keys]atomic.Int64 // the oldest version that a Get may return from now on
+	var writers, others sync.WaitGroup
+	done := make(chan struct{})
+	scope := func(key int) string { return fmt.Sprintf("org:a/team:t%d", key%3) }
+
+	for key := range keys {
+		writers.Go(func() {
+			random := rand.New(rand.NewPCG(1, uint64(key)))
+			id := fmt.Sprint("id", key)
+			for n := 1; n <= rounds; n++ {
+				if !c.Put(scope(key), id, version(key, n), uint8(n)) {
+					t.Error("Put was refused")
+					return
+				}
+				oldest[key].Store(int64(n))
+				switch random.IntN(8) {
+				case 0:
+					c.Drop(scope(key), id)
+					oldest[key].Store(int64(n + 1))
+				case 1:
+					c.DropSubtree(scope(key))
+					oldest[key].Store(int64(n + 1))
+				case 2:
+					if random.IntN(10) == 0 {
+						c.Clear()
+						oldest[key].Store(int64(n + 1))
+					}
+				}
+			}
+		})
+	}
+	loop := func(step func(random *rand.Rand)) {
+		random := rand.New(rand.NewPCG(2, rand.Uint64()))
+		others.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					step(random)
+				}
+			}
+		})
+	}
+	var hits atomic.Int64
+	for range 4 {
+		dst := make([]byte, 0, 4096)
+		loop(func(random *rand.Rand) {
+			key := random.IntN(keys)
+			from := oldest[key].Load()
+			value, flags, ok := c.Get(dst, []byte(scope(key)), fmt.Append(nil, "id", key))
+			if !ok {
+				return
+			}
+			hits.Add(1)
+			n := int(binary.BigEndian.Uint32(value[4:]))
+			if string(value) != string(version(key, n)) || flags != uint8(n) {
+				t.Errorf("key %d: a value that was not put: %.20q", key, value)
+			}
+			if int64(n) < from {
+				t.Errorf("key %d: version %d, when %d was the oldest possible", key, n, from)
+			}
+		})
+	}
+	loop(func(random *rand.Rand) { // evicts
+		c.Put("org:b", fmt.Sprint(random.IntN(100)), make([]byte, random.IntN(8<<10)), 0)
+	})
+	loop(func(*rand.Rand) {
+		if s := c.Stats(); s.Entries > s.Capacity || s.Bytes > s.BytesCapacity || s.Entries < 0 || s.Bytes < 0 {
+			t.Errorf("out of bounds: %+v", s)
+		}
+	})
+	writers.Wait()
+	close(done)
+	others.Wait()
+
+	s := c.Stats()
+	if hits.Load() == 0 || s.Hits != uint64(hits.Load()) || s.Evictions == 0 {
+		t.Errorf("%d hits, %+v", hits.Load(), s)
+	}
+	c.Clear()
+	if x := &c.index; len(x.byName)+len(x.byRingKey)+x.uses.Len()+x.ages.Len() != 0 || x.bytes != 0 || c.ring.cache.Len() != 0 {
+		t.Errorf("after Clear something is left")
+	}
+	t.Logf("%+v", s)
+}
+
+// TestNoFalseMisses reads entries that nobody drops while the ring displaces
+// them and writes them again.
+func TestNoFalseMisses(t *testing.T) {
+	const keys = 100
+	c := newCache(t, Config{Entries: 200, Bytes: 300 << 10})
+	for key := range keys {
+		mustPut(t, c, "org:a", fmt.Sprint(key), string(version(key, 1)))
+	}
+	done := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 3 {
+		readers.Go(func() {
+			dst := make([]byte, 0, 4096)
+			for key := 0; ; key = (key + 1) % keys {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				value, _, ok := c.Get(dst, []byte("org:a"), fmt.Append(nil, key))
+				if !ok || string(value) != string(version(key, 1)) {
+					t.Errorf("key %d: %.20q, %v", key, value, ok)
+					return
+				}
+			}
+		})
+	}
+	for n := range 8000 {
+		c.Put("org:b", "changing", version(0, n), 0)
+	}
+	close(done)
+	readers.Wait()
+	if s := c.Stats(); s.Misses != 0 || s.Evictions != 0 || s.Rewrites < 4*keys {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestGetWaitsForTheRing asks for an entry at the moment when it was displaced
+// and is not written again yet.
+func TestGetWaitsForTheRing(t *testing.T) {
+	c := newCache(t, Config{})
+	mustPut(t, c, "org:a", "id", "value")
+	e := held(c, "org:a", "id")
+	sealed, _ := c.ring.get(e.ringKey)
+
+	c.writing.Lock()
+	c.ring.remove(e.ringKey)
+	found := make(chan bool)
+	go func() {
+		_, ok := get(c, "org:a", "id")
+		found <- ok
+	}()
+	for c.Stats().Hits == 0 { // until it has seen the entry in the index
+		runtime.Gosched()
+	}
+	select {
+	case <-found:
+		c.writing.Unlock()
+		t.Error("Get did not wait")
+	case <-time.After(20 * time.Millisecond): // long enough to fail, never so to pass
+		c.ring.set(e.ringKey, sealed, c.holds)
+		c.writing.Unlock()
+		if !<-found {
+			t.Error("Get missed an entry that nobody dropped")
+		}
+	}
+	if s := c.Stats(); s.Hits != 1 || s.Misses != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestCloseWhileInUse closes under load: nothing is held afterwards.
+func TestCloseWhileInUse(t *testing.T) {
+	for range 50 {
+		c := newCache(t, Config{})
+		var users sync.WaitGroup
+		for user := range 4 {
+			users.Go(func() {
+				for n := range 50 {
+					id := fmt.Sprint(n % 5)
+					stored := c.Put("org:a", id, version(n, user), 0)
+					if value, _, ok := c.Get(nil, []byte("org:a"), []byte(id)); ok && len(value) < 500 {
+						t.Errorf("a value of %d bytes", len(value))
+					}
+					if n == 25 && user == 0 {
+						c.Close()
+					}
+					if n > 25 && user == 0 && stored {
+						t.Error("Put after Close reports true")
+					}
+				}
+			})
+		}
+		users.Wait()
+		if s := c.Stats(); s.Entries != 0 || s.Bytes != 0 {
+			t.Fatalf("after Close: %+v", s)
+		}
+	}
+}

@@ -1,0 +1,27 @@
+package cache
+
+// Stats are the counters of a Cache since New, and its fill.
+type Stats struct {
+	Hits      uint64
+	Misses    uint64
+	Evictions uint64 // live entries that gave way to a bound, least recently used first
+	Expired   uint64 // entries that passed TTL or Idle, counted when they are found
+	Refused   uint64 // values that Put was given and were too large
+	Rewrites  uint64 // live entries written again because the ring came round to them
+
+	// Entries and Bytes include expired entries that were not found yet, for
+	// at most a second. Neither ever passes its capacity.
+	Entries       int
+	Capacity      int
+	Bytes         int64 // lengths of the values, as Config.Bytes counts them
+	BytesCapacity int64
+}
+
+// HitRate is the part of lookups that hit, 0 to 1; 0 before the first.
+func (s Stats) HitRate() float64 {
+	lookups := s.Hits + s.Misses
+	if lookups == 0 {
+		return 0
+	}
+	return float64(s.Hits) / float64(lookups)
+}

@@ -1,0 +1,75 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Check reports every pair of settings that contradict each other. Load has
+// called it; the values themselves are checked by Load alone.
+func (c *Config) Check() error { return errors.Join(c.problems()...) }
+
+func (c *Config) problems() (problems []error) {
+	problem := func(format string, args ...any) {
+		problems = append(problems, fmt.Errorf(format, args...))
+	}
+	if c.NATS.Embedded() {
+		for _, key := range []string{"nats.creds", "nats.user", "nats.password", "nats.token", "nats.nkey", "nats.tls.ca", "nats.tls.cert", "nats.tls.key"} {
+			if v := c.values[key]; v.given() && v.parsed != "" {
+				problem("%s is set, but no server to use it with: set nats.url or nats.context to join one, or remove it to run the embedded server", v.name(key))
+			}
+		}
+		if c.Stream.Replicas > 1 {
+			problem("%s is %d, but the embedded server is a single one: set it to 1, or nats.url to join a cluster", c.name("stream.replicas"), c.Stream.Replicas)
+		}
+	} else {
+		joins := "nats.url"
+		if c.NATS.URL == "" {
+			joins = "nats.context"
+		}
+		for _, key := range []string{"nats.host", "nats.port"} {
+			// The default is let pass, since WriteYAML prints it.
+			if v := c.values[key]; v.given() && fmt.Sprint(v.parsed) != settingOf(key).fallback {
+				problem("%s is of the embedded server, which does not run, since %s joins another: remove one of them", v.name(key), c.name(joins))
+			}
+		}
+		if identities := c.identities(); len(identities) > 1 {
+			problem("%s are given: a connection has one identity, so keep one of them", strings.Join(identities, " and "))
+		}
+		if c.NATS.Password != "" && c.NATS.User == "" {
+			problem("%s is set without nats.user: set both", c.name("nats.password"))
+		}
+		if (c.NATS.TLS.Cert == "") != (c.NATS.TLS.Key == "") {
+			problem("a client certificate needs both nats.tls.cert and nats.tls.key, and only one of them is set")
+		}
+	}
+	for _, inbox := range c.NATS.InboxPrefixes {
+		// A reply subject there could forge an event or a command.
+		if within(inbox, c.NATS.Prefix) || within(c.NATS.Prefix, inbox) {
+			problem("%s has %q, which overlaps %s %q: replies must not reach the subjects of commands and events",
+				c.name("nats.inbox_prefixes"), inbox, c.name("nats.prefix"), c.NATS.Prefix)
+		}
+	}
+	return problems
+}
+
+// identities names the settings that say who connects.
+func (c *Config) identities() (names []string) {
+	for _, identity := range []struct{ key, value string }{
+		{"nats.user", c.NATS.User}, {"nats.creds", c.NATS.Creds}, {"nats.nkey", c.NATS.NKey}, {"nats.token", c.NATS.Token},
+	} {
+		if identity.value != "" {
+			names = append(names, c.name(identity.key))
+		}
+	}
+	return names
+}
+
+// within reports whether subject is prefix or lies below it.
+func within(subject, prefix string) bool {
+	return subject == prefix || strings.HasPrefix(subject, prefix+".")
+}
+
+// name is how to name a setting to whoever set it.
+func (c *Config) name(key string) string { return c.values[key].name(key) }

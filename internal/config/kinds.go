@@ -1,0 +1,259 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// kind is what values of a setting look like. parse takes a text, as flags
+// and variables are, or what YAML made of the text, and its error says what
+// is allowed without repeating the value.
+type kind struct {
+	name  string // shown in the flag's usage
+	parse func(raw any) (any, error)
+}
+
+// Names that other files ask for.
+const (
+	pathName    = "path"
+	addressName = "address"
+	booleanName = "bool"
+)
+
+// textKind parses scalars by their text, whatever YAML took them for.
+func textKind(name string, parse func(string) (any, error)) kind {
+	return kind{name, func(raw any) (any, error) {
+		switch raw.(type) {
+		case string, int, int64, uint64, float64, bool:
+			return parse(strings.TrimSpace(fmt.Sprint(raw)))
+		default:
+			return nil, errors.New("must be a single value")
+		}
+	}}
+}
+
+// text is taken as it is, to the last space. What YAML reads as a number or a
+// truth value is refused, since it comes changed: 0123 as 83.
+func text() kind {
+	return kind{"text", func(raw any) (any, error) {
+		s, ok := raw.(string)
+		if !ok {
+			return nil, errors.New("must be a text: put it in quotes")
+		}
+		return s, nil
+	}}
+}
+
+func path() kind { return textKind(pathName, func(s string) (any, error) { return s, nil }) }
+
+func boolean() kind {
+	return textKind(booleanName, func(s string) (any, error) {
+		b, err := strconv.ParseBool(s)
+		if err != nil {
+			return nil, errors.New("must be true or false")
+		}
+		return b, nil
+	})
+}
+
+func level() kind {
+	return textKind("level", func(s string) (any, error) {
+		switch strings.ToLower(s) {
+		case "debug":
+			return slog.LevelDebug, nil
+		case "info":
+			return slog.LevelInfo, nil
+		case "warn":
+			return slog.LevelWarn, nil
+		case "error":
+			return slog.LevelError, nil
+		}
+		return nil, errors.New("must be debug, info, warn or error")
+	})
+}
+
+func oneOf(allowed ...string) kind {
+	return textKind(strings.Join(allowed, "|"), func(s string) (any, error) {
+		if !slices.Contains(allowed, s) {
+			return nil, fmt.Errorf("must be %s", strings.Join(allowed, " or "))
+		}
+		return s, nil
+	})
+}
+
+func count(least, most int) kind {
+	return textKind("number", func(s string) (any, error) {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < least || n > most {
+			return nil, fmt.Errorf("must be a whole number, %d to %d", least, most)
+		}
+		return n, nil
+	})
+}
+
+func oneOfCounts(allowed ...int) kind {
+	return textKind("number", func(s string) (any, error) {
+		n, err := strconv.Atoi(s)
+		if err != nil || !slices.Contains(allowed, n) {
+			return nil, fmt.Errorf("must be one of %v", allowed)
+		}
+		return n, nil
+	})
+}
+
+func duration(least, most time.Duration) kind {
+	return textKind("duration", func(s string) (any, error) {
+		d, err := time.ParseDuration(s)
+		if err != nil || d < least || d > most {
+			return nil, fmt.Errorf("must be a time with its unit, such as 500ms, 10s or 5m, %s to %s", formatDuration(least), formatDuration(most))
+		}
+		return d, nil
+	})
+}
+
+// formatDuration is d without the zero units that Duration.String adds.
+func formatDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// Bytes is a size. It reads and prints as 64MiB.
+type Bytes int64
+
+// units of Bytes, the larger and the binary ones first.
+var units = []struct {
+	name  string
+	bytes int64
+}{
+	{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10},
+	{"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"KB", 1e3}, {"B", 1},
+}
+
+// String is exact: the largest binary unit that leaves a whole number.
+func (b Bytes) String() string {
+	for _, unit := range units[:4] {
+		if n := int64(b); n != 0 && n%unit.bytes == 0 {
+			return strconv.FormatInt(n/unit.bytes, 10) + unit.name
+		}
+	}
+	return strconv.FormatInt(int64(b), 10) + "B"
+}
+
+func parseBytes(s string) (Bytes, bool) {
+	multiple := int64(1)
+	for _, unit := range units {
+		if number, found := strings.CutSuffix(s, unit.name); found {
+			s, multiple = strings.TrimSpace(number), unit.bytes
+			break
+		}
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 0 || n > math.MaxInt64/multiple {
+		return 0, false
+	}
+	return Bytes(n * multiple), true
+}
+
+func size(least, most Bytes) kind {
+	return textKind("size", func(s string) (any, error) {
+		b, ok := parseBytes(s)
+		if !ok || b < least || b > most {
+			return nil, fmt.Errorf("must be a size such as 64MiB, %v to %v", least, most)
+		}
+		return b, nil
+	})
+}
+
+const nameRule = "must be 1 to 255 characters of A-Z a-z 0-9 - _"
+
+func isName(s string) bool {
+	return s != "" && len(s) <= 255 && !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '_')
+	})
+}
+
+func name() kind {
+	return textKind("name", func(s string) (any, error) {
+		if !isName(s) {
+			return nil, errors.New(nameRule)
+		}
+		return s, nil
+	})
+}
+
+// isSubject reports whether s is a subject without wildcards that no part of
+// NATS itself uses.
+func isSubject(s string) bool {
+	for token := range strings.SplitSeq(s, ".") {
+		if !isName(token) {
+			return false
+		}
+	}
+	return true
+}
+
+func subject() kind {
+	return textKind("subject", func(s string) (any, error) {
+		if !isSubject(s) {
+			return nil, errors.New("must be names of A-Z a-z 0-9 - _ joined by dots, such as cred.v1")
+		}
+		return s, nil
+	})
+}
+
+func subjects() kind {
+	return kind{"subjects", func(raw any) (any, error) {
+		var list []string
+		switch raw := raw.(type) {
+		case string:
+			for s := range strings.SplitSeq(raw, ",") {
+				list = append(list, strings.TrimSpace(s))
+			}
+		case []any:
+			for _, s := range raw {
+				list = append(list, fmt.Sprint(s))
+			}
+		}
+		for _, s := range list {
+			if !isSubject(s) {
+				list = nil
+			}
+		}
+		if len(list) == 0 {
+			return nil, errors.New("must be one or more subjects of A-Z a-z 0-9 - _ joined by dots, such as _INBOX or _INBOX_acme")
+		}
+		return list, nil
+	}}
+}
+
+func address() kind {
+	return textKind(addressName, func(s string) (any, error) {
+		if s == "" {
+			return s, nil
+		}
+		for part := range strings.SplitSeq(s, ",") {
+			part = strings.TrimSpace(part)
+			if !strings.Contains(part, "://") {
+				part = "nats://" + part
+			}
+			u, err := url.Parse(part)
+			if err != nil || u.Hostname() == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
+				return nil, errors.New("must be nats://host:port or tls://host:port, several separated by commas, with special characters of a user or password percent-encoded")
+			}
+		}
+		return s, nil
+	})
+}

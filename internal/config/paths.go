@@ -1,0 +1,93 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// DefaultDataDir is where a worker keeps its data unless told otherwise, and
+// so where the command line finds a local worker's client.json:
+// $XDG_DATA_HOME/credbus or ~/.local/share/credbus, on macOS
+// ~/Library/Application Support/credbus, on Windows %LocalAppData%\credbus.
+// It fails where the environment names no home directory.
+func DefaultDataDir() (string, error) { return paths{os.Getenv}.dataDir() }
+
+// paths derives directories from environment variables.
+type paths struct{ getenv func(string) string }
+
+func (p paths) home() string {
+	if runtime.GOOS == "windows" {
+		return p.getenv("USERPROFILE")
+	}
+	return p.getenv("HOME")
+}
+
+func (p paths) dataDir() (string, error) {
+	dir := p.userDir("XDG_DATA_HOME", ".local/share", "LocalAppData")
+	if dir == "" {
+		return "", errors.New("there is no home directory to keep data in: set --data_dir (CREDBUS_DATA_DIR)")
+	}
+	return filepath.Join(dir, "credbus"), nil
+}
+
+// configFile is the file that is read when none is named, "" where the
+// environment names no home directory.
+func (p paths) configFile() string {
+	dir := p.userDir("XDG_CONFIG_HOME", ".config", "AppData")
+	if dir == "" {
+		return ""
+	}
+	return filepath.Join(dir, "credbus", "worker.yaml")
+}
+
+// userDir is the user's directory of a purpose, by the custom of each system.
+func (p paths) userDir(xdg, belowHome, windows string) string {
+	home := p.home()
+	switch runtime.GOOS {
+	case "windows":
+		return p.getenv(windows)
+	case "darwin", "ios":
+		belowHome = "Library/Application Support"
+	default:
+		// The XDG specification has relative paths ignored.
+		if dir := p.getenv(xdg); filepath.IsAbs(dir) {
+			return dir
+		}
+	}
+	if home == "" {
+		return ""
+	}
+	return filepath.Join(home, filepath.FromSlash(belowHome))
+}
+
+// join puts name under dir, or is "" when there is no dir.
+func (p paths) join(dir, name string) string {
+	if dir == "" {
+		return ""
+	}
+	return filepath.Join(dir, name)
+}
+
+// absolute makes a path independent of the working directory. It expands a
+// leading ~/, which no shell has done for paths from a file or a variable.
+func (p paths) absolute(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	if rest, found := strings.CutPrefix(path, "~/"); found {
+		home := p.home()
+		if home == "" {
+			return "", errors.New("there is no home directory: write the path in full")
+		}
+		return filepath.Join(home, rest), nil
+	}
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("write the path in full: %w", err)
+	}
+	return absolute, nil
+}

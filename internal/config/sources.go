@@ -1,0 +1,254 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/providers/file"
+	"github.com/knadh/koanf/providers/posflag"
+	"github.com/knadh/koanf/v2"
+	"github.com/spf13/pflag"
+)
+
+// value is what one source says of a setting.
+type value struct {
+	raw    any
+	parsed any
+	// variable or flag as the person wrote it, or the path of the file;
+	// both empty for a default.
+	written, file string
+}
+
+// given reports whether anybody set the value.
+func (v value) given() bool { return v.written != "" || v.file != "" }
+
+// name is how to name the setting to whoever wrote the value.
+func (v value) name(key string) string {
+	switch {
+	case v.file != "":
+		return key + " in " + v.file
+	default:
+		return cmp.Or(v.written, key)
+	}
+}
+
+// origin is where the value came from.
+func (v value) origin() string { return cmp.Or(v.written, v.file, "default") }
+
+// sources reads what was given, from the weakest source to the strongest.
+type sources struct {
+	flags    *pflag.FlagSet
+	environ  []string
+	problems []error
+}
+
+func (src *sources) problem(format string, args ...any) {
+	src.problems = append(src.problems, fmt.Errorf(format, args...))
+}
+
+func (src *sources) read() map[string]value {
+	values := src.fromFile()
+	maps.Copy(values, src.fromNATSVariables())
+	maps.Copy(values, src.fromVariables())
+	maps.Copy(values, src.fromFlags())
+	return values
+}
+
+// load reads one source into its settings by key.
+func (src *sources) load(provider koanf.Provider, parser koanf.Parser) (map[string]any, error) {
+	layer := koanf.New(".")
+	if err := layer.Load(provider, parser); err != nil {
+		return nil, err
+	}
+	return layer.All(), nil
+}
+
+// configFile is the file to read, "" for none.
+func (src *sources) configFile() string {
+	getenv := lookup(src.environ)
+	if given, err := src.flags.GetString(configFlag); err == nil && given != "" {
+		return given
+	}
+	if given := getenv(prefix + "CONFIG"); given != "" {
+		return given
+	}
+	usual := paths{getenv}.configFile()
+	if usual == "" {
+		return ""
+	}
+	if _, err := os.Stat(usual); errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	return usual // also when it cannot be read, which is then reported
+}
+
+// quoted is a part of the YAML parser's errors that repeats the file's text,
+// and with it perhaps a password.
+var quoted = regexp.MustCompile("`[^`]*`")
+
+func (src *sources) fromFile() map[string]value {
+	values := map[string]value{}
+	path := src.configFile()
+	if path == "" {
+		return values
+	}
+	all, err := src.load(file.Provider(path), yaml.Parser())
+	switch {
+	case errors.As(err, new(*fs.PathError)):
+		src.problem("configuration file: %w: check --%s (%sCONFIG)", err, configFlag, prefix)
+	case err != nil:
+		src.problem("configuration file %s: %s", path, quoted.ReplaceAllString(err.Error(), "a value"))
+	}
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		raw := all[key]
+		switch {
+		case raw == nil:
+			// "url:" with nothing behind it, or a group with all commented out.
+			if settingOf(key) == nil && !isGroup(key) {
+				src.unknown(key+" in "+path, nearest(key, settingKeys()))
+			}
+		case settingOf(key) != nil:
+			values[key] = value{raw: raw, file: path}
+		case isGroup(key):
+			if group, ok := raw.(map[string]any); !ok || len(group) > 0 {
+				src.problem("%s in %s is a single value: it is a group of settings, such as %s", key, path, firstOf(key))
+			}
+		default:
+			src.unknown(key+" in "+path, nearest(key, settingKeys()))
+		}
+	}
+	return values
+}
+
+// fromNATSVariables reads the variables of the nats command.
+func (src *sources) fromNATSVariables() map[string]value {
+	return src.fromEnviron("NATS_", func(variable string) *setting {
+		for i := range settings {
+			if settings[i].nats == variable {
+				return &settings[i]
+			}
+		}
+		return nil // one that the worker has no use for
+	})
+}
+
+// fromVariables reads the worker's own variables.
+func (src *sources) fromVariables() map[string]value {
+	var known []string
+	for i := range settings {
+		known = append(known, settings[i].variable())
+	}
+	return src.fromEnviron(prefix, func(variable string) *setting {
+		if i := slices.Index(known, variable); i >= 0 {
+			return &settings[i]
+		}
+		if !foreign(variable) {
+			src.unknown(variable, nearest(variable, known))
+		}
+		return nil
+	})
+}
+
+// fromEnviron reads the variables with that prefix that find knows.
+func (src *sources) fromEnviron(prefix string, find func(variable string) *setting) map[string]value {
+	written := map[string]string{} // variables by key
+	all, err := src.load(env.Provider(".", env.Opt{
+		Prefix:      prefix,
+		EnvironFunc: func() []string { return src.environ },
+		TransformFunc: func(variable, text string) (string, any) {
+			s := find(variable)
+			if s == nil || text == "" {
+				return "", nil // which the provider leaves out
+			}
+			written[s.key] = variable
+			return s.key, text
+		},
+	}), nil)
+	if err != nil {
+		src.problem("environment: %w", err)
+	}
+	values := map[string]value{}
+	for key, raw := range all {
+		values[key] = value{raw: raw, written: written[key]}
+	}
+	return values
+}
+
+// serviceLink matches what Kubernetes sets for a service named credbus.
+var serviceLink = regexp.MustCompile(`^CREDBUS_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_.+)?)$`)
+
+// foreign reports whether a CREDBUS_ variable is not meant for the worker's
+// configuration: the path of the file, what tests set, what Kubernetes adds.
+func foreign(variable string) bool {
+	return variable == prefix+"CONFIG" || variable == prefix+"REQUIRE_DOCKER" ||
+		strings.HasPrefix(variable, prefix+"TEST_") || serviceLink.MatchString(variable)
+}
+
+func (src *sources) fromFlags() map[string]value {
+	// Without a koanf instance the provider passes only flags that were given.
+	all, err := src.load(posflag.ProviderWithFlag(src.flags, ".", nil, func(f *pflag.Flag) (string, any) {
+		if settingOf(f.Name) == nil {
+			return "", nil // a flag of the command, not a setting
+		}
+		return f.Name, f.Value.String()
+	}), nil)
+	if err != nil {
+		src.problem("flags: %w", err)
+	}
+	values := map[string]value{}
+	for key, raw := range all {
+		values[key] = value{raw: raw, written: settingOf(key).flag()}
+	}
+	return values
+}
+
+// unknown reports a name that is none of the table's; near is what may have
+// been meant.
+func (src *sources) unknown(where, near string) {
+	if near == "" {
+		src.problem("%s is not a setting: --help lists them all", where)
+		return
+	}
+	src.problem("%s is not a setting: did you mean %s?", where, near)
+}
+
+func settingKeys() (keys []string) {
+	for i := range settings {
+		keys = append(keys, settings[i].key)
+	}
+	return keys
+}
+
+// isGroup reports whether key stands above settings.
+func isGroup(key string) bool { return firstOf(key) != "" }
+
+// firstOf is the first setting of a group.
+func firstOf(group string) string {
+	for i := range settings {
+		if strings.HasPrefix(settings[i].key, group+".") {
+			return settings[i].key
+		}
+	}
+	return ""
+}
+
+// lookup is os.Getenv over environ.
+func lookup(environ []string) func(string) string {
+	return func(variable string) (found string) {
+		for _, entry := range environ {
+			if name, text, _ := strings.Cut(entry, "="); name == variable {
+				found = text // the last one counts
+			}
+		}
+		return found
+	}
+}

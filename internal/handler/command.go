@@ -1,0 +1,144 @@
+package handler
+
+import (
+	"context"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"credbus/subjects"
+)
+
+// endpoint returns the callback of a command's subscriptions.
+func (h *Handler) endpoint(command subjects.Command) nats.MsgHandler {
+	commands := map[subjects.Command]func(*call){
+		subjects.Store:         dispatch(h, h.store),
+		subjects.Retrieve:      dispatch(h, h.retrieve),
+		subjects.Delete:        dispatch(h, h.delete),
+		subjects.List:          dispatch(h, h.list),
+		subjects.Validate:      dispatch(h, h.validate),
+		subjects.StoreBatch:    dispatch(h, h.storeBatch),
+		subjects.RetrieveBatch: dispatch(h, h.retrieveBatch),
+		subjects.DeleteBatch:   dispatch(h, h.deleteBatch),
+		subjects.ValidateBatch: dispatch(h, h.validateBatch),
+		subjects.ClearCache:    dispatch(h, h.clearCache),
+		subjects.CacheStats:    dispatch(h, h.cacheStats),
+	}
+	run := commands[command]
+	hit := h.noHit
+	if command == subjects.Retrieve {
+		hit = h.hit
+	}
+	return func(msg *nats.Msg) {
+		if !h.accept(msg) {
+			return
+		}
+		c := &call{command: command, msg: msg, begun: time.Now(), json: subjects.IsJSON(msg.Data)}
+		scope, err := h.config.Prefix.ParseCommand(command, msg.Subject)
+		if err != nil {
+			h.refuseMalformed(c, err)
+			return
+		}
+		c.scope = scope
+		if hit(c) {
+			return
+		}
+		if !h.pool.submit(len(msg.Data), func() { run(c) }) {
+			h.counts.exhausted.Add(1)
+			h.refuse(c, subjects.Errorf(subjects.ResourceExhausted, "the worker is full, so nothing was done: send the request again later"))
+		}
+	}
+}
+
+func (h *Handler) noHit(*call) bool { return false }
+
+// hit answers a retrieve from the cache within the subscription's callback. It
+// reports false for everything that is not a plain hit, bad requests included.
+func (h *Handler) hit(c *call) bool {
+	if c.json {
+		return false
+	}
+	var request subjects.RetrieveRequest
+	if subjects.Decode(c.msg.Data, &request) != nil || request.Fresh ||
+		!request.Deadline.IsZero() && !c.begun.Before(request.Deadline) {
+		return false
+	}
+	target, err := c.resolve(request.Target)
+	if err != nil {
+		return false
+	}
+	buffer := replyBuffers.Get().(*[]byte)
+	defer replyBuffers.Put(buffer)
+	reply, ok := h.config.Manager.Hit((*buffer)[:0], []byte(target.Scope), []byte(target.ID), request.Revision)
+	if !ok {
+		return false
+	}
+	reply = subjects.AppendRevision(reply, h.config.Replica.Applied())
+	h.send(c, reply)
+	*buffer = reply
+	return true
+}
+
+func (h *Handler) store(ctx context.Context, c *call, r *subjects.StoreRequest) ([]byte, subjects.Revision, error) {
+	target, err := c.resolve(r.Target)
+	if err != nil {
+		return nil, subjects.Revision{}, err
+	}
+	r.Target = target
+	reply, err := h.config.Manager.Store(ctx, &r.StoreItem, r.RequestID)
+	if err != nil {
+		return nil, subjects.Revision{}, about(target, err)
+	}
+	return subjects.AppendOpen(nil, reply), reply.Revision, nil
+}
+
+func (h *Handler) retrieve(ctx context.Context, c *call, r *subjects.RetrieveRequest) ([]byte, subjects.Revision, error) {
+	target, err := c.resolve(r.Target)
+	if err != nil {
+		return nil, subjects.Revision{}, err
+	}
+	r.Target = target
+	reply, err := h.config.Manager.Retrieve(ctx, nil, r.RetrieveItem, r.Revision)
+	if err != nil {
+		return nil, subjects.Revision{}, about(target, err)
+	}
+	return reply, subjects.Revision{}, nil
+}
+
+func (h *Handler) delete(ctx context.Context, c *call, r *subjects.DeleteRequest) ([]byte, subjects.Revision, error) {
+	target, err := c.resolve(r.Target)
+	if err != nil {
+		return nil, subjects.Revision{}, err
+	}
+	r.Target = target
+	reply, err := h.config.Manager.Delete(ctx, r.DeleteItem, r.RequestID)
+	if err != nil {
+		return nil, subjects.Revision{}, about(target, err)
+	}
+	return subjects.AppendOpen(nil, reply), reply.Revision, nil
+}
+
+func (h *Handler) list(ctx context.Context, c *call, r *subjects.ListRequest) ([]byte, subjects.Revision, error) {
+	scope, err := c.within(r.Scope)
+	if err != nil {
+		return nil, subjects.Revision{}, err
+	}
+	r.Scope = scope
+	reply, err := h.config.Manager.List(ctx, r, h.replyLimit(), c.size)
+	if err != nil {
+		return nil, subjects.Revision{}, err
+	}
+	return subjects.AppendOpen(nil, reply), subjects.Revision{}, nil
+}
+
+func (h *Handler) validate(ctx context.Context, c *call, r *subjects.ValidateRequest) ([]byte, subjects.Revision, error) {
+	target, err := c.resolve(r.Target)
+	if err != nil {
+		return nil, subjects.Revision{}, err
+	}
+	reply, err := h.config.Manager.Validate(ctx, target)
+	if err != nil {
+		return nil, subjects.Revision{}, about(target, err)
+	}
+	return subjects.AppendOpen(nil, reply), subjects.Revision{}, nil
+}

@@ -1,0 +1,232 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"credbus/internal/manager"
+	"credbus/subjects"
+)
+
+// call is one request on its way through a command.
+type call struct {
+	command subjects.Command
+	msg     *nats.Msg
+	scope   subjects.Scope // the scope of the subject: what the caller may touch
+	json    bool
+	begun   time.Time
+}
+
+// request is a pointer to a request of the contract.
+type request[T any] interface {
+	*T
+	subjects.Request
+}
+
+// replyBuffers are the buffers of cache hits; send has wiped what comes back.
+var replyBuffers = sync.Pool{New: func() any {
+	buffer := make([]byte, 0, 4<<10)
+	return &buffer
+}}
+
+// dispatch is the path of every request but a cache hit:
+//
+//	dispatch
+//	├─ decode (JSON is turned into msgpack first)
+//	├─ deadline
+//	├─ run, the command itself
+//	└─ respond, or refuse with a code
+//
+// It owns decoding, deadlines, panics, codes, counting and logging, so that a
+// command is only what is its own.
+func dispatch[T any, P request[T]](h *Handler, run func(context.Context, *call, P) ([]byte, subjects.Revision, error)) func(*call) {
+	return func(c *call) {
+		defer clear(c.msg.Data) // it may hold values
+		defer h.recover(c)
+		request := P(new(T))
+		body := c.msg.Data
+		if c.json {
+			transcoded, err := subjects.FromJSON(body)
+			if err != nil {
+				h.refuseMalformed(c, err)
+				return
+			}
+			defer clear(transcoded)
+			body = transcoded
+		}
+		if err := decode(body, request); err != nil {
+			h.refuseMalformed(c, err)
+			return
+		}
+		ctx, cancel := h.ctx, context.CancelFunc(func() {})
+		if deadline := subjects.EnvelopeOf(request).Deadline; !deadline.IsZero() {
+			if !c.begun.Before(deadline) || !time.Now().Before(deadline) {
+				h.refuse(c, subjects.Errorf(subjects.StorageTimeout, "the request arrived after its deadline, so nothing was done: send it again, and compare the clocks of client and worker"))
+				return
+			}
+			ctx, cancel = context.WithDeadline(ctx, deadline)
+		}
+		defer cancel()
+		reply, revision, err := run(ctx, c, request)
+		if err != nil {
+			h.refuse(c, err)
+			return
+		}
+		h.respond(c, reply, revision)
+	}
+}
+
+// decode reads a body; an empty one is a request without arguments.
+func decode(body []byte, request subjects.Request) error {
+	if len(body) == 0 {
+		return nil
+	}
+	return subjects.Decode(body, request)
+}
+
+// accept reports whether a request can be answered at all. NATS leaves it to
+// the one who replies to look where a reply would go.
+func (h *Handler) accept(msg *nats.Msg) bool {
+	if h.isInbox(msg.Reply) {
+		return true
+	}
+	if msg.Reply == "" {
+		h.counts.noReply.Add(1)
+	} else {
+		h.counts.refusedReplies.Add(1)
+		h.config.Logger.Warn("request refused: its reply subject is under no inbox prefix (nats.inbox_prefixes)", "subject", msg.Subject, "reply", msg.Reply)
+	}
+	return false
+}
+
+func (h *Handler) isInbox(reply string) bool {
+	for _, prefix := range h.inboxes {
+		if strings.HasPrefix(reply, prefix) && len(reply) > len(prefix) {
+			return !strings.ContainsAny(reply, "*> \t\r\n")
+		}
+	}
+	return false
+}
+
+// resolve places a target in the scope of the subject. Authority comes from
+// the subject alone: a body may narrow it, never leave it.
+func (c *call) resolve(target subjects.Target) (subjects.Target, error) {
+	scope, err := c.within(target.Scope)
+	target.Scope = scope
+	return target, err
+}
+
+func (c *call) within(scope subjects.Scope) (subjects.Scope, error) {
+	if scope == subjects.Root {
+		return c.scope, nil
+	}
+	if !c.scope.Contains(scope) {
+		return scope, subjects.Errorf(subjects.InvalidArgument, "scope is neither that of the subject nor below it: send the request to a subject of that scope")
+	}
+	return scope, nil
+}
+
+func (h *Handler) recover(c *call) {
+	if r := recover(); r != nil {
+		// What is recovered may hold a value, so it is not printed.
+		h.config.Logger.Error("command panicked", "command", c.command, "scope", c.scope, "stack", string(debug.Stack()))
+		h.refuse(c, subjects.Errorf(subjects.Internal, "the worker failed; its log has the reason"))
+	}
+}
+
+// respond closes an open reply with a revision and sends it. The revision is
+// that of a write, or what this replica has applied by now, if that is later.
+func (h *Handler) respond(c *call, reply []byte, revision subjects.Revision) {
+	if applied := h.config.Replica.Applied(); applied.Compare(revision) > 0 {
+		revision = applied
+	}
+	h.send(c, subjects.AppendRevision(reply, revision))
+}
+
+// replyLimit is how many bytes a reply may have.
+func (h *Handler) replyLimit() int { return int(h.config.Conn.MaxPayload()) }
+
+// size is how many bytes of a reply a piece of msgpack takes.
+func (c *call) size(msgpack []byte) int {
+	if !c.json {
+		return len(msgpack)
+	}
+	text, err := subjects.ToJSON(msgpack)
+	if err != nil {
+		return len(msgpack)
+	}
+	defer clear(text)
+	return len(text) + len(",")
+}
+
+// failure is an error that concerns one credential.
+type failure struct {
+	error
+	target subjects.Target
+}
+
+func (f failure) Unwrap() error { return f.error }
+
+func about(target subjects.Target, err error) error { return failure{err, target} }
+
+// send publishes an encoded reply and wipes it.
+func (h *Handler) send(c *call, body []byte) {
+	defer clear(body)
+	if c.json {
+		text, err := subjects.ToJSON(body)
+		if err != nil {
+			h.refuse(c, err)
+			return
+		}
+		defer clear(text)
+		body = text
+	}
+	if len(body) > h.replyLimit() {
+		h.refuse(c, subjects.Errorf(subjects.PayloadTooLarge, "the reply has %d bytes, the server's maximum payload is %d", len(body), h.replyLimit()))
+		return
+	}
+	if err := h.config.Conn.Publish(c.msg.Reply, body); err != nil {
+		h.config.Logger.Warn("reply could not be sent", "command", c.command, "error", err)
+	}
+	h.service.count(c, nil)
+}
+
+func (h *Handler) refuseMalformed(c *call, err error) {
+	h.counts.malformed.Add(1)
+	h.refuse(c, err)
+}
+
+// refuse answers with an error: the code in the headers that NATS services
+// use, and all of it in the body.
+func (h *Handler) refuse(c *call, err error) {
+	var f failure
+	errors.As(err, &f)
+	told, detail := manager.Explain(err, f.target)
+	if detail && !errors.Is(err, context.Canceled) {
+		h.config.Logger.Error("command failed", "command", c.command, "scope", c.scope, "code", told.Code, "error", err)
+	}
+	h.service.count(c, told)
+	msg := nats.NewMsg(c.msg.Reply)
+	msg.Header[subjects.HeaderError] = []string{headerText(told.Message)}
+	msg.Header[subjects.HeaderErrorCode] = []string{told.Code.NumberText()}
+	msg.Data = subjects.AppendRevision(subjects.AppendOpen(nil, told), h.config.Replica.Applied())
+	if c.json {
+		if text, err := subjects.ToJSON(msg.Data); err == nil {
+			msg.Data = text
+		}
+	}
+	if err := h.config.Conn.PublishMsg(msg); err != nil {
+		h.config.Logger.Warn("reply could not be sent", "command", c.command, "error", err)
+	}
+}
+
+// headerText keeps a message to one line.
+func headerText(s string) string {
+	return strings.NewReplacer("\r", " ", "\n", " ").Replace(s)
+}

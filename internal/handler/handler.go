@@ -1,0 +1,233 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"credbus/internal/coherence"
+	"credbus/internal/manager"
+	"credbus/subjects"
+)
+
+// Config holds a Handler's parts and settings. Conn, Manager, Replica, Stats
+// and Name are required.
+type Config struct {
+	Conn    *nats.Conn
+	Manager *manager.Manager
+	Replica *coherence.Replica
+	// Stats reads this replica's cache statistics.
+	Stats func() subjects.ReplicaStats
+	Name  string // unique to this run of this replica
+
+	Prefix subjects.Prefix // default subjects.DefaultPrefix
+	Queue  string          // queue group; default "credbus"
+	// InboxPrefixes are what reply subjects may begin with, beside "_R_.",
+	// which servers put in for imports. Default "_INBOX".
+	InboxPrefixes []string
+
+	// Workers is how many requests are worked on at once beside cache hits,
+	// Waiting how many more may wait, WaitingBytes how many bytes those may
+	// have. Beyond that requests are refused with resource_exhausted.
+	// Defaults 256, 16,384 and 64 MiB.
+	Workers, Waiting int
+	WaitingBytes     int64
+	// GatherTimeout is how long the other replicas have to answer clear_cache
+	// and cache_stats. Default 1 s.
+	GatherTimeout time.Duration
+	Logger        *slog.Logger // default slog.Default()
+}
+
+func (c Config) withDefaults() Config {
+	if c.Prefix == "" {
+		c.Prefix = subjects.DefaultPrefix
+	}
+	if c.Queue == "" {
+		c.Queue = "credbus"
+	}
+	if len(c.InboxPrefixes) == 0 {
+		c.InboxPrefixes = []string{nats.InboxPrefix}
+	}
+	if c.Workers <= 0 {
+		c.Workers = 256
+	}
+	if c.Waiting <= 0 {
+		c.Waiting = 16 << 10
+	}
+	if c.WaitingBytes <= 0 {
+		c.WaitingBytes = 64 << 20
+	}
+	if c.GatherTimeout <= 0 {
+		c.GatherTimeout = time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+func (c Config) check() error {
+	if c.Conn == nil || c.Manager == nil || c.Replica == nil || c.Stats == nil || c.Name == "" {
+		return errors.New("handler: Conn, Manager, Replica, Stats and Name are required")
+	}
+	for _, prefix := range c.InboxPrefixes {
+		if err := checkInboxPrefix(prefix, c.Prefix); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkInboxPrefix refuses a prefix under which replies could reach what is
+// not an inbox.
+func checkInboxPrefix(inbox string, own subjects.Prefix) error {
+	inbox = strings.TrimSuffix(inbox, ".")
+	switch {
+	case inbox == "" || strings.ContainsAny(inbox, "*> \t\r\n"):
+		return fmt.Errorf("inbox prefix %q (nats.inbox_prefixes): give a subject without wildcards, for example _INBOX", inbox)
+	case strings.HasPrefix(inbox, "$"):
+		return fmt.Errorf("inbox prefix %q (nats.inbox_prefixes): subjects that begin with $ belong to the server", inbox)
+	case overlaps(inbox, string(own)):
+		return fmt.Errorf("inbox prefix %q (nats.inbox_prefixes) reaches into %q, where commands and events live", inbox, own)
+	}
+	return nil
+}
+
+func overlaps(a, b string) bool {
+	return a == b || strings.HasPrefix(a, b+".") || strings.HasPrefix(b, a+".")
+}
+
+// Handler serves the commands of one worker.
+type Handler struct {
+	config  Config
+	inboxes []string // each with its dot
+	pool    *pool
+	peers   peers
+	counts  counters
+	service *service
+
+	// ctx is that of commands in the pool; Close cancels it when they take
+	// longer than they may.
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu     sync.Mutex
+	subs   []*nats.Subscription
+	ended  sync.WaitGroup // subscriptions whose last callback has not returned
+	closed bool
+}
+
+// New checks config and returns a Handler that serves once Start is called.
+func New(config Config) (*Handler, error) {
+	config = config.withDefaults()
+	if err := config.check(); err != nil {
+		return nil, err
+	}
+	h := &Handler{
+		config: config,
+		pool:   newPool(config.Workers, config.Waiting, config.WaitingBytes),
+		peers:  peers{self: config.Name},
+	}
+	for _, prefix := range config.InboxPrefixes {
+		h.inboxes = append(h.inboxes, strings.TrimSuffix(prefix, ".")+".")
+	}
+	h.inboxes = append(h.inboxes, "_R_.")
+	h.service = newService(config.Name)
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	return h, nil
+}
+
+// Start subscribes. When it returns, the server has every subscription.
+func (h *Handler) Start(ctx context.Context) error {
+	for _, command := range subjects.Commands {
+		serve := h.endpoint(command)
+		for _, suffix := range []string{"", ".>"} {
+			subject := h.config.Prefix.Command(command, subjects.Root) + suffix
+			if err := h.subscribe(subject, h.config.Queue, serve); err != nil {
+				return err
+			}
+		}
+	}
+	if err := h.startPeers(); err != nil {
+		return err
+	}
+	if err := h.startService(); err != nil {
+		return err
+	}
+	if err := h.flush(ctx); err != nil {
+		return fmt.Errorf("subscribe: %w", err)
+	}
+	h.join(ctx)
+	return nil
+}
+
+func (h *Handler) subscribe(subject, queue string, serve nats.MsgHandler) error {
+	sub, err := h.config.Conn.QueueSubscribe(subject, queue, serve)
+	if err != nil {
+		return fmt.Errorf("subscribe to %s: %w", subject, err)
+	}
+	h.ended.Add(1)
+	sub.SetClosedHandler(func(string) { h.ended.Done() })
+	h.mu.Lock()
+	h.subs = append(h.subs, sub)
+	h.mu.Unlock()
+	return nil
+}
+
+// Close takes no more requests, and returns when those taken have been
+// answered. After half of what ctx leaves it cancels them; what is then still
+// at work is abandoned with the error of ctx. It leaves the connection open.
+func (h *Handler) Close(ctx context.Context) error {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return nil
+	}
+	h.closed = true
+	subs := h.subs
+	h.mu.Unlock()
+	defer h.cancel()
+	h.leave()
+	for _, sub := range subs {
+		if err := sub.Drain(); err != nil {
+			h.ended.Done() // the connection is gone, and with it the callbacks
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		h.ended.Wait() // no callback runs, so nothing is added to the pool
+		h.pool.wait()
+	}()
+	soft := ctx
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		soft, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
+	}
+	select {
+	case <-done:
+	case <-soft.Done():
+		h.cancel()
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return fmt.Errorf("requests were still at work when the time to stop ran out: %w", ctx.Err())
+		}
+	}
+	return h.flush(ctx)
+}
+
+// flush sees to it that the last replies have left.
+func (h *Handler) flush(ctx context.Context) error {
+	const most = 5 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	return h.config.Conn.FlushWithContext(ctx)
+}

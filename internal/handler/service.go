@@ -1,0 +1,165 @@
+package handler
+
+import (
+	"encoding/json"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"credbus/subjects"
+)
+
+// version is what the worker tells of itself to service discovery.
+const version = "0.1.0"
+
+const serviceName = "credbus"
+
+// counters count what is refused before it becomes a command's business.
+type counters struct {
+	malformed      atomic.Int64 // bodies and subjects that could not be decoded
+	refusedReplies atomic.Int64 // reply subjects under no inbox prefix
+	noReply        atomic.Int64 // requests that nobody waits for
+	exhausted      atomic.Int64 // requests refused because the pool was full
+}
+
+// service answers the discovery verbs of NATS services (ADR-32), so that
+// `nats service ls`, `info` and `stats` show the worker. The framework itself
+// is not used: it runs one request of an endpoint at a time.
+type service struct {
+	identity  micro.ServiceIdentity
+	started   time.Time
+	endpoints map[subjects.Command]*endpointStats
+}
+
+type endpointStats struct {
+	requests, errors, nanoseconds atomic.Int64
+	lastError                     atomic.Pointer[subjects.Code]
+}
+
+func newService(name string) *service {
+	s := &service{
+		identity:  micro.ServiceIdentity{Name: serviceName, ID: name, Version: version},
+		started:   time.Now().UTC(),
+		endpoints: make(map[subjects.Command]*endpointStats),
+	}
+	for _, command := range subjects.Commands {
+		s.endpoints[command] = new(endpointStats)
+	}
+	return s
+}
+
+// count records the end of a request, told being its error.
+func (s *service) count(c *call, told *subjects.Error) {
+	stats := s.endpoints[c.command]
+	stats.requests.Add(1)
+	stats.nanoseconds.Add(int64(time.Since(c.begun)))
+	if told != nil {
+		stats.errors.Add(1)
+		stats.lastError.Store(&told.Code)
+	}
+}
+
+func (h *Handler) startService() error {
+	for verb, answer := range map[string]func() any{
+		"PING":  h.ping,
+		"INFO":  h.info,
+		"STATS": h.stats,
+	} {
+		for _, subject := range []string{
+			"$SRV." + verb,
+			"$SRV." + verb + "." + serviceName,
+			"$SRV." + verb + "." + serviceName + "." + h.config.Name,
+		} {
+			if err := h.subscribe(subject, "", h.discovery(answer)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (h *Handler) discovery(answer func() any) nats.MsgHandler {
+	return func(msg *nats.Msg) {
+		if !h.accept(msg) {
+			return
+		}
+		body, err := json.Marshal(answer())
+		if err == nil {
+			err = h.config.Conn.Publish(msg.Reply, body)
+		}
+		if err != nil {
+			h.config.Logger.Warn("reply could not be sent", "command", msg.Subject, "error", err)
+		}
+	}
+}
+
+func (h *Handler) ping() any {
+	return micro.Ping{ServiceIdentity: h.service.identity, Type: micro.PingResponseType}
+}
+
+func (h *Handler) info() any {
+	info := micro.Info{
+		ServiceIdentity: h.service.identity,
+		Type:            micro.InfoResponseType,
+		Description:     "credential manager",
+	}
+	for _, command := range subjects.Commands {
+		info.Endpoints = append(info.Endpoints, micro.EndpointInfo{
+			Name:       string(command),
+			Subject:    h.endpointSubject(command),
+			QueueGroup: h.config.Queue,
+		})
+	}
+	return info
+}
+
+func (h *Handler) endpointSubject(command subjects.Command) string {
+	return h.config.Prefix.Command(command, subjects.Root) + ".>"
+}
+
+// refusals are the counters of what never reached an endpoint.
+type refusals struct {
+	Malformed      int64 `json:"malformed"`
+	RefusedReplies int64 `json:"refused_replies"`
+	NoReply        int64 `json:"no_reply"`
+	Exhausted      int64 `json:"exhausted"`
+}
+
+func (h *Handler) stats() any {
+	stats := micro.Stats{
+		ServiceIdentity: h.service.identity,
+		Type:            micro.StatsResponseType,
+		Started:         h.service.started,
+	}
+	// The fields of data are the worker's own; every endpoint shows them, since
+	// the format has no place for a whole service's.
+	data, _ := json.Marshal(refusals{
+		Malformed:      h.counts.malformed.Load(),
+		RefusedReplies: h.counts.refusedReplies.Load(),
+		NoReply:        h.counts.noReply.Load(),
+		Exhausted:      h.counts.exhausted.Load(),
+	})
+	for _, command := range subjects.Commands {
+		counted := h.service.endpoints[command]
+		endpoint := &micro.EndpointStats{
+			Name:           string(command),
+			Subject:        h.endpointSubject(command),
+			QueueGroup:     h.config.Queue,
+			NumRequests:    int(counted.requests.Load()),
+			NumErrors:      int(counted.errors.Load()),
+			ProcessingTime: time.Duration(counted.nanoseconds.Load()),
+			Data:           data,
+		}
+		if code := counted.lastError.Load(); code != nil {
+			endpoint.LastError = fmt.Sprintf("%d:%s", code.Number(), *code)
+		}
+		if endpoint.NumRequests > 0 {
+			endpoint.AverageProcessingTime = endpoint.ProcessingTime / time.Duration(endpoint.NumRequests)
+		}
+		stats.Endpoints = append(stats.Endpoints, endpoint)
+	}
+	return stats
+}

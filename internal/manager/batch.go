@@ -1,0 +1,178 @@
+package manager
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"strconv"
+
+	"golang.org/x/sync/errgroup"
+
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// Resolve places a target in the scope that a request has authority over, or
+// refuses it. The manager does not know how that was decided.
+type Resolve func(subjects.Target) (subjects.Target, error)
+
+// StoreBatch stores every item and reports on each.
+func (m *Manager) StoreBatch(ctx context.Context, request *subjects.StoreBatchRequest, resolve Resolve) (*subjects.StoreBatchReply, error) {
+	reply, err := batch(ctx, m, subjects.StoreBatch, request, resolve,
+		func(item *subjects.StoreItem) *subjects.Target { return &item.Target },
+		func(ctx context.Context, i int, item *subjects.StoreItem) (*subjects.StoreReply, error) {
+			return m.Store(ctx, item, itemRequestID(request.RequestID, i))
+		})
+	if err != nil {
+		return nil, err
+	}
+	for i := range reply.Results {
+		reply.Revision = later(reply.Revision, reply.Results[i].Reply.Revision)
+	}
+	return reply, nil
+}
+
+// RetrieveBatch retrieves every item. The values in the reply are the caller's
+// to wipe.
+func (m *Manager) RetrieveBatch(ctx context.Context, request *subjects.RetrieveBatchRequest, resolve Resolve) (*subjects.RetrieveBatchReply, error) {
+	return batch(ctx, m, subjects.RetrieveBatch, request, resolve,
+		func(item *subjects.RetrieveItem) *subjects.Target { return &item.Target },
+		func(ctx context.Context, _ int, item *subjects.RetrieveItem) (*subjects.RetrieveReply, error) {
+			encoded, err := m.Retrieve(ctx, nil, *item, request.Revision)
+			if err != nil {
+				return nil, err
+			}
+			reply := new(subjects.RetrieveReply)
+			encoded = subjects.AppendRevision(encoded, subjects.Revision{})
+			return reply, subjects.Decode(encoded, reply)
+		})
+}
+
+// DeleteBatch deletes every item.
+func (m *Manager) DeleteBatch(ctx context.Context, request *subjects.DeleteBatchRequest, resolve Resolve) (*subjects.DeleteBatchReply, error) {
+	reply, err := batch(ctx, m, subjects.DeleteBatch, request, resolve,
+		func(item *subjects.DeleteItem) *subjects.Target { return &item.Target },
+		func(ctx context.Context, i int, item *subjects.DeleteItem) (*subjects.DeleteReply, error) {
+			return m.Delete(ctx, *item, itemRequestID(request.RequestID, i))
+		})
+	if err != nil {
+		return nil, err
+	}
+	for i := range reply.Results {
+		reply.Revision = later(reply.Revision, reply.Results[i].Reply.Revision)
+	}
+	return reply, nil
+}
+
+func later(a, b subjects.Revision) subjects.Revision {
+	if a.Compare(b) > 0 {
+		return a
+	}
+	return b
+}
+
+// ValidateBatch validates the listed credentials or, with All, a page of those
+// of the request's scope and below.
+func (m *Manager) ValidateBatch(ctx context.Context, request *subjects.ValidateBatchRequest, resolve Resolve) (*subjects.ValidateBatchReply, error) {
+	validate := func(ctx context.Context, _ int, item *subjects.Target) (*subjects.ValidateReply, error) {
+		return m.Validate(ctx, *item)
+	}
+	target := func(item *subjects.Target) *subjects.Target { return item }
+	if !request.All {
+		return batch(ctx, m, subjects.ValidateBatch, &request.BatchRequest, resolve, target, validate)
+	}
+	if len(request.Items) > 0 {
+		return nil, subjects.Errorf(subjects.InvalidArgument, "all and items exclude each other: give one")
+	}
+	page, err := m.config.Store.List(ctx, store.ListOptions{
+		Scope: request.Scope, After: request.Cursor, Limit: min(pageLimit(request.Limit), m.config.BatchItems),
+	})
+	if err != nil {
+		return nil, err
+	}
+	listed := request.BatchRequest
+	for _, record := range page.Records {
+		listed.Items = append(listed.Items, subjects.Target(record.Key))
+	}
+	if len(listed.Items) == 0 {
+		return &subjects.ValidateBatchReply{Cursor: page.Next}, nil
+	}
+	reply, err := batch(ctx, m, subjects.ValidateBatch, &listed, resolve, target, validate)
+	if err == nil {
+		reply.Cursor = page.Next
+	}
+	return reply, err
+}
+
+// itemRequestID names an item's write after its batch's request.
+func itemRequestID(requestID string, i int) string {
+	if requestID == "" {
+		return ""
+	}
+	return requestID + "-" + strconv.Itoa(i)
+}
+
+// batch runs command on every item, some at a time. Results stand in the order
+// of the items, and no failure keeps another item from being tried.
+func batch[T, R any, P subjects.Item[T], Q subjects.Item[R]](
+	ctx context.Context, m *Manager, name subjects.Command,
+	request *subjects.BatchRequest[T, P], resolve Resolve,
+	target func(*T) *subjects.Target,
+	command func(ctx context.Context, i int, item *T) (Q, error),
+) (*subjects.BatchReply[R, Q], error) {
+	switch n := len(request.Items); {
+	case n == 0:
+		return nil, subjects.Errorf(subjects.InvalidArgument, "items is empty: give 1 to %d", m.config.BatchItems)
+	case n > m.config.BatchItems:
+		return nil, subjects.Errorf(subjects.InvalidArgument, "%d items: at most %d are allowed", n, m.config.BatchItems)
+	}
+	reply := &subjects.BatchReply[R, Q]{Results: make([]subjects.Result[R, Q], len(request.Items))}
+	var group errgroup.Group
+	group.SetLimit(concurrency(request.Concurrency, m.config.BatchConcurrency))
+	for i := range request.Items {
+		group.Go(func() error {
+			item, result := &request.Items[i], &reply.Results[i]
+			err := request.Refused[i]
+			if err == nil {
+				err = runItem(func() error {
+					about := target(item)
+					resolved, err := resolve(*about)
+					if err != nil {
+						return err
+					}
+					*about = resolved
+					done, err := command(ctx, i, item)
+					if err == nil {
+						result.Reply = *done
+					}
+					return err
+				})
+			}
+			if err != nil {
+				result.Err = m.explain(name, err, *target(item))
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // no item returns an error to the group
+	return reply, nil
+}
+
+// concurrency is what a request asks for, within what the worker allows.
+func concurrency(asked, allowed int) int {
+	if asked <= 0 || asked > allowed {
+		return allowed
+	}
+	return asked
+}
+
+// runItem keeps a panic in one item from taking the worker down. What is
+// recovered may hold a value, so it is not printed.
+func runItem(item func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic (%T) at %s", r, debug.Stack())
+		}
+	}()
+	return item()
+}

@@ -1,0 +1,15 @@
+// Package manager carries out the commands: it joins the cache, the keyring,
+// the store and the protocol between replicas, and knows nothing of NATS.
+//
+//	Retrieve ─► cache ── hit ──────────────────────────────► reply
+//	               └─ miss ─► token ─► flight ─► store ─► open ─► fill if the
+//	                                                     token still holds
+//	Store ───► seal ─► intent ─► store ─► done ─► reply with revision
+//
+// A cached entry is the encoded reply, so that a hit is one copy. What is
+// passed between readers that share a store read is the sealed record: each
+// opens it for itself and wipes what it opened.
+//
+// Scopes arrive here checked: whether the caller may act there was decided
+// from the subject of its request.
+package manager

@@ -1,0 +1,70 @@
+package manager
+
+import (
+	"context"
+	"errors"
+
+	"credbus/internal/seal"
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// codeTable says which code each kind of error has on the wire, and what its
+// reader should do. The text of the error itself stays in the log: it may name
+// files, addresses and permissions that are no caller's business.
+var codeTable = []struct {
+	err     error
+	code    subjects.Code
+	message string
+}{
+	{store.ErrNotFound, subjects.NotFound, "no such credential in this scope"},
+	{store.ErrExists, subjects.AlreadyExists, "the credential exists: leave out create_only to replace it"},
+	{store.ErrConflict, subjects.VersionConflict, "the credential is at another version: retrieve it and decide again"},
+	{store.ErrCursor, subjects.InvalidArgument, "cursor is not one of this list: begin again without a cursor"},
+	{store.ErrPermission, subjects.PermissionDenied, "the store refused the worker: its log names the permission that is missing"},
+	{store.ErrDamaged, subjects.DecryptFailed, "the stored record is damaged: restore it from a backup or store it again; the worker's log names it"},
+	{seal.ErrDecrypt, subjects.DecryptFailed, "the stored record does not open: it is damaged, was moved, or its key is not in the keyring"},
+	{errPayload, subjects.DecryptFailed, "the stored record opens and is not readable: store it again"},
+	{store.ErrTimeout, subjects.StorageTimeout, "the store did not answer in time"},
+	{context.DeadlineExceeded, subjects.StorageTimeout, "the store did not answer in time"},
+	{context.Canceled, subjects.StorageUnavailable, "the worker is stopping: send the request again"},
+	{store.ErrUnavailable, subjects.StorageUnavailable, "the store cannot be reached: try again later"},
+	{store.ErrClosed, subjects.StorageUnavailable, "the worker is stopping: send the request again"},
+	{subjects.ErrTooLarge, subjects.PayloadTooLarge, ""},
+	{subjects.ErrInvalid, subjects.InvalidArgument, ""},
+}
+
+// Explain turns an error of a command into what its caller is told. Only the
+// text of errors about the request itself crosses the wire; every other error
+// that the caller cannot be blamed for is to be logged, which detail reports.
+func Explain(err error, target subjects.Target) (told *subjects.Error, detail bool) {
+	var known *subjects.Error
+	if errors.As(err, &known) {
+		told := *known
+		if told.ID == "" {
+			told.Scope, told.ID = target.Scope, target.ID
+		}
+		return &told, false
+	}
+	told = subjects.Errorf(subjects.Internal, "the worker failed; its log has the reason")
+	for _, entry := range codeTable {
+		if errors.Is(err, entry.err) {
+			told = subjects.Errorf(entry.code, "%s", entry.message)
+			if entry.message == "" {
+				told.Message = err.Error()
+			}
+			break
+		}
+	}
+	told.Scope, told.ID = target.Scope, target.ID
+	return told, told.Code.Number() >= 500 || told.Code == subjects.PermissionDenied
+}
+
+// explain is Explain, with the detail logged.
+func (m *Manager) explain(command subjects.Command, err error, target subjects.Target) *subjects.Error {
+	told, detail := Explain(err, target)
+	if detail {
+		m.config.Logger.Error("command failed", "command", command, "scope", target.Scope, "id", target.ID, "code", told.Code, "error", err)
+	}
+	return told
+}

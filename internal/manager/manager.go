@@ -1,0 +1,216 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"credbus/internal/cache"
+	"credbus/internal/coherence"
+	"credbus/internal/seal"
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// Config holds a Manager's parts and settings. All parts but Cache are
+// required.
+type Config struct {
+	Store   store.Store
+	Keyring *seal.Keyring
+	Replica *coherence.Replica
+	Cache   *cache.Cache // nil: every read goes to the store
+
+	// ReadTimeout bounds one read of the store; default 5 s. WriteTimeout
+	// bounds one write; default 10 s.
+	ReadTimeout, WriteTimeout time.Duration
+	// BatchItems is the most items of a batch, BatchConcurrency how many are
+	// worked on at once; defaults 100 and 10.
+	BatchItems, BatchConcurrency int
+	Logger                       *slog.Logger // default slog.Default()
+}
+
+// Manager carries out commands. Its methods may be called concurrently.
+type Manager struct {
+	config  Config
+	flights singleflight.Group
+}
+
+// New checks config and returns a Manager.
+func New(config Config) (*Manager, error) {
+	if config.Store == nil || config.Keyring == nil || config.Replica == nil {
+		return nil, errors.New("manager: store, keyring and replica are required")
+	}
+	if config.ReadTimeout <= 0 {
+		config.ReadTimeout = 5 * time.Second
+	}
+	if config.WriteTimeout <= 0 {
+		config.WriteTimeout = 10 * time.Second
+	}
+	if config.BatchItems <= 0 || config.BatchItems > subjects.MaxBatchItems {
+		config.BatchItems = subjects.MaxBatchItems
+	}
+	if config.BatchConcurrency <= 0 {
+		config.BatchConcurrency = 10
+	}
+	if config.Logger == nil {
+		config.Logger = slog.Default()
+	}
+	return &Manager{config: config}, nil
+}
+
+// inheritable is the flag of a cache entry whose credential is inheritable.
+const inheritable uint8 = 1
+
+// Hit answers a retrieve from the cache: it appends the encoded reply, left
+// open for its revision, to dst. Without ok the caller asks Retrieve. The
+// bytes are the caller's to wipe.
+func (m *Manager) Hit(dst []byte, scope, id []byte, min subjects.Revision) (reply []byte, ok bool) {
+	if m.config.Cache == nil || !m.config.Replica.MayHit(min) {
+		return dst, false
+	}
+	reply, _, ok = m.config.Cache.Get(dst, scope, id)
+	return reply, ok
+}
+
+// Retrieve appends the encoded reply, left open for its revision, to dst.
+func (m *Manager) Retrieve(ctx context.Context, dst []byte, item subjects.RetrieveItem, min subjects.Revision) ([]byte, error) {
+	if err := checkTarget(item.Target); err != nil {
+		return dst, err
+	}
+	for target := item.Target; ; target.Scope = target.Scope.Parent() {
+		reply, flags, err := m.lookup(ctx, dst, target, item.Fresh, min)
+		switch {
+		case err == nil && (target == item.Target || flags&inheritable != 0):
+			return reply, nil
+		case err == nil: // an ancestor keeps this one to itself
+			clear(reply[len(dst):])
+		case !errors.Is(err, store.ErrNotFound):
+			return dst, err
+		}
+		if !item.Inherit || target.Scope.Parent() == subjects.Root {
+			return dst, store.ErrNotFound
+		}
+	}
+}
+
+func (m *Manager) lookup(ctx context.Context, dst []byte, key subjects.Target, fresh bool, min subjects.Revision) (reply []byte, flags uint8, err error) {
+	if fresh || m.config.Cache == nil {
+		return m.read(ctx, dst, key)
+	}
+	if m.config.Replica.MayHit(min) {
+		if reply, flags, ok := m.config.Cache.Get(dst, []byte(key.Scope), []byte(key.ID)); ok {
+			return reply, flags, nil
+		}
+	}
+	token, ok := m.config.Replica.Token(key, min)
+	if !ok {
+		return m.read(ctx, dst, key)
+	}
+	// Reads whose tokens differ see different states of the key and must not
+	// share a flight.
+	name := key.String() + " " + strconv.FormatUint(token.Epoch, 36) + " " + strconv.FormatUint(token.Generation, 36)
+	flight := m.flights.DoChan(name, func() (any, error) {
+		// The flight outlives a caller that gives up: others may wait for it.
+		return m.load(context.WithoutCancel(ctx), key, token)
+	})
+	select {
+	case result := <-flight:
+		if result.Err != nil {
+			return dst, 0, result.Err
+		}
+		return m.open(dst, result.Val.(*store.Record))
+	case <-ctx.Done():
+		return dst, 0, ctx.Err()
+	}
+}
+
+// load reads a record for all who wait for it and fills the cache.
+func (m *Manager) load(ctx context.Context, key subjects.Target, token coherence.Token) (*store.Record, error) {
+	record, err := m.get(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	reply, flags, err := m.open(nil, record)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(reply)
+	m.config.Replica.Fill(key, token, func() {
+		m.config.Cache.Put(string(key.Scope), string(key.ID), reply, flags)
+	})
+	return record, nil
+}
+
+// read answers from the store alone.
+func (m *Manager) read(ctx context.Context, dst []byte, key subjects.Target) ([]byte, uint8, error) {
+	record, err := m.get(ctx, key)
+	if err != nil {
+		return dst, 0, err
+	}
+	return m.open(dst, record)
+}
+
+func (m *Manager) get(ctx context.Context, key subjects.Target) (*store.Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, m.config.ReadTimeout)
+	defer cancel()
+	return m.config.Store.Get(ctx, store.Key(key))
+}
+
+// open appends the encoded reply of a record.
+func (m *Manager) open(dst []byte, record *store.Record) ([]byte, uint8, error) {
+	data, wipe, err := m.unseal(record)
+	if err != nil {
+		return dst, 0, err
+	}
+	defer wipe()
+	reply := subjects.RetrieveReply{Credential: subjects.Credential{
+		Scope: record.Scope, ID: record.ID, Version: record.Version,
+		Data: data, Metadata: record.Metadata,
+	}}
+	var flags uint8
+	if record.Inheritable {
+		flags |= inheritable
+	}
+	return subjects.AppendOpen(dst, &reply), flags, nil
+}
+
+// unseal opens a record's payload; wipe overwrites what it opened.
+func (m *Manager) unseal(record *store.Record) (data subjects.Data, wipe func(), err error) {
+	payload, err := m.config.Keyring.Open(record.Payload, binding(record))
+	if err != nil {
+		return nil, nil, err
+	}
+	var body subjects.Credential
+	if err := subjects.Decode(payload, &body); err != nil {
+		clear(payload)
+		// Its text is about bytes that are secret.
+		return nil, nil, errPayload
+	}
+	return body.Data, func() { clear(payload) }, nil
+}
+
+var errPayload = errors.New("an opened payload is not what a worker writes")
+
+// payload encodes data as it is sealed.
+func payload(data subjects.Data) []byte {
+	return subjects.Append(make([]byte, 0, data.Size()+len(data)*8+64), &subjects.Credential{Data: data})
+}
+
+func binding(record *store.Record) seal.Binding {
+	return seal.Binding{Scope: string(record.Scope), ID: string(record.ID), WriteID: record.WriteID}
+}
+
+// checkTarget refuses what names no credential.
+func checkTarget(target subjects.Target) error {
+	if target.ID == "" {
+		return subjects.Errorf(subjects.InvalidArgument, "id is missing")
+	}
+	if target.Scope == subjects.Root {
+		return subjects.Errorf(subjects.InvalidArgument, "scope is missing: a credential stands in a scope of at least one level, for example org:acme")
+	}
+	return nil
+}

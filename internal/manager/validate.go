@@ -1,0 +1,67 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"credbus/internal/seal"
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// Validate checks one credential as it is stored: that it is there, opens, and
+// has not expired. Whether its rotation is due is told as well. It asks nobody
+// outside, and the cache neither answers nor is filled.
+func (m *Manager) Validate(ctx context.Context, target subjects.Target) (*subjects.ValidateReply, error) {
+	if err := checkTarget(target); err != nil {
+		return nil, err
+	}
+	reply := &subjects.ValidateReply{Target: target, Checked: time.Now().UTC()}
+	record, err := m.get(ctx, target)
+	if err == nil {
+		var wipe func()
+		if _, wipe, err = m.unseal(record); err == nil {
+			wipe()
+		}
+	}
+	switch {
+	case err == nil:
+		judge(reply, record)
+	case errors.Is(err, store.ErrNotFound):
+		reply.Status = subjects.Missing
+	case errors.Is(err, store.ErrDamaged), errors.Is(err, seal.ErrDecrypt), errors.Is(err, errPayload):
+		reply.Status = subjects.Malformed
+		reply.Reason = m.explain(subjects.Validate, err, target).Message
+	default:
+		return nil, err
+	}
+	return reply, nil
+}
+
+// judge sets what follows from a record's times. A value's life runs from when
+// it was last written to when it expires.
+func judge(reply *subjects.ValidateReply, record *store.Record) {
+	now := reply.Checked
+	reply.Status = subjects.Valid
+	reply.Version = record.Version
+	reply.Expires = record.Expires
+
+	age := now.Sub(record.Modified)
+	left := record.Expires.Sub(now)
+	life := record.Expires.Sub(record.Modified)
+	const day = 24 * time.Hour
+	switch {
+	case !record.Expires.IsZero() && left <= 0:
+		reply.Status = subjects.Expired
+		reply.RotationDue = true
+		reply.Reason = fmt.Sprintf("expired %s ago", (-left).Round(time.Second))
+	case record.RotationDays > 0 && age > time.Duration(record.RotationDays)*day:
+		reply.RotationDue = true
+		reply.Reason = fmt.Sprintf("%d days old, its policy is %d days", int(age/day), record.RotationDays)
+	case !record.Expires.IsZero() && left < life/4:
+		reply.RotationDue = true
+		reply.Reason = fmt.Sprintf("expires in %s, less than 25%% of its life is left", left.Round(time.Second))
+	}
+}

@@ -1,0 +1,142 @@
+package manager
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"credbus/internal/coherence"
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// Store creates or replaces a credential. The request id, when there is one,
+// makes a repeated store take effect once.
+func (m *Manager) Store(ctx context.Context, item *subjects.StoreItem, requestID string) (*subjects.StoreReply, error) {
+	if err := checkStore(item); err != nil {
+		return nil, err
+	}
+	write, err := writeID(requestID)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	record := &store.Record{
+		Key:      store.Key(item.Target),
+		WriteID:  write,
+		Metadata: item.Metadata,
+	}
+	record.Created, record.Modified = now, now
+	plain := payload(item.Data)
+	sealed, err := m.config.Keyring.Seal(plain, binding(record))
+	clear(plain)
+	if err != nil {
+		return nil, err
+	}
+	record.Payload = sealed
+
+	reply := &subjects.StoreReply{Target: item.Target}
+	precondition := store.Precondition{Absent: item.CreateOnly, Present: item.UpdateOnly, Version: item.Version}
+	reply.Revision, err = m.write(ctx, item.Target, record.WriteID, func(ctx context.Context) (*subjects.Event, error) {
+		reply.Version, err = m.config.Store.Put(ctx, record, precondition)
+		return &subjects.Event{Kind: subjects.EventStored, Version: reply.Version}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return reply, nil
+}
+
+// Delete removes a credential from the store and every cache.
+func (m *Manager) Delete(ctx context.Context, item subjects.DeleteItem, requestID string) (*subjects.DeleteReply, error) {
+	if err := checkTarget(item.Target); err != nil {
+		return nil, err
+	}
+	write, err := writeID(requestID)
+	if err != nil {
+		return nil, err
+	}
+	reply := &subjects.DeleteReply{Target: item.Target}
+	reply.Revision, err = m.write(ctx, item.Target, write, func(ctx context.Context) (*subjects.Event, error) {
+		err := m.config.Store.Delete(ctx, store.Key(item.Target), store.Precondition{Version: item.Version})
+		return &subjects.Event{Kind: subjects.EventDeleted}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return reply, nil
+}
+
+// write runs one change of the store under the protocol between replicas.
+func (m *Manager) write(ctx context.Context, key subjects.Target, id string, commit func(context.Context) (*subjects.Event, error)) (subjects.Revision, error) {
+	revision, ran, err := m.config.Replica.Write(ctx, key, id, func(ctx context.Context) (*subjects.Event, error) {
+		ctx, cancel := context.WithTimeout(ctx, m.config.WriteTimeout)
+		defer cancel()
+		event, err := commit(ctx)
+		if err != nil {
+			event.Kind = coherence.Unknown
+			if definite(err) {
+				event.Kind = coherence.Unchanged
+			}
+		}
+		return event, err
+	})
+	switch {
+	case err == nil:
+	case errors.Is(err, coherence.ErrUnannounced):
+		// No replica serves the old value; only subscribers miss an event.
+		m.config.Logger.Error("a change event was lost", "scope", key.Scope, "id", key.ID, "error", err)
+	case !ran:
+		return revision, subjects.Errorf(subjects.StorageUnavailable,
+			"nothing was written: the event stream did not take the announcement of the write; send it again")
+	default:
+		return revision, err
+	}
+	return revision, nil
+}
+
+// definite reports whether an error of the store says for certain that it
+// changed nothing.
+func definite(err error) bool {
+	for _, sure := range []error{store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrPermission, store.ErrClosed} {
+		if errors.Is(err, sure) {
+			return true
+		}
+	}
+	return false
+}
+
+// writeID names a write. A client that repeats a request names it by the
+// request's id.
+func writeID(requestID string) (string, error) {
+	if requestID == "" {
+		return rand.Text(), nil
+	}
+	if _, err := subjects.ParseID(requestID); err != nil {
+		return "", subjects.Errorf(subjects.InvalidArgument, "request_id: only A-Z a-z 0-9 - _ are allowed")
+	}
+	return requestID, nil
+}
+
+func checkStore(item *subjects.StoreItem) error {
+	if err := checkTarget(item.Target); err != nil {
+		return err
+	}
+	if err := item.Data.Check(); err != nil {
+		return err
+	}
+	if err := item.Metadata.Check(); err != nil {
+		return err
+	}
+	conditions := 0
+	for _, set := range []bool{item.CreateOnly, item.UpdateOnly, item.Version != ""} {
+		if set {
+			conditions++
+		}
+	}
+	if conditions > 1 {
+		return subjects.Errorf(subjects.InvalidArgument, "create_only, update_only and version exclude each other: give one")
+	}
+	return nil
+}

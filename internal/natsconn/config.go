@@ -1,0 +1,130 @@
+package natsconn
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Config says where to connect and as whom. Its zero value connects to
+// nats://127.0.0.1:4222 without credentials.
+type Config struct {
+	// URL is one address or several, separated by commas.
+	URL string
+	// Context is the name of a nats context, or the path of a context file
+	// when it ends in .json.
+	Context string
+	// UseSelected takes the context that "nats context select" chose, if
+	// any, when Context is empty.
+	UseSelected bool
+
+	// The identity. A User without Password is a token, as it is for the
+	// nats command. Of several, the first in this order is used.
+	User     string
+	Password string
+	Creds    string // path of a credentials file
+	NKey     string // path of a file with an nkey seed
+	Token    string
+
+	TLS TLS
+
+	// InboxPrefix replaces _INBOX in the subjects that replies come to.
+	InboxPrefix string
+	// Name is shown for this connection in the server's monitoring.
+	Name   string
+	Logger *slog.Logger // slog.Default() when nil
+	// FlagPrefix is how the program spells its flags, for errors that name
+	// one: "--nats." (the default) makes --nats.url.
+	FlagPrefix string
+}
+
+// TLS names PEM files. All may be empty: a server that asks for TLS gets it.
+type TLS struct {
+	CA   string // authorities to trust instead of the system's
+	Cert string // client certificate; needs Key
+	Key  string
+}
+
+// WithEnviron fills what c leaves empty from the variables that the nats
+// command honours. It is for programs whose own settings do not cover them.
+func (c Config) WithEnviron(getenv func(string) string) Config {
+	c.URL = cmp.Or(c.URL, getenv("NATS_URL"))
+	c.Context = cmp.Or(c.Context, getenv("NATS_CONTEXT"))
+	c.TLS.CA = cmp.Or(c.TLS.CA, getenv("NATS_CA"))
+	c.TLS.Cert = cmp.Or(c.TLS.Cert, getenv("NATS_CERT"))
+	c.TLS.Key = cmp.Or(c.TLS.Key, getenv("NATS_KEY"))
+	switch {
+	case c.Creds != "" || c.NKey != "" || c.Token != "":
+		// A stronger identity stands; that of the environment is not mixed in.
+	case c.User != "" || c.Password != "":
+		c.User = cmp.Or(c.User, getenv("NATS_USER"))
+		c.Password = cmp.Or(c.Password, getenv("NATS_PASSWORD"))
+	default:
+		c.User = getenv("NATS_USER")
+		c.Password = getenv("NATS_PASSWORD")
+		c.Creds = getenv("NATS_CREDS")
+		c.NKey = getenv("NATS_NKEY")
+		c.Token = getenv("NATS_TOKEN")
+	}
+	return c
+}
+
+func (c Config) withDefaults() Config {
+	c.Logger = cmp.Or(c.Logger, slog.Default())
+	c.FlagPrefix = cmp.Or(c.FlagPrefix, "--nats.")
+	if strings.HasSuffix(c.Context, ".json") {
+		// Only an absolute path is told from a name. Abs fails only when
+		// there is no working directory; then the path does not open either.
+		if path, err := filepath.Abs(c.Context); err == nil {
+			c.Context = path
+		}
+	}
+	return c
+}
+
+// setting names a flag together with the variable that does the same.
+func (c Config) setting(flag, variable string) string {
+	return c.FlagPrefix + flag + " (" + variable + ")"
+}
+
+// check finds what can be known to be wrong before anything is sent.
+func (c Config) check() error {
+	switch {
+	case strings.Contains(c.Context, "://"):
+		return fmt.Errorf("%s holds an address: it takes the name or file of a nats context; set the address with %s",
+			c.setting("context", "NATS_CONTEXT"), c.setting("url", "NATS_URL"))
+	case c.Password != "" && c.User == "":
+		return fmt.Errorf("a password is given without a user: set %s", c.setting("user", "NATS_USER"))
+	case (c.TLS.Cert == "") != (c.TLS.Key == ""):
+		return fmt.Errorf("a client certificate needs both of %s and %s",
+			c.setting("tls.cert", "NATS_CERT"), c.setting("tls.key", "NATS_KEY"))
+	}
+	var problems []error
+	for _, file := range []struct{ path, flag, variable string }{
+		{c.Creds, "creds", "NATS_CREDS"},
+		{c.NKey, "nkey", "NATS_NKEY"},
+		{c.TLS.CA, "tls.ca", "NATS_CA"},
+		{c.TLS.Cert, "tls.cert", "NATS_CERT"},
+		{c.TLS.Key, "tls.key", "NATS_KEY"},
+	} {
+		if file.path == "" {
+			continue
+		}
+		if err := readable(file.path); err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", c.setting(file.flag, file.variable), err))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func readable(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return file.Close()
+}

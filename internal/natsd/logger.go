@@ -1,0 +1,56 @@
+package natsd
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// logger passes nats-server's lines to slog. Its notices are details of a
+// part to the worker's operator, so they become debug lines. Tracing, which
+// prints protocol lines and payloads, goes nowhere.
+type logger struct {
+	log *slog.Logger
+
+	mu     sync.Mutex
+	failed error // the first fatal line
+}
+
+var _ server.Logger = (*logger)(nil)
+
+func (l *logger) Debugf(format string, v ...any)  { l.line(slog.LevelDebug, format, v) }
+func (l *logger) Noticef(format string, v ...any) { l.line(slog.LevelDebug, format, v) }
+func (l *logger) Warnf(format string, v ...any)   { l.line(slog.LevelWarn, format, v) }
+func (l *logger) Errorf(format string, v ...any)  { l.line(slog.LevelWarn, format, v) }
+func (l *logger) Tracef(string, ...any)           {}
+
+// Fatalf keeps the error for Start. nats-server would end the process here.
+func (l *logger) Fatalf(format string, v ...any) {
+	err := fmt.Errorf(format, v...)
+	for _, arg := range v {
+		if cause, ok := arg.(error); ok {
+			err = cause // typed, so that Start can tell what happened
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed == nil {
+		l.failed = err
+	}
+}
+
+func (l *logger) fatal() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
+func (l *logger) line(level slog.Level, format string, v []any) {
+	ctx := context.Background()
+	if l.log.Enabled(ctx, level) {
+		l.log.Log(ctx, level, fmt.Sprintf(format, v...))
+	}
+}

@@ -1,0 +1,273 @@
+package natsd
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// Defaults of Config's zero values.
+const (
+	DefaultHost   = "127.0.0.1"
+	DefaultPort   = 4222
+	DefaultPrefix = "cred.v1"
+)
+
+// RandomPort asks for any free port.
+const RandomPort = -1
+
+// serverName is fixed, because JetStream keeps state under a hash of it.
+const serverName = "credbus"
+
+// readyTimeout bounds the wait for a listener that Start has already opened.
+const readyTimeout = 5 * time.Second
+
+// Names in the data directory.
+const (
+	lockName      = "worker.lock"
+	workerName    = "worker.json"
+	clientName    = "client.json"
+	jetStreamName = "jetstream"
+)
+
+// Config is what Start needs. All but Dir may be left zero.
+type Config struct {
+	Dir    string // data directory; made with mode 0700 when missing
+	Host   string // address to listen on; DefaultHost when empty
+	Port   int    // DefaultPort when zero; RandomPort for any free one
+	Prefix string // of every subject; DefaultPrefix when empty
+	// MaxPayload is the largest message in bytes; zero is nats-server's own
+	// default of 1 MiB.
+	MaxPayload int
+	Logger     *slog.Logger // slog.Default() when nil
+}
+
+func (c Config) withDefaults() Config {
+	c.Host = cmp.Or(c.Host, DefaultHost)
+	c.Port = cmp.Or(c.Port, DefaultPort)
+	c.Prefix = cmp.Or(c.Prefix, DefaultPrefix)
+	c.Logger = cmp.Or(c.Logger, slog.Default())
+	return c
+}
+
+func (c Config) check() error {
+	switch {
+	case c.Dir == "":
+		return errors.New("the embedded NATS server needs a data directory: set --data_dir (CREDBUS_DATA_DIR)")
+	case c.Port < RandomPort || c.Port > 65535:
+		return fmt.Errorf("port %d of the embedded NATS server is not 1 to 65535: set --nats.port (CREDBUS_NATS_PORT)", c.Port)
+	case c.MaxPayload < 0 || c.MaxPayload > server.MAX_PAYLOAD_MAX_SIZE:
+		return fmt.Errorf("maximum payload of %d bytes is not 0 to %d", c.MaxPayload, server.MAX_PAYLOAD_MAX_SIZE)
+	}
+	return nil
+}
+
+// Server is a running NATS server.
+type Server struct {
+	dir     string
+	address string // host:port that clients of this machine connect to
+	nats    *server.Server
+	lock    *flock.Flock
+	close   func() error
+}
+
+// Start runs a server and returns once it accepts connections and both
+// context files stand. It fails, and leaves nothing running, when ctx ends,
+// when another process uses the directory, when the port is taken, or when
+// somebody else may read the passwords; the error says what to do.
+func Start(ctx context.Context, config Config) (*Server, error) {
+	config = config.withDefaults()
+	if err := config.check(); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	dir, err := filepath.Abs(config.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("data directory %s: %w", config.Dir, err)
+	}
+	if err := prepareDir(dir); err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{dir: dir, lock: lock}
+	s.close = sync.OnceValue(s.shutdown)
+	if err := s.start(ctx, config); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Server) start(ctx context.Context, config Config) error {
+	worker, err := loadOrGenerate(s.WorkerContext(), "worker", "the worker itself: may do anything")
+	if err != nil {
+		return err
+	}
+	client, err := loadOrGenerate(s.ClientContext(), "client", "clients of the worker on this machine")
+	if err != nil {
+		return err
+	}
+	options, err := serverOptions(s.dir, config, worker, client)
+	if err != nil {
+		return err
+	}
+	if s.nats, err = server.NewServer(options); err != nil {
+		return fmt.Errorf("embedded NATS server: %w", err)
+	}
+	log := &logger{log: config.Logger.With("component", "nats-server")}
+	s.nats.SetLogger(log, config.Logger.Enabled(ctx, slog.LevelDebug), false)
+
+	// Start returns with the listener open, or with a fatal line logged.
+	s.nats.Start()
+	if err := log.fatal(); err != nil {
+		return startError(config, err)
+	}
+	if !s.nats.ReadyForConnections(readyTimeout) {
+		return fmt.Errorf("embedded NATS server: not ready after %v", readyTimeout)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.address = reachable(config.Host, s.nats.Addr())
+	return errors.Join(worker.save(s.URL()), client.save(s.URL()))
+}
+
+// URL is where programs of this machine reach the server.
+func (s *Server) URL() string { return "nats://" + s.address }
+
+// WorkerContext is the path of the nats context of the worker's user.
+func (s *Server) WorkerContext() string { return filepath.Join(s.dir, workerName) }
+
+// ClientContext is the path of the nats context of the client's user.
+func (s *Server) ClientContext() string { return ClientContext(s.dir) }
+
+// ClientContext is where a server that uses dir keeps the nats context for
+// clients, whether or not one runs.
+func ClientContext(dir string) string { return filepath.Join(dir, clientName) }
+
+// Close ends the server, waits until its streams are closed, and frees the
+// directory. It may be called more than once.
+func (s *Server) Close() error { return s.close() }
+
+func (s *Server) shutdown() error {
+	if s.nats != nil {
+		s.nats.Shutdown()
+		s.nats.WaitForShutdown()
+	}
+	return s.lock.Unlock()
+}
+
+func serverOptions(dir string, config Config, worker, client *credentials) (*server.Options, error) {
+	workerHash, err := worker.hash()
+	if err != nil {
+		return nil, err
+	}
+	clientHash, err := client.hash()
+	if err != nil {
+		return nil, err
+	}
+	return &server.Options{
+		ServerName: serverName,
+		Host:       config.Host,
+		Port:       config.Port,
+		MaxPayload: int32(config.MaxPayload),
+		NoSigs:     true, // signals belong to the worker
+		JetStream:  true,
+		StoreDir:   dir, // nats-server adds jetStreamName
+		SyncAlways: true,
+		Users: []*server.User{
+			{Username: worker.User, Password: workerHash},
+			{Username: client.User, Password: clientHash, Permissions: clientPermissions(config.Prefix)},
+		},
+	}, nil
+}
+
+// prepareDir makes the data directory and the one below it that holds what
+// clients send, which nobody else may read.
+func prepareDir(dir string) error {
+	streams := filepath.Join(dir, jetStreamName)
+	if err := os.MkdirAll(streams, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w: choose another with --data_dir (CREDBUS_DATA_DIR)", err)
+	}
+	if runtime.GOOS == "windows" {
+		return nil // access follows the profile directory's ACL, not modes
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	if mode := info.Mode(); mode&0o002 != 0 && mode&os.ModeSticky == 0 {
+		return fmt.Errorf("data directory %s may be written by every user of this machine: run chmod 700 %s", dir, dir)
+	}
+	if err := os.Chmod(streams, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	return nil
+}
+
+// lockDir takes the directory for this process.
+func lockDir(dir string) (*flock.Flock, error) {
+	lock := flock.New(filepath.Join(dir, lockName), flock.SetPermissions(0o600))
+	locked, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("lock of data directory %s: %w", dir, err)
+	}
+	if locked {
+		return lock, nil
+	}
+	// The other process wrote its context once it was up; without it there
+	// is only the general advice.
+	url := "nats://HOST:PORT"
+	if running, err := load(filepath.Join(dir, workerName)); err == nil {
+		url = running.URL
+	}
+	return nil, fmt.Errorf("data directory %s is in use by another process: to run one more worker beside it, "+
+		"join its NATS server with --nats.url %s --nats.context %s and give this one a --data_dir of its own",
+		dir, url, filepath.Join(dir, workerName))
+}
+
+// startError adds what to change to a fatal error of nats-server.
+func startError(config Config, err error) error {
+	address := net.JoinHostPort(config.Host, strconv.Itoa(config.Port))
+	var listen *net.OpError
+	switch {
+	case !errors.As(err, &listen):
+		return fmt.Errorf("embedded NATS server: %w", err)
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("embedded NATS server: %s is taken by another program: choose another port with "+
+			"--nats.port (CREDBUS_NATS_PORT), or, when a NATS server runs there, join it with --nats.url nats://%s: %w",
+			address, address, listen.Err)
+	default:
+		return fmt.Errorf("embedded NATS server: cannot listen on %s: set --nats.host (CREDBUS_NATS_HOST) and "+
+			"--nats.port (CREDBUS_NATS_PORT), or join a running NATS server with --nats.url: %w", address, listen.Err)
+	}
+}
+
+// reachable turns a listening address into one to connect to: a server that
+// listens everywhere is reached through loopback.
+func reachable(host string, addr net.Addr) string {
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = DefaultHost
+		if ip.To4() == nil {
+			host = "::1"
+		}
+	}
+	return net.JoinHostPort(host, strconv.Itoa(addr.(*net.TCPAddr).Port))
+}

@@ -1,0 +1,23 @@
+// Package seal encrypts values before they reach a store, and opens them again.
+//
+//	             keyring (AES-256-GCM keys, one of them primary)
+//	                │ wraps
+//	   fresh data key per record
+//	                │ AES-256-GCM, with the Binding as associated data
+//	plaintext ──────┴─► length │ wrapped data key │ nonce, ciphertext, tag
+//
+// It is Tink's KMS envelope with the keyring in the place of the KMS. A data
+// key seals one record only, so no number of records wears out a key of the
+// keyring. [Binding] ties what is sealed to the record it was sealed for: a
+// ciphertext that is moved to another scope, ID or write does not open.
+//
+// A [Keyring] opens with every key it holds and seals with its primary. It does
+// not change; [Keyring.Rotated] makes another one. It lies in a file as a Tink
+// JSON keyset in clear, mode 0600, so whoever reads that file and the store
+// reads everything: keep them apart in backups.
+//
+// On Windows files have no modes. What protects the keyring there is the access
+// control list that it inherits from its directory: keep it below the profile
+// directory of the account that the worker runs as, which other accounts
+// cannot read.
+package seal

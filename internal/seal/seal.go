@@ -1,0 +1,52 @@
+package seal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// ErrDecrypt reports sealed bytes that do not open: they are damaged, were
+// sealed for another record, or their key is not in the keyring. Which of
+// these it was cannot be told, and is not.
+var ErrDecrypt = errors.New("sealed value does not open: it is damaged, belongs to another record, or its key is not in the keyring")
+
+// Binding says which record a sealed value belongs to. Opening needs the same.
+type Binding struct {
+	Scope   string
+	ID      string
+	WriteID string // of the write that sealed it, so that an older value does not pass for a newer
+}
+
+// associatedData is injective: each part is preceded by its length, so that no
+// two bindings run together into the same bytes.
+func (b Binding) associatedData() []byte {
+	const use = "credbus record v1"
+	data := make([]byte, 0, 4*binary.MaxVarintLen16+len(use)+len(b.Scope)+len(b.ID)+len(b.WriteID))
+	for _, part := range []string{use, b.Scope, b.ID, b.WriteID} {
+		data = binary.AppendUvarint(data, uint64(len(part)))
+		data = append(data, part...)
+	}
+	return data
+}
+
+// Seal encrypts plaintext for the record that b names. The result is about 150
+// bytes longer than plaintext, which stays the caller's to wipe.
+func (k *Keyring) Seal(plaintext []byte, b Binding) ([]byte, error) {
+	sealed, err := k.envelope.Encrypt(plaintext, b.associatedData())
+	if err != nil {
+		return nil, fmt.Errorf("sealing a value: %w", err)
+	}
+	return sealed, nil
+}
+
+// Open decrypts what Seal made for the same binding, with whichever key of the
+// keyring fits. The plaintext is the caller's to wipe. The only error is
+// ErrDecrypt.
+func (k *Keyring) Open(sealed []byte, b Binding) ([]byte, error) {
+	plaintext, err := k.envelope.Decrypt(sealed, b.associatedData())
+	if err != nil {
+		return nil, ErrDecrypt
+	}
+	return plaintext, nil
+}

@@ -1,0 +1,248 @@
+package file
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+	"syscall"
+
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// Config says where a store keeps its files.
+type Config struct {
+	// Dir is the directory that holds everything. It is made with mode 0700
+	// when it is missing. Required.
+	Dir string
+}
+
+// Store keeps records in files. It implements [store.Store], also for several
+// processes that share the directory.
+type Store struct {
+	dir   string
+	root  *os.Root // what is below dir, and nothing else
+	locks *locks
+
+	synced sync.Map // path of each directory that is known to be on disk
+
+	stopping context.Context // ends when Close begins
+	stop     context.CancelFunc
+	open     sync.RWMutex // held for reading by each call under way
+	closed   bool
+}
+
+var _ store.Store = (*Store)(nil)
+
+// New opens the store in cfg.Dir and removes what crashed processes left in
+// it. The error says what to change when the directory cannot be made or
+// written, or when others than its owner may enter it.
+func New(cfg Config) (*Store, error) {
+	if cfg.Dir == "" {
+		return nil, errors.New("file store: no directory is set: name one that holds nothing else")
+	}
+	root, err := openRoot(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("file store: %w", err)
+	}
+	s := &Store{dir: cfg.Dir, root: root, locks: newLocks(cfg.Dir)}
+	s.stopping, s.stop = context.WithCancel(context.Background())
+	if err := s.prepare(); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("file store: cannot write in %s: %w: let the account of this process own the directory, or name another", cfg.Dir, err)
+	}
+	return s, nil
+}
+
+// begin admits a call. The caller ends it with s.open.RUnlock when err is nil.
+func (s *Store) begin(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.open.RLock()
+	if s.closed {
+		s.open.RUnlock()
+		return store.ErrClosed
+	}
+	return nil
+}
+
+// Get implements [store.Store].
+func (s *Store) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+	if err := checkKey(key); err != nil {
+		return nil, err
+	}
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer s.open.RUnlock()
+	return s.read(key)
+}
+
+// Put implements [store.Store].
+func (s *Store) Put(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
+	if err := checkKey(rec.Key); err != nil {
+		return "", err
+	}
+	if err := s.begin(ctx); err != nil {
+		return "", err
+	}
+	defer s.open.RUnlock()
+	stripe := stripeOf(rec.Key)
+	unlock, err := s.locks.lock(ctx, s.stopping, stripe)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+
+	current, err := s.current(rec.Key)
+	if err != nil {
+		return "", err
+	}
+	name := recordPath(rec.Key)
+	if current != nil && current.WriteID == rec.WriteID && rec.WriteID != "" {
+		// Whoever wrote it may have died before its sync.
+		return current.Version, s.syncTree(name)
+	}
+	if err := pre.Check(current); err != nil {
+		return "", err
+	}
+	next := *rec
+	next.Version = rand.Text()
+	if current != nil && current.Damaged == "" {
+		next.Created = current.Created
+	}
+	content, err := encode(&next)
+	if err != nil {
+		return "", err
+	}
+	if err := s.write(ctx, name, stripe, content); err != nil {
+		return "", err
+	}
+	return next.Version, nil
+}
+
+// Delete implements [store.Store].
+func (s *Store) Delete(ctx context.Context, key store.Key, pre store.Precondition) error {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	defer s.open.RUnlock()
+	unlock, err := s.locks.lock(ctx, s.stopping, stripeOf(key))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
+	current, err := s.current(key)
+	if err != nil {
+		return err
+	}
+	if err := pre.Check(current); err != nil {
+		return err
+	}
+	if current == nil {
+		return store.ErrNotFound
+	}
+	return s.remove(recordPath(key))
+}
+
+// Close implements [store.Store]. It waits for the calls under way; those that
+// wait for a lock give up.
+func (s *Store) Close() error {
+	s.stop()
+	s.open.Lock()
+	defer s.open.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	return s.root.Close()
+}
+
+// current is what a precondition is checked against: nil when there is no
+// record, one without a version when it is damaged.
+func (s *Store) current(key store.Key) (*store.Record, error) {
+	rec, err := s.read(key)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, nil
+	case errors.Is(err, store.ErrDamaged):
+		return &store.Record{Key: key, Damaged: err.Error()}, nil
+	}
+	return rec, err
+}
+
+// read opens and checks the file of key.
+func (s *Store) read(key store.Key) (*store.Record, error) {
+	name := recordPath(key)
+	damaged := func(reason string) (*store.Record, error) {
+		return nil, fmt.Errorf("%w: file %s: %s", store.ErrDamaged, s.path(name), reason)
+	}
+	var f *os.File
+	err := retryBusy(func() (err error) { f, err = s.root.Open(name); return err })
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, store.ErrNotFound
+	}
+	if err != nil {
+		if info, statErr := s.root.Lstat(name); statErr == nil && info.Mode()&fs.ModeSymlink != 0 {
+			return damaged("it is a symbolic link")
+		}
+		return nil, s.failed(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, s.failed(err)
+	case !info.Mode().IsRegular():
+		return damaged("it is not a regular file")
+	case info.Size() > maxFileLen:
+		return damaged(fmt.Sprintf("it has %d bytes, a record has at most %d", info.Size(), maxFileLen))
+	}
+	content := make([]byte, info.Size())
+	if _, err := io.ReadFull(f, content); errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		return damaged("it became shorter while it was read")
+	} else if err != nil {
+		return nil, s.failed(err)
+	}
+	rec, err := decode(content)
+	if err != nil {
+		return damaged(err.Error())
+	}
+	if rec.Key != key {
+		return damaged("it holds " + rec.Key.String() + ", whose place is another")
+	}
+	return rec, nil
+}
+
+// checkKey keeps out what could not be listed again.
+func checkKey(key store.Key) error {
+	if _, err := subjects.ParseScope(string(key.Scope)); err != nil {
+		return err
+	}
+	if key.Scope == subjects.Root {
+		return fmt.Errorf("%w: the root scope holds no credentials", subjects.ErrInvalid)
+	}
+	_, err := subjects.ParseID(string(key.ID))
+	return err
+}
+
+// failed says what kind of failure an error of s.root is, and where.
+func (s *Store) failed(err error) error { return failed(fmt.Errorf("in %s: %w", s.dir, err)) }
+
+// failed says what kind of failure an error of the file system is.
+func failed(err error) error {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return fmt.Errorf("%w: %w", store.ErrPermission, err)
+	}
+	return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+}

@@ -1,0 +1,231 @@
+package file
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+	"unicode/utf8"
+
+	"github.com/vmihailenco/msgpack/v5"
+
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// A record's file, in this order:
+//
+//	magic    8 bytes, the last of them the version of the format
+//	header   msgpack map: key, write id, version and metadata, all in clear
+//	payload  msgpack bin, sealed
+//	sum      SHA-256 of everything before it
+//
+// The sum finds damage; it is no protection against someone who may write the
+// file. That the payload belongs to this key and write is what its seal proves.
+const (
+	magic       = "credbus\x01"
+	maxFileLen  = 1 << 20 // bytes; a payload of 128 KiB with the most metadata takes less than 300 KiB
+	maxTokenLen = 255     // bytes of a write id or version
+)
+
+// The header's fields. They stand in this order in every file; a field more
+// or less is another version of the format.
+const headerFields = 11
+
+// encode is the content of rec's file. It refuses what decode would refuse, so
+// that no record is written that cannot be read.
+func encode(rec *store.Record) ([]byte, error) {
+	if err := rec.Metadata.Check(); err != nil {
+		return nil, err
+	}
+	if n := len(rec.WriteID); n == 0 || n > maxTokenLen || !utf8.ValidString(rec.WriteID) {
+		return nil, fmt.Errorf("%w: the write id has %d bytes: 1 to %d of UTF-8 are allowed", subjects.ErrInvalid, n, maxTokenLen)
+	}
+	var file bytes.Buffer
+	file.Grow(len(magic) + 512 + len(rec.Payload) + sha256.Size)
+	file.WriteString(magic)
+
+	e := msgpack.NewEncoder(&file) // writing to a bytes.Buffer cannot fail
+	e.EncodeMapLen(headerFields)
+	text := func(name, value string) { e.EncodeString(name); e.EncodeString(value) }
+	number := func(name string, value int64) { e.EncodeString(name); e.EncodeInt(value) }
+	text("scope", string(rec.Scope))
+	text("id", string(rec.ID))
+	text("write_id", rec.WriteID)
+	text("version", rec.Version)
+	number("created", rec.Created.UnixMilli())
+	number("modified", rec.Modified.UnixMilli())
+	number("expires", rec.Expires.UnixMilli())
+	number("rotation_days", int64(rec.RotationDays))
+	e.EncodeString("inheritable")
+	e.EncodeBool(rec.Inheritable)
+	text("description", rec.Description)
+	e.EncodeString("tags")
+	e.EncodeMapLen(len(rec.Tags))
+	for key, value := range rec.Tags {
+		text(key, value)
+	}
+	e.EncodeBytesLen(len(rec.Payload))
+	file.Write(rec.Payload)
+
+	sum := sha256.Sum256(file.Bytes())
+	file.Write(sum[:])
+	if file.Len() > maxFileLen {
+		return nil, fmt.Errorf("%w: the record takes %d bytes: at most %d are allowed", subjects.ErrTooLarge, file.Len(), maxFileLen)
+	}
+	return file.Bytes(), nil
+}
+
+// decode reads what encode made. Its error is the reason for people; it quotes
+// nothing of the file. The record's payload is a part of file. Beside a
+// constant, decode allocates no more than the length of file: no length that
+// file claims is believed before it is compared with the bytes that are left.
+func decode(file []byte) (*store.Record, error) {
+	if len(file) < len(magic)+sha256.Size {
+		return nil, fmt.Errorf("it is cut off: %d bytes are left", len(file))
+	}
+	body, sum := file[:len(file)-sha256.Size], file[len(file)-sha256.Size:]
+	if string(body[:len(magic)-1]) != magic[:len(magic)-1] {
+		return nil, errors.New("it is not a record of credbus")
+	}
+	if version := body[len(magic)-1]; version != magic[len(magic)-1] {
+		return nil, fmt.Errorf("it has version %d of the format, this program reads version %d", version, magic[len(magic)-1])
+	}
+	if want := sha256.Sum256(body); !bytes.Equal(sum, want[:]) {
+		return nil, errors.New("its checksum does not fit: it is cut off or changed")
+	}
+
+	d := newDecoder(body[len(magic):])
+	if n, err := d.msgpack.DecodeMapLen(); err != nil || n != headerFields {
+		return nil, fmt.Errorf("its header has %d fields, want %d", n, headerFields)
+	}
+	rec := new(store.Record)
+	rec.Scope = subjects.Scope(d.text("scope", subjects.MaxScopeLen))
+	rec.ID = subjects.ID(d.text("id", subjects.MaxIDLen))
+	rec.WriteID = d.text("write_id", maxTokenLen)
+	rec.Version = d.text("version", maxTokenLen)
+	rec.Created = d.time("created")
+	rec.Modified = d.time("modified")
+	rec.Expires = d.time("expires")
+	rec.RotationDays = int(d.number("rotation_days"))
+	rec.Inheritable = d.bool("inheritable")
+	rec.Description = d.text("description", subjects.MaxDescriptionLen*utf8.UTFMax)
+	rec.Tags = d.tags("tags")
+	rec.Payload = d.bytes("payload", maxFileLen)
+	switch {
+	case d.err != nil:
+		return nil, d.err
+	case d.left.Len() != 0:
+		return nil, fmt.Errorf("%d bytes stand after its payload", d.left.Len())
+	case rec.WriteID == "" || rec.Version == "":
+		return nil, errors.New("its write id or version is empty")
+	}
+	if err := checkKey(rec.Key); err != nil {
+		return nil, errors.New("its key is malformed")
+	}
+	if err := rec.Metadata.Check(); err != nil {
+		return nil, errors.New("its metadata breaks a limit")
+	}
+	return rec, nil
+}
+
+// decoder reads single values with msgpack's low-level calls. Those that read
+// whole strings, maps or structs allocate whatever length a file claims. The
+// first error stays, and all that is read after it is empty.
+type decoder struct {
+	body    []byte
+	left    *bytes.Reader // of body
+	msgpack *msgpack.Decoder
+	err     error
+}
+
+func newDecoder(body []byte) *decoder {
+	left := bytes.NewReader(body)
+	return &decoder{body: body, left: left, msgpack: msgpack.NewDecoder(left)}
+}
+
+func (d *decoder) fail(what string) {
+	if d.err == nil {
+		d.err = fmt.Errorf("its %s is malformed", what)
+	}
+}
+
+// bytes reads a str or bin. The result is a part of d.body.
+func (d *decoder) bytes(what string, most int) []byte {
+	if d.err != nil {
+		return nil
+	}
+	n, err := d.msgpack.DecodeBytesLen()
+	if err != nil || n < 0 || n > most || n > d.left.Len() {
+		d.fail(what)
+		return nil
+	}
+	at := len(d.body) - d.left.Len()
+	d.left.Seek(int64(n), io.SeekCurrent) // cannot fail: n bytes are left
+	return d.body[at : at+n : at+n]
+}
+
+func (d *decoder) name(want string) {
+	if got := d.bytes("header", len(want)); string(got) != want {
+		d.fail("header")
+	}
+}
+
+func (d *decoder) text(name string, most int) string {
+	d.name(name)
+	return string(d.bytes(name, most))
+}
+
+func (d *decoder) number(name string) int64 {
+	d.name(name)
+	if d.err != nil {
+		return 0
+	}
+	n, err := d.msgpack.DecodeInt64()
+	if err != nil {
+		d.fail(name)
+	}
+	return n
+}
+
+func (d *decoder) bool(name string) bool {
+	d.name(name)
+	if d.err != nil {
+		return false
+	}
+	b, err := d.msgpack.DecodeBool()
+	if err != nil {
+		d.fail(name)
+	}
+	return b
+}
+
+// time reads milliseconds since 1970. The zero time has a number of its own
+// there, as any other time has.
+func (d *decoder) time(name string) time.Time { return time.UnixMilli(d.number(name)).UTC() }
+
+func (d *decoder) tags(name string) map[string]string {
+	d.name(name)
+	if d.err != nil {
+		return nil
+	}
+	n, err := d.msgpack.DecodeMapLen()
+	if err != nil || n < 0 || n > subjects.MaxTags {
+		d.fail(name)
+		return nil
+	}
+	if n == 0 {
+		return nil
+	}
+	tags := make(map[string]string, n)
+	for range n {
+		key := string(d.bytes(name, subjects.MaxTagKeyLen*utf8.UTFMax))
+		tags[key] = string(d.bytes(name, subjects.MaxTagValueLen*utf8.UTFMax))
+	}
+	if len(tags) != n {
+		d.fail(name) // a key stands twice, or an error came between
+	}
+	return tags
+}

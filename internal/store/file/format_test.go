@@ -1,0 +1,210 @@
+package file
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+func sample() *store.Record {
+	return &store.Record{
+		Key:     store.Key{Scope: "org:acme/team:eng", ID: "api-key"},
+		WriteID: "write-1",
+		Version: "version-1",
+		Payload: []byte("sealed bytes"),
+		Metadata: subjects.Metadata{
+			Description:  "Schlüssel",
+			Tags:         map[string]string{"env": "prod"},
+			Created:      time.UnixMilli(1_700_000_000_123).UTC(),
+			Modified:     time.UnixMilli(1_700_000_000_456).UTC(),
+			RotationDays: 90,
+			Inheritable:  true,
+		},
+	}
+}
+
+func mustEncode(t testing.TB, rec *store.Record) []byte {
+	t.Helper()
+	content, err := encode(rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
+// withSum replaces the checksum, so that a test reaches what it guards.
+func withSum(body []byte) []byte {
+	sum := sha256.Sum256(body)
+	return append(bytes.Clone(body), sum[:]...)
+}
+
+// The format is a promise to the files of earlier releases.
+func TestGoldenFormat(t *testing.T) {
+	const golden = "credbus\x01" +
+		"\x8b\xa5scope\xb1org:acme/team:eng\xa2id\xa7api-key\xa8write_id\xa7write-1\xa7version\xa9version-1" +
+		"\xa7created\xcf\x00\x00\x01\x8b\xcf\xe5\x68\x7b\xa8modified\xcf\x00\x00\x01\x8b\xcf\xe5\x69\xc8" +
+		"\xa7expires\xd3\xff\xff\xc7\x7c\xed\xd3\x28\x00\xadrotation_days\x5a\xabinheritable\xc3" +
+		"\xabdescription\xaaSchl\xc3\xbcssel\xa4tags\x81\xa3env\xa4prod\xc4\x0csealed bytes"
+	content := mustEncode(t, sample())
+	if want := withSum([]byte(golden)); !bytes.Equal(content, want) {
+		t.Errorf("encoded to\n%q\nwant\n%q", content, want)
+	}
+	rec, err := decode(withSum([]byte(golden)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := sample()
+	want.Expires = want.Expires.UTC() // equal to the zero time, but for a pointer inside
+	if !reflect.DeepEqual(rec, want) {
+		t.Errorf("decoded to %+v, want %+v", rec, want)
+	}
+}
+
+// The checksum finds every damage of one bit and every cut.
+func TestDecodeDamage(t *testing.T) {
+	content := mustEncode(t, sample())
+	for i := range content {
+		if _, err := decode(content[:i]); err == nil {
+			t.Errorf("cut off at %d, it is still read", i)
+		}
+		for bit := range 8 {
+			content[i] ^= 1 << bit
+			if _, err := decode(content); err == nil {
+				t.Errorf("with bit %d of byte %d flipped, it is still read", bit, i)
+			}
+			content[i] ^= 1 << bit
+		}
+	}
+	if _, err := decode(append(content, 0)); err == nil {
+		t.Error("with one byte more, it is still read")
+	}
+}
+
+// Behind a checksum that fits, the parser alone stands.
+func TestDecodeMalformed(t *testing.T) {
+	content := mustEncode(t, sample())
+	body := content[:len(content)-sha256.Size]
+	replace := func(old, new string) []byte {
+		if bytes.Count(body, []byte(old)) != 1 {
+			t.Fatalf("%q does not stand once in the sample", old)
+		}
+		return bytes.Replace(body, []byte(old), []byte(new), 1)
+	}
+	for name, test := range map[string]struct {
+		body []byte
+		want string
+	}{
+		"trailing byte":         {append(bytes.Clone(body), 0xc0), "after its payload"},
+		"no header":             {body[:len(magic)], "header"},
+		"header of other size":  {replace("\x8b\xa5scope", "\x8a\xa5scope"), "header"},
+		"header of 2^32 fields": {replace("\x8b\xa5scope", "\xdf\xff\xff\xff\xff\xa5scope"), "header"},
+		"other field":           {replace("\xa8write_id", "\xa8write_it"), "header"},
+		"text of 2^32 bytes":    {replace("\xb1org:acme/team:eng", "\xdb\xff\xff\xff\xff"), "scope"},
+		"nil text":              {replace("\xb1org:acme/team:eng", "\xc0"), "scope"},
+		"scope of no level":     {replace("\xb1org:acme/team:eng", "\xa4acme"), "key"},
+		"root scope":            {replace("\xb1org:acme/team:eng", "\xa0"), "key"},
+		"ID with a slash":       {replace("\xa7api-key", "\xa7api/key"), "key"},
+		"empty write id":        {replace("\xa7write-1", "\xa0"), "write id"},
+		"text for a number":     {replace("\xadrotation_days\x5a", "\xadrotation_days\xa0"), "rotation_days"},
+		"negative policy":       {replace("\xadrotation_days\x5a", "\xadrotation_days\xff"), "limit"},
+		"number for a bool":     {replace("inheritable\xc3", "inheritable\x01"), "inheritable"},
+		"not UTF-8":             {replace("Schl\xc3\xbcssel", "Schl\xff\xbcssel"), "limit"},
+		"2^32 tags":             {replace("\xa4tags\x81", "\xa4tags\xdf\xff\xff\xff\xff"), "tags"},
+		"51 tags":               {replace("\xa4tags\x81", "\xa4tags\xde\x00\x33"), "tags"},
+		"two tags claimed":      {replace("\xa4tags\x81", "\xa4tags\x82"), "payload"},
+		"a tag twice":           {replace("\x81\xa3env\xa4prod", "\x82\xa3env\xa4prod\xa3env\xa4prod"), "tags"},
+		"payload of 2^32 bytes": {replace("\xc4\x0csealed bytes", "\xc6\xff\xff\xff\xff"), "payload"},
+		"payload cut off":       {replace("\xc4\x0csealed bytes", "\xc4\x0csealed"), "payload"},
+		"no payload":            {replace("\xc4\x0csealed bytes", ""), "payload"},
+	} {
+		rec, err := decode(withSum(test.body))
+		if err == nil || rec != nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want one about %q", name, err, test.want)
+		}
+	}
+}
+
+func TestEncodeRefuses(t *testing.T) {
+	for name, test := range map[string]struct {
+		spoil func(*store.Record)
+		want  error
+	}{
+		"payload":     {func(r *store.Record) { r.Payload = make([]byte, maxFileLen) }, subjects.ErrTooLarge},
+		"no write id": {func(r *store.Record) { r.WriteID = "" }, subjects.ErrInvalid},
+		"write id":    {func(r *store.Record) { r.WriteID = strings.Repeat("w", maxTokenLen+1) }, subjects.ErrInvalid},
+		"description": {func(r *store.Record) { r.Description = strings.Repeat("d", subjects.MaxDescriptionLen+1) }, subjects.ErrInvalid},
+	} {
+		rec := sample()
+		test.spoil(rec)
+		if _, err := encode(rec); !errors.Is(err, test.want) {
+			t.Errorf("%s: %v, want %v", name, err, test.want)
+		}
+	}
+}
+
+// allocated is how many bytes f allocates.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// FuzzDecode gives the parser bodies with a checksum that fits. Whatever it
+// accepts must encode to something that means the same, and whatever it
+// refuses must not have cost more memory than its length accounts for.
+func FuzzDecode(f *testing.F) {
+	sampled := mustEncode(f, sample())
+	f.Add(sampled[len(magic) : len(sampled)-sha256.Size])
+	f.Add([]byte("\xdf\xff\xff\xff\xff"))
+	f.Add([]byte("\x8b\xa5scope\xdb\xff\xff\xff\xff"))
+	f.Add([]byte("\x8b\xa5scope\xc6\x7f\xff\xff\xff"))
+	full := sample()
+	for i := range subjects.MaxTags {
+		full.Tags[fmt.Sprint(i, strings.Repeat("k", 50))] = strings.Repeat("v", 200)
+	}
+	delete(full.Tags, "env")
+	fullContent := mustEncode(f, full)
+	f.Add(fullContent[len(magic) : len(fullContent)-sha256.Size])
+	f.Fuzz(func(t *testing.T, body []byte) {
+		content := withSum(append([]byte(magic), body...))
+		var rec *store.Record
+		var err error
+		// Other goroutines of the fuzzer allocate as well: only what shows
+		// every time is the parser's.
+		most := uint64(3*len(content) + 16<<10) // with the file itself, four times its length
+		for range 3 {
+			if allocated(func() { rec, err = decode(content) }) <= most {
+				most = 0
+				break
+			}
+		}
+		if most != 0 {
+			t.Errorf("%d bytes made the parser allocate more than %d", len(content), most)
+		}
+		if err != nil {
+			if rec != nil {
+				t.Error("a record beside an error")
+			}
+			return
+		}
+		again, err := encode(rec)
+		if err != nil {
+			t.Fatalf("what was read cannot be written: %v", err)
+		}
+		back, err := decode(again)
+		if err != nil || !reflect.DeepEqual(rec, back) {
+			t.Errorf("read %+v, written and read again %+v, %v", rec, back, err)
+		}
+	})
+}

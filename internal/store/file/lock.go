@@ -1,0 +1,103 @@
+package file
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"credbus/internal/store"
+)
+
+// stripes bounds the lock files: keys share them. All processes that share a
+// directory must agree on the number and on stripeOf.
+const stripes = 256
+
+// lockPoll is how often a lock that another process holds is tried again. It
+// is shorter than a write, and a try costs a few microseconds.
+const lockPoll = time.Millisecond
+
+const locksDir = "locks"
+
+// stripeOf is the stripe of a key, the same in every process and version.
+func stripeOf(key store.Key) byte {
+	h := fnv.New32a()
+	h.Write([]byte(key.String()))
+	return byte(h.Sum32())
+}
+
+// locks lets one write at a time into each stripe, of all processes.
+type locks struct {
+	stripes [stripes]struct {
+		turn chan struct{} // holds one token, which excludes within the process
+		file *flock.Flock  // excludes other processes; touched only with the token
+	}
+}
+
+func newLocks(dir string) *locks {
+	l := new(locks)
+	for i := range l.stripes {
+		l.stripes[i].turn = make(chan struct{}, 1)
+		l.stripes[i].file = flock.New(filepath.Join(dir, locksDir, fmt.Sprintf("%02x", i)))
+	}
+	return l
+}
+
+// lock waits for a stripe until ctx or stopping ends. A stripe that no one
+// holds is had at once. The operating system frees it when its process dies.
+func (l *locks) lock(ctx, stopping context.Context, stripe byte) (unlock func(), err error) {
+	s := &l.stripes[stripe]
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-stopping.Done():
+		return nil, store.ErrClosed
+	}
+	defer func() {
+		if err != nil {
+			<-s.turn
+		}
+	}()
+	for {
+		if locked, err := s.file.TryLock(); err != nil {
+			return nil, failed(err)
+		} else if locked {
+			return func() {
+				s.file.Unlock() // closes the file, which frees the lock in any case
+				<-s.turn
+			}, nil
+		}
+		retry := time.NewTimer(lockPoll)
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			retry.Stop()
+			return nil, ctx.Err()
+		case <-stopping.Done():
+			retry.Stop()
+			return nil, store.ErrClosed
+		}
+	}
+}
+
+// tryLock takes a stripe only if no one holds it.
+func (l *locks) tryLock(stripe byte) (unlock func(), ok bool) {
+	s := &l.stripes[stripe]
+	select {
+	case s.turn <- struct{}{}:
+	default:
+		return nil, false
+	}
+	if locked, err := s.file.TryLock(); err != nil || !locked {
+		<-s.turn
+		return nil, false
+	}
+	return func() {
+		s.file.Unlock()
+		<-s.turn
+	}, true
+}

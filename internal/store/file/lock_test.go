@@ -1,0 +1,140 @@
+package file
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"credbus/internal/store"
+)
+
+func openStore(t *testing.T, dir string) *Store {
+	t.Helper()
+	s, err := New(Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// A write that waits for a lock, be it held in this process or in another,
+// gives up when its context ends or the store closes, and does nothing.
+func TestLockWaiters(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	holder, waiter := openStore(t, dir), openStore(t, dir)
+	rec := sample()
+	for name, locker := range map[string]*Store{"same process": waiter, "other process": holder} {
+		unlock, err := locker.locks.lock(t.Context(), t.Context(), stripeOf(rec.Key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		if _, err := waiter.Put(ctx, rec, store.Precondition{}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Put against a lock of the %s: %v", name, err)
+		}
+		if err := waiter.Delete(ctx, rec.Key, store.Precondition{}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Delete against a lock of the %s: %v", name, err)
+		}
+		cancel()
+		unlock()
+		if _, err := waiter.Get(t.Context(), rec.Key); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("a write that gave up took effect: %v", err)
+		}
+	}
+	// Reads do not wait.
+	if _, err := waiter.Put(t.Context(), rec, store.Precondition{}); err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := holder.locks.lock(t.Context(), t.Context(), stripeOf(rec.Key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	if _, err := waiter.Get(t.Context(), rec.Key); err != nil {
+		t.Errorf("Get against a lock: %v", err)
+	}
+	waiting := make(chan error)
+	go func() {
+		_, err := waiter.Put(context.Background(), rec, store.Precondition{})
+		waiting <- err
+	}()
+	if err := waiter.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-waiting; !errors.Is(err, store.ErrClosed) {
+		t.Errorf("Put that waited when its store closed: %v", err)
+	}
+}
+
+// The sweep at the start takes what the dead left and leaves the living alone.
+func TestSweep(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	s := openStore(t, dir)
+	rec := sample()
+	if _, err := s.Put(t.Context(), rec, store.Precondition{}); err != nil {
+		t.Fatal(err)
+	}
+	home := scopePath(rec.Scope)
+	const living, dead = 0x2a, 0xc5
+	unlock, err := s.locks.lock(t.Context(), t.Context(), living)
+	if err != nil {
+		t.Fatal(err)
+	}
+	temps := map[string]bool{ // and whether they stay
+		home + "/" + tempName(living):        true,
+		home + "/" + tempName(dead):          false,
+		recordsDir + "/" + tempName(dead):    false,
+		locksDir + "/" + tempName(dead):      false,
+		home + "/.tmp-of-someone-else":       true,
+		home + "/" + tempPrefix + "c5-x.old": false,
+	}
+	for name := range temps {
+		if err := os.WriteFile(s.path(name), []byte("half a record"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func() {
+		t.Helper()
+		for name, stays := range temps {
+			if _, err := os.Stat(s.path(name)); (err == nil) != stays {
+				t.Errorf("%s: %v, want it to stay: %t", name, err, stays)
+			}
+		}
+	}
+	openStore(t, dir)
+	check()
+	unlock()
+	openStore(t, dir)
+	for name := range temps {
+		if strings.HasPrefix(filepath.Base(name), tempPrefix+"2a") {
+			temps[name] = false
+		}
+	}
+	check()
+	if page, err := s.List(t.Context(), store.ListOptions{Limit: 10}); err != nil || len(page.Records) != 1 {
+		t.Errorf("List beside temporary files: %d records, %v", len(page.Records), err)
+	}
+}
+
+// Nothing is left behind by a write that fails.
+func TestFailedWriteLeavesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	s := openStore(t, dir)
+	rec := sample()
+	// A directory in the record's place makes the rename fail.
+	if err := os.MkdirAll(s.path(recordPath(rec.Key)), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(t.Context(), rec, store.Precondition{}); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("Put: %v, want ErrUnavailable and where", err)
+	}
+	entries, err := os.ReadDir(s.path(scopePath(rec.Scope)))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}

@@ -1,0 +1,125 @@
+package file
+
+import (
+	"strings"
+
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// Names of files and directories. Each is an injective encoding of a scope's
+// segment or of an ID that no file system merges, refuses or cuts off:
+//
+//   - all letters are lower case, since some file systems do not tell case
+//     apart: a plus sign switches between lower and upper case, so that DB_Url
+//     becomes "+db_u+rl";
+//   - a colon, which Windows refuses, becomes an equals sign;
+//   - an ID begins with @ and ends with .cred, which keeps IDs apart from
+//     segments and away from device names (con, nul);
+//   - a name too long for one directory entry is cut into several, one below
+//     the other: "first," "/" ",second". Nothing is hashed, so the key of every
+//     file can be told from its path, even when its content is damaged.
+const (
+	recordsDir   = "records"
+	recordPrefix = "@"
+	recordSuffix = ".cred"
+
+	// pieceLen keeps a piece with all that is added to it below the 255 bytes
+	// that file systems allow.
+	pieceLen = 240
+	joint    = ",/,"
+
+	// maxCutLen bounds the longest name with its cuts: a segment of
+	// subjects.MaxScopeLen characters that change case with every letter.
+	maxCutLen = 2*subjects.MaxScopeLen + 5*len(joint)
+)
+
+// scopePath is the directory of a scope's own records.
+func scopePath(scope subjects.Scope) string {
+	if scope == subjects.Root {
+		return recordsDir
+	}
+	path := recordsDir
+	for segment := range strings.SplitSeq(string(scope), "/") {
+		path += "/" + cut(encodeName(segment))
+	}
+	return path
+}
+
+// recordPath is the file of a record.
+func recordPath(key store.Key) string {
+	return scopePath(key.Scope) + "/" + cut(recordPrefix+encodeName(string(key.ID))) + recordSuffix
+}
+
+func cut(name string) string {
+	if len(name) <= pieceLen {
+		return name
+	}
+	return name[:pieceLen] + joint + cut(name[pieceLen:])
+}
+
+// uncut reverses cut. It accepts more than cut makes; decodeName's callers
+// compare the whole path.
+func uncut(path string) string { return strings.ReplaceAll(path, joint, "") }
+
+func encodeName(name string) string {
+	var b strings.Builder
+	b.Grow(len(name) + 8)
+	upper := false
+	for i := range len(name) {
+		c := name[i]
+		switch {
+		case 'A' <= c && c <= 'Z':
+			if !upper {
+				b.WriteByte('+')
+			}
+			upper = true
+			c += 'a' - 'A'
+		case 'a' <= c && c <= 'z':
+			if upper {
+				b.WriteByte('+')
+			}
+			upper = false
+		case c == ':':
+			c = '='
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
+}
+
+// decodeName reverses encodeName. What encodeName does not make may decode to
+// anything: compare with what the result encodes to.
+func decodeName(encoded string) string {
+	var b strings.Builder
+	b.Grow(len(encoded))
+	upper := false
+	for i := range len(encoded) {
+		c := encoded[i]
+		switch {
+		case c == '+':
+			upper = !upper
+			continue
+		case c == '=':
+			c = ':'
+		case upper && 'a' <= c && c <= 'z':
+			c -= 'a' - 'A'
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
+}
+
+// segmentOf is the segment whose directory has this path below its parent.
+func segmentOf(path string) (segment string, ok bool) {
+	segment = decodeName(uncut(path))
+	return segment, cut(encodeName(segment)) == path
+}
+
+// idOf is the ID whose file has this path below its scope's directory.
+func idOf(path string) (id subjects.ID, ok bool) {
+	name, isRecord := strings.CutSuffix(path, recordSuffix)
+	encoded, isID := strings.CutPrefix(uncut(name), recordPrefix)
+	id, err := subjects.ParseID(decodeName(encoded))
+	return id, isRecord && isID && err == nil && cut(recordPrefix+encodeName(string(id))) == name
+}

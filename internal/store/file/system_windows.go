@@ -1,0 +1,30 @@
+package file
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"golang.org/x/sys/windows"
+)
+
+// syncDir does nothing: Windows has no call that syncs a directory. NTFS
+// journals renames, so the tree stays whole, but one that was answered just
+// before a power failure may be undone by it.
+func syncDir(*os.File) error { return nil }
+
+// retryBusy calls f again while another program, such as a virus scanner or an
+// indexer, has the file open in a way that excludes us. It gives up after
+// about half a second.
+func retryBusy(f func() error) error {
+	wait := time.Millisecond
+	for {
+		err := f()
+		busy := errors.Is(err, windows.ERROR_SHARING_VIOLATION) || errors.Is(err, windows.ERROR_LOCK_VIOLATION)
+		if !busy || wait > 256*time.Millisecond {
+			return err
+		}
+		time.Sleep(wait)
+		wait *= 2
+	}
+}

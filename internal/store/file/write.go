@@ -1,0 +1,222 @@
+package file
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+const (
+	dirMode  = 0o700
+	fileMode = 0o600
+)
+
+// tempPrefix begins the names of temporary files. The stripe of the record
+// follows: a temporary file is written by a holder of that stripe's lock, so
+// whoever gets the lock and finds the file knows that its writer is dead.
+const tempPrefix = ".tmp-"
+
+func tempName(stripe byte) string { return fmt.Sprintf("%s%02x-%s", tempPrefix, stripe, rand.Text()) }
+
+// openRoot makes dir if it is missing and sees that it is private.
+func openRoot(dir string) (*os.Root, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := makeRoot(dir); err != nil {
+		return nil, fmt.Errorf("making its directory: %w", err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	info, err := root.Stat(".")
+	if err == nil && info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
+		err = fmt.Errorf("others may enter the directory %s (mode %04o): run chmod 700 %s", dir, info.Mode().Perm(), dir)
+	}
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	return root, nil
+}
+
+// makeRoot is os.MkdirAll whose directories are on disk when it returns.
+func makeRoot(dir string) error {
+	err := os.Mkdir(dir, dirMode)
+	if parent := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && parent != dir {
+		if err := makeRoot(parent); err != nil {
+			return err
+		}
+		err = os.Mkdir(dir, dirMode)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil // if it is no directory, opening it tells so
+	}
+	if err != nil {
+		return err
+	}
+	parent, err := os.Open(filepath.Dir(dir))
+	if err != nil {
+		return err
+	}
+	return errors.Join(syncDir(parent), parent.Close())
+}
+
+// prepare makes the directories, sweeps, and tries that files can be written.
+func (s *Store) prepare() error {
+	for _, dir := range []string{recordsDir, locksDir} {
+		if err := s.makeDir(dir); err != nil {
+			return err
+		}
+	}
+	if err := s.sweep(); err != nil {
+		return err
+	}
+	for _, dir := range []string{recordsDir, locksDir} {
+		name := dir + "/" + tempName(0)
+		if err := s.writeTemp(name, []byte("can this directory be written?")); err != nil {
+			return err
+		}
+		// Another process that sweeps may be faster.
+		if err := s.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweep removes the temporary files of processes that died.
+func (s *Store) sweep() error {
+	return fs.WalkDir(s.root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // another process was faster
+			}
+			return err
+		}
+		rest, isTemp := strings.CutPrefix(entry.Name(), tempPrefix)
+		if !isTemp || entry.IsDir() {
+			return nil
+		}
+		var stripe byte
+		if _, err := fmt.Sscanf(rest, "%02x-", &stripe); err != nil {
+			return nil // not ours
+		}
+		unlock, ok := s.locks.tryLock(stripe)
+		if !ok {
+			return nil // it is being written, or will be swept next time
+		}
+		defer unlock()
+		if err := s.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
+}
+
+// write replaces the file name with content, durably. The caller holds stripe.
+// An error after the rename leaves it open which of the two a crash will keep.
+func (s *Store) write(ctx context.Context, name string, stripe byte, content []byte) error {
+	dir := path.Dir(name)
+	temp := dir + "/" + tempName(stripe)
+	if err := s.makeDir(dir); err != nil {
+		return s.failed(err)
+	}
+	err := s.writeTemp(temp, content)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Someone removed the directory since it was synced last.
+		s.synced.Clear()
+		if err = s.makeDir(dir); err == nil {
+			err = s.writeTemp(temp, content)
+		}
+	}
+	if err == nil && ctx.Err() != nil {
+		s.root.Remove(temp)
+		return ctx.Err()
+	}
+	if err == nil {
+		err = retryBusy(func() error { return s.root.Rename(temp, name) })
+	}
+	if err != nil {
+		s.root.Remove(temp)
+		return s.failed(err)
+	}
+	return s.syncTree(name)
+}
+
+// writeTemp writes a new file and its content to disk. Its directory entry is
+// left to the rename that follows.
+func (s *Store) writeTemp(name string, content []byte) error {
+	f, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// remove deletes the file name, durably.
+func (s *Store) remove(name string) error {
+	if err := retryBusy(func() error { return s.root.Remove(name) }); err != nil {
+		return s.failed(err)
+	}
+	return s.syncTree(name)
+}
+
+// syncTree makes the entry of the file name durable, and those of all
+// directories on the way to it.
+func (s *Store) syncTree(name string) error {
+	dir := path.Dir(name)
+	if err := s.makeDir(dir); err != nil {
+		return s.failed(err)
+	}
+	if err := s.sync(dir); err != nil {
+		return s.failed(err)
+	}
+	return nil
+}
+
+// makeDir makes a directory and those above it, and returns once they are on
+// disk. That they exist is not enough: who made them may have died before its
+// sync. What this process has synced once stays synced, as the store removes
+// no directories.
+func (s *Store) makeDir(dir string) error {
+	if _, ok := s.synced.Load(dir); ok || dir == "." {
+		return nil
+	}
+	parent := path.Dir(dir)
+	if err := s.makeDir(parent); err != nil {
+		return err
+	}
+	if err := s.root.Mkdir(dir, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := s.sync(parent); err != nil {
+		return err
+	}
+	s.synced.Store(dir, struct{}{})
+	return nil
+}
+
+func (s *Store) sync(dir string) error {
+	f, err := s.root.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(syncDir(f), f.Close())
+}
+
+// path is name as a person finds it.
+func (s *Store) path(name string) string { return filepath.Join(s.dir, filepath.FromSlash(name)) }

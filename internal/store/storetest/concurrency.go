@@ -1,0 +1,177 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"credbus/internal/store"
+)
+
+const (
+	racers = 8
+	rounds = 20
+)
+
+// race calls attempt from all racers at once, and returns how many of them had
+// no error. Every other error must be loser.
+func (s *subject) race(loser error, attempt func(racer int) error) (winners []int) {
+	s.Helper()
+	var (
+		mu    sync.Mutex
+		calls sync.WaitGroup
+		start = make(chan struct{})
+	)
+	for racer := range racers {
+		calls.Go(func() {
+			<-start
+			err := attempt(racer)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+				winners = append(winners, racer)
+			case !errors.Is(err, loser):
+				s.Errorf("a racer lost with %v, want %v", err, loser)
+			}
+		})
+	}
+	close(start)
+	calls.Wait()
+	return winners
+}
+
+func (s *subject) skipIfRacy() {
+	if s.Features.RacyPreconditions {
+		s.Skip("this backend has no conditional write: of several writers at once more than one may win")
+	}
+}
+
+func askRacingReplacers(s *subject) {
+	s.skipIfRacy()
+	key := keyOf("org:acme", "key")
+	version := s.put(record(key), store.Precondition{})
+	for range rounds {
+		var recs [racers]*store.Record
+		var versions [racers]string
+		winners := s.race(store.ErrConflict, func(racer int) (err error) {
+			recs[racer] = record(key)
+			versions[racer], err = s.Put(s.ctx, recs[racer], store.Precondition{Version: version})
+			return err
+		})
+		if len(winners) != 1 {
+			s.Fatalf("%d of %d replaced the same version", len(winners), racers)
+		}
+		version = versions[winners[0]]
+		s.holds(recs[winners[0]], version)
+	}
+}
+
+func askRacingCreators(s *subject) {
+	s.skipIfRacy()
+	for round := range rounds {
+		// A new scope each time, so that what the store makes for a scope is
+		// made in a race as well.
+		key := keyOf(fmt.Sprintf("org:acme/round:%d/team:eng", round), "key")
+		var recs [racers]*store.Record
+		var versions [racers]string
+		winners := s.race(store.ErrExists, func(racer int) (err error) {
+			recs[racer] = record(key)
+			versions[racer], err = s.Put(s.ctx, recs[racer], store.Precondition{Absent: true})
+			return err
+		})
+		if len(winners) != 1 {
+			s.Fatalf("%d of %d created the same credential", len(winners), racers)
+		}
+		s.holds(recs[winners[0]], versions[winners[0]])
+	}
+}
+
+func askRacingDeleters(s *subject) {
+	s.skipIfRacy()
+	key := keyOf("org:acme", "key")
+	for range rounds {
+		version := s.put(record(key), store.Precondition{Absent: true})
+		winners := s.race(store.ErrNotFound, func(int) error {
+			return s.Delete(s.ctx, key, store.Precondition{Version: version})
+		})
+		if len(winners) != 1 {
+			s.Fatalf("%d of %d deleted the same version", len(winners), racers)
+		}
+		s.missing(key)
+	}
+}
+
+// askRacingRetries sends one write many times at once, as a caller that gave
+// up waiting may do. All of them succeed, with one version.
+func askRacingRetries(s *subject) {
+	s.skipIfRacy()
+	for round := range rounds {
+		rec := record(keyOf("org:acme", fmt.Sprintf("key-%d", round)))
+		var versions [racers]string
+		winners := s.race(nil, func(racer int) (err error) {
+			versions[racer], err = s.Put(s.ctx, rec, store.Precondition{Absent: true})
+			return err
+		})
+		if len(winners) != racers {
+			s.Fatalf("%d of %d sendings of one write succeeded, want all", len(winners), racers)
+		}
+		for _, version := range versions {
+			if version != versions[0] {
+				s.Fatalf("one write was given the versions %q", versions)
+			}
+		}
+		s.holds(rec, versions[0])
+	}
+}
+
+// askReaders reads a credential while it is replaced: it is there all the
+// time, and never half of one write and half of another.
+func askReaders(s *subject) {
+	key := keyOf("org:acme", "key")
+	put := func(size int) {
+		rec := record(key)
+		rec.Description = rec.WriteID
+		for len(rec.Payload) < size {
+			rec.Payload = append(rec.Payload, rec.WriteID...)
+		}
+		copy(rec.Payload, rec.WriteID)
+		copy(rec.Payload[len(rec.Payload)-len(rec.WriteID):], rec.WriteID)
+		s.put(rec, store.Precondition{})
+	}
+	put(1000)
+
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range racers / 2 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				rec, err := s.Get(s.ctx, key)
+				if err != nil {
+					s.Errorf("Get while the credential is replaced: %v", err)
+					return
+				}
+				first, last := rec.Payload[:len(rec.WriteID)], rec.Payload[len(rec.Payload)-len(rec.WriteID):]
+				if string(first) != rec.WriteID || string(last) != rec.WriteID || rec.Description != rec.WriteID {
+					s.Errorf("Get returned parts of several writes")
+					return
+				}
+				page, err := s.List(s.ctx, store.ListOptions{Scope: key.Scope, Limit: 10})
+				if err != nil || len(page.Records) != 1 || page.Records[0].Damaged != "" {
+					s.Errorf("List while the credential is replaced: %d records, %v", len(page.Records), err)
+					return
+				}
+			}
+		})
+	}
+	for write := range 5 * rounds {
+		put(100 + write*600)
+	}
+	close(stop)
+	readers.Wait()
+}

@@ -1,0 +1,23 @@
+// Package storetest asks every store the same hard questions.
+//
+// A driver's test gives [Run] a way to open an empty store and says where its
+// backend honestly differs:
+//
+//	storetest.Run(t, storetest.Harness{
+//		Open:     func(t *testing.T) store.Store { ... },
+//		Features: storetest.Features{Unordered: true},
+//	})
+//
+//	Run ─┬─ basics.go         get, put, delete, metadata, payloads, names
+//	     ├─ preconditions.go  every precondition in every state, write ids, versions
+//	     ├─ lifecycle.go      contexts that ended, closing, whose memory is whose, damage
+//	     ├─ concurrency.go    racing writers, creators, deleters, readers
+//	     └─ list.go           order, subtrees, pages, cursors, walks under churn
+//
+// A driver does what this suite asks and no more, so whatever a caller relies
+// on is asked here. That the questions are able to fail is tested too: each
+// store of mutants_test.go breaks one rule, and must not pass.
+//
+// [Faults] wraps a store and makes it slow, failing or silent on demand, for
+// the tests of whoever calls stores.
+package storetest

@@ -1,0 +1,163 @@
+package storetest
+
+import (
+	"errors"
+
+	"credbus/internal/store"
+)
+
+// askPreconditions tries every precondition in every state. A write that is
+// refused must leave no trace.
+func askPreconditions(s *subject) {
+	const stale, current, never = "stale", "current", "a-version-that-never-was"
+	for _, state := range []struct {
+		name    string
+		prepare func(key store.Key) (rec *store.Record, stale string)
+	}{
+		{"never written", func(store.Key) (*store.Record, string) { return nil, "" }},
+		{"written once", func(key store.Key) (*store.Record, string) {
+			rec := record(key)
+			rec.Version = s.put(rec, store.Precondition{})
+			return rec, ""
+		}},
+		{"replaced", func(key store.Key) (*store.Record, string) {
+			old := s.put(record(key), store.Precondition{})
+			rec := record(key)
+			rec.Version = s.put(rec, store.Precondition{})
+			return rec, old
+		}},
+		{"deleted", func(key store.Key) (*store.Record, string) {
+			old := s.put(record(key), store.Precondition{})
+			s.remove(key)
+			return nil, old
+		}},
+		{"created again", func(key store.Key) (*store.Record, string) {
+			old := s.put(record(key), store.Precondition{})
+			s.remove(key)
+			rec := record(key)
+			rec.Version = s.put(rec, store.Precondition{})
+			return rec, old
+		}},
+	} {
+		for _, want := range []struct {
+			pre             store.Precondition
+			present, absent error // what Put says in a state with and without a record
+		}{
+			{store.Precondition{}, nil, nil},
+			{store.Precondition{Absent: true}, store.ErrExists, nil},
+			{store.Precondition{Present: true}, nil, store.ErrNotFound},
+			{store.Precondition{Version: current}, nil, nil},
+			{store.Precondition{Version: stale}, store.ErrConflict, store.ErrNotFound},
+			{store.Precondition{Version: never}, store.ErrConflict, store.ErrNotFound},
+		} {
+			for _, deleting := range []bool{false, true} {
+				key := keyOf("org:acme", "key")
+				rec, old := state.prepare(key)
+				pre := want.pre
+				switch {
+				case pre.Version == current && rec == nil, pre.Version == stale && old == "":
+					// This state has no such version.
+				default:
+					if pre.Version == current {
+						pre.Version = rec.Version
+					}
+					if pre.Version == stale {
+						pre.Version = old
+					}
+					wantErr := want.absent
+					if rec != nil {
+						wantErr = want.present
+					}
+					s.tryPrecondition(state.name, key, rec, pre, wantErr, deleting)
+				}
+				s.Delete(s.ctx, key, store.Precondition{})
+			}
+		}
+	}
+}
+
+func (s *subject) tryPrecondition(state string, key store.Key, rec *store.Record, pre store.Precondition, wantErr error, deleting bool) {
+	s.Helper()
+	if deleting {
+		if rec == nil && wantErr == nil {
+			wantErr = store.ErrNotFound
+		}
+		err := s.Delete(s.ctx, key, pre)
+		if !errors.Is(err, wantErr) {
+			s.Errorf("Delete of a key %s, with %+v: %v, want %v", state, pre, err, wantErr)
+		}
+		if wantErr == nil || rec == nil {
+			s.missing(key)
+		} else {
+			s.holds(rec, rec.Version)
+		}
+		return
+	}
+	next := record(key)
+	version, err := s.Put(s.ctx, next, pre)
+	if !errors.Is(err, wantErr) {
+		s.Errorf("Put of a key %s, with %+v: %v, want %v", state, pre, err, wantErr)
+	}
+	switch {
+	case wantErr == nil:
+		s.holds(next, version)
+	case rec == nil:
+		s.missing(key)
+	default:
+		s.holds(rec, rec.Version)
+	}
+	if err != nil && version != "" {
+		s.Errorf("Put returned the version %q beside the error %v", version, err)
+	}
+}
+
+// askVersions sees that no version of a key comes back: whoever holds an old
+// one would replace what they never saw.
+func askVersions(s *subject) {
+	key := keyOf("org:acme", "key")
+	seen := make(map[string]int)
+	rec := record(key)
+	for write := range 30 {
+		next := record(key)
+		if write%2 == 0 {
+			next.Payload = rec.Payload // the same content is another write all the same
+		}
+		version := s.put(next, store.Precondition{})
+		if before, ok := seen[version]; ok {
+			s.Errorf("write %d has version %q, as write %d had", write, version, before)
+		}
+		seen[version] = write
+		s.holds(next, version)
+		if again := s.get(key).Version; again != version {
+			s.Errorf("version went from %q to %q without a write", version, again)
+		}
+		if write%3 == 2 {
+			s.remove(key)
+		}
+	}
+}
+
+// askRepeatedWriteID repeats a write, as a caller does that got no answer.
+func askRepeatedWriteID(s *subject) {
+	key := keyOf("org:acme", "key")
+	older := s.put(record(key), store.Precondition{})
+	rec := record(key)
+	version := s.put(rec, store.Precondition{Version: older})
+
+	for _, pre := range []store.Precondition{
+		{}, {Absent: true}, {Present: true}, {Version: older}, {Version: version}, {Version: "never-was"},
+	} {
+		repeat := record(key)
+		repeat.WriteID = rec.WriteID
+		repeat.Description = "a repeat changes nothing, whatever it carries"
+		if got, err := s.Put(s.ctx, repeat, pre); err != nil || got != version {
+			s.Errorf("repeated Put with %+v = %q, %v; want version %q of the first", pre, got, err, version)
+		}
+		s.holds(rec, version)
+	}
+
+	// The same write id on another key is another write.
+	other := record(keyOf("org:acme", "other"))
+	other.WriteID = rec.WriteID
+	s.holds(other, s.put(other, store.Precondition{Absent: true}))
+}

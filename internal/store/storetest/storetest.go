@@ -1,0 +1,244 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"testing"
+	"time"
+
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// Harness tells the suite how to reach the stores it asks.
+type Harness struct {
+	// Open returns an empty store that shares nothing with those opened
+	// before. The suite closes it.
+	Open func(t *testing.T) store.Store
+
+	// Damage makes the stored record of key unreadable, behind the store's
+	// back. Nil where records cannot be damaged without the backend's knowing.
+	Damage func(t *testing.T, s store.Store, key store.Key)
+
+	Features Features
+}
+
+// Features says where a backend honestly differs. The zero Features is a store
+// that keeps the whole contract.
+type Features struct {
+	// RacyPreconditions: the backend has no conditional write, so that of
+	// several writers at once more than one may succeed.
+	RacyPreconditions bool
+	// Unordered: List has the backend's own order.
+	Unordered bool
+	// MaxPayload is the largest payload in bytes; 0 means 128 KiB.
+	MaxPayload int
+	// WalkRecords is how many credentials the walk under churn passes over;
+	// 0 means 2500. For backends where each write is slow.
+	WalkRecords int
+}
+
+// Limits of the suite itself: no question may hang.
+const (
+	questionTimeout   = 2 * time.Minute
+	defaultMaxPayload = 128 << 10
+	defaultWalk       = 2500
+)
+
+// Run asks every question, each of a store of its own.
+func Run(t *testing.T, h Harness) {
+	t.Helper()
+	for _, question := range []struct {
+		name string
+		ask  func(*subject)
+	}{
+		{"Basics", askBasics},
+		{"Metadata", askMetadata},
+		{"Payloads", askPayloads},
+		{"HostileNames", askHostileNames},
+		{"Preconditions", askPreconditions},
+		{"Versions", askVersions},
+		{"RepeatedWriteID", askRepeatedWriteID},
+		{"EndedContext", askEndedContext},
+		{"Ownership", askOwnership},
+		{"Close", askClose},
+		{"Damage", askDamage},
+		{"RacingReplacers", askRacingReplacers},
+		{"RacingCreators", askRacingCreators},
+		{"RacingDeleters", askRacingDeleters},
+		{"RacingRetries", askRacingRetries},
+		{"ReadersSeeWholeRecords", askReaders},
+		{"ListOrder", askListOrder},
+		{"ListScopes", askListScopes},
+		{"ListPages", askListPages},
+		{"ListCursors", askListCursors},
+		{"ListUnderChurn", askListUnderChurn},
+	} {
+		t.Run(question.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), questionTimeout)
+			defer cancel()
+			s := &subject{T: t, Store: h.Open(t), Harness: h, ctx: ctx}
+			defer s.Close()
+			question.ask(s)
+		})
+	}
+}
+
+// subject is the store that a question is asked of. Its methods fail the test
+// where the store's own would return an error.
+type subject struct {
+	*testing.T
+	store.Store
+	Harness
+	ctx context.Context
+}
+
+func (s *subject) put(rec *store.Record, pre store.Precondition) (version string) {
+	s.Helper()
+	version, err := s.Put(s.ctx, rec, pre)
+	if err != nil {
+		s.Fatalf("Put %v: %v", shorten(rec.Key), err)
+	}
+	if version == "" {
+		s.Fatalf("Put %v returned no version", shorten(rec.Key))
+	}
+	return version
+}
+
+func (s *subject) get(key store.Key) *store.Record {
+	s.Helper()
+	rec, err := s.Get(s.ctx, key)
+	if err != nil {
+		s.Fatalf("Get %v: %v", shorten(key), err)
+	}
+	return rec
+}
+
+func (s *subject) remove(key store.Key) {
+	s.Helper()
+	if err := s.Delete(s.ctx, key, store.Precondition{}); err != nil {
+		s.Fatalf("Delete %v: %v", shorten(key), err)
+	}
+}
+
+// missing fails unless key is in neither Get nor List.
+func (s *subject) missing(key store.Key) {
+	s.Helper()
+	if rec, err := s.Get(s.ctx, key); !errors.Is(err, store.ErrNotFound) || rec != nil {
+		s.Errorf("Get of the missing %v = %v, %v; want ErrNotFound", shorten(key), rec, err)
+	}
+	for _, rec := range s.walk(key.Scope, 100) {
+		if rec.Key == key {
+			s.Errorf("List shows the missing %v", shorten(key))
+		}
+	}
+}
+
+// holds fails unless the stored record is want, at version.
+func (s *subject) holds(want *store.Record, version string) {
+	s.Helper()
+	got := s.get(want.Key)
+	if !bytes.Equal(got.Payload, want.Payload) {
+		s.Errorf("%v: payload of %d bytes differs from the %d bytes put", shorten(want.Key), len(got.Payload), len(want.Payload))
+	}
+	s.same(got, want, version)
+	if got.Damaged != "" {
+		s.Errorf("%v: Get set Damaged to %q", shorten(want.Key), got.Damaged)
+	}
+}
+
+// same fails unless got is want in all but its payload, at version.
+func (s *subject) same(got, want *store.Record, version string) {
+	s.Helper()
+	if got.Key != want.Key || got.WriteID != want.WriteID || got.Version != version {
+		s.Errorf("got %v write %q version %q, want %v write %q version %q",
+			shorten(got.Key), got.WriteID, got.Version, shorten(want.Key), want.WriteID, version)
+	}
+	if diff := diffMetadata(got.Metadata, want.Metadata); diff != "" {
+		s.Errorf("%v: %s", shorten(want.Key), diff)
+	}
+}
+
+// walk lists all pages of a scope.
+func (s *subject) walk(scope subjects.Scope, limit int) []store.Record {
+	s.Helper()
+	var all []store.Record
+	opts := store.ListOptions{Scope: scope, Limit: limit}
+	for {
+		page, err := s.List(s.ctx, opts)
+		if err != nil {
+			s.Fatalf("List %q after %q: %v", scope, opts.After, err)
+		}
+		if len(page.Records) > limit {
+			s.Fatalf("List %q with limit %d returned %d records", scope, limit, len(page.Records))
+		}
+		for i := range page.Records {
+			if page.Records[i].Payload != nil {
+				s.Errorf("List shows the payload of %v", shorten(page.Records[i].Key))
+			}
+		}
+		all = append(all, page.Records...)
+		if page.Next == "" {
+			return all
+		}
+		if page.Next == opts.After {
+			s.Fatalf("List %q gave out the cursor %q that it was given", scope, opts.After)
+		}
+		opts.After = page.Next
+	}
+}
+
+var epoch = time.UnixMilli(1_700_000_000_123).UTC()
+
+// record makes a record with a fresh write id and payload.
+func record(key store.Key) *store.Record {
+	return &store.Record{
+		Key:      key,
+		WriteID:  rand.Text(),
+		Payload:  []byte("sealed " + rand.Text()),
+		Metadata: subjects.Metadata{Created: epoch, Modified: epoch},
+	}
+}
+
+func keyOf(scope, id string) store.Key {
+	return store.Key{Scope: subjects.Scope(scope), ID: subjects.ID(id)}
+}
+
+func diffMetadata(got, want subjects.Metadata) string {
+	for _, field := range []struct {
+		name      string
+		got, want time.Time
+	}{
+		{"created", got.Created, want.Created},
+		{"modified", got.Modified, want.Modified},
+		{"expires", got.Expires, want.Expires},
+	} {
+		if !field.got.Equal(field.want) || field.got.Location() != time.UTC {
+			return fmt.Sprintf("%s is %v, want %v", field.name, field.got, field.want)
+		}
+	}
+	switch {
+	case got.Description != want.Description:
+		return fmt.Sprintf("description is %q, want %q", got.Description, want.Description)
+	case !maps.Equal(got.Tags, want.Tags):
+		return fmt.Sprintf("%d tags %q, want %d %q", len(got.Tags), got.Tags, len(want.Tags), want.Tags)
+	case got.RotationDays != want.RotationDays:
+		return fmt.Sprintf("rotation days are %d, want %d", got.RotationDays, want.RotationDays)
+	case got.Inheritable != want.Inheritable:
+		return fmt.Sprintf("inheritable is %t, want %t", got.Inheritable, want.Inheritable)
+	}
+	return ""
+}
+
+// shorten keeps a failure with a 512-character scope readable.
+func shorten(key store.Key) string {
+	const most = 80
+	if s := key.String(); len(s) > most {
+		return fmt.Sprintf("%s...%s (%d characters)", s[:most/2], s[len(s)-most/4:], len(s))
+	}
+	return key.String()
+}

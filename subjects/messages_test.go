@@ -1,0 +1,179 @@
+package subjects
+
+import (
+	"reflect"
+	"testing"
+	"time"
+)
+
+// sample is one message type of the contract.
+type sample struct {
+	name string
+	full Message        // with every field set
+	zero func() Message // a new, empty one
+}
+
+var (
+	sampleTime     = time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
+	sampleRevision = Revision{Stream: 0x18bcfe56800000, Seq: 42}
+	sampleEnvelope = Envelope{RequestID: "req-1", Deadline: sampleTime, Revision: sampleRevision}
+	sampleTarget   = Target{Scope: "org:acme/team:eng", ID: "api-key"}
+	samplePaging   = Paging{Cursor: "org:acme/api-key", Limit: 50}
+)
+
+func sampleData() Data {
+	return Data{
+		"password": NewSecret([]byte("p\"\\\nä")),
+		"tls.key":  NewSecret([]byte{0xff, 0x00, 0xfe}), // no UTF-8
+	}
+}
+
+func sampleMetadata() Metadata {
+	return Metadata{
+		Description: "payment gateway",
+		Tags:        map[string]string{"env": "prod", "owner": "päy"},
+		Created:     sampleTime, Modified: sampleTime.Add(time.Hour), Expires: sampleTime.AddDate(1, 0, 0),
+		RotationDays: 90,
+		Inheritable:  true,
+	}
+}
+
+func sampleCredential() Credential {
+	return Credential{
+		Scope: sampleTarget.Scope, ID: sampleTarget.ID, Version: "v7",
+		Data: sampleData(), Metadata: sampleMetadata(), Damaged: "cannot be read",
+	}
+}
+
+func sampleStoreItem() StoreItem {
+	return StoreItem{
+		Target: sampleTarget, Data: sampleData(), Metadata: sampleMetadata(),
+		CreateOnly: true, UpdateOnly: true, Version: "v7",
+	}
+}
+
+func sampleError() *Error {
+	return &Error{Code: StorageTimeout, Message: "no answer", Scope: sampleTarget.Scope, ID: "other", Retryable: true}
+}
+
+func batchOf[T any, P Item[T]](items ...T) BatchRequest[T, P] {
+	return BatchRequest[T, P]{Envelope: sampleEnvelope, Scope: "org:acme", Items: items, Concurrency: 10}
+}
+
+// resultsOf is a batch reply of one success and one error.
+func resultsOf[T any, P Item[T]](reply T) *BatchReply[T, P] {
+	err := sampleError()
+	failed := Result[T, P]{Err: err}
+	// The target of an error stands beside it too.
+	target := reflect.ValueOf(&failed.Reply).Elem()
+	target.FieldByName("Scope").SetString(string(err.Scope))
+	target.FieldByName("ID").SetString(string(err.ID))
+	return &BatchReply[T, P]{
+		Results:  []Result[T, P]{{Reply: reply}, failed},
+		Cursor:   "org:acme/api-key",
+		Revision: sampleRevision,
+	}
+}
+
+// samples are all messages of the contract. They are made anew by each call,
+// since decoding and wiping change what messages refer to.
+func samples() []sample {
+	validation := ValidateReply{
+		Target: sampleTarget, Status: Expired, Version: "v7", Expires: sampleTime, Checked: sampleTime.Add(time.Minute),
+		RotationDue: true, Reason: "older than 90 days",
+	}
+	validated := validation
+	validated.Revision = sampleRevision
+	batch := batchOf[Target](sampleTarget, Target{})
+	return []sample{
+		{"store_request", &StoreRequest{sampleEnvelope, sampleStoreItem()}, func() Message { return new(StoreRequest) }},
+		{"retrieve_request", &RetrieveRequest{sampleEnvelope, RetrieveItem{sampleTarget, true, true}}, func() Message { return new(RetrieveRequest) }},
+		{"delete_request", &DeleteRequest{sampleEnvelope, DeleteItem{sampleTarget, "v7"}}, func() Message { return new(DeleteRequest) }},
+		{"list_request", &ListRequest{sampleEnvelope, samplePaging, "org:acme", map[string]string{"env": "prod"}, "api-", sampleTime}, func() Message { return new(ListRequest) }},
+		{"validate_request", &ValidateRequest{sampleEnvelope, sampleTarget}, func() Message { return new(ValidateRequest) }},
+		{"store_batch_request", ref(batchOf[StoreItem](sampleStoreItem(), StoreItem{})), func() Message { return new(StoreBatchRequest) }},
+		{"retrieve_batch_request", ref(batchOf[RetrieveItem](RetrieveItem{sampleTarget, true, true}, RetrieveItem{})), func() Message { return new(RetrieveBatchRequest) }},
+		{"delete_batch_request", ref(batchOf[DeleteItem](DeleteItem{sampleTarget, "v7"}, DeleteItem{})), func() Message { return new(DeleteBatchRequest) }},
+		{"validate_batch_request", &ValidateBatchRequest{batch, true, samplePaging}, func() Message { return new(ValidateBatchRequest) }},
+		{"clear_cache_request", &ClearCacheRequest{sampleEnvelope, sampleTarget}, func() Message { return new(ClearCacheRequest) }},
+		{"cache_stats_request", &CacheStatsRequest{sampleEnvelope}, func() Message { return new(CacheStatsRequest) }},
+
+		{"store_reply", &StoreReply{sampleTarget, "v8", sampleRevision}, func() Message { return new(StoreReply) }},
+		{"retrieve_reply", &RetrieveReply{sampleCredential(), sampleRevision}, func() Message { return new(RetrieveReply) }},
+		{"delete_reply", &DeleteReply{sampleTarget, sampleRevision}, func() Message { return new(DeleteReply) }},
+		{"list_reply", &ListReply{[]Credential{sampleCredential(), {}}, "org:acme/api-key", sampleRevision}, func() Message { return new(ListReply) }},
+		{"validate_reply", &validated, func() Message { return new(ValidateReply) }},
+		{"store_batch_reply", resultsOf[StoreReply](StoreReply{Target: sampleTarget, Version: "v8"}), func() Message { return new(StoreBatchReply) }},
+		{"retrieve_batch_reply", resultsOf[RetrieveReply](RetrieveReply{Credential: sampleCredential()}), func() Message { return new(RetrieveBatchReply) }},
+		{"delete_batch_reply", resultsOf[DeleteReply](DeleteReply{Target: sampleTarget}), func() Message { return new(DeleteBatchReply) }},
+		{"validate_batch_reply", resultsOf[ValidateReply](validation), func() Message { return new(ValidateBatchReply) }},
+		{"clear_cache_reply", &ClearCacheReply{[]string{"worker-1", "worker-2"}, []string{"worker-3"}, sampleRevision}, func() Message { return new(ClearCacheReply) }},
+		{"cache_stats_reply", &CacheStatsReply{[]ReplicaStats{{"worker-1", 3, 1, 5, 6, 7, 8, 1000, 1 << 40, 1 << 41, "trusted"}, {}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(CacheStatsReply) }},
+
+		{"event", &Event{EventStored, sampleTarget, "v8", sampleRevision, sampleTime, "write-1"}, func() Message { return new(Event) }},
+		{"error", sampleError(), func() Message { return new(Error) }},
+	}
+}
+
+func ref[T any](v T) *T { return &v }
+
+// encoded is the body of m as it is sent: a reply gets its revision last.
+func encoded(m Message) []byte {
+	field := reflect.ValueOf(m).Elem().FieldByName("Revision")
+	_, isRequest := m.(Request)
+	_, isEvent := m.(*Event)
+	if isRequest || isEvent || !field.IsValid() {
+		return Append(nil, m)
+	}
+	return AppendRevision(AppendOpen(nil, m), field.Interface().(Revision))
+}
+
+// TestSamplesAreComplete keeps the other tests honest: a field or a command
+// that is added to the contract must be added to the samples.
+func TestSamplesAreComplete(t *testing.T) {
+	names := make(map[string]bool)
+	for _, sample := range samples() {
+		names[sample.name] = true
+		requireSet(t, sample.name, reflect.ValueOf(sample.full).Elem())
+		if reflect.TypeOf(sample.zero()) != reflect.TypeOf(sample.full) {
+			t.Errorf("%s: full and zero differ in type", sample.name)
+		}
+	}
+	for _, command := range Commands {
+		if !names[string(command)+"_request"] || !names[string(command)+"_reply"] {
+			t.Errorf("command %s has no sample", command)
+		}
+	}
+}
+
+func requireSet(t *testing.T, path string, v reflect.Value) {
+	t.Helper()
+	if v.IsZero() {
+		t.Errorf("%s is not set", path)
+		return
+	}
+	switch v.Type() {
+	case reflect.TypeFor[time.Time](), reflect.TypeFor[Secret]():
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			name := v.Type().Field(i).Name
+			switch {
+			case name == "Refused": // says what Decode found
+			case name == "Err": // instead of Reply
+			case name == "Revision" && reflect.TypeFor[Revision]() == v.Field(i).Type() && inBatch(path): // the batch reply has it
+			case v.Type() == reflect.TypeFor[Revision]():
+			default:
+				requireSet(t, path+"."+name, v.Field(i))
+			}
+		}
+	case reflect.Slice:
+		if v.Type().Elem().Kind() != reflect.Uint8 {
+			requireSet(t, path+"[0]", v.Index(0))
+		}
+	}
+}
+
+func inBatch(path string) bool { return len(path) > 6 && path[len(path)-6:] == ".Reply" }
