@@ -1,4 +1,34 @@
 // Package subjects is the wire contract of credbus: scopes and IDs, the
 // subjects commands and events travel on, the messages in their bodies, and
 // the codes of errors. Both ends import it; it imports nothing of theirs.
+//
+// A command is a NATS request. Its subject names the command and the scope,
+// which is all that authority comes from; its body is a msgpack map, or JSON
+// when it begins with '{', and is answered in kind:
+//
+//	client                                          worker
+//	Prefix.Command ─┐                           ┌─► Prefix.ParseCommand ─► Scope
+//	                ├─► subject, body ─► NATS ──┤
+//	Append ─────────┘                           └─► [FromJSON] ─► Decode ─► request
+//	Decode ◄──────── body ◄─ NATS ◄─ [ToJSON] ◄─ AppendRevision ◄─ AppendOpen ◄─ reply
+//
+// A subject has one token for each segment of a scope such as
+// org:acme/team:eng, and none for the root:
+//
+//	cred.v1.<command>.org:acme.team:eng         a command
+//	cred.v1.event.org:acme.team:eng.<id>        what happened to a credential
+//	cred.v1.coherence.<kind>                    between replicas only
+//
+// Fields that are unknown are ignored, fields that are left out are zero, and
+// the meaning of a field never changes within v1. An error is a message too,
+// [Error]; its code has a number, which the reply's header carries:
+//
+//	400 invalid_argument       413 payload_too_large    500 internal
+//	403 permission_denied      429 resource_exhausted*  503 storage_unavailable*
+//	404 not_found              500 decrypt_failed       504 storage_timeout*
+//	409 already_exists         412 version_conflict     * may succeed when repeated
+//
+// Bodies come from anyone. [Decode] allocates no more than what a body holds
+// calls for, quotes no value in an error, and leaves values where they are:
+// whoever owns a body wipes it, and every [Secret] in it, with one clear.
 package subjects

@@ -20,6 +20,9 @@ func claims() [][]byte {
 	for _, code := range []byte{0xde, 0xdc, 0xda, 0xc5, 0xd9, 0xc4} { // 16 and 8 bits
 		all = append(all, []byte{code, 0xff, 0xff})
 	}
+	for _, limit := range []uint16{MaxListItems, MaxBatchItems, MaxDataNames, MaxTags} { // no more than is allowed
+		all = append(all, binary.BigEndian.AppendUint16([]byte{0xdc}, limit), binary.BigEndian.AppendUint16([]byte{0xde}, limit))
+	}
 	return append(all,
 		[]byte{0xc9, 0xff, 0xff, 0xff, 0xff, 0x01}, // ext 32
 		[]byte{0xc8, 0xff, 0xff, 0x01}, []byte{0xc7, 0xff, 0x01}, []byte{0xd8, 0x01},
@@ -160,6 +163,21 @@ func TestDecodeMostExpensiveBodies(t *testing.T) {
 		t.Logf("%s: a body of %d bytes allocates %d", name, len(test.body), size)
 		if size > uint64(allocPerByte*len(test.body)+allocFixed) {
 			t.Errorf("%s: a body of %d bytes allocates %d", name, len(test.body), size)
+		}
+	}
+}
+
+// TestDecodeBoundsNesting: fields that are unknown may nest, though not for as
+// long as the body lasts, since each level takes stack.
+func TestDecodeBoundsNesting(t *testing.T) {
+	for _, open := range []string{"\x91", "\x81\xa1a"} {
+		for depth := range 20 {
+			body := "\x81\xa1x" + strings.Repeat(open, depth) + "\xc0"
+			err := Decode([]byte(body), new(RetrieveRequest))
+			// The innermost value is a level too.
+			if levels := depth + 1; levels <= maxDepth && err != nil || levels > maxDepth && (err == nil || !strings.Contains(err.Error(), "nests deeper than 8 levels")) {
+				t.Errorf("%d levels of %x: %v", levels, open, err)
+			}
 		}
 	}
 }

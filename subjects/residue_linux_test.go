@@ -189,8 +189,8 @@ func TestResidueIsFound(t *testing.T) {
 	r := newResidue(t)
 	value := r.plant(make([]byte, 3000))
 	var grown []byte
-	for _, b := range value {
-		grown = append(grown, b)
+	for len(grown) < len(value) {
+		grown = append(grown, value[len(grown):len(grown)+100]...)
 	}
 	clear(value)
 	clear(grown)

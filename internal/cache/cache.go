@@ -182,8 +182,8 @@ func (c *Cache) lookup(s *scratch) (key string, flags uint8, ok bool) {
 }
 
 // getAfterWrite looks again once no write to the ring is under way, which is
-// when the ring holds every entry of the index. The first lookup has counted
-// the use, so this one only takes it back when the entry has left meanwhile.
+// when the ring holds every entry of the index. It takes back the hit that the
+// first lookup counted, since its own counts anew.
 func (c *Cache) getAfterWrite(s *scratch) (key string, sealed []byte, flags uint8, ok bool) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -309,7 +309,8 @@ func (c *Cache) Drop(scope, id string) {
 // DropSubtree removes the entries of scope and of all scopes below it: "a:b"
 // covers "a:b" and "a:b/c:d", not "a:bc"; the empty scope covers everything. No
 // Get that begins after DropSubtree has returned sees a value that was held
-// before it began. It is the one call that looks at every entry.
+// before it began. Get waits while every entry is looked at, and then while
+// they leave, removeBatch at a time.
 func (c *Cache) DropSubtree(scope string) {
 	if scope == "" {
 		c.Clear()

@@ -24,7 +24,7 @@ var requests = flag.String("requests", "", "measure the hit ratio on this `file`
 //
 //	go test ./internal/cache -run HitRatio -v -requests FILE
 func TestHitRatio(t *testing.T) {
-	t.Run("zipf", func(t *testing.T) { compareWithLRU(t, zipf(10_000, 200_000)) })
+	t.Run("zipf", func(t *testing.T) { compareWithLRU(t, zipf(10_000, 100_000)) })
 	if *requests == "" {
 		t.Log("no trace was given: only the Zipf distribution was measured")
 		return

@@ -106,6 +106,9 @@ func (r *ring) get(key string) ([]byte, bool) {
 // the ring is wanted, so by the time all it held was displaced once, all that
 // was written again stands together, and the other half is free. It fails only
 // for what is larger than the ring.
+//
+// One run may write again all that is live, once in a turn of the ring. Other
+// writes wait for it; a Get only when what it asks for is displaced just then.
 func (r *ring) set(key string, sealed []byte, wanted func(key string) bool) bool {
 	ok := r.cache.Set(key, sealed) == nil
 	for len(r.displaced) > 0 {

@@ -46,7 +46,7 @@ func (c *Config) problems() (problems []error) {
 	}
 	for _, inbox := range c.NATS.InboxPrefixes {
 		// A reply subject there could forge an event or a command.
-		if within(inbox, c.NATS.Prefix) || within(c.NATS.Prefix, inbox) {
+		if prefix := string(c.NATS.Prefix); within(inbox, prefix) || within(prefix, inbox) {
 			problem("%s has %q, which overlaps %s %q: replies must not reach the subjects of commands and events",
 				c.name("nats.inbox_prefixes"), inbox, c.name("nats.prefix"), c.NATS.Prefix)
 		}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
+
+	"credbus/subjects"
 )
 
 // Config is the worker's effective configuration. Load makes it.
@@ -35,19 +37,19 @@ type Log struct {
 // NATS is either a server to join, when URL or Context is set, or the
 // embedded one at Host and Port.
 type NATS struct {
-	URL           string   `koanf:"url"`
-	Context       string   `koanf:"context"` // name, or path of a .json file
-	Creds         string   `koanf:"creds"`
-	User          string   `koanf:"user"`
-	Password      string   `koanf:"password"`
-	Token         string   `koanf:"token"`
-	NKey          string   `koanf:"nkey"`
-	TLS           TLS      `koanf:"tls"`
-	Host          string   `koanf:"host"`
-	Port          int      `koanf:"port"`
-	Prefix        string   `koanf:"prefix"`
-	InboxPrefixes []string `koanf:"inbox_prefixes"`
-	Queue         string   `koanf:"queue"`
+	URL           string          `koanf:"url"`
+	Context       string          `koanf:"context"` // name, or path of a .json file
+	Creds         string          `koanf:"creds"`
+	User          string          `koanf:"user"`
+	Password      string          `koanf:"password"`
+	Token         string          `koanf:"token"`
+	NKey          string          `koanf:"nkey"`
+	TLS           TLS             `koanf:"tls"`
+	Host          string          `koanf:"host"`
+	Port          int             `koanf:"port"`
+	Prefix        subjects.Prefix `koanf:"prefix"`
+	InboxPrefixes []string        `koanf:"inbox_prefixes"`
+	Queue         string          `koanf:"queue"`
 }
 
 // Embedded reports whether the worker runs a NATS server of its own.

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"credbus/subjects"
 )
 
 // kind is what values of a setting look like. parse takes a text, as flags
@@ -205,16 +207,17 @@ func isSubject(s string) bool {
 	return true
 }
 
-func subject() kind {
+func subjectPrefix() kind {
 	return textKind("subject", func(s string) (any, error) {
-		if !isSubject(s) {
-			return nil, errors.New("must be names of A-Z a-z 0-9 - _ joined by dots, such as cred.v1")
+		p, err := subjects.ParsePrefix(s)
+		if err != nil {
+			return nil, errors.New("must be at most 64 characters, names of A-Z a-z 0-9 - _ joined by dots, such as cred.v1")
 		}
-		return s, nil
+		return p, nil
 	})
 }
 
-func subjects() kind {
+func subjectList() kind {
 	return kind{"subjects", func(raw any) (any, error) {
 		var list []string
 		switch raw := raw.(type) {

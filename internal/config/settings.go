@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"credbus/internal/natsconn"
+	"credbus/subjects"
 )
 
 const (
@@ -49,8 +50,8 @@ var settings = []setting{
 	{key: "nats.tls.key", kind: path(), nats: "NATS_KEY", help: "PEM file of the client certificate's key"},
 	{key: "nats.host", kind: text(), fallback: "127.0.0.1", help: "address that the embedded server listens on"},
 	{key: "nats.port", kind: count(1, 65535), fallback: "4222", help: "port that the embedded server listens on"},
-	{key: "nats.prefix", kind: subject(), fallback: "cred.v1", help: "beginning of every subject"},
-	{key: "nats.inbox_prefixes", kind: subjects(), fallback: "_INBOX", help: "where replies may be sent, separated by commas"},
+	{key: "nats.prefix", kind: subjectPrefix(), fallback: string(subjects.DefaultPrefix), help: "beginning of every subject"},
+	{key: "nats.inbox_prefixes", kind: subjectList(), fallback: "_INBOX", help: "where replies may be sent, separated by commas"},
 	{key: "nats.queue", kind: name(), fallback: "credbus", help: "queue group that the replicas of one deployment share"},
 
 	{key: "store.type", kind: oneOf("file", "memory"), fallback: "file", help: "where credentials are kept: file or memory"},

@@ -98,6 +98,9 @@ func (m *Manager) Retrieve(ctx context.Context, dst []byte, item subjects.Retrie
 }
 
 func (m *Manager) lookup(ctx context.Context, dst []byte, key subjects.Target, fresh bool, min subjects.Revision) (reply []byte, flags uint8, err error) {
+	if err := ctx.Err(); err != nil {
+		return dst, 0, err // a hit would not notice
+	}
 	if fresh || m.config.Cache == nil {
 		return m.read(ctx, dst, key)
 	}

@@ -87,6 +87,8 @@ func (m *Manager) write(ctx context.Context, key subjects.Target, id string, com
 	case errors.Is(err, coherence.ErrUnannounced):
 		// No replica serves the old value; only subscribers miss an event.
 		m.config.Logger.Error("a change event was lost", "scope", key.Scope, "id", key.ID, "error", err)
+	case !ran && ctx.Err() != nil:
+		return revision, ctx.Err()
 	case !ran:
 		return revision, subjects.Errorf(subjects.StorageUnavailable,
 			"nothing was written: the event stream did not take the announcement of the write; send it again")

@@ -54,7 +54,10 @@ func (c Config) explain(target string, err error) error {
 			target, c.setting("tls.ca", "NATS_CA"), err)
 	case errors.As(err, &hostname):
 		return fmt.Errorf("connect to NATS at %s: the server's certificate is for another host: use a name it holds in %s: %w", target, address, err)
-	case strings.Contains(text, "certificate required"), strings.Contains(text, "bad certificate"), strings.Contains(text, "unknown certificate authority"):
+	case strings.Contains(text, "certificate required"), strings.Contains(text, "bad certificate"), strings.Contains(text, "unknown certificate authority"),
+		errors.Is(err, nats.ErrTLS) && strings.Contains(text, "closed by remote after tls handshake"):
+		// TLS 1.3 tells a client after its handshake, and the connection may
+		// be gone before the reason has come through.
 		return fmt.Errorf("connect to NATS at %s: the server wants a client certificate that it trusts: set %s and %s: %w",
 			target, c.setting("tls.cert", "NATS_CERT"), c.setting("tls.key", "NATS_KEY"), err)
 	case errors.As(err, &notTLS), errors.Is(err, nats.ErrNoInfoReceived), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):

@@ -17,13 +17,14 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/nats-io/nats-server/v2/server"
+
+	"credbus/subjects"
 )
 
 // Defaults of Config's zero values.
 const (
-	DefaultHost   = "127.0.0.1"
-	DefaultPort   = 4222
-	DefaultPrefix = "cred.v1"
+	DefaultHost = "127.0.0.1"
+	DefaultPort = 4222
 )
 
 // RandomPort asks for any free port.
@@ -45,10 +46,10 @@ const (
 
 // Config is what Start needs. All but Dir may be left zero.
 type Config struct {
-	Dir    string // data directory; made with mode 0700 when missing
-	Host   string // address to listen on; DefaultHost when empty
-	Port   int    // DefaultPort when zero; RandomPort for any free one
-	Prefix string // of every subject; DefaultPrefix when empty
+	Dir    string          // data directory; made with mode 0700 when missing
+	Host   string          // address to listen on; DefaultHost when empty
+	Port   int             // DefaultPort when zero; RandomPort for any free one
+	Prefix subjects.Prefix // of every subject; subjects.DefaultPrefix when empty
 	// MaxPayload is the largest message in bytes; zero is nats-server's own
 	// default of 1 MiB.
 	MaxPayload int
@@ -58,7 +59,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	c.Host = cmp.Or(c.Host, DefaultHost)
 	c.Port = cmp.Or(c.Port, DefaultPort)
-	c.Prefix = cmp.Or(c.Prefix, DefaultPrefix)
+	c.Prefix = cmp.Or(c.Prefix, subjects.DefaultPrefix)
 	c.Logger = cmp.Or(c.Logger, slog.Default())
 	return c
 }

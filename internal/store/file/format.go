@@ -40,8 +40,8 @@ func encode(rec *store.Record) ([]byte, error) {
 	if err := rec.Metadata.Check(); err != nil {
 		return nil, err
 	}
-	if n := len(rec.WriteID); n == 0 || n > maxTokenLen || !utf8.ValidString(rec.WriteID) {
-		return nil, fmt.Errorf("%w: the write id has %d bytes: 1 to %d of UTF-8 are allowed", subjects.ErrInvalid, n, maxTokenLen)
+	if !isToken(rec.WriteID) {
+		return nil, fmt.Errorf("%w: the write id has %d bytes: 1 to %d of UTF-8 are allowed", subjects.ErrInvalid, len(rec.WriteID), maxTokenLen)
 	}
 	var file bytes.Buffer
 	file.Grow(len(magic) + 512 + len(rec.Payload) + sha256.Size)
@@ -77,6 +77,9 @@ func encode(rec *store.Record) ([]byte, error) {
 	}
 	return file.Bytes(), nil
 }
+
+// isToken reports whether s may be a write id or version.
+func isToken(s string) bool { return s != "" && len(s) <= maxTokenLen && utf8.ValidString(s) }
 
 // decode reads what encode made. Its error is the reason for people; it quotes
 // nothing of the file. The record's payload is a part of file. Beside a
@@ -119,8 +122,8 @@ func decode(file []byte) (*store.Record, error) {
 		return nil, d.err
 	case d.left.Len() != 0:
 		return nil, fmt.Errorf("%d bytes stand after its payload", d.left.Len())
-	case rec.WriteID == "" || rec.Version == "":
-		return nil, errors.New("its write id or version is empty")
+	case !isToken(rec.WriteID) || !isToken(rec.Version):
+		return nil, errors.New("its write id or version is malformed")
 	}
 	if err := checkKey(rec.Key); err != nil {
 		return nil, errors.New("its key is malformed")

@@ -156,8 +156,9 @@ func askReaders(s *subject) {
 					s.Errorf("Get while the credential is replaced: %v", err)
 					return
 				}
-				first, last := rec.Payload[:len(rec.WriteID)], rec.Payload[len(rec.Payload)-len(rec.WriteID):]
-				if string(first) != rec.WriteID || string(last) != rec.WriteID || rec.Description != rec.WriteID {
+				write := rec.Description
+				first, last := rec.Payload[:len(write)], rec.Payload[len(rec.Payload)-len(write):]
+				if string(first) != write || string(last) != write || !s.Features.Managed && rec.WriteID != write {
 					s.Errorf("Get returned parts of several writes")
 					return
 				}

@@ -89,9 +89,15 @@ func askClose(s *subject) {
 	// Close while calls are under way: each of them ends, with an answer or
 	// with ErrClosed.
 	var calls sync.WaitGroup
+	closed := make(chan struct{})
 	for _, operation := range s.operations(record(rec.Key)) {
 		calls.Go(func() {
-			for {
+			for last := false; !last; {
+				select {
+				case <-closed:
+					last = true // from here on ErrClosed is all there is, see below
+				default:
+				}
 				switch err := operation(s.ctx); {
 				case errors.Is(err, store.ErrClosed):
 					return
@@ -107,6 +113,7 @@ func askClose(s *subject) {
 			s.Errorf("Close: %v", err)
 		}
 	}
+	close(closed)
 	calls.Wait()
 	for name, operation := range s.operations(rec) {
 		if err := operation(s.ctx); !errors.Is(err, store.ErrClosed) {

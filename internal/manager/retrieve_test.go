@@ -1,0 +1,212 @@
+package manager_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"credbus/internal/coherence/coherencetest"
+	"credbus/internal/manager"
+	"credbus/internal/store"
+	"credbus/internal/store/memory"
+	"credbus/internal/store/storetest"
+	"credbus/subjects"
+)
+
+func TestHitNeedsNoStore(t *testing.T) {
+	faults := storetest.NewFaults(memory.New())
+	b := newBed(t, faults, nil, nil)
+	at := target("org:acme", "db")
+	b.store(t, at, "one")
+	item := subjects.RetrieveItem{Target: at}
+	b.value(t, item)
+	reads := faults.Calls(storetest.Get)
+	for range 10 {
+		if got := b.value(t, item); got != "one" {
+			t.Fatalf("got %q", got)
+		}
+		reply, ok := b.Hit(nil, []byte(at.Scope), []byte(at.ID), subjects.Revision{})
+		if !ok || len(reply) == 0 {
+			t.Fatal("what is cached is no hit")
+		}
+	}
+	if n := faults.Calls(storetest.Get) - reads; n != 0 {
+		t.Errorf("%d reads of the store for what is cached", n)
+	}
+	item.Fresh = true
+	b.value(t, item)
+	if n := faults.Calls(storetest.Get) - reads; n != 1 {
+		t.Errorf("%d reads of the store for a fresh retrieve, want 1", n)
+	}
+}
+
+// A cached value is gone on every replica as soon as a write is acknowledged
+// to one that asks with its revision.
+func TestWriteOnOneReadOnAnother(t *testing.T) {
+	shared, log, ring := memory.New(), coherencetest.NewLog(), keyring(t)
+	same := func(c *manager.Config) { c.Keyring = ring }
+	a, b := newBed(t, shared, log, same), newBed(t, shared, log, same)
+	at := target("org:acme", "db")
+	for i := range 100 {
+		want := string(rune('a' + i%26))
+		reply := a.store(t, at, want)
+		got, err := b.retrieve(t.Context(), subjects.RetrieveItem{Target: at}, reply.Revision)
+		if err != nil || string(got.Data[subjects.ValueName].Bytes()) != want {
+			t.Fatalf("round %d: %v, %v", i, got, err)
+		}
+		a, b = b, a
+	}
+}
+
+func TestInherit(t *testing.T) {
+	b := newBed(t, memory.New(), nil, nil)
+	for _, item := range []subjects.StoreItem{
+		{Target: target("org:acme", "shared"), Metadata: subjects.Metadata{Inheritable: true}},
+		{Target: target("org:acme", "private")},
+		{Target: target("org:acme", "both"), Metadata: subjects.Metadata{Inheritable: true}},
+		{Target: target("org:acme/team:eng", "both"), Metadata: subjects.Metadata{Inheritable: true}},
+		{Target: target("org:acme", "gap"), Metadata: subjects.Metadata{Inheritable: true}},
+		{Target: target("org:acme/team:eng", "gap")},
+		{Target: target("org:acme/team:eng/service:api", "own")},
+	} {
+		item.Data = subjects.Value([]byte("of " + string(item.Scope)))
+		b.storeItem(t, item)
+	}
+	const api = "org:acme/team:eng/service:api"
+	for _, c := range []struct{ id, want string }{
+		{"own", "of " + api},
+		{"shared", "of org:acme"},
+		{"private", ""},
+		{"both", "of org:acme/team:eng"},
+		{"gap", "of org:acme"}, // the nearer one is not inheritable
+		{"none", ""},
+	} {
+		item := subjects.RetrieveItem{Target: target(api, c.id), Inherit: true}
+		for _, how := range []string{"from the store", "from the cache"} {
+			reply, err := b.retrieve(t.Context(), item, subjects.Revision{})
+			switch {
+			case c.want == "" && !errors.Is(err, store.ErrNotFound):
+				t.Errorf("%s %s: %v, want not found", c.id, how, err)
+			case c.want != "" && (err != nil || string(reply.Data[subjects.ValueName].Bytes()) != c.want):
+				t.Errorf("%s %s: %v, want the value %q", c.id, how, err, c.want)
+			case c.want != "" && string(reply.Scope) != c.want[len("of "):]:
+				t.Errorf("%s %s: the reply names scope %q", c.id, how, reply.Scope)
+			}
+		}
+		item.Inherit = false
+		if _, err := b.retrieve(t.Context(), item, subjects.Revision{}); c.id != "own" && !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s without inherit: %v, want not found", c.id, err)
+		}
+	}
+}
+
+// Readers of one key share a store read, and each gets the value.
+func TestReadersShareAFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		faults := storetest.NewFaults(memory.New())
+		b := newBed(t, faults, nil, nil)
+		at := target("org:acme", "db")
+		b.store(t, at, "one")
+		faults.Set(storetest.Get, storetest.Fault{Latency: 50 * time.Millisecond})
+		before := faults.Calls(storetest.Get)
+		var group sync.WaitGroup
+		for range 100 {
+			group.Go(func() {
+				if got := b.value(t, subjects.RetrieveItem{Target: at}); got != "one" {
+					t.Errorf("got %q", got)
+				}
+			})
+		}
+		group.Wait()
+		if n := faults.Calls(storetest.Get) - before; n != 1 {
+			t.Errorf("100 readers at once made %d reads of the store, want 1", n)
+		}
+	})
+}
+
+// Joining a flight that began before an invalidation: a reader that begins
+// after a write was acknowledged must not be given what the flight read.
+func TestNoJoiningAFlightFromBeforeAWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		faults := storetest.NewFaults(memory.New())
+		slow := &slowAnswers{Store: faults}
+		b := newBed(t, slow, nil, nil)
+		at := target("org:acme", "db")
+		b.store(t, at, "old")
+		slow.delay(time.Second) // answers that were read and are on their way
+		var early sync.WaitGroup
+		early.Go(func() {
+			if got := b.value(t, subjects.RetrieveItem{Target: at}); got != "old" {
+				t.Errorf("the early reader got %q", got)
+			}
+		})
+		synctest.Wait()
+		b.store(t, at, "new")
+		slow.delay(0)
+		if got := b.value(t, subjects.RetrieveItem{Target: at}); got != "new" {
+			t.Errorf("after the write a reader got %q", got)
+		}
+		early.Wait()
+		if got := b.value(t, subjects.RetrieveItem{Target: at}); got != "new" {
+			t.Errorf("the early reader's fill is served: %q", got)
+		}
+	})
+}
+
+// slowAnswers reads at once and answers later.
+type slowAnswers struct {
+	store.Store
+	mu      sync.Mutex
+	latency time.Duration
+}
+
+func (s *slowAnswers) delay(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.latency = d
+}
+
+func (s *slowAnswers) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+	record, err := s.Store.Get(ctx, key)
+	s.mu.Lock()
+	latency := s.latency
+	s.mu.Unlock()
+	time.Sleep(latency)
+	return record, err
+}
+
+func TestLimitsOfTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		faults := storetest.NewFaults(memory.New())
+		b := newBed(t, faults, nil, nil)
+		at := target("org:acme", "db")
+		b.store(t, at, "one")
+		hang := storetest.Fault{Hang: true}
+		faults.Set(storetest.Get, hang)
+		faults.Set(storetest.Put, hang)
+		begun := time.Now()
+		_, err := b.retrieve(t.Context(), subjects.RetrieveItem{Target: at}, subjects.Revision{})
+		if code := told(err); code != subjects.StorageTimeout || time.Since(begun) != 5*time.Second {
+			t.Errorf("a store that hangs on a read: %s after %s", code, time.Since(begun))
+		}
+		begun = time.Now()
+		_, err = b.Store(t.Context(), &subjects.StoreItem{Target: at, Data: subjects.Value([]byte("two"))}, "")
+		if code := told(err); code != subjects.StorageTimeout || time.Since(begun) != 10*time.Second {
+			t.Errorf("a store that hangs on a write: %s after %s", code, time.Since(begun))
+		}
+		if _, ok := b.replica.Token(at, subjects.Revision{}); ok {
+			t.Error("a key whose write may still land is cached")
+		}
+	})
+}
+
+func told(err error) subjects.Code {
+	if err == nil {
+		return ""
+	}
+	e, _ := manager.Explain(err, subjects.Target{})
+	return e.Code
+}

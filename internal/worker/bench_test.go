@@ -1,0 +1,70 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/synadia-io/orbit.go/natscontext"
+
+	"credbus/internal/config"
+	"credbus/subjects"
+)
+
+// BenchmarkHit is the hit path alone: the handler's callbacks of one worker,
+// driven by a client and a server in the same process. It is for profiles; the
+// rate that counts is that of internal/bench.
+func BenchmarkHit(b *testing.B) {
+	c, err := config.Load(nil, []string{"CREDBUS_DATA_DIR=" + b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	c.NATS.Port = -1
+	w, err := Start(context.Background(), c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer w.Close(context.Background())
+	nc, _, err := natscontext.Connect(w.ClientContext())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer nc.Close()
+	subject := subjects.DefaultPrefix.Command(subjects.Store, "org:acme/team:eng")
+	body := subjects.Append(nil, &subjects.StoreRequest{StoreItem: subjects.StoreItem{
+		Target: subjects.Target{ID: "db"}, Data: subjects.Value(make([]byte, 256)),
+	}})
+	if _, err := nc.Request(subject, body, 5e9); err != nil {
+		b.Fatal(err)
+	}
+	subject = subjects.DefaultPrefix.Command(subjects.Retrieve, "org:acme/team:eng")
+	ask := subjects.RetrieveRequest{RetrieveItem: subjects.RetrieveItem{Target: subjects.Target{ID: "db"}}}
+	body = subjects.Append(nil, &ask)
+	const window = 256
+	inbox := nats.NewInbox()
+	done := make(chan struct{})
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	var open atomic.Int64
+	send := func() {
+		if left.Add(-1) < 0 {
+			if open.Add(-1) == 0 {
+				close(done)
+			}
+			return
+		}
+		_ = nc.PublishRequest(subject, inbox, body)
+	}
+	if _, err := nc.Subscribe(inbox, func(*nats.Msg) { send() }); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	open.Store(window)
+	for range window {
+		send()
+	}
+	<-done
+}

@@ -1,0 +1,91 @@
+package subjects
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"testing"
+)
+
+// TestFitRefusesWhatDoesNotFit measures a reply in both encodings. Quotes take
+// two bytes each in JSON, so that fewer results fit there.
+func TestFitRefusesWhatDoesNotFit(t *testing.T) {
+	const limit = 45 << 10
+	asJSON := func(msgpack []byte) int {
+		text, err := ToJSON(msgpack)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(text)
+	}
+	asMsgpack := func(msgpack []byte) int { return len(msgpack) }
+	for _, test := range []struct {
+		name string
+		size func([]byte) int
+		kept map[int]bool
+	}{
+		{"msgpack", asMsgpack, map[int]bool{0: true, 2: true, 3: true, 5: true, 6: true}},
+		{"json", asJSON, map[int]bool{0: true, 2: true, 5: true}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var reply RetrieveBatchReply
+			var values [][]byte
+			for i, size := range []int{10 << 10, 0, 10 << 10, 10 << 10, 50 << 10, 1 << 10, 1 << 10} {
+				value := bytes.Repeat([]byte(`"`), size)
+				values = append(values, value)
+				reply.Results = append(reply.Results, Result[RetrieveReply, *RetrieveReply]{
+					Reply: RetrieveReply{Credential: Credential{Scope: "org:acme", ID: ID(fmt.Sprint("k", i)), Data: Value(value)}},
+				})
+			}
+			missing := Errorf(NotFound, "no such credential")
+			missing.Scope, missing.ID = "org:acme", "k1"
+			reply.Results[1] = Result[RetrieveReply, *RetrieveReply]{Err: missing}
+
+			reply.Fit(limit, test.size)
+
+			reply.Revision = sampleRevision
+			if n := test.size(encoded(&reply)); n > limit {
+				t.Errorf("the reply has %d bytes, over %d", n, limit)
+			}
+			for i, result := range reply.Results {
+				scope, id := result.Reply.Scope, result.Reply.ID
+				if result.Err != nil {
+					scope, id = result.Err.Scope, result.Err.ID
+				}
+				if scope != "org:acme" || id != ID(fmt.Sprint("k", i)) {
+					t.Errorf("result %d is about %s/%s", i, scope, id)
+				}
+				switch {
+				case i == 1:
+					if result.Err != missing {
+						t.Errorf("the error of result 1 became %v", result.Err)
+					}
+				case test.kept[i]:
+					if result.Err != nil || !bytes.Equal(result.Reply.Data[ValueName].Bytes(), values[i]) {
+						t.Errorf("result %d is not kept: %v", i, result.Err)
+					}
+				case !errors.Is(result.Err, &Error{Code: PayloadTooLarge}) || !result.Err.Retryable:
+					t.Errorf("result %d: %v", i, result.Err)
+				case !bytes.Equal(values[i], make([]byte, len(values[i]))):
+					t.Errorf("the value of refused result %d is not wiped", i)
+				}
+			}
+			reply.Wipe()
+			for i, value := range values {
+				if i != 1 && !bytes.Equal(value, make([]byte, len(value))) {
+					t.Errorf("value %d is left after Wipe", i)
+				}
+			}
+		})
+	}
+}
+
+// TestFitKeepsWhatFits: a reply within its limit is left as it is.
+func TestFitKeepsWhatFits(t *testing.T) {
+	reply := resultsOf[RetrieveReply](RetrieveReply{Credential: sampleCredential()})
+	before := encoded(reply)
+	reply.Fit(1<<20, func(msgpack []byte) int { return len(msgpack) })
+	if !bytes.Equal(encoded(reply), before) {
+		t.Error("a reply that fits was changed")
+	}
+}
