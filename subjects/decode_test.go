@@ -61,9 +61,10 @@ func TestForeignEncoderIsRead(t *testing.T) {
 	}
 }
 
-// unknown holds one value of every kind of msgpack.
-func unknown() map[string]any {
-	return map[string]any{
+// unknown holds one value of every kind of msgpack, encoded.
+var unknown = func() map[string]msgpack.RawMessage {
+	encoded := make(map[string]msgpack.RawMessage)
+	for name, value := range map[string]any{
 		"x_nil": nil, "x_true": true, "x_false": false,
 		"x_fixint": int8(5), "x_negative": int8(-5), "x_int8": int8(-100), "x_int16": int16(-1000), "x_int32": int32(-1 << 20), "x_int64": int64(math.MinInt64),
 		"x_uint8": uint8(200), "x_uint16": uint16(60000), "x_uint32": uint32(math.MaxUint32), "x_uint64": uint64(math.MaxUint64),
@@ -77,8 +78,15 @@ func unknown() map[string]any {
 		"x_ext1": ext(0xd4, 1), "x_ext2": ext(0xd5, 2), "x_ext4": ext(0xd6, 4), "x_ext8": ext(0xd7, 8), "x_ext16": ext(0xd8, 16),
 		"x_ext_8": msgpack.RawMessage("\xc7\x03\x7fabc"), "x_ext_16": msgpack.RawMessage("\xc8\x00\x03\x7fabc"), "x_ext_32": msgpack.RawMessage("\xc9\x00\x00\x00\x03\x7fabc"),
 		"": "unnamed",
+	} {
+		body, err := msgpack.Marshal(value)
+		if err != nil {
+			panic(err)
+		}
+		encoded[name] = body
 	}
-}
+	return encoded
+}()
 
 func ext(code byte, n int) msgpack.RawMessage {
 	return append(msgpack.RawMessage{code, 0x7f}, make([]byte, n)...)
@@ -100,7 +108,7 @@ func addUnknown(fields map[string]any) {
 			}
 		}
 	}
-	for name, value := range unknown() {
+	for name, value := range unknown {
 		fields[name] = value
 	}
 }

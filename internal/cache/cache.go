@@ -148,6 +148,18 @@ func (c *Cache) Get(dst, scope, id []byte) (value []byte, flags uint8, ok bool) 
 	return value, flags, ok
 }
 
+// Probe is Get for a caller that asks again when it misses: it counts a hit,
+// but no miss.
+func (c *Cache) Probe(dst, scope, id []byte) (value []byte, flags uint8, ok bool) {
+	value, flags, ok = c.Get(dst, scope, id)
+	if !ok {
+		c.mu.Lock()
+		c.index.stats.Misses--
+		c.mu.Unlock()
+	}
+	return value, flags, ok
+}
+
 func (c *Cache) get(dst []byte, s *scratch) (value []byte, flags uint8, ok bool) {
 	key, flags, ok := c.lookup(s)
 	if !ok {

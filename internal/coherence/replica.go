@@ -58,6 +58,7 @@ type Replica struct {
 // view is what a hit needs to know.
 type view struct {
 	applied subjects.Revision
+	field   []byte // applied, as AppendRevision encodes it
 	trust   string
 }
 
@@ -81,7 +82,7 @@ func NewReplica(log Log, cache Cache, config Config) *Replica {
 		holds:   make(map[subjects.Target]map[string]time.Time),
 		applied: make(chan struct{}),
 	}
-	r.view.Store(&view{trust: "starting"})
+	r.show(subjects.Revision{}, "starting")
 	return r
 }
 
@@ -90,6 +91,12 @@ func (r *Replica) Run(ctx context.Context) { r.log.Follow(ctx, (*follower)(r)) }
 
 // Applied is the revision that the replica has applied.
 func (r *Replica) Applied() subjects.Revision { return r.view.Load().applied }
+
+// AppendApplied closes an open reply, as subjects.AppendRevision does, with the
+// revision that the replica has applied.
+func (r *Replica) AppendApplied(reply []byte) []byte {
+	return append(reply, r.view.Load().field...)
+}
 
 // Trust is Trusted, or why the replica does not answer from its cache.
 func (r *Replica) Trust() string { return r.view.Load().trust }

@@ -25,10 +25,6 @@ func (h *Handler) endpoint(command subjects.Command) nats.MsgHandler {
 		subjects.CacheStats:    dispatch(h, h.cacheStats),
 	}
 	run := commands[command]
-	hit := h.noHit
-	if command == subjects.Retrieve {
-		hit = h.hit
-	}
 	return func(msg *nats.Msg) {
 		if !h.accept(msg) {
 			return
@@ -40,43 +36,11 @@ func (h *Handler) endpoint(command subjects.Command) nats.MsgHandler {
 			return
 		}
 		c.scope = scope
-		if hit(c) {
-			return
-		}
 		if !h.pool.submit(len(msg.Data), func() { run(c) }) {
 			h.counts.exhausted.Add(1)
 			h.refuse(c, subjects.Errorf(subjects.ResourceExhausted, "the worker is full, so nothing was done: send the request again later"))
 		}
 	}
-}
-
-func (h *Handler) noHit(*call) bool { return false }
-
-// hit answers a retrieve from the cache within the subscription's callback. It
-// reports false for everything that is not a plain hit, bad requests included.
-func (h *Handler) hit(c *call) bool {
-	if c.json {
-		return false
-	}
-	var request subjects.RetrieveRequest
-	if subjects.Decode(c.msg.Data, &request) != nil || request.Fresh ||
-		!request.Deadline.IsZero() && !c.begun.Before(request.Deadline) {
-		return false
-	}
-	target, err := c.resolve(request.Target)
-	if err != nil {
-		return false
-	}
-	buffer := replyBuffers.Get().(*[]byte)
-	defer replyBuffers.Put(buffer)
-	reply, ok := h.config.Manager.Hit((*buffer)[:0], []byte(target.Scope), []byte(target.ID), request.Revision)
-	if !ok {
-		return false
-	}
-	reply = subjects.AppendRevision(reply, h.config.Replica.Applied())
-	h.send(c, reply)
-	*buffer = reply
-	return true
 }
 
 func (h *Handler) store(ctx context.Context, c *call, r *subjects.StoreRequest) ([]byte, subjects.Revision, error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,12 +27,6 @@ type request[T any] interface {
 	*T
 	subjects.Request
 }
-
-// replyBuffers are the buffers of cache hits; send has wiped what comes back.
-var replyBuffers = sync.Pool{New: func() any {
-	buffer := make([]byte, 0, 4<<10)
-	return &buffer
-}}
 
 // dispatch is the path of every request but a cache hit:
 //
@@ -108,10 +101,20 @@ func (h *Handler) accept(msg *nats.Msg) bool {
 func (h *Handler) isInbox(reply string) bool {
 	for _, prefix := range h.inboxes {
 		if strings.HasPrefix(reply, prefix) && len(reply) > len(prefix) {
-			return !strings.ContainsAny(reply, "*> \t\r\n")
+			return isLiteral(reply)
 		}
 	}
 	return false
+}
+
+// isLiteral reports whether a subject has no wildcard and no white space.
+func isLiteral(subject string) bool {
+	for i := range len(subject) {
+		if c := subject[i]; c <= ' ' || c == '*' || c == '>' {
+			return false
+		}
+	}
+	return true
 }
 
 // resolve places a target in the scope of the subject. Authority comes from

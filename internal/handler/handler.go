@@ -146,8 +146,11 @@ func New(config Config) (*Handler, error) {
 // Start subscribes. When it returns, the server has every subscription.
 func (h *Handler) Start(ctx context.Context) error {
 	for _, command := range subjects.Commands {
-		serve := h.endpoint(command)
 		for _, suffix := range []string{"", ".>"} {
+			serve := h.endpoint(command)
+			if command == subjects.Retrieve {
+				serve = h.hitOr(serve)
+			}
 			subject := h.config.Prefix.Command(command, subjects.Root) + suffix
 			if err := h.subscribe(subject, h.config.Queue, serve); err != nil {
 				return err

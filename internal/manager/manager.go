@@ -72,7 +72,7 @@ func (m *Manager) Hit(dst []byte, scope, id []byte, min subjects.Revision) (repl
 	if m.config.Cache == nil || !m.config.Replica.MayHit(min) {
 		return dst, false
 	}
-	reply, _, ok = m.config.Cache.Get(dst, scope, id)
+	reply, _, ok = m.config.Cache.Probe(dst, scope, id)
 	return reply, ok
 }
 

@@ -1,0 +1,130 @@
+package subjects
+
+import (
+	"encoding/base64"
+	"time"
+	"unsafe"
+
+	"github.com/vmihailenco/msgpack/v5/msgpcode"
+)
+
+// What fields hold beside text and numbers. Each reader refuses what breaks
+// its rules and goes on.
+
+// time reads RFC 3339, of any precision and offset.
+func (d *decoder) time(field string) time.Time {
+	text := d.bytes(len("2006-01-02T15:04:05.000000000+00:00"))
+	if d.err != nil || len(text) == 0 {
+		return time.Time{}
+	}
+	// The text is only looked at, so it need not be copied.
+	t, err := time.Parse(time.RFC3339Nano, unsafe.String(&text[0], len(text)))
+	t = t.UTC().Truncate(time.Millisecond)
+	// In UTC a time may be in a year that RFC 3339 cannot write.
+	if err != nil || t.Year() < 1 || t.Year() > 9999 {
+		d.refusef("%s is not a time: write it as RFC 3339, for example 2026-12-31T00:00:00Z", field)
+		return time.Time{}
+	}
+	return t
+}
+
+// scope, id and revision check what they read.
+
+func (d *decoder) scope() Scope {
+	// One byte more than allowed, so that ParseScope names the rule.
+	scope, err := ParseScope(d.str(MaxScopeLen + maxTextLen))
+	if err != nil {
+		d.refuse(err)
+	}
+	return scope
+}
+
+func (d *decoder) id() ID {
+	id, err := ParseID(d.str(MaxIDLen + maxTextLen))
+	if err != nil {
+		d.refuse(err)
+	}
+	return id
+}
+
+func (d *decoder) revision() Revision {
+	text := d.bytes(maxTextLen)
+	if d.err != nil || len(text) == 0 {
+		return Revision{}
+	}
+	revision, err := ParseRevision(unsafe.String(&text[0], len(text)))
+	if err != nil {
+		d.refuse(err)
+	}
+	return revision
+}
+
+func (d *decoder) tags() map[string]string {
+	n := d.mapLen(MaxTags)
+	if n == 0 {
+		return nil
+	}
+	const utf8Max = 4 // bytes of the longest character
+	tags := make(map[string]string, n)
+	for range n {
+		key := d.str(utf8Max * MaxTagKeyLen)
+		if _, ok := tags[key]; ok {
+			d.refusef("tag %q stands twice", printable(key))
+		}
+		tags[key] = d.str(utf8Max * MaxTagValueLen)
+	}
+	return tags
+}
+
+func (d *decoder) data() Data {
+	n := d.mapLen(MaxDataNames)
+	if n == 0 {
+		return nil
+	}
+	data := make(Data, n)
+	for range n {
+		name := d.str(maxTextLen)
+		if _, ok := data[name]; ok {
+			d.refusef("data has the name %q twice", printable(name))
+		}
+		data[name] = NewSecret(d.value())
+	}
+	return data
+}
+
+// value reads one value: a str, a bin, or a map with the one element
+// "base64", which is how a JSON body carries bytes that are no text.
+func (d *decoder) value() []byte {
+	if code := d.code(); !msgpcode.IsFixedMap(code) && code != msgpcode.Map16 {
+		return d.bytes(len(d.body))
+	}
+	if n := d.mapLen(1); n != 1 || string(d.bytes(maxTextLen)) != "base64" {
+		d.failf(`a value is neither text nor bytes nor {"base64": "..."}`)
+		return nil
+	}
+	return d.base64()
+}
+
+func (d *decoder) strings(limit, length int) []string {
+	n := d.arrayLen(limit)
+	if n == 0 {
+		return nil
+	}
+	values := make([]string, 0, n)
+	for range n {
+		values = append(values, d.str(length))
+	}
+	return values
+}
+
+// base64 decodes in place: the result is shorter than the text, and no second
+// copy of a secret is left behind.
+func (d *decoder) base64() []byte {
+	text := d.bytes(len(d.body))
+	n, err := base64.StdEncoding.Decode(text, text)
+	if err != nil {
+		d.refusef("a value is not standard base64")
+		return nil
+	}
+	return text[:n:n]
+}
