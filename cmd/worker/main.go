@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -23,6 +24,9 @@ import (
 	"credbus/internal/config"
 	"credbus/internal/worker"
 )
+
+// gcPercent is GOGC unless the environment sets it.
+const gcPercent = 400
 
 func main() {
 	if err := command().Execute(); err != nil {
@@ -77,6 +81,11 @@ Each flag can be given as an environment variable (CREDBUS_NATS_PORT for
 func serve(ctx context.Context, c *config.Config, out io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if os.Getenv("GOGC") == "" {
+		// A worker's live heap is small and its requests short-lived: at the
+		// default it collects dozens of times a second, for a few MiB.
+		debug.SetGCPercent(gcPercent)
+	}
 	logger := newLogger(c.Log)
 	w, err := worker.Start(ctx, c, logger)
 	if err != nil {

@@ -25,6 +25,7 @@ import (
 	"credbus/internal/store"
 	"credbus/internal/store/file"
 	"credbus/internal/store/memory"
+	"credbus/internal/store/retry"
 	"credbus/subjects"
 )
 
@@ -122,9 +123,11 @@ func (w *Worker) openStore(ctx context.Context) (err error) {
 		w.keyring, err = seal.NewKeyring()
 		return err
 	default:
-		if w.store, err = file.New(file.Config{Dir: w.config.Store.Dir}); err != nil {
+		files, err := file.New(file.Config{Dir: w.config.Store.Dir})
+		if err != nil {
 			return fmt.Errorf("store.dir: %w", err)
 		}
+		w.store = retry.New(files, retry.Config{Retries: w.config.Store.Retries, Backoff: w.config.Store.RetryBackoff})
 		return w.openKeyring(ctx)
 	}
 }

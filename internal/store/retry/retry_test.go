@@ -1,0 +1,119 @@
+package retry_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"credbus/internal/store"
+	"credbus/internal/store/memory"
+	"credbus/internal/store/retry"
+	"credbus/internal/store/storetest"
+	"credbus/subjects"
+)
+
+func TestConformance(t *testing.T) {
+	storetest.Run(t, storetest.Harness{Open: func(*testing.T) store.Store {
+		return retry.New(memory.New(), retry.Config{Retries: 5})
+	}})
+}
+
+var key = store.Key{Scope: "org:acme", ID: "db"}
+
+// failing fails its first calls and counts all.
+type failing struct {
+	store.Store
+	err   error
+	fails int
+	calls int
+	lands bool // a failed Delete takes effect all the same
+}
+
+func (f *failing) Get(context.Context, store.Key) (*store.Record, error) {
+	return &store.Record{Key: key}, f.fail()
+}
+
+func (f *failing) Delete(ctx context.Context, key store.Key, pre store.Precondition) error {
+	if err := f.fail(); err != nil {
+		if f.lands {
+			_ = f.Store.Delete(ctx, key, pre)
+		}
+		return err
+	}
+	return f.Store.Delete(ctx, key, pre)
+}
+
+func (f *failing) fail() error {
+	if f.calls++; f.calls <= f.fails {
+		return f.err
+	}
+	return nil
+}
+
+func TestRetries(t *testing.T) {
+	for name, c := range map[string]struct {
+		err          error
+		fails, calls int
+		least, most  time.Duration
+		ok           bool
+	}{
+		"no failure":     {nil, 0, 1, 0, 0, true},
+		"once":           {store.ErrUnavailable, 1, 2, 75 * time.Millisecond, 125 * time.Millisecond, true},
+		"five times":     {store.ErrTimeout, 5, 6, 31 * 75 * time.Millisecond, 31 * 125 * time.Millisecond, true},
+		"six times":      {store.ErrUnavailable, 6, 6, 31 * 75 * time.Millisecond, 31 * 125 * time.Millisecond, false},
+		"not found":      {store.ErrNotFound, 9, 1, 0, 0, false},
+		"permission":     {store.ErrPermission, 9, 1, 0, 0, false},
+		"damaged record": {store.ErrDamaged, 9, 1, 0, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &failing{err: fmt.Errorf("below: %w", c.err), fails: c.fails}
+				s := retry.New(f, retry.Config{Retries: 5})
+				begun := time.Now()
+				record, err := s.Get(t.Context(), key)
+				took := time.Since(begun)
+				if f.calls != c.calls || took < c.least || took > c.most {
+					t.Errorf("%d calls in %s, want %d in %s to %s", f.calls, took, c.calls, c.least, c.most)
+				}
+				if c.ok != (err == nil && record != nil) || !c.ok && !errors.Is(err, c.err) {
+					t.Errorf("got %v, %v", record, err)
+				}
+			})
+		})
+	}
+}
+
+func TestDeadlineEndsTheRetries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &failing{err: store.ErrUnavailable, fails: 100}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		begun := time.Now()
+		_, err := retry.New(f, retry.Config{Retries: 50}).Get(ctx, key)
+		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, store.ErrUnavailable) || time.Since(begun) != time.Second {
+			t.Errorf("%v after %s", err, time.Since(begun))
+		}
+	})
+}
+
+// A delete that failed and took effect is a success when it is tried again; one
+// of what was never there is not found.
+func TestRetriedDelete(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := memory.New()
+		if _, err := m.Put(t.Context(), &store.Record{Key: key, WriteID: "w", Metadata: subjects.Metadata{}}, store.Precondition{}); err != nil {
+			t.Fatal(err)
+		}
+		f := &failing{Store: m, err: store.ErrTimeout, fails: 1, lands: true}
+		s := retry.New(f, retry.Config{Retries: 5})
+		if err := s.Delete(t.Context(), key, store.Precondition{}); err != nil {
+			t.Error(err)
+		}
+		if err := s.Delete(t.Context(), key, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("deleting what is not there: %v", err)
+		}
+	})
+}

@@ -1,0 +1,207 @@
+package worker
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"runtime/pprof"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/synadia-io/orbit.go/natscontext"
+
+	"credbus/internal/config"
+	"credbus/subjects"
+)
+
+// bed is a worker on a server of its own, and a client of it.
+type bed struct {
+	*Worker
+	client *nats.Conn
+	logs   *logs
+}
+
+// newBed starts a worker with settings such as "CREDBUS_STORE_TYPE=memory".
+func newBed(t testing.TB, settings ...string) *bed {
+	t.Helper()
+	return startBed(t, t.TempDir(), settings...)
+}
+
+// startBed starts a worker on a data directory that may hold something.
+func startBed(t testing.TB, dir string, settings ...string) *bed {
+	t.Helper()
+	c, err := config.Load(nil, append([]string{"CREDBUS_DATA_DIR=" + dir}, settings...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.NATS.Port = -1 // any free one, which settings cannot ask for
+	return runBed(t, c)
+}
+
+func runBed(t testing.TB, c *config.Config) *bed {
+	t.Helper()
+	b := &bed{logs: new(logs)}
+	w, err := Start(t.Context(), c, slog.New(slog.NewTextHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Worker = w
+	t.Cleanup(func() { b.stop(t) })
+	if w.ClientContext() != "" {
+		b.client = connect(t, w.ClientContext())
+	}
+	return b
+}
+
+// stop closes the worker, unless it is closed.
+func (b *bed) stop(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := b.Close(ctx); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
+func connect(t testing.TB, context string, options ...nats.Option) *nats.Conn {
+	t.Helper()
+	nc, _, err := natscontext.Connect(context, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// logs keeps what a worker logs.
+type logs struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+var _ io.Writer = (*logs)(nil)
+
+func (l *logs) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(line)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// requestTimeout is how long a test waits for a reply.
+const requestTimeout = 20 * time.Second
+
+// send sends a body and returns the reply as it came.
+func (b *bed) send(t testing.TB, subject string, body []byte) *nats.Msg {
+	t.Helper()
+	msg, err := b.client.Request(subject, body, requestTimeout)
+	if err != nil {
+		t.Fatalf("%s: %v", subject, err)
+	}
+	return msg
+}
+
+// failed is the error that a reply carries, nil when it carries none.
+func failed(t testing.TB, msg *nats.Msg) *subjects.Error {
+	t.Helper()
+	if msg.Header.Get(subjects.HeaderErrorCode) == "" {
+		return nil
+	}
+	told := new(subjects.Error)
+	if err := subjects.Decode(msgpackOf(t, msg.Data), told); err != nil {
+		t.Fatalf("error reply %q: %v", msg.Data, err)
+	}
+	if got := msg.Header.Get(subjects.HeaderErrorCode); got != told.Code.NumberText() {
+		t.Fatalf("header says %s, body %s", got, told.Code)
+	}
+	return told
+}
+
+// msgpackOf is a body, transcoded when it is JSON. Decode may work in place, so
+// it is a copy.
+func msgpackOf(t testing.TB, body []byte) []byte {
+	t.Helper()
+	if !subjects.IsJSON(body) {
+		return append([]byte(nil), body...)
+	}
+	transcoded, err := subjects.FromJSON(body)
+	if err != nil {
+		t.Fatalf("reply %q: %v", body, err)
+	}
+	return transcoded
+}
+
+// ask sends a command and decodes its reply into reply, or returns its error.
+func (b *bed) ask(t testing.TB, command subjects.Command, scope subjects.Scope, request subjects.Message, reply subjects.Message) *subjects.Error {
+	t.Helper()
+	msg := b.send(t, subjects.DefaultPrefix.Command(command, scope), subjects.Append(nil, request))
+	if told := failed(t, msg); told != nil {
+		return told
+	}
+	if err := subjects.Decode(msg.Data, reply); err != nil {
+		t.Fatalf("%s: %v", command, err)
+	}
+	return nil
+}
+
+// must is ask, for commands that have to succeed.
+func (b *bed) must(t testing.TB, command subjects.Command, scope subjects.Scope, request subjects.Message, reply subjects.Message) {
+	t.Helper()
+	if told := b.ask(t, command, scope, request, reply); told != nil {
+		t.Fatalf("%s at %s: %v", command, scope, told)
+	}
+}
+
+func (b *bed) put(t testing.TB, scope subjects.Scope, id subjects.ID, value string) *subjects.StoreReply {
+	t.Helper()
+	reply := new(subjects.StoreReply)
+	b.must(t, subjects.Store, scope, &subjects.StoreRequest{StoreItem: item(id, value)}, reply)
+	return reply
+}
+
+func (b *bed) get(t testing.TB, scope subjects.Scope, id subjects.ID) (string, *subjects.Error) {
+	t.Helper()
+	reply := new(subjects.RetrieveReply)
+	if told := b.ask(t, subjects.Retrieve, scope, retrieve(id), reply); told != nil {
+		return "", told
+	}
+	return string(reply.Data[subjects.ValueName].Bytes()), nil
+}
+
+func item(id subjects.ID, value string) subjects.StoreItem {
+	return subjects.StoreItem{Target: subjects.Target{ID: id}, Data: subjects.Value([]byte(value))}
+}
+
+func retrieve(id subjects.ID) *subjects.RetrieveRequest {
+	return &subjects.RetrieveRequest{RetrieveItem: subjects.RetrieveItem{Target: subjects.Target{ID: id}}}
+}
+
+// wantCode fails the test unless told is an error of code.
+func wantCode(t testing.TB, told *subjects.Error, code subjects.Code) {
+	t.Helper()
+	if told == nil || told.Code != code {
+		t.Fatalf("got %v, want %s", told, code)
+	}
+}
+
+// within runs f and, should it not end in time, shows where it stands.
+func within(t testing.TB, limit time.Duration, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() { defer close(done); f() }()
+	select {
+	case <-done:
+	case <-time.After(limit):
+		pprof.Lookup("goroutine").WriteTo(os.Stderr, 2) //nolint:errcheck // it is for the reader
+		t.Fatalf("no end after %v", limit)
+	}
+}
