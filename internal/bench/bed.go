@@ -51,7 +51,7 @@ func startBed(ctx context.Context, o options) (b *bed, err error) {
 		return nil, err
 	}
 	if err := b.start(ctx, filepath.Join(b.dir, "worker"), []string{"NATS_URL=" + b.url},
-		"--data_dir", filepath.Join(b.dir, "data")); err != nil {
+		"--data-dir", filepath.Join(b.dir, "data")); err != nil {
 		return nil, err
 	}
 	return b, b.await(ctx, "$SRV.PING.credbus")

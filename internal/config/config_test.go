@@ -55,7 +55,7 @@ func writeYAML(t *testing.T, content string) string {
 }
 
 func TestDefaults(t *testing.T) {
-	got := mustLoad(t, []string{"--data_dir", "/data"})
+	got := mustLoad(t, []string{"--data-dir", "/data"})
 	got.values = nil
 	dir, err := filepath.Abs("/data")
 	if err != nil {
@@ -244,7 +244,7 @@ func TestSameVariablesAsNATS(t *testing.T) {
 
 func TestExampleFile(t *testing.T) {
 	example := mustLoad(t, []string{"--config", "testdata/worker.yaml"})
-	defaults := mustLoad(t, []string{"--data_dir", "/var/lib/credbus"})
+	defaults := mustLoad(t, []string{"--data-dir", "/var/lib/credbus"})
 	example.values, defaults.values = nil, nil
 	if !reflect.DeepEqual(example, defaults) {
 		t.Errorf("the example differs from the defaults:\n%+v\n%+v", example, defaults)

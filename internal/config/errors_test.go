@@ -57,7 +57,7 @@ func TestWrongValues(t *testing.T) {
 				shown = " is " + test.text + ": "
 			}
 			_, err := load(t, []string{"--" + test.key + "=" + test.text})
-			wantProblems(t, err, "--"+test.key+shown, test.allowed)
+			wantProblems(t, err, "--"+strings.ReplaceAll(test.key, "_", "-")+shown, test.allowed)
 			if test.text == "" {
 				return // an empty variable is one that is not set
 			}
@@ -145,7 +145,7 @@ func TestContradictions(t *testing.T) {
 		"two identities":          {[]string{"--nats.url", "nats://host", "--nats.creds", "/x"}, []string{"NATS_USER=me", "NATS_PASSWORD=" + secret}, "NATS_USER and --nats.creds are given: a connection has one identity"},
 		"password without user":   {[]string{"--nats.url", "nats://host"}, []string{"NATS_PASSWORD=" + secret}, "NATS_PASSWORD is set without nats.user"},
 		"certificate without key": {[]string{"--nats.url", "nats://host", "--nats.tls.cert", "/x"}, nil, "needs both nats.tls.cert and nats.tls.key"},
-		"inbox over commands":     {[]string{"--nats.inbox_prefixes", "_INBOX,cred"}, nil, `--nats.inbox_prefixes has "cred", which overlaps nats.prefix "cred.v1"`},
+		"inbox over commands":     {[]string{"--nats.inbox_prefixes", "_INBOX,cred"}, nil, `--nats.inbox-prefixes has "cred", which overlaps nats.prefix "cred.v1"`},
 		"inbox below commands":    {[]string{"--nats.inbox_prefixes", "cred.v1.x"}, nil, "must not reach"},
 		"secret in a bad address": {nil, []string{"NATS_URL=nats://me:" + secret + "%zz@host"}, "NATS_URL is [an address that is not shown"},
 		"secret in another":       {nil, []string{"NATS_URL=http://me:" + secret + "@host"}, "NATS_URL is http://host: must be"},
@@ -168,7 +168,7 @@ func TestCheckByHand(t *testing.T) {
 
 func TestNoHome(t *testing.T) {
 	_, err := Load(nil, nil)
-	wantProblems(t, err, "no home directory", "--data_dir (CREDBUS_DATA_DIR)")
+	wantProblems(t, err, "no home directory", "--data-dir (CREDBUS_DATA_DIR)")
 	if _, err := Load(nil, []string{"CREDBUS_DATA_DIR=/data"}); err != nil {
 		t.Error("with a data_dir:", err)
 	}
@@ -180,7 +180,7 @@ func TestFlags(t *testing.T) {
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	Flags(flags)
 	usage := flags.FlagUsages()
-	for _, line := range []string{"--nats.port number", "(default 4222)", "--store.dir path", "credentials under data_dir", "--cache.bytes size", "--config string"} {
+	for _, line := range []string{"--nats.port number", "(default 4222)", "--store.dir path", "credentials under --data-dir", "--cache.bytes size", "--config string"} {
 		if !strings.Contains(usage, line) {
 			t.Errorf("usage lacks %q:\n%s", line, usage)
 		}

@@ -29,7 +29,7 @@ func (p paths) home() string {
 func (p paths) dataDir() (string, error) {
 	dir := p.userDir("XDG_DATA_HOME", ".local/share", "LocalAppData")
 	if dir == "" {
-		return "", errors.New("there is no home directory to keep data in: set --data_dir (CREDBUS_DATA_DIR)")
+		return "", errors.New("there is no home directory to keep data in: set --data-dir (CREDBUS_DATA_DIR)")
 	}
 	return filepath.Join(dir, "credbus"), nil
 }

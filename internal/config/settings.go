@@ -94,7 +94,13 @@ func settingOf(key string) *setting {
 	return nil
 }
 
-func (s *setting) flag() string { return "--" + s.key }
+// flagName spells a key as flags are spelled: data_dir is --data-dir.
+func flagName(key string) string { return strings.ReplaceAll(key, "_", "-") }
+
+// keyOfFlag is the other way round; no key has a dash.
+func keyOfFlag(name string) string { return strings.ReplaceAll(name, "-", "_") }
+
+func (s *setting) flag() string { return "--" + flagName(s.key) }
 
 func (s *setting) variable() string {
 	return prefix + strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
@@ -127,14 +133,18 @@ func (s *setting) quote(raw any) string {
 
 // Flags registers a flag for every setting, and --config.
 func Flags(flags *pflag.FlagSet) {
+	// Who copies a key from a file finds the flag as well.
+	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		return pflag.NormalizedName(flagName(name))
+	})
 	flags.String(configFlag, "", "YAML file of settings (default worker.yaml in the user's configuration directory, if there is one)")
 	for i := range settings {
 		s := &settings[i]
 		help := s.help
 		if s.under != "" {
-			help += " (default " + s.under + " under data_dir)"
+			help += " (default " + s.under + " under --data-dir)"
 		}
-		flag := flags.VarPF(&flagValue{text: s.fallback, kind: s.kind.name}, s.key, "", help)
+		flag := flags.VarPF(&flagValue{text: s.fallback, kind: s.kind.name}, flagName(s.key), "", help)
 		if s.kind.name == booleanName {
 			flag.NoOptDefVal = "true" // --cache.enabled without a value
 		}

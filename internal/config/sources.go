@@ -196,10 +196,11 @@ func foreign(variable string) bool {
 func (src *sources) fromFlags() map[string]value {
 	// Without a koanf instance the provider passes only flags that were given.
 	all, err := src.load(posflag.ProviderWithFlag(src.flags, ".", nil, func(f *pflag.Flag) (string, any) {
-		if settingOf(f.Name) == nil {
+		key := keyOfFlag(f.Name)
+		if settingOf(key) == nil {
 			return "", nil // a flag of the command, not a setting
 		}
-		return f.Name, f.Value.String()
+		return key, f.Value.String()
 	}), nil)
 	if err != nil {
 		src.problem("flags: %w", err)

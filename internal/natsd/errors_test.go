@@ -43,11 +43,11 @@ func TestErrors(t *testing.T) {
 		config natsd.Config
 		want   []string
 	}{
-		{"no directory", natsd.Config{}, []string{"--data_dir"}},
+		{"no directory", natsd.Config{}, []string{"--data-dir"}},
 		{"port", natsd.Config{Dir: t.TempDir(), Port: 70000}, []string{"70000", "--nats.port"}},
 		{"payload", natsd.Config{Dir: t.TempDir(), MaxPayload: -1}, []string{"-1"}},
 		{"host", natsd.Config{Dir: t.TempDir(), Host: "192.0.2.1", Port: natsd.RandomPort}, []string{"192.0.2.1", "--nats.host"}},
-		{"a file", natsd.Config{Dir: file, Port: natsd.RandomPort}, []string{file, "--data_dir"}},
+		{"a file", natsd.Config{Dir: file, Port: natsd.RandomPort}, []string{file, "--data-dir"}},
 		{"corrupt context", natsd.Config{Dir: corrupt, Port: natsd.RandomPort}, []string{"client.json", "delete it"}},
 		{"no password", natsd.Config{Dir: partial, Port: natsd.RandomPort}, []string{"worker.json", "delete it"}},
 	}

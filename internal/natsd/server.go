@@ -67,7 +67,7 @@ func (c Config) withDefaults() Config {
 func (c Config) check() error {
 	switch {
 	case c.Dir == "":
-		return errors.New("the embedded NATS server needs a data directory: set --data_dir (CREDBUS_DATA_DIR)")
+		return errors.New("the embedded NATS server needs a data directory: set --data-dir (CREDBUS_DATA_DIR)")
 	case c.Port < RandomPort || c.Port > 65535:
 		return fmt.Errorf("port %d of the embedded NATS server is not 1 to 65535: set --nats.port (CREDBUS_NATS_PORT)", c.Port)
 	case c.MaxPayload < 0 || c.MaxPayload > server.MAX_PAYLOAD_MAX_SIZE:
@@ -205,7 +205,7 @@ func serverOptions(dir string, config Config, worker, client *credentials) (*ser
 func prepareDir(dir string) error {
 	streams := filepath.Join(dir, jetStreamName)
 	if err := os.MkdirAll(streams, 0o700); err != nil {
-		return fmt.Errorf("data directory: %w: choose another with --data_dir (CREDBUS_DATA_DIR)", err)
+		return fmt.Errorf("data directory: %w: choose another with --data-dir (CREDBUS_DATA_DIR)", err)
 	}
 	if runtime.GOOS == "windows" {
 		return nil // access follows the profile directory's ACL, not modes
@@ -240,7 +240,7 @@ func lockDir(dir string) (*flock.Flock, error) {
 		url = running.URL
 	}
 	return nil, fmt.Errorf("data directory %s is in use by another process: to run one more worker beside it, "+
-		"join its NATS server with --nats.url %s --nats.context %s and give this one a --data_dir of its own",
+		"join its NATS server with --nats.url %s --nats.context %s and give this one a --data-dir of its own",
 		dir, url, filepath.Join(dir, workerName))
 }
 
