@@ -1,0 +1,68 @@
+# Every target works on a machine with Go, make and a C compiler (for -race).
+
+GO ?= go
+FUZZTIME ?= 60s
+BENCH ?=
+KILLS ?= 500
+
+.PHONY: all check fmt vet staticcheck cross imports test test-root test-integration fuzz bench bench-cache hit-ratio crash
+
+all: check test
+
+## check: what a reader should not have to look for
+check: fmt vet staticcheck cross imports
+
+fmt:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+
+vet:
+	$(GO) vet ./...
+	cd integration && $(GO) vet ./...
+
+staticcheck:
+	$(GO) tool staticcheck ./...
+
+# What the other platforms compile, tests included.
+cross:
+	GOOS=darwin $(GO) vet ./...
+	GOOS=windows $(GO) vet ./...
+
+imports:
+	$(GO) test -count=1 ./internal/imports
+
+## test: everything that needs no long build, under the race detector
+test: test-root test-integration
+
+test-root:
+	$(GO) test -race -timeout 20m ./...
+
+# Containers; without a Docker engine these skip, with CREDBUS_REQUIRE_DOCKER=1
+# they fail.
+test-integration:
+	cd integration && $(GO) test -timeout 15m -v ./...
+
+## fuzz: every fuzz target for FUZZTIME each
+fuzz:
+	@for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "== $$package $$target"; \
+			$(GO) test $$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) || exit 1; \
+		done; \
+	done
+
+## bench: cache hits beside a bare NATS responder; the last line is the ratio
+bench:
+	$(GO) run ./internal/bench $(BENCH)
+
+## bench-cache: the benchmarks of single packages
+bench-cache:
+	$(GO) test -run '^$$' -bench . -benchmem ./subjects ./internal/cache ./internal/seal ./internal/store/...
+
+## hit-ratio: the cache beside exact LRU; TRACE names an xz file of big-endian int32
+hit-ratio:
+	$(GO) test ./internal/cache -count=1 -run HitRatio -v $(if $(TRACE),-requests $(abspath $(TRACE)))
+
+## crash: kill -9 during writes, KILLS times
+crash:
+	$(GO) test ./internal/store/file -count=1 -run TestKillDuringWrites -v -timeout 20m -kills=$(KILLS)
