@@ -25,36 +25,45 @@ func ReadLookup(body []byte) (l Lookup, ok bool) {
 	}
 	n, body := int(body[0]&0x0f), body[1:]
 	var name, value []byte
+	var seen, field uint8 // one bit a field: none may stand twice
 	for range n {
 		if name, body, ok = cutText(body); !ok {
 			return l, false
 		}
 		switch string(name) {
 		case "scope":
+			field = 1 << 0
 			l.Scope, body, ok = cutText(body)
 		case "id":
+			field = 1 << 1
 			l.ID, body, ok = cutText(body)
 		case "revision":
+			field = 1 << 2
 			if value, body, ok = cutText(body); ok && len(value) > 0 {
 				var err error
 				l.Revision, err = ParseRevision(unsafe.String(&value[0], len(value)))
 				ok = err == nil
 			}
 		case "request_id":
+			field = 1 << 3
 			value, body, ok = cutText(body)
 			ok = ok && len(value) <= MaxRequestIDLen
 		case "deadline":
+			field = 1 << 4
 			l.Deadline, body, ok = cutInt64(body)
 		case "inherit": // an entry of the scope itself answers either way
+			field = 1 << 5
 			_, body, ok = cutBool(body)
 		case "fresh":
+			field = 1 << 6
 			l.Fresh, body, ok = cutBool(body)
 		default:
 			ok = false
 		}
-		if !ok {
+		if !ok || seen&field != 0 {
 			return l, false
 		}
+		seen |= field
 	}
 	return l, len(body) == 0
 }

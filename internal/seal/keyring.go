@@ -82,5 +82,8 @@ func (k *Keyring) String() string {
 // Format implements fmt.Formatter for every verb, %+v and %#v included.
 func (k *Keyring) Format(f fmt.State, _ rune) { fmt.Fprint(f, k.String()) }
 
+// MarshalText implements encoding.TextMarshaler, and with it JSON and YAML.
+func (k *Keyring) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
 // LogValue implements slog.LogValuer.
 func (k *Keyring) LogValue() slog.Value { return slog.StringValue(k.String()) }

@@ -42,7 +42,8 @@ func (k Key) Compare(other Key) int {
 }
 
 // Record is one credential as a store keeps it: its metadata in clear, its
-// values sealed.
+// values sealed. Its times are in UTC and whole milliseconds; a driver may
+// refuse what breaks the limits of package subjects.
 type Record struct {
 	Key
 	// WriteID is unique to the write that made the record, and is bound into
@@ -85,7 +86,7 @@ func (p Precondition) Check(current *Record) error {
 type ListOptions struct {
 	Scope subjects.Scope // the scope and everything below it
 	After string         // Page.Next of the page before, or "" to begin
-	Limit int            // at most this many records; at least 1
+	Limit int            // at most this many records; below 1 is taken as 1
 }
 
 // Page is one page of a list.

@@ -105,9 +105,12 @@ func (s *Store) Put(ctx context.Context, rec *store.Record, pre store.Preconditi
 		return "", err
 	}
 	name := recordPath(rec.Key)
-	if current != nil && current.WriteID == rec.WriteID && rec.WriteID != "" {
+	if current != nil && current.Damaged == "" && current.WriteID == rec.WriteID {
 		// Whoever wrote it may have died before its sync.
-		return current.Version, s.syncTree(name)
+		if err := s.syncTree(name); err != nil {
+			return "", err
+		}
+		return current.Version, nil
 	}
 	if err := pre.Check(current); err != nil {
 		return "", err

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,14 +35,16 @@ func TestLockWaiters(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		if _, err := waiter.Put(ctx, rec, store.Precondition{}); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Put against a lock of the %s: %v", name, err)
+		for write, call := range map[string]func(context.Context) error{
+			"Put":    func(ctx context.Context) error { _, err := waiter.Put(ctx, rec, store.Precondition{}); return err },
+			"Delete": func(ctx context.Context) error { return waiter.Delete(ctx, rec.Key, store.Precondition{}) },
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s against a lock of the %s: %v", write, name, err)
+			}
+			cancel()
 		}
-		if err := waiter.Delete(ctx, rec.Key, store.Precondition{}); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Delete against a lock of the %s: %v", name, err)
-		}
-		cancel()
 		unlock()
 		if _, err := waiter.Get(t.Context(), rec.Key); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("a write that gave up took effect: %v", err)
@@ -54,6 +58,7 @@ func TestLockWaiters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	unlock = sync.OnceFunc(unlock)
 	defer unlock()
 	if _, err := waiter.Get(t.Context(), rec.Key); err != nil {
 		t.Errorf("Get against a lock: %v", err)
@@ -63,8 +68,21 @@ func TestLockWaiters(t *testing.T) {
 		_, err := waiter.Put(context.Background(), rec, store.Precondition{})
 		waiting <- err
 	}()
-	if err := waiter.Close(); err != nil {
-		t.Error(err)
+	// Only once the write has its turn in this process, and so waits for the
+	// other, does Close have anyone to stop.
+	for turn := waiter.locks.stripes[stripeOf(rec.Key)].turn; len(turn) == 0; {
+		runtime.Gosched()
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- waiter.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("Close waits for a write that waits for a lock")
+		unlock()
 	}
 	if err := <-waiting; !errors.Is(err, store.ErrClosed) {
 		t.Errorf("Put that waited when its store closed: %v", err)

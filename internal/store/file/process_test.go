@@ -123,6 +123,7 @@ func writeForever(s *file.Store) error {
 // writes and renames and that nothing is answered too early. That the syncs
 // hold through a power failure cannot be shown this way.
 func TestKillDuringWrites(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "store")
 	rounds := *kills
 	if testing.Short() {
@@ -277,6 +278,7 @@ func countUp(s *file.Store) error {
 
 // No addition of several processes is lost.
 func TestProcessesShareDirectory(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "store")
 	s := open(t, dir)
 	put(t, s, counterRecord(0))

@@ -1,0 +1,87 @@
+package subjects
+
+import (
+	"bytes"
+	"testing"
+	"time"
+)
+
+func lookupRequest() *RetrieveRequest {
+	r := &RetrieveRequest{}
+	r.Scope, r.ID = "org:acme/team:eng", "database-password"
+	r.Inherit, r.Fresh = true, true
+	r.RequestID = "r1"
+	r.Deadline = time.UnixMilli(1_800_000_000_123).UTC()
+	r.Revision = Revision{Stream: 1 << 60, Seq: 42}
+	return r
+}
+
+func TestReadLookup(t *testing.T) {
+	l, ok := ReadLookup(Append(nil, lookupRequest()))
+	want := Lookup{
+		Scope: []byte("org:acme/team:eng"), ID: []byte("database-password"),
+		Revision: Revision{Stream: 1 << 60, Seq: 42}, Deadline: 1_800_000_000_123, Fresh: true,
+	}
+	if !ok || !bytes.Equal(l.Scope, want.Scope) || !bytes.Equal(l.ID, want.ID) ||
+		l.Revision != want.Revision || l.Deadline != want.Deadline || l.Fresh != want.Fresh {
+		t.Errorf("got %+v, %v", l, ok)
+	}
+	for name, body := range map[string][]byte{
+		"empty":           {},
+		"JSON":            []byte(`{"id":"db"}`),
+		"an unknown name": []byte("\x81\xa1x\xa1y"),
+		"left over":       append(Append(nil, lookupRequest()), 0xc0),
+	} {
+		if _, ok := ReadLookup(body); ok {
+			t.Errorf("%s is read by hand", name)
+		}
+	}
+}
+
+func TestAppendScope(t *testing.T) {
+	for subject, want := range map[string]string{
+		"cred.v1.retrieve.org:acme":          "org:acme",
+		"cred.v1.retrieve.org:acme.team:eng": "org:acme/team:eng",
+	} {
+		if got, ok := DefaultPrefix.AppendScope(nil, Retrieve, subject); !ok || string(got) != want {
+			t.Errorf("%s: %q, %v", subject, got, ok)
+		}
+	}
+	for _, subject := range []string{"", "cred.v1.retrieve", "cred.v1.retrieve.", "cred.v1.retrieve_batch", "cred.v1.retrieve.org:acme/team:eng"} {
+		if got, ok := DefaultPrefix.AppendScope(nil, Retrieve, subject); ok {
+			t.Errorf("%q is taken for scope %q", subject, got)
+		}
+	}
+}
+
+// FuzzReadLookup holds reading by hand to the decoder: what it accepts and the
+// decoder accepts is the same, and what the decoder refuses names no credential
+// that could be cached, or is refused for a field that a hit does not need.
+func FuzzReadLookup(f *testing.F) {
+	f.Add(Append(nil, lookupRequest()))
+	f.Add(Append(nil, &RetrieveRequest{RetrieveItem: RetrieveItem{Target: Target{ID: "db"}}}))
+	f.Add([]byte("\x82\xa2id\xa2db\xa2id\xa2dc"))
+	f.Add([]byte("\x81\xa2id\xd9\x02db"))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		l, ok := ReadLookup(body)
+		if !ok {
+			return
+		}
+		var r RetrieveRequest
+		if err := Decode(body, &r); err != nil {
+			_, badScope := ParseScope(string(l.Scope))
+			_, badID := ParseID(string(l.ID))
+			if badScope == nil && badID == nil {
+				t.Fatalf("read by hand: %+v; the decoder refuses it: %v", l, err)
+			}
+			return
+		}
+		deadline := int64(0)
+		if !r.Deadline.IsZero() {
+			deadline = r.Deadline.UnixMilli()
+		}
+		if string(l.Scope) != string(r.Scope) || string(l.ID) != string(r.ID) || l.Revision != r.Revision || l.Fresh != r.Fresh || l.Deadline != deadline {
+			t.Fatalf("read by hand: %+v; decoded: %+v", l, r)
+		}
+	})
+}
