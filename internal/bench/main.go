@@ -29,7 +29,6 @@ type options struct {
 	pairs  int
 	round  time.Duration
 	window int
-	cpu    string
 }
 
 func main() {
@@ -39,7 +38,6 @@ func main() {
 	flag.IntVar(&o.pairs, "pairs", 7, "alternating pairs of rounds")
 	flag.DurationVar(&o.round, "round", 3*time.Second, "length of a round")
 	flag.IntVar(&o.window, "window", 256, "requests under way at once")
-	flag.StringVar(&o.cpu, "cpuprofile", "", "write a CPU profile of the worker's rounds to this file")
 	flag.StringVar(&echo, "echo", "", "be the bare responder on this subject (used by the program itself)")
 	flag.StringVar(&url, "url", "", "address of the NATS server (with -echo)")
 	flag.IntVar(&replyLen, "reply", 0, "bytes of a reply (with -echo)")

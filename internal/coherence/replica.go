@@ -216,6 +216,8 @@ var ErrUnannounced = fmt.Errorf("written, but its change event was not published
 // Flush makes every replica drop what it has cached of a scope and all below
 // it or, when target has an ID, of one credential.
 func (r *Replica) Flush(ctx context.Context, target subjects.Target) (subjects.Revision, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.hold) // as long as a write has
+	defer cancel()
 	return r.log.Append(ctx, &subjects.Event{Kind: Flush, Target: target, At: time.Now()})
 }
 

@@ -62,19 +62,11 @@ func OpenStream(ctx context.Context, nc *nats.Conn, config StreamConfig) (*Strea
 	if err != nil {
 		return nil, err
 	}
-	_, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name:        config.Name,
-		Description: "credbus: change events and the order of writes",
-		Subjects:    []string{config.Prefix.Events(subjects.Root), config.Prefix.Coherence(logToken + ">")},
-		Retention:   jetstream.LimitsPolicy,
-		Discard:     jetstream.DiscardOld,
-		Storage:     jetstream.FileStorage,
-		Replicas:    config.Replicas,
-		MaxAge:      config.MaxAge,
-		MaxBytes:    config.MaxBytes,
-	})
+	s := &Stream{config: config, nc: nc, js: js}
+	_, err = s.create(ctx)
 	switch {
 	case err == nil:
+		return s, nil
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
 		return nil, fmt.Errorf("the NATS server at %s has no JetStream for this account: enable it (jetstream {} in its configuration), or use another server (nats.url)", nc.ConnectedUrlRedacted())
 	case errors.Is(err, context.DeadlineExceeded):
@@ -82,7 +74,20 @@ func OpenStream(ctx context.Context, nc *nats.Conn, config StreamConfig) (*Strea
 	default:
 		return nil, fmt.Errorf("set up stream %s (stream.name, stream.replicas, stream.max_bytes): %w", config.Name, err)
 	}
-	return &Stream{config: config, nc: nc, js: js}, nil
+}
+
+func (s *Stream) create(ctx context.Context) (jetstream.Stream, error) {
+	return s.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name:        s.config.Name,
+		Description: "credbus: change events and the order of writes",
+		Subjects:    []string{s.config.Prefix.Events(subjects.Root), s.config.Prefix.Coherence(logToken + ">")},
+		Retention:   jetstream.LimitsPolicy,
+		Discard:     jetstream.DiscardOld,
+		Storage:     jetstream.FileStorage,
+		Replicas:    s.config.Replicas,
+		MaxAge:      s.config.MaxAge,
+		MaxBytes:    s.config.MaxBytes,
+	})
 }
 
 // Append publishes an entry and waits until the stream has it.
@@ -90,13 +95,20 @@ func (s *Stream) Append(ctx context.Context, entry *subjects.Event) (subjects.Re
 	msg := nats.NewMsg(s.subject(entry))
 	msg.Data = subjects.Append(nil, entry)
 	options := []jetstream.PublishOpt{jetstream.WithExpectStream(s.config.Name)}
-	if entry.WriteID != "" {
-		// A repeated publish of the same step of a write is one entry.
-		options = append(options, jetstream.WithMsgID(string(entry.Kind)+" "+entry.Target.String()+" "+entry.WriteID))
+	if entry.Kind == subjects.EventStored && entry.WriteID != "" {
+		// A request that is repeated and found done has the version that it had
+		// the first time, and is no news. Nothing else is deduplicated: the
+		// same request after another write changes the store once more, and
+		// then every replica needs to know.
+		options = append(options, jetstream.WithMsgID(entry.Target.String()+" "+entry.WriteID+" "+entry.Version))
 	}
 	ack, err := s.js.PublishMsg(ctx, msg, options...)
 	if err != nil {
 		return subjects.Revision{}, err
+	}
+	if ack.Duplicate {
+		// The key is still held by the intent of the repeated write.
+		return s.Append(ctx, &subjects.Event{Kind: Unchanged, Target: entry.Target, WriteID: entry.WriteID, At: entry.At})
 	}
 	return subjects.Revision{Stream: s.identity.Load(), Seq: ack.Sequence}, nil
 }
@@ -193,7 +205,10 @@ func (s *Stream) revision() subjects.Revision {
 func (s *Stream) open(ctx context.Context, f Follower) (messages jetstream.MessagesContext, end uint64, err error) {
 	stream, err := s.js.Stream(ctx, s.config.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, 0, fmt.Errorf("stream %s is gone: %w", s.config.Name, err)
+		// Somebody deleted it. Whichever replica notices first makes another,
+		// and to all of them it is one of another identity.
+		s.config.Logger.Error("the event stream is gone; creating it anew", "stream", s.config.Name)
+		stream, err = s.create(ctx)
 	}
 	if err != nil {
 		return nil, 0, err

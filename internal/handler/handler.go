@@ -108,6 +108,7 @@ type Handler struct {
 	config  Config
 	inboxes []string // each with its dot
 	pool    *pool
+	reports *pool // answers to replicas; commands in pool wait for them
 	peers   peers
 	counts  counters
 	service *service
@@ -118,7 +119,7 @@ type Handler struct {
 	cancel context.CancelFunc
 
 	mu     sync.Mutex
-	subs   []*nats.Subscription
+	subs   []subscription
 	ended  sync.WaitGroup // subscriptions whose last callback has not returned
 	closed bool
 }
@@ -130,9 +131,10 @@ func New(config Config) (*Handler, error) {
 		return nil, err
 	}
 	h := &Handler{
-		config: config,
-		pool:   newPool(config.Workers, config.Waiting, config.WaitingBytes),
-		peers:  peers{self: config.Name},
+		config:  config,
+		pool:    newPool(config.Workers, config.Waiting, config.WaitingBytes),
+		reports: newPool(config.Workers, config.Waiting, config.WaitingBytes),
+		peers:   peers{self: config.Name},
 	}
 	for _, prefix := range config.InboxPrefixes {
 		h.inboxes = append(h.inboxes, strings.TrimSuffix(prefix, ".")+".")
@@ -170,15 +172,23 @@ func (h *Handler) Start(ctx context.Context) error {
 	return nil
 }
 
+// subscription is one of a Handler's; ended is to be called once its last
+// callback has returned, and does nothing after the first call.
+type subscription struct {
+	*nats.Subscription
+	ended func()
+}
+
 func (h *Handler) subscribe(subject, queue string, serve nats.MsgHandler) error {
 	sub, err := h.config.Conn.QueueSubscribe(subject, queue, serve)
 	if err != nil {
 		return fmt.Errorf("subscribe to %s: %w", subject, err)
 	}
 	h.ended.Add(1)
-	sub.SetClosedHandler(func(string) { h.ended.Done() })
+	ended := sync.OnceFunc(h.ended.Done)
+	sub.SetClosedHandler(func(string) { ended() })
 	h.mu.Lock()
-	h.subs = append(h.subs, sub)
+	h.subs = append(h.subs, subscription{sub, ended})
 	h.mu.Unlock()
 	return nil
 }
@@ -199,14 +209,15 @@ func (h *Handler) Close(ctx context.Context) error {
 	h.leave()
 	for _, sub := range subs {
 		if err := sub.Drain(); err != nil {
-			h.ended.Done() // the connection is gone, and with it the callbacks
+			sub.ended() // the connection is gone, and with it the callbacks
 		}
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		h.ended.Wait() // no callback runs, so nothing is added to the pool
+		h.ended.Wait() // no callback runs, so nothing is added to the pools
 		h.pool.wait()
+		h.reports.wait()
 	}()
 	soft := ctx
 	if deadline, ok := ctx.Deadline(); ok {

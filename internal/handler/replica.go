@@ -118,7 +118,7 @@ func (h *Handler) report(msg *nats.Msg) {
 			h.config.Logger.Warn("reply could not be sent", "command", reportSubject, "error", err)
 		}
 	}
-	if !h.pool.submit(len(msg.Data), answer) {
+	if !h.reports.submit(len(msg.Data), answer) {
 		h.counts.exhausted.Add(1)
 	}
 }

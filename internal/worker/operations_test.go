@@ -1,0 +1,385 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"credbus/subjects"
+)
+
+// TestTenThousandOperations starts 10,000 operations at once, over few hot and
+// many cold keys, and judges every answer from the recorded history.
+func TestTenThousandOperations(t *testing.T) {
+	const operations = 10_000
+	b := newBed(t)
+	h := &history{bed: b, keys: make(map[subjects.Target][]*event)}
+	for i := range hotKeys { // so that there is something to read
+		h.run(t, &operation{command: subjects.Store, targets: []subjects.Target{operationKey(i)}})
+	}
+	start := make(chan struct{})
+	var group sync.WaitGroup
+	seed := rand.Uint64()
+	for i := range operations {
+		op := newOperation(rand.New(rand.NewPCG(seed, uint64(i))))
+		group.Go(func() {
+			<-start
+			h.run(t, op)
+		})
+	}
+	begun := time.Now()
+	within(t, 100*time.Second, func() {
+		close(start)
+		group.Wait()
+	})
+	took := time.Since(begun)
+	reads := h.judge(t)
+	fmt.Printf("operations=%d reads_judged=%d wrong=%d exhausted=%d late=%d took=%.1fs\n", operations, reads, h.wrong.Load(), h.exhausted.Load(), h.late.Load(), took.Seconds())
+	if t.Failed() {
+		t.Logf("seed %d", seed)
+	}
+}
+
+const (
+	hotKeys  = 8
+	coldKeys = 1000
+)
+
+// operationKey is a key; those below hotKeys are hot.
+func operationKey(i int) subjects.Target {
+	return subjects.Target{
+		Scope: subjects.Scope(fmt.Sprintf("org:acme/team:t%d/service:s%d", i%7, i%31)),
+		ID:    subjects.ID(fmt.Sprintf("key-%d", i)),
+	}
+}
+
+// operation is one command to run.
+type operation struct {
+	command subjects.Command
+	targets []subjects.Target
+	fresh   bool
+	seen    bool // sends the highest revision seen
+}
+
+func newOperation(r *rand.Rand) *operation {
+	key := func() subjects.Target {
+		if r.IntN(2) == 0 {
+			return operationKey(r.IntN(hotKeys))
+		}
+		return operationKey(hotKeys + r.IntN(coldKeys))
+	}
+	keys := func() (targets []subjects.Target) {
+		chosen := make(map[subjects.Target]bool) // a key twice in a batch has no order
+		for range 2 + r.IntN(8) {
+			if k := key(); !chosen[k] {
+				chosen[k] = true
+				targets = append(targets, k)
+			}
+		}
+		return targets
+	}
+	op := &operation{targets: []subjects.Target{key()}, fresh: r.IntN(8) == 0, seen: r.IntN(2) == 0}
+	switch n := r.IntN(1000); {
+	case n < 720:
+		op.command = subjects.Retrieve
+	case n < 820:
+		op.command = subjects.Store
+	case n < 850:
+		op.command = subjects.Delete
+	case n < 880:
+		op.command = subjects.Validate
+	case n < 900:
+		op.command = subjects.List
+	case n < 940:
+		op.command, op.targets = subjects.RetrieveBatch, keys()
+	case n < 950:
+		op.command, op.targets = subjects.StoreBatch, keys()
+	case n < 956:
+		op.command, op.targets = subjects.DeleteBatch, keys()
+	case n < 980:
+		op.command, op.targets = subjects.ValidateBatch, keys()
+	case n < 990:
+		op.command = subjects.ClearCache
+	default:
+		op.command = subjects.CacheStats
+	}
+	return op
+}
+
+// event is what happened to one key in one operation.
+type event struct {
+	command    subjects.Command // store, retrieve or delete
+	value      string           // stored or read, "" for nothing there
+	begin, end time.Time
+}
+
+// history records what is done, and what was answered.
+type history struct {
+	*bed
+	sequence, wrong, exhausted, late atomic.Int64
+
+	mu   sync.Mutex
+	keys map[subjects.Target][]*event
+	seen subjects.Revision
+}
+
+func (h *history) fail(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if h.wrong.Add(1) <= 20 {
+		t.Errorf(format, args...)
+	}
+}
+
+func (h *history) record(target subjects.Target, e event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.keys[target] = append(h.keys[target], &e)
+}
+
+// value encodes where and in which order it was made.
+func (h *history) value(target subjects.Target) string {
+	return fmt.Sprintf("%s|%d", target, h.sequence.Add(1))
+}
+
+func (h *history) run(t *testing.T, op *operation) {
+	var revision subjects.Revision
+	if op.seen {
+		h.mu.Lock()
+		revision = h.seen
+		h.mu.Unlock()
+	}
+	envelope := subjects.Envelope{Revision: revision}
+	begin := time.Now()
+	// exchange sends a request at the scope above all keys and returns whether
+	// it was answered, with an error that is allowed or none.
+	exchange := func(request, reply subjects.Message, allowed ...subjects.Code) (told *subjects.Error, ok bool) {
+		ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+		defer cancel()
+		msg, err := h.client.RequestWithContext(ctx, subjects.DefaultPrefix.Command(op.command, "org:acme"), subjects.Append(nil, request))
+		if err != nil {
+			h.fail(t, "%s: %v", op.command, err)
+			return nil, false
+		}
+		if told := failed(t, msg); told != nil {
+			if told.Code == subjects.ResourceExhausted {
+				h.exhausted.Add(1)
+			}
+			for _, code := range allowed {
+				if told.Code == code {
+					return told, true
+				}
+			}
+			h.fail(t, "%s of %v: %v", op.command, op.targets, told)
+			return told, false
+		}
+		if err := subjects.Decode(msg.Data, reply); err != nil {
+			h.fail(t, "%s: %v", op.command, err)
+			return nil, false
+		}
+		return nil, true
+	}
+	target := op.targets[0]
+	read := func(target subjects.Target, told *subjects.Error, c *subjects.Credential) {
+		e := event{command: subjects.Retrieve, begin: begin, end: time.Now()}
+		if told == nil {
+			if c.Scope != target.Scope || c.ID != target.ID {
+				h.fail(t, "asked for %s, got %s/%s", target, c.Scope, c.ID)
+			}
+			e.value = string(c.Data[subjects.ValueName].Bytes())
+		}
+		h.record(target, e)
+	}
+	switch op.command {
+	case subjects.Store:
+		value := h.value(target)
+		reply := new(subjects.StoreReply)
+		stored := item(target.ID, value)
+		stored.Scope = target.Scope
+		if _, ok := exchange(&subjects.StoreRequest{Envelope: envelope, StoreItem: stored}, reply); ok {
+			h.see(reply.Revision)
+			h.record(target, event{subjects.Store, value, begin, time.Now()})
+		}
+	case subjects.Retrieve:
+		reply := new(subjects.RetrieveReply)
+		request := &subjects.RetrieveRequest{Envelope: envelope, RetrieveItem: subjects.RetrieveItem{Target: target, Fresh: op.fresh}}
+		if told, ok := exchange(request, reply, subjects.NotFound); ok {
+			read(target, told, &reply.Credential)
+			h.see(reply.Revision)
+		}
+	case subjects.Delete:
+		reply := new(subjects.DeleteReply)
+		if told, ok := exchange(&subjects.DeleteRequest{Envelope: envelope, DeleteItem: subjects.DeleteItem{Target: target}}, reply, subjects.NotFound); ok && told == nil {
+			h.see(reply.Revision)
+			h.record(target, event{subjects.Delete, "", begin, time.Now()})
+		}
+	case subjects.Validate:
+		reply := new(subjects.ValidateReply)
+		if _, ok := exchange(&subjects.ValidateRequest{Envelope: envelope, Target: target}, reply); ok && reply.Status != subjects.Valid && reply.Status != subjects.Missing {
+			h.fail(t, "validate %s: %s %s", target, reply.Status, reply.Reason)
+		}
+	case subjects.List:
+		reply := new(subjects.ListReply)
+		if _, ok := exchange(&subjects.ListRequest{Envelope: envelope, Scope: target.Scope}, reply); ok {
+			for _, listed := range reply.Items {
+				if listed.Scope != target.Scope || listed.Data != nil || listed.Damaged != "" {
+					h.fail(t, "list of %s has %s/%s (%s)", target.Scope, listed.Scope, listed.ID, listed.Damaged)
+				}
+			}
+		}
+	case subjects.RetrieveBatch:
+		request, reply := &subjects.RetrieveBatchRequest{Envelope: envelope}, new(subjects.RetrieveBatchReply)
+		for _, target := range op.targets {
+			request.Items = append(request.Items, subjects.RetrieveItem{Target: target, Fresh: op.fresh})
+		}
+		if _, ok := exchange(request, reply); ok {
+			for i := range reply.Results {
+				result := &reply.Results[i]
+				if result.Err != nil && result.Err.Code != subjects.NotFound {
+					h.fail(t, "retrieve_batch: %v", result.Err)
+					continue
+				}
+				read(op.targets[i], result.Err, &result.Reply.Credential)
+			}
+		}
+	case subjects.StoreBatch:
+		request, reply := &subjects.StoreBatchRequest{Envelope: envelope}, new(subjects.StoreBatchReply)
+		var values []string
+		for _, target := range op.targets {
+			values = append(values, h.value(target))
+			stored := item(target.ID, values[len(values)-1])
+			stored.Scope = target.Scope
+			request.Items = append(request.Items, stored)
+		}
+		if _, ok := exchange(request, reply); ok {
+			for i := range reply.Results {
+				if err := reply.Results[i].Err; err != nil {
+					h.fail(t, "store_batch: %v", err)
+					continue
+				}
+				h.record(op.targets[i], event{subjects.Store, values[i], begin, time.Now()})
+			}
+			h.see(reply.Revision)
+		}
+	case subjects.DeleteBatch:
+		request, reply := &subjects.DeleteBatchRequest{Envelope: envelope}, new(subjects.DeleteBatchReply)
+		for _, target := range op.targets {
+			request.Items = append(request.Items, subjects.DeleteItem{Target: target})
+		}
+		if _, ok := exchange(request, reply); ok {
+			for i := range reply.Results {
+				switch err := reply.Results[i].Err; {
+				case err == nil:
+					h.record(op.targets[i], event{subjects.Delete, "", begin, time.Now()})
+				case err.Code != subjects.NotFound:
+					h.fail(t, "delete_batch: %v", err)
+				}
+			}
+		}
+	case subjects.ValidateBatch:
+		request, reply := new(subjects.ValidateBatchRequest), new(subjects.ValidateBatchReply)
+		request.Items = op.targets
+		if _, ok := exchange(request, reply); ok {
+			for i := range reply.Results {
+				if result := &reply.Results[i]; result.Err != nil || result.Reply.Target != op.targets[i] {
+					h.fail(t, "validate_batch of %s: %v %v", op.targets[i], result.Reply.Target, result.Err)
+				}
+			}
+		}
+	case subjects.ClearCache:
+		reply := new(subjects.ClearCacheReply)
+		if _, ok := exchange(&subjects.ClearCacheRequest{Envelope: envelope, Target: subjects.Target{Scope: target.Scope}}, reply); ok {
+			h.named(t, op.command, len(reply.Replicas), reply.Missing)
+		}
+	case subjects.CacheStats:
+		reply := new(subjects.CacheStatsReply)
+		if _, ok := exchange(&subjects.CacheStatsRequest{Envelope: envelope}, reply); ok {
+			h.named(t, op.command, len(reply.Replicas), reply.Missing)
+		}
+	}
+}
+
+// named judges a reply about all replicas: the only one has answered or, which
+// a machine that is busy with much else may cause, is named as late.
+func (h *history) named(t *testing.T, command subjects.Command, answered int, missing []string) {
+	t.Helper()
+	if answered == 0 && len(missing) == 1 && missing[0] == h.Name() {
+		h.late.Add(1)
+		return
+	}
+	if answered != 1 || len(missing) != 0 {
+		h.fail(t, "%s: %d replicas, and %v missing", command, answered, missing)
+	}
+}
+
+func (h *history) see(revision subjects.Revision) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if revision.Compare(h.seen) > 0 {
+		h.seen = revision
+	}
+}
+
+// judge looks at every read: what it saw must have been written to that key,
+// before the read ended, and not been replaced for good before it began.
+func (h *history) judge(t *testing.T) (reads int) {
+	for target, events := range h.keys {
+		// A write is replaced for good once another has begun after its end.
+		replaced := func(after, before time.Time) bool {
+			for _, w := range events {
+				if w.command != subjects.Retrieve && w.begin.After(after) && w.end.Before(before) {
+					return true
+				}
+			}
+			return false
+		}
+		writes := make(map[string]*event)
+		for _, e := range events {
+			if e.command == subjects.Store {
+				writes[e.value] = e
+			}
+		}
+		for _, read := range events {
+			if read.command != subjects.Retrieve {
+				continue
+			}
+			reads++
+			if read.value == "" {
+				if !h.mayBeAbsent(events, read, replaced) {
+					h.fail(t, "%s was not found, though it was stored before", target)
+				}
+				continue
+			}
+			switch write := writes[read.value]; {
+			case !strings.HasPrefix(read.value, target.String()+"|"), write == nil:
+				h.fail(t, "%s holds %q, which nobody stored there", target, read.value)
+			case write.begin.After(read.end):
+				h.fail(t, "%s held %q before it was stored", target, read.value)
+			case replaced(write.end, read.begin):
+				h.fail(t, "%s held %q, which had been replaced before", target, read.value)
+			}
+		}
+	}
+	return reads
+}
+
+// mayBeAbsent reports whether a read may have found nothing: no write had
+// ended before it began, or a delete may have been the last to take effect.
+func (h *history) mayBeAbsent(events []*event, read *event, replaced func(after, before time.Time) bool) bool {
+	written := false
+	for _, e := range events {
+		switch e.command {
+		case subjects.Store:
+			written = written || e.end.Before(read.begin)
+		case subjects.Delete:
+			if e.begin.Before(read.end) && !replaced(e.end, read.begin) {
+				return true
+			}
+		}
+	}
+	return !written
+}

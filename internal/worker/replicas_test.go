@@ -1,0 +1,149 @@
+package worker
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"credbus/internal/config"
+	"credbus/subjects"
+)
+
+// joinBed starts a second worker on the server, the store and the keyring of
+// the first.
+func joinBed(t *testing.T, first *bed) *bed {
+	t.Helper()
+	c, err := config.Load(nil, []string{
+		"CREDBUS_DATA_DIR=" + t.TempDir(),
+		"CREDBUS_NATS_CONTEXT=" + first.server.WorkerContext(),
+		"CREDBUS_STORE_DIR=" + first.config.Store.Dir,
+		"CREDBUS_KEYRING_FILE=" + first.config.Keyring.File,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := runBed(t, c)
+	b.client = first.client
+	return b
+}
+
+// replicas is who answers cache_stats, and who is missing.
+func (b *bed) replicas(t *testing.T) (names, missing []string) {
+	t.Helper()
+	reply := new(subjects.CacheStatsReply)
+	b.must(t, subjects.CacheStats, subjects.Root, &subjects.CacheStatsRequest{}, reply)
+	for _, stats := range reply.Replicas {
+		if stats.Trust != "trusted" {
+			t.Errorf("%s: trust is %q", stats.Replica, stats.Trust)
+		}
+		names = append(names, stats.Replica)
+	}
+	return names, reply.Missing
+}
+
+func sorted(names ...string) []string {
+	slices.Sort(names)
+	return names
+}
+
+func TestReplicasAreNamed(t *testing.T) {
+	a := newBed(t)
+	b := joinBed(t, a)
+	c := joinBed(t, a)
+
+	names, missing := a.replicas(t)
+	if want := sorted(a.Name(), b.Name(), c.Name()); !slices.Equal(names, want) || len(missing) > 0 {
+		t.Fatalf("cache_stats names %q, misses %q, want %q", names, missing, want)
+	}
+	cleared := new(subjects.ClearCacheReply)
+	a.must(t, subjects.ClearCache, "org:acme", &subjects.ClearCacheRequest{}, cleared)
+	if want := sorted(a.Name(), b.Name(), c.Name()); !slices.Equal(cleared.Replicas, want) || len(cleared.Missing) > 0 {
+		t.Fatalf("clear_cache names %q, misses %q, want %q", cleared.Replicas, cleared.Missing, want)
+	}
+
+	b.stop(t)
+	names, missing = a.replicas(t)
+	if want := sorted(a.Name(), c.Name()); !slices.Equal(names, want) || len(missing) > 0 {
+		t.Fatalf("after one stopped: cache_stats names %q, misses %q, want %q", names, missing, want)
+	}
+
+	c.conn.Close() // without a word to the others
+	names, missing = a.replicas(t)
+	if !slices.Equal(names, []string{a.Name()}) || !slices.Equal(missing, []string{c.Name()}) {
+		t.Fatalf("after one died: cache_stats names %q, misses %q", names, missing)
+	}
+	a.must(t, subjects.ClearCache, "org:acme", &subjects.ClearCacheRequest{}, cleared)
+	if !slices.Contains(cleared.Missing, c.Name()) {
+		t.Errorf("clear_cache misses %q, not %q", cleared.Missing, c.Name())
+	}
+	// A worker that lost its connection for good can still be closed.
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := c.Close(ctx); err == nil {
+		t.Log("closed without an error")
+	}
+}
+
+// ask of one replica alone, past the queue group.
+func (b *bed) hit(t *testing.T, scope subjects.Scope, id subjects.ID, min subjects.Revision) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := b.replica.Await(ctx, min); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		value, told := b.get(t, scope, id)
+		if told != nil {
+			t.Fatal(told)
+		}
+		if _, _, ok := b.cache.Get(nil, []byte(scope), []byte(id)); ok {
+			return value
+		}
+	}
+	t.Fatalf("%s/%s does not come into the cache of %s", scope, id, b.Name())
+	return ""
+}
+
+func TestWriteThroughOneReadThroughTheOther(t *testing.T) {
+	a := newBed(t)
+	b := joinBed(t, a)
+	const scope, id = "org:acme", "db"
+	for i, value := range []string{"first", "second", "third", "fourth"} {
+		// Whoever of the two answers, both have what was before in the cache.
+		stored := a.put(t, scope, id, value)
+		for _, replica := range []*bed{a, b} {
+			if got := replica.hit(t, scope, id, stored.Revision); got != value {
+				t.Fatalf("write %d: %s answers %q, want %q", i, replica.Name(), got, value)
+			}
+		}
+	}
+}
+
+// A request that is repeated after another write changed the credential must
+// not leave replicas with what they had cached.
+func TestRepeatedRequestReachesEveryCache(t *testing.T) {
+	a := newBed(t)
+	b := joinBed(t, a)
+	const scope, id = "org:acme", "db"
+	store := func(request, value string) *subjects.StoreReply {
+		reply := new(subjects.StoreReply)
+		a.must(t, subjects.Store, scope, &subjects.StoreRequest{Envelope: subjects.Envelope{RequestID: request}, StoreItem: item(id, value)}, reply)
+		return reply
+	}
+	store("one", "first")
+	stored := store("two", "second")
+	a.hit(t, scope, id, stored.Revision)
+	b.hit(t, scope, id, stored.Revision)
+	again := store("one", "first")
+	for range 20 {
+		request := retrieve(id)
+		request.Revision = again.Revision
+		reply := new(subjects.RetrieveReply)
+		a.must(t, subjects.Retrieve, scope, request, reply)
+		if reply.Version != again.Version {
+			t.Fatalf("a read that asks for revision %v got version %s, which was replaced by %s", again.Revision, reply.Version, again.Version)
+		}
+	}
+}
