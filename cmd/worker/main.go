@@ -132,12 +132,25 @@ func greet(out io.Writer, c *config.Config, w *worker.Worker) {
 	if w.ClientContext() != "" {
 		fmt.Fprintf(out, "  clients   %s\n", w.ClientContext())
 	}
-	fmt.Fprint(out, `
+	credbus := "go run ./cmd/credbus" + clientFlags(c, w)
+	fmt.Fprintf(out, `
 Try, in another terminal:
 
-  echo -n s3cret | go run ./cmd/credbus store org:acme/team:eng db-password
-  go run ./cmd/credbus retrieve org:acme/team:eng db-password
-  go run ./cmd/credbus watch
+  echo -n s3cret | %[1]s store org:acme/team:eng db-password
+  %[1]s retrieve org:acme/team:eng db-password
+  %[1]s watch
 
-`)
+`, credbus)
+}
+
+// clientFlags is what the command line needs to find this worker, with a space
+// in front; nothing when it finds it by itself.
+func clientFlags(c *config.Config, w *worker.Worker) string {
+	if !c.NATS.Embedded() {
+		return fmt.Sprintf(" --server %s", w.URL())
+	}
+	if usual, err := config.DefaultDataDir(); err == nil && usual == c.DataDir {
+		return ""
+	}
+	return fmt.Sprintf(" --data-dir %q", c.DataDir)
 }
