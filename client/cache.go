@@ -1,0 +1,54 @@
+package client
+
+import (
+	"context"
+
+	"credbus/subjects"
+)
+
+type (
+	// ClearedCache names the worker replicas that dropped their entries, and
+	// those Missing, which did not say so in time: they may be gone, or still
+	// serve what they have.
+	ClearedCache = subjects.ClearCacheReply
+	// CacheStats are the statistics of every replica that answered in time,
+	// and the names of those Missing, which did not.
+	CacheStats = subjects.CacheStatsReply
+)
+
+// ClearCache makes every replica drop what it has cached of one credential or,
+// with an empty id, of a scope and all scopes below it. Writes through workers
+// need no clearing: this is for changes that were made behind their back.
+func (c *Client) ClearCache(ctx context.Context, scope Scope, id ID) (*ClearedCache, error) {
+	check := checkScope(scope)
+	if id != "" {
+		check = checkTarget(scope, id)
+	}
+	if check != nil {
+		return nil, check
+	}
+	var reply ClearedCache
+	err := c.exchange(ctx, call{
+		command: subjects.ClearCache, scope: scope,
+		request: &subjects.ClearCacheRequest{Target: Target{ID: id}},
+		reply:   &reply, revision: &reply.Revision,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// CacheStats asks every replica for the statistics of its cache.
+func (c *Client) CacheStats(ctx context.Context) (*CacheStats, error) {
+	var reply CacheStats
+	err := c.exchange(ctx, call{
+		command: subjects.CacheStats, scope: subjects.Root,
+		request: &subjects.CacheStatsRequest{},
+		reply:   &reply, revision: &reply.Revision,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}

@@ -1,0 +1,236 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/synadia-io/orbit.go/natscontext"
+
+	"credbus/subjects"
+)
+
+// Defaults of Config's zero values.
+const (
+	DefaultTimeout = 5 * time.Second
+	DefaultRetries = 5
+	DefaultName    = "credbus client"
+)
+
+// Config changes what Connect does. Every field may be left zero.
+type Config struct {
+	// Context names a nats context, as the nats command keeps them, or is the
+	// absolute path of a context file. Its URL is used when Connect is given
+	// none.
+	Context string
+	// Conn is an existing connection to use instead of a new one. Close leaves
+	// it open. Its handlers are left alone as well, and only they hear of a
+	// subject that NATS refuses and of a connection that breaks: commands that
+	// wait meanwhile end with their timeout.
+	Conn *nats.Conn
+	// Prefix is that of the workers, subjects.DefaultPrefix when empty.
+	Prefix string
+	// Timeout bounds a request with all its repetitions where the context has
+	// no deadline, DefaultTimeout when zero. Batches and iterators send
+	// several requests, each with a timeout of its own.
+	Timeout time.Duration
+	// Retries is how often a request is repeated, after 100 ms, 200 ms and so
+	// on doubling, each shortened at random by up to half, and never past the
+	// deadline. Zero is DefaultRetries, which rides out 1.5 to 3 s without a
+	// connection or a worker; negative is never.
+	Retries int
+	// Name is shown by NATS servers, DefaultName when empty.
+	Name string
+	// NATSOptions are applied after those that Connect sets, and so override
+	// them.
+	NATSOptions []nats.Option
+}
+
+func (c Config) withDefaults() Config {
+	c.Prefix = cmp.Or(c.Prefix, string(subjects.DefaultPrefix))
+	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
+	c.Retries = cmp.Or(c.Retries, DefaultRetries)
+	c.Name = cmp.Or(c.Name, DefaultName)
+	return c
+}
+
+func (c Config) check(url string) error {
+	switch {
+	case c.Timeout < 0:
+		return fmt.Errorf("client: timeout of %v: give one above zero, or none for %v", c.Timeout, DefaultTimeout)
+	case c.Conn != nil && (url != "" || c.Context != "" || len(c.NATSOptions) > 0):
+		return errors.New("client: a connection was given: leave out URL, context and NATS options, which it has already")
+	}
+	return nil
+}
+
+// Client sends commands to workers. All methods may be called concurrently.
+type Client struct {
+	nc      *nats.Conn
+	owned   bool // Close closes nc
+	prefix  subjects.Prefix
+	timeout time.Duration
+	retries int
+	closing sync.Once
+	done    chan struct{} // closed by Close
+
+	mu       sync.Mutex
+	revision Revision
+	waiting  map[*waiter]struct{}
+}
+
+// Connect connects to the NATS server at url, which may name several servers
+// separated by commas, and is nats://127.0.0.1:4222 when neither it nor config
+// says otherwise. A nil config is the zero Config. Connect fails when no server
+// can be reached now; a connection that is lost later is restored for as long
+// as the client is open.
+func Connect(url string, config *Config) (*Client, error) {
+	var cfg Config
+	if config != nil {
+		cfg = *config
+	}
+	cfg = cfg.withDefaults()
+	if err := cfg.check(url); err != nil {
+		return nil, err
+	}
+	prefix, err := subjects.ParsePrefix(cfg.Prefix)
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	c := &Client{
+		nc:      cfg.Conn,
+		owned:   cfg.Conn == nil,
+		prefix:  prefix,
+		timeout: cfg.Timeout,
+		retries: cfg.Retries,
+		done:    make(chan struct{}),
+		waiting: make(map[*waiter]struct{}),
+	}
+	if c.owned {
+		if c.nc, err = c.dial(url, cfg); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// Close ends what runs, commands and event streams included, with ErrClosed,
+// and closes the connection unless Config gave it. It may be called twice.
+func (c *Client) Close() {
+	c.closing.Do(func() { close(c.done) })
+	c.mu.Lock()
+	c.interruptLocked(ErrClosed, func(*waiter) bool { return true })
+	c.mu.Unlock()
+	if c.owned {
+		c.nc.Close()
+	}
+}
+
+// Revision is the highest revision that any reply or event carried so far.
+func (c *Client) Revision() Revision {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.revision
+}
+
+// Observe tells the client of a revision that another one has seen: what this
+// client reads from now on is no older. Its text form, Revision.String and
+// subjects.ParseRevision, carries it between processes.
+func (c *Client) Observe(revision Revision) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if revision.Compare(c.revision) > 0 {
+		c.revision = revision
+	}
+}
+
+func (c *Client) dial(url string, cfg Config) (*nats.Conn, error) {
+	hosts, err := hostsOf(url)
+	if err != nil {
+		return nil, err
+	}
+	options := []nats.Option{
+		nats.Name(cfg.Name),
+		nats.MaxReconnects(-1),
+		nats.PingInterval(5 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		// What is sent while disconnected would be kept, in clear, and reach a
+		// worker at an unknown time: exchange repeats it instead.
+		nats.ReconnectBufSize(-1),
+		nats.RetryOnFailedConnect(false),
+	}
+	options = append(options, cfg.NATSOptions...)
+	options = append(options, c.handlers)
+
+	if cfg.Context == "" {
+		nc, err := nats.Connect(cmp.Or(url, nats.DefaultURL), options...)
+		if err != nil {
+			return nil, fmt.Errorf("client: connect to NATS at %s: %w", cmp.Or(hosts, nats.DefaultURL), explain(err))
+		}
+		return nc, nil
+	}
+	if url != "" {
+		options = append(options, func(o *nats.Options) error {
+			o.Servers = strings.Split(url, ",")
+			return nil
+		})
+	}
+	nc, _, err := natscontext.Connect(cfg.Context, options...)
+	if err != nil {
+		return nil, fmt.Errorf("client: connect to NATS with context %q: %w", cfg.Context, explain(err))
+	}
+	return nc, nil
+}
+
+// hostsOf is what of a list of URLs may be shown: user names among them may be
+// tokens.
+func hostsOf(urls string) (string, error) {
+	if urls == "" {
+		return "", nil
+	}
+	var hosts []string
+	for text := range strings.SplitSeq(urls, ",") {
+		text = strings.TrimSpace(text)
+		if !strings.Contains(text, "://") {
+			text = "nats://" + text
+		}
+		u, err := url.Parse(text)
+		if err != nil || u.Host == "" {
+			return "", errMalformedURL
+		}
+		hosts = append(hosts, u.Host)
+	}
+	return strings.Join(hosts, ","), nil
+}
+
+var errMalformedURL = errors.New("client: a NATS server's URL is malformed: write nats://HOST:PORT")
+
+// explain adds what to do to an error of connecting.
+func explain(err error) error {
+	var parse *url.Error
+	var network *net.OpError
+	switch {
+	case errors.As(err, &parse):
+		return errMalformedURL // its text quotes the URL, password included
+	case errors.Is(err, nats.ErrAuthorization):
+		return fmt.Errorf("%w: check the user, password or credentials file, or name a nats context", err)
+	case errors.Is(err, nats.ErrNoServers), errors.As(err, &network):
+		return fmt.Errorf("%w: check the address, and that a NATS server runs there", err)
+	}
+	return err
+}
+
+// withTimeout gives ctx a deadline where it has none.
+func (c *Client) withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, c.timeout)
+}

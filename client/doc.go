@@ -1,0 +1,42 @@
+// Package client talks to credbus workers over NATS: it stores, retrieves,
+// lists, validates and deletes credentials, singly and in batches, and follows
+// their changes.
+//
+//	c, err := client.Connect("nats://127.0.0.1:4222", nil)
+//	_, err = c.Store(ctx, "org:acme/team:eng", "db-password", client.Value(password), nil)
+//	cred, err := c.Retrieve(ctx, "org:acme/team:eng", "db-password", nil)
+//
+// Every command is one request that goes through the same few steps:
+//
+//	command ── check arguments ── encode ── send ── decode ── check the reply
+//	              │                          │ ▲
+//	              │ invalid_argument,        │ └── again, after a pause, where
+//	              │ payload_too_large        │     that is safe (see Config.Retries)
+//	              ▼                          ▼
+//	           nothing is sent        <prefix>.<command>.<scope> ──► a worker
+//
+// Reads repeat every failure that may pass. Writes are repeated only when they
+// were certainly not begun; when a write's fate is not known, the error is an
+// [OutcomeUnknownError], and repeating the call with its RequestID is safe.
+//
+// A client remembers the highest revision that any reply or event carried and
+// sends it with each command, so that no worker answers it with anything older
+// than what it has seen. [Client.Revision] and [Client.Observe] carry that
+// over to another process.
+//
+// Errors of workers are [*Error] and match the sentinels of this package with
+// errors.Is. A command whose context ends matches context.DeadlineExceeded or
+// context.Canceled. No error text holds a value.
+//
+// Workers compare the deadline that travels with a request to their own clock:
+// keep the clocks of clients and workers within a fraction of the timeout.
+//
+// # Secrets in memory
+//
+// Request bodies are wiped as soon as the command ends, and the values of a
+// [Credential] lie in the buffer its reply came in until [Credential.Wipe].
+// That is as far as this package reaches: nats.go keeps the bytes that it last
+// sent and received in buffers of its own until later traffic overwrites them,
+// and a reply that comes after its command was given up is left to the garbage
+// collector.
+package client

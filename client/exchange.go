@@ -1,0 +1,185 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"credbus/subjects"
+)
+
+// call is one command: what to send, and where its reply goes.
+type call struct {
+	command  subjects.Command
+	scope    Scope
+	request  subjects.Request
+	reply    subjects.Message
+	revision *Revision // that of reply
+	// fits reports whether the reply is one to this request; nil for any.
+	fits func() bool
+	// writes is set for a command that must not be repeated blindly.
+	writes bool
+}
+
+// exchange sends a command, again where that is safe, and decodes the reply.
+func (c *Client) exchange(ctx context.Context, call call) error {
+	subject := c.prefix.Command(call.command, call.scope)
+	ctx, cancel := c.withTimeout(ctx)
+	defer cancel()
+
+	envelope := subjects.EnvelopeOf(call.request)
+	if call.writes && envelope.RequestID == "" {
+		envelope.RequestID = rand.Text()
+	}
+	envelope.Deadline, _ = ctx.Deadline()
+	envelope.Revision = c.Revision()
+	body := subjects.Append(make([]byte, 0, 256), call.request)
+	defer clear(body)
+	if most := c.maxPayload(); len(body) > most {
+		// nats.go would refuse it too, and not forget that it awaits a reply.
+		return subjects.Errorf(subjects.PayloadTooLarge,
+			"the request has %d bytes: the NATS server's maximum payload is %d", len(body), most)
+	}
+
+	for attempt := 0; ; attempt++ {
+		begun, err := c.attempt(ctx, subject, body, call)
+		c.Observe(*call.revision)
+		if err == nil {
+			return nil
+		}
+		mayRepeat := !begun || !call.writes
+		if mayRepeat && attempt < c.retries && passing(err) && c.pause(ctx, attempt) {
+			continue
+		}
+		if begun && call.writes {
+			return &OutcomeUnknownError{RequestID: envelope.RequestID, Err: err}
+		}
+		return err
+	}
+}
+
+// attempt sends a request once. It reports whether a worker may have begun to
+// act on it.
+func (c *Client) attempt(ctx context.Context, subject string, body []byte, call call) (begun bool, err error) {
+	ctx, stop, err := c.watch(ctx, subject, !call.writes)
+	if err != nil {
+		return false, err
+	}
+	defer stop()
+	if ctx.Err() != nil {
+		return false, ended(ctx, subject)
+	}
+	if !c.nc.IsConnected() {
+		return false, c.disconnected()
+	}
+	msg, err := c.nc.RequestWithContext(ctx, subject, body)
+	switch {
+	case err == nil:
+		return decode(msg, subject, call)
+	case ctx.Err() != nil:
+		err := ended(ctx, subject)
+		return !errors.Is(err, ErrPermissionDenied), err
+	case errors.Is(err, nats.ErrNoResponders):
+		return false, fmt.Errorf("%w on %s: check that one runs, that its prefix is %s, and that this account reaches it",
+			ErrNoWorkers, subject, c.prefix)
+	case errors.Is(err, nats.ErrReconnectBufExceeded):
+		return false, c.disconnected()
+	case errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrConnectionClosed):
+		return true, fmt.Errorf("%w: the connection broke before the reply on %s came", ErrDisconnected, subject)
+	}
+	return false, fmt.Errorf("send to %s: %w", subject, err)
+}
+
+// maxPayload is that of the NATS server, or its default before a connection
+// that was given to Connect is up.
+func (c *Client) maxPayload() int {
+	if most := c.nc.MaxPayload(); most > 0 {
+		return int(most)
+	}
+	return 1 << 20
+}
+
+// disconnected is ErrDisconnected with the reason that nats.go knows.
+func (c *Client) disconnected() error {
+	if err := c.nc.LastError(); err != nil {
+		return fmt.Errorf("%w: %w", ErrDisconnected, err)
+	}
+	return ErrDisconnected
+}
+
+// decode reads a reply into call, or the error that it is.
+func decode(msg *nats.Msg, subject string, call call) (begun bool, err error) {
+	if msg.Header.Get(subjects.HeaderErrorCode) != "" || msg.Header.Get(subjects.HeaderError) != "" {
+		var failure Error
+		if err := subjects.Decode(msg.Data, &failure); err != nil || failure.Code == "" {
+			return true, malformed(subject, "an error without a readable body")
+		}
+		// An error carries a revision like any reply, so that what a client was
+		// told is gone does not come back. Error has no field for it; what else
+		// is in its body, a delete's reply has as well.
+		var carried subjects.DeleteReply
+		if subjects.Decode(msg.Data, &carried) == nil {
+			*call.revision = carried.Revision
+		}
+		return mayHaveActed(failure.Code), &failure
+	}
+	problem := ""
+	if err := subjects.Decode(msg.Data, call.reply); err != nil {
+		problem = err.Error()
+	} else if call.fits != nil && !call.fits() {
+		problem = "it answers another request"
+	}
+	if problem != "" {
+		clear(msg.Data) // it may hold a value
+		*call.revision = Revision{}
+		return true, malformed(subject, problem)
+	}
+	return true, nil
+}
+
+// mayHaveActed reports whether a worker may have written before it answered
+// with code. The codes of refusals are listed, so that one that this version
+// does not know counts as unknown.
+func mayHaveActed(code subjects.Code) bool {
+	switch code {
+	case subjects.InvalidArgument, subjects.PermissionDenied, subjects.NotFound,
+		subjects.AlreadyExists, subjects.VersionConflict, subjects.PayloadTooLarge,
+		subjects.ResourceExhausted, subjects.DecryptFailed:
+		return false
+	}
+	return true
+}
+
+// passing reports whether the reason of a failure may go away by itself.
+func passing(err error) bool {
+	var failure *Error
+	if errors.As(err, &failure) {
+		return failure.Retryable
+	}
+	return errors.Is(err, ErrNoWorkers) || errors.Is(err, ErrDisconnected)
+}
+
+// pause waits before the next attempt, and reports whether there is time for
+// one: when the deadline comes first, the error at hand says more than the
+// deadline would, and says it now.
+func (c *Client) pause(ctx context.Context, attempt int) bool {
+	const first, most = 100 * time.Millisecond, 10 * time.Second
+	delay := min(first<<min(attempt, 16), most)
+	delay -= mathrand.N(delay / 2)
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= delay {
+		return false
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done(): // which the next attempt reports, as it does Close
+	case <-c.done:
+	}
+	return true
+}

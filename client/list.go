@@ -1,0 +1,67 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"credbus/subjects"
+)
+
+// ListOptions select what List returns. All filters that are set must match.
+type ListOptions struct {
+	Tags          map[string]string // each of these tags, with this value
+	IDPrefix      string
+	ExpiresBefore time.Time
+	// PageSize is how many credentials one request asks for, 1 to 1,000; zero
+	// for 100.
+	PageSize int
+}
+
+// List walks over the credentials of a scope and of all scopes below it,
+// without their values, ordered as the store behind the worker orders them. A
+// credential that cannot be read has its Damaged set. Pages are fetched as the
+// loop goes on, so a scope of any size takes little memory; one that changes
+// meanwhile is not a snapshot.
+//
+// An error ends the walk. A nil opts is the zero ListOptions.
+func (c *Client) List(ctx context.Context, scope Scope, opts *ListOptions) iter.Seq2[*Credential, error] {
+	var options ListOptions
+	if opts != nil {
+		options = *opts
+	}
+	return func(yield func(*Credential, error) bool) {
+		request := subjects.ListRequest{
+			Tags: options.Tags, IDPrefix: options.IDPrefix, ExpiresBefore: options.ExpiresBefore,
+			Paging: subjects.Paging{Limit: options.PageSize},
+		}
+		for more := true; more; {
+			reply, err := c.list(ctx, scope, &request)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, item := range reply.Items {
+				if !yield(&Credential{item}, nil) {
+					return
+				}
+			}
+			request.Cursor = reply.Cursor
+			more = reply.Cursor != ""
+		}
+	}
+}
+
+// list fetches one page.
+func (c *Client) list(ctx context.Context, scope Scope, request *subjects.ListRequest) (*subjects.ListReply, error) {
+	if err := checkScope(scope); err != nil {
+		return nil, err
+	}
+	var reply subjects.ListReply
+	return &reply, c.exchange(ctx, call{
+		command: subjects.List, scope: scope,
+		request: request, reply: &reply, revision: &reply.Revision,
+		// The same cursor again would never end.
+		fits: func() bool { return reply.Cursor == "" || reply.Cursor != request.Cursor },
+	})
+}

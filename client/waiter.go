@@ -1,0 +1,139 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+
+	"credbus/subjects"
+)
+
+// waiter is an attempt at a command that waits for its reply, or an event
+// stream: what must end when the client closes or NATS refuses its subject.
+//
+// NATS does not answer what it refuses. It reports the subject on the
+// connection, some time later, and who does not listen waits for its whole
+// timeout. Neither does nats.go end what waits when the connection breaks,
+// although the reply to it is most likely lost.
+type waiter struct {
+	subject string
+	reads   bool // is better sent again than waited for once the connection broke
+	cancel  context.CancelCauseFunc
+}
+
+// interruption is the cause of a context that the client ended. The type is
+// unexported, so that no cause of a caller's is taken for it.
+type interruption struct{ reason error }
+
+func (i interruption) Error() string { return i.reason.Error() }
+
+// watch derives a context that the client can interrupt. The caller must call
+// stop.
+func (c *Client) watch(ctx context.Context, subject string, reads bool) (_ context.Context, stop func(), err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	w := &waiter{subject, reads, cancel}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case <-c.done:
+		cancel(nil)
+		return nil, nil, ErrClosed
+	default:
+	}
+	c.waiting[w] = struct{}{}
+	return ctx, func() {
+		cancel(nil)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.waiting, w)
+	}, nil
+}
+
+// interruptLocked ends those that wait and match.
+func (c *Client) interruptLocked(reason error, match func(*waiter) bool) {
+	for w := range c.waiting {
+		if match(w) {
+			w.cancel(interruption{reason})
+		}
+	}
+}
+
+// handlers is a nats.Option that puts the client's handlers before those that
+// are set already. Without one, nats.go would print errors to stderr.
+func (c *Client) handlers(o *nats.Options) error {
+	failed, lost, lostOld := o.AsyncErrorCB, o.DisconnectedErrCB, o.DisconnectedCB
+	o.AsyncErrorCB = func(nc *nats.Conn, sub *nats.Subscription, err error) {
+		c.refused(err, inboxPrefix(o.InboxPrefix))
+		if failed != nil {
+			failed(nc, sub, err)
+		}
+	}
+	o.DisconnectedErrCB = func(nc *nats.Conn, err error) {
+		c.lost()
+		if lost != nil {
+			lost(nc, err)
+		} else if lostOld != nil {
+			lostOld(nc)
+		}
+	}
+	return nil
+}
+
+func inboxPrefix(custom string) string {
+	if custom == "" {
+		return nats.InboxPrefix
+	}
+	return custom + "."
+}
+
+// refused ends all that wait on a subject that NATS refuses. Where it is the
+// inbox that replies come to, nothing can ever be answered.
+func (c *Client) refused(err error, inbox string) {
+	subject, ok := refusedSubject(err)
+	if !ok {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.interruptLocked(denied(subject), func(w *waiter) bool {
+		return w.subject == subject || strings.HasPrefix(subject, inbox)
+	})
+}
+
+// lost ends reads that wait, since the connection broke.
+func (c *Client) lost() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.interruptLocked(fmt.Errorf("%w: the connection broke before the reply came", ErrDisconnected),
+		func(w *waiter) bool { return w.reads })
+}
+
+// refusedSubject reads the subject out of NATS's report, whose text is
+// Permissions Violation for Publish to "SUBJECT".
+func refusedSubject(err error) (string, bool) {
+	if !errors.Is(err, nats.ErrPermissionViolation) {
+		return "", false
+	}
+	_, quoted, _ := strings.Cut(err.Error(), `"`)
+	subject, _, ok := strings.Cut(quoted, `"`)
+	return subject, ok
+}
+
+func denied(subject string) *Error {
+	return subjects.Errorf(subjects.PermissionDenied,
+		"NATS does not let this account use subject %s: act at a scope that it may, or have the subject allowed", subject)
+}
+
+// ended is the error of a context that is done.
+func ended(ctx context.Context, subject string) error {
+	if own, ok := context.Cause(ctx).(interruption); ok {
+		return own.reason
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("no reply on %s in time: %w", subject, ctx.Err())
+	}
+	return fmt.Errorf("waiting for a reply on %s: %w", subject, ctx.Err())
+}
