@@ -21,7 +21,7 @@ type Event struct {
 	// Revision is one that a read must name to be sure to see the change.
 	Revision Revision
 	At       time.Time // the clock of the worker that made the change
-	// WriteID names the write, so that a subscriber can tell its own.
+	// WriteID names the write between the replicas.
 	WriteID string
 }
 

@@ -167,8 +167,8 @@ func (r *Replica) heldLocked(key subjects.Target) bool {
 	return len(writes) > 0
 }
 
-// Write runs commit, which changes key in the store under the write's id,
-// between an intent and a done. It returns a revision that includes the
+// Write runs commit, which changes key in the store, between an intent and a
+// done. write names it, and must never name another. It returns a revision that includes the
 // change, and whether commit ran: if it did not, nothing was written.
 //
 // commit must have ended when its context does. It returns the event that

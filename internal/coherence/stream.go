@@ -186,7 +186,12 @@ func (s *Stream) follow(ctx context.Context, f Follower) error {
 		}
 		s.last = seq
 		f.Apply(s.revision(), s.decode(msg))
-		if !current && seq >= end {
+		if !current && seq < end && metadata.NumPending == 0 {
+			s.config.Logger.Warn("event stream ends with a gap; cache cleared", "after", seq, "end", end)
+			f.Begin(true)
+			s.last = end
+		}
+		if !current && s.last >= end {
 			current = true
 			f.Current(s.revision())
 		}
@@ -223,29 +228,34 @@ func (s *Stream) open(ctx context.Context, f Follower) (messages jetstream.Messa
 		InactiveThreshold: time.Minute,
 	}
 	known := identity == s.identity.Load() && s.last <= end
-	switch {
-	case known:
+	gap := s.identity.Load() != 0
+	if known {
 		consumer.DeliverPolicy = jetstream.DeliverByStartSequencePolicy
 		consumer.OptStartSeq = s.last + 1
-		f.Begin(s.last+1 < info.State.FirstSeq)
-	default:
+		gap = s.last+1 < info.State.FirstSeq
+	} else {
 		// The server's own clock: nothing is compared with ours.
 		start := info.TimeStamp.Add(-s.config.Window)
 		consumer.DeliverPolicy = jetstream.DeliverByStartTimePolicy
 		consumer.OptStartTime = &start
-		f.Begin(s.identity.Load() != 0)
 	}
 	c, err := stream.CreateConsumer(ctx, consumer)
 	if err != nil {
 		return nil, 0, err
 	}
-	if !known {
+	switch {
+	case !known:
 		s.identity.Store(identity)
 		s.last = 0
-		if c.CachedInfo().NumPending == 0 {
-			s.last = end
-		}
+	case gap:
+		s.last = info.State.FirstSeq - 1
 	}
+	if c.CachedInfo().NumPending == 0 {
+		// Nothing will come: what this replica has not seen was removed.
+		gap = gap || known && s.last < end
+		s.last = end
+	}
+	f.Begin(gap)
 	messages, err = c.Messages(jetstream.PullMaxMessages(512), jetstream.PullExpiry(30*time.Second), jetstream.PullHeartbeat(2*time.Second))
 	return messages, end, err
 }

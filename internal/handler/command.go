@@ -75,7 +75,7 @@ func (h *Handler) delete(ctx context.Context, c *call, r *subjects.DeleteRequest
 		return nil, subjects.Revision{}, err
 	}
 	r.Target = target
-	reply, err := h.config.Manager.Delete(ctx, r.DeleteItem, r.RequestID)
+	reply, err := h.config.Manager.Delete(ctx, r.DeleteItem)
 	if err != nil {
 		return nil, subjects.Revision{}, about(target, err)
 	}

@@ -52,8 +52,8 @@ func (m *Manager) RetrieveBatch(ctx context.Context, request *subjects.RetrieveB
 func (m *Manager) DeleteBatch(ctx context.Context, request *subjects.DeleteBatchRequest, resolve Resolve) (*subjects.DeleteBatchReply, error) {
 	reply, err := batch(ctx, m, subjects.DeleteBatch, request, resolve,
 		func(item *subjects.DeleteItem) *subjects.Target { return &item.Target },
-		func(ctx context.Context, i int, item *subjects.DeleteItem) (*subjects.DeleteReply, error) {
-			return m.Delete(ctx, *item, itemRequestID(request.RequestID, i))
+		func(ctx context.Context, _ int, item *subjects.DeleteItem) (*subjects.DeleteReply, error) {
+			return m.Delete(ctx, *item)
 		})
 	if err != nil {
 		return nil, err

@@ -55,7 +55,7 @@ func (m *managed) Delete(ctx context.Context, key store.Key, pre store.Precondit
 	if pre.Absent || pre.Present {
 		return m.below.Delete(ctx, key, pre) // the command has no such condition
 	}
-	_, err := m.bed.Delete(ctx, subjects.DeleteItem{Target: subjects.Target(key), Version: pre.Version}, "")
+	_, err := m.bed.Delete(ctx, subjects.DeleteItem{Target: subjects.Target(key), Version: pre.Version})
 	return err
 }
 

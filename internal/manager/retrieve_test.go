@@ -210,3 +210,24 @@ func told(err error) subjects.Code {
 	e, _ := manager.Explain(err, subjects.Target{})
 	return e.Code
 }
+
+// A store that is repeated under its request id after another write came in
+// between takes effect again, and every replica must hear of it again.
+func TestRepeatedStoreAfterAnother(t *testing.T) {
+	shared, log, ring := memory.New(), coherencetest.NewLog(), keyring(t)
+	same := func(c *manager.Config) { c.Keyring = ring }
+	a, b := newBed(t, shared, log, same), newBed(t, shared, log, same)
+	at := target("org:acme", "db")
+	for _, request := range []string{"r1", "r2", "r1"} {
+		reply, err := a.Store(t.Context(), &subjects.StoreItem{Target: at, Data: subjects.Value([]byte(request))}, request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the second from the cache
+			got, err := b.retrieve(t.Context(), subjects.RetrieveItem{Target: at}, reply.Revision)
+			if err != nil || string(got.Data[subjects.ValueName].Bytes()) != request {
+				t.Fatalf("after %s: %v, %v", request, got, err)
+			}
+		}
+	}
+}

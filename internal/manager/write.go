@@ -38,7 +38,7 @@ func (m *Manager) Store(ctx context.Context, item *subjects.StoreItem, requestID
 
 	reply := &subjects.StoreReply{Target: item.Target}
 	precondition := store.Precondition{Absent: item.CreateOnly, Present: item.UpdateOnly, Version: item.Version}
-	reply.Revision, err = m.write(ctx, item.Target, record.WriteID, func(ctx context.Context) (*subjects.Event, error) {
+	reply.Revision, err = m.write(ctx, item.Target, func(ctx context.Context) (*subjects.Event, error) {
 		reply.Version, err = m.config.Store.Put(ctx, record, precondition)
 		return &subjects.Event{Kind: subjects.EventStored, Version: reply.Version}, err
 	})
@@ -48,17 +48,15 @@ func (m *Manager) Store(ctx context.Context, item *subjects.StoreItem, requestID
 	return reply, nil
 }
 
-// Delete removes a credential from the store and every cache.
-func (m *Manager) Delete(ctx context.Context, item subjects.DeleteItem, requestID string) (*subjects.DeleteReply, error) {
+// Delete removes a credential from the store and every cache. A delete that is
+// repeated after it took effect is not found.
+func (m *Manager) Delete(ctx context.Context, item subjects.DeleteItem) (*subjects.DeleteReply, error) {
 	if err := checkTarget(item.Target); err != nil {
 		return nil, err
 	}
-	write, err := writeID(requestID)
-	if err != nil {
-		return nil, err
-	}
 	reply := &subjects.DeleteReply{Target: item.Target}
-	reply.Revision, err = m.write(ctx, item.Target, write, func(ctx context.Context) (*subjects.Event, error) {
+	var err error
+	reply.Revision, err = m.write(ctx, item.Target, func(ctx context.Context) (*subjects.Event, error) {
 		err := m.config.Store.Delete(ctx, store.Key(item.Target), store.Precondition{Version: item.Version})
 		return &subjects.Event{Kind: subjects.EventDeleted}, err
 	})
@@ -68,9 +66,11 @@ func (m *Manager) Delete(ctx context.Context, item subjects.DeleteItem, requestI
 	return reply, nil
 }
 
-// write runs one change of the store under the protocol between replicas.
-func (m *Manager) write(ctx context.Context, key subjects.Target, id string, commit func(context.Context) (*subjects.Event, error)) (subjects.Revision, error) {
-	revision, ran, err := m.config.Replica.Write(ctx, key, id, func(ctx context.Context) (*subjects.Event, error) {
+// write runs one change of the store under the protocol between replicas. There
+// each attempt has a name of its own: one that is repeated under its request id
+// may find another write in between, and then changes the store again.
+func (m *Manager) write(ctx context.Context, key subjects.Target, commit func(context.Context) (*subjects.Event, error)) (subjects.Revision, error) {
+	revision, ran, err := m.config.Replica.Write(ctx, key, rand.Text(), func(ctx context.Context) (*subjects.Event, error) {
 		ctx, cancel := context.WithTimeout(ctx, m.config.WriteTimeout)
 		defer cancel()
 		event, err := commit(ctx)

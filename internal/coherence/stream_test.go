@@ -1,0 +1,450 @@
+package coherence_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"credbus/internal/coherence"
+	"credbus/subjects"
+)
+
+const streamName = "CHANGES"
+
+// streamBed is a real server with a stream.
+type streamBed struct {
+	options server.Options
+	server  *server.Server
+	admin   jetstream.JetStream
+}
+
+func newStreamBed(t *testing.T) *streamBed {
+	b := &streamBed{options: server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(),
+	}}
+	b.start(t)
+	t.Cleanup(func() { b.server.Shutdown(); b.server.WaitForShutdown() })
+	admin, err := jetstream.New(b.connect(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.admin = admin
+	return b
+}
+
+func (b *streamBed) start(t *testing.T) {
+	t.Helper()
+	options := b.options
+	s, err := server.NewServer(&options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(5 * time.Second) {
+		t.Fatal("the server does not become ready")
+	}
+	b.server, b.options.Port = s, options.Port
+}
+
+func (b *streamBed) connect(t *testing.T) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(b.server.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
+		nats.ReconnectJitter(0, 0), nats.ReconnectBufSize(-1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+func (b *streamBed) open(t *testing.T) *coherence.Stream {
+	t.Helper()
+	s, err := coherence.OpenStream(t.Context(), b.connect(t), coherence.StreamConfig{
+		Name: streamName, Prefix: subjects.DefaultPrefix, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (b *streamBed) stream(t *testing.T) jetstream.Stream {
+	t.Helper()
+	s, err := b.admin.Stream(t.Context(), streamName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// tale is what a follower was told, in order.
+type tale struct {
+	mu    sync.Mutex
+	told  []step
+	grown chan struct{}
+	stop  func()
+}
+
+type step struct {
+	what  string // begin, gap, apply, current or lost
+	at    subjects.Revision
+	entry subjects.Event
+}
+
+// follow follows s until stop, which waits for the end.
+func follow(t *testing.T, s *coherence.Stream) *tale {
+	f := &tale{grown: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); s.Follow(ctx, f) }()
+	f.stop = func() { cancel(); <-done }
+	t.Cleanup(f.stop)
+	return f
+}
+
+func (f *tale) add(s step) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.told = append(f.told, s)
+	close(f.grown)
+	f.grown = make(chan struct{})
+}
+
+func (f *tale) Begin(gap bool) {
+	if gap {
+		f.add(step{what: "gap"})
+	} else {
+		f.add(step{what: "begin"})
+	}
+}
+func (f *tale) Apply(at subjects.Revision, entry *subjects.Event) {
+	f.add(step{what: "apply", at: at, entry: *entry})
+}
+func (f *tale) Current(at subjects.Revision) { f.add(step{what: "current", at: at}) }
+func (f *tale) Lost(string)                  { f.add(step{what: "lost"}) }
+
+// until waits for a step and returns all that were told up to it, which it
+// forgets.
+func (f *tale) until(t *testing.T, what string, found func(step) bool) []step {
+	t.Helper()
+	deadline := time.After(15 * time.Second)
+	for {
+		f.mu.Lock()
+		i, grown := slices.IndexFunc(f.told, found), f.grown
+		if i >= 0 {
+			told := f.told[:i+1]
+			f.told = f.told[i+1:]
+			f.mu.Unlock()
+			return told
+		}
+		f.mu.Unlock()
+		select {
+		case <-grown:
+		case <-deadline:
+			t.Fatalf("never told: %s; told %+v", what, f.told)
+		}
+	}
+}
+
+func (f *tale) current(t *testing.T) []step {
+	t.Helper()
+	return f.until(t, "current", func(s step) bool { return s.what == "current" })
+}
+
+func (f *tale) applied(t *testing.T, at subjects.Revision) []step {
+	t.Helper()
+	return f.until(t, "apply "+at.String(), func(s step) bool { return s.what == "apply" && s.at == at })
+}
+
+// outline is steps by name, entries by their ID.
+func outline(steps []step) string {
+	var words []string
+	for _, s := range steps {
+		word := s.what
+		if s.what == "apply" {
+			word = string(s.entry.ID)
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, " ")
+}
+
+func appendEntry(t *testing.T, s *coherence.Stream, kind subjects.EventKind, id string) subjects.Revision {
+	t.Helper()
+	at, err := s.Append(t.Context(), &subjects.Event{Kind: kind, Target: streamKey(id), WriteID: "write-" + id, Version: "v", At: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
+
+func streamKey(id string) subjects.Target {
+	return subjects.Target{Scope: "org:acme/team:eng", ID: subjects.ID(id)}
+}
+
+func TestStreamHasOneOrder(t *testing.T) {
+	b := newStreamBed(t)
+	writers := []*coherence.Stream{b.open(t), b.open(t)}
+	tales := []*tale{follow(t, writers[0]), follow(t, writers[1])}
+	for _, f := range tales {
+		if got := outline(f.current(t)); got != "begin current" {
+			t.Fatalf("an empty stream begins with %q", got)
+		}
+	}
+	const each = 50
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	places := make(map[subjects.ID]subjects.Revision)
+	for w, s := range writers {
+		group.Go(func() {
+			var last subjects.Revision
+			for i := range each {
+				id := fmt.Sprintf("w%d-%d", w, i)
+				at := appendEntry(t, s, coherence.Intent, id)
+				if at.Compare(last) <= 0 {
+					t.Errorf("%s is at %v, after %v", id, at, last)
+				}
+				last = at
+				mu.Lock()
+				places[subjects.ID(id)] = at
+				mu.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	end := appendEntry(t, writers[0], coherence.Intent, "end")
+	for i, f := range tales {
+		steps := f.applied(t, end)
+		if len(steps) != 2*each+1 {
+			t.Fatalf("follower %d was told %d steps: %s", i, len(steps), outline(steps))
+		}
+		for n, s := range steps[:2*each] {
+			if s.at.Seq != uint64(n+1) || s.at != places[s.entry.ID] || s.entry.Scope != streamKey("").Scope {
+				t.Fatalf("follower %d: step %d is %+v, appended at %v", i, n, s, places[s.entry.ID])
+			}
+		}
+	}
+}
+
+// What happens to a stream while a follower is away decides whether it may go
+// on where it was.
+func TestStreamWhileAway(t *testing.T) {
+	purge := func(options ...jetstream.StreamPurgeOpt) func(*testing.T, *streamBed) {
+		return func(t *testing.T, b *streamBed) {
+			if err := b.stream(t).Purge(t.Context(), options...); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	remove := func(sequences ...uint64) func(*testing.T, *streamBed) {
+		return func(t *testing.T, b *streamBed) {
+			for _, seq := range sequences {
+				if err := b.stream(t).DeleteMsg(t.Context(), seq); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	// Before, two entries are appended and applied; away, three more.
+	for name, test := range map[string]struct {
+		away func(*testing.T, *streamBed)
+		want string
+	}{
+		"nothing":            {func(*testing.T, *streamBed) {}, "begin away3 away4 away5 current"},
+		"seen ones purged":   {purge(jetstream.WithPurgeSequence(3)), "begin away3 away4 away5 current"},
+		"some purged":        {purge(jetstream.WithPurgeKeep(1)), "gap away5 current"},
+		"all purged":         {purge(), "gap current"},
+		"first removed":      {remove(3), "gap away4 away5 current"},
+		"one removed":        {remove(4), "begin away3 gap away5 current"},
+		"last removed":       {remove(5), "begin away3 away4 gap current"},
+		"all unseen removed": {remove(3, 4, 5), "gap current"},
+		"limit": {func(t *testing.T, b *streamBed) {
+			config := b.stream(t).CachedInfo().Config
+			config.MaxMsgs = 1
+			if _, err := b.admin.UpdateStream(t.Context(), config); err != nil {
+				t.Fatal(err)
+			}
+		}, "gap away5 current"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newStreamBed(t)
+			s, writer := b.open(t), b.open(t)
+			f := follow(t, s)
+			before := f.current(t)
+			w := follow(t, writer)
+			w.current(t)
+			appendEntry(t, writer, coherence.Intent, "before1")
+			f.applied(t, appendEntry(t, writer, coherence.Intent, "before2"))
+			f.stop()
+			var end subjects.Revision
+			for n := 3; n <= 5; n++ {
+				end = appendEntry(t, writer, coherence.Intent, fmt.Sprintf("away%d", n))
+			}
+			test.away(t, b)
+			f = follow(t, s)
+			steps := f.current(t)
+			// A gap before the first entry may be told twice, to no harm.
+			if got := strings.ReplaceAll(outline(steps), "begin gap", "gap"); got != test.want {
+				t.Errorf("told %q, want %q", got, test.want)
+			}
+			if last := steps[len(steps)-1].at; last != end || last.Stream != before[len(before)-1].at.Stream {
+				t.Errorf("current at %v, want %v", last, end)
+			}
+			next := appendEntry(t, writer, coherence.Intent, "next")
+			if got := outline(f.applied(t, next)); got != "next" {
+				t.Errorf("then told %q", got)
+			}
+		})
+	}
+}
+
+func TestStreamDeletedAndMadeAnew(t *testing.T) {
+	b := newStreamBed(t)
+	s := b.open(t)
+	f := follow(t, s)
+	f.current(t)
+	old := appendEntry(t, s, coherence.Intent, "old")
+	f.applied(t, old)
+	if err := b.admin.DeleteStream(t.Context(), streamName); err != nil {
+		t.Fatal(err)
+	}
+	if got := outline(f.current(t)); got != "lost gap current" {
+		t.Errorf("told %q", got)
+	}
+	anew := appendEntry(t, s, coherence.Intent, "anew")
+	if got := outline(f.applied(t, anew)); got != "anew" {
+		t.Errorf("then told %q", got)
+	}
+	if anew.Compare(old) <= 0 || anew.Seq != 1 {
+		t.Errorf("revision %v comes after %v of the stream before", anew, old)
+	}
+}
+
+func TestStreamReplacedWhileAway(t *testing.T) {
+	b := newStreamBed(t)
+	s := b.open(t)
+	f := follow(t, s)
+	f.current(t)
+	old := appendEntry(t, s, coherence.Intent, "old")
+	f.applied(t, old)
+	f.stop()
+	if err := b.admin.DeleteStream(t.Context(), streamName); err != nil {
+		t.Fatal(err)
+	}
+	other := b.open(t) // makes it anew
+	o := follow(t, other)
+	o.current(t)
+	for _, id := range []string{"one", "two", "three"} { // past where s was
+		appendEntry(t, other, coherence.Intent, id)
+	}
+	steps := follow(t, s).current(t)
+	if got := outline(steps); got != "gap one two three current" {
+		t.Errorf("told %q", got)
+	}
+	if at := steps[len(steps)-1].at; at.Compare(old) <= 0 {
+		t.Errorf("revision %v is not after %v", at, old)
+	}
+}
+
+func TestStreamSurvivesServerRestart(t *testing.T) {
+	b := newStreamBed(t)
+	s := b.open(t)
+	f := follow(t, s)
+	before := f.current(t)
+	f.applied(t, appendEntry(t, s, coherence.Intent, "before"))
+	b.server.Shutdown()
+	b.server.WaitForShutdown()
+	f.until(t, "lost", func(s step) bool { return s.what == "lost" })
+	b.start(t)
+	steps := f.current(t)
+	if got := strings.ReplaceAll(outline(steps), "lost ", ""); got != "begin current" {
+		t.Errorf("told %q", got)
+	}
+	after := appendEntry(t, s, coherence.Intent, "after")
+	if got := outline(f.applied(t, after)); got != "after" {
+		t.Errorf("then told %q", got)
+	}
+	if after.Stream != before[len(before)-1].at.Stream || after.Seq != 2 {
+		t.Errorf("after the restart the revision is %v", after)
+	}
+}
+
+// A repeated write that changed nothing is no second event, and releases what
+// its intent holds.
+func TestStreamRepeatedWrite(t *testing.T) {
+	b := newStreamBed(t)
+	s := b.open(t)
+	f := follow(t, s)
+	f.current(t)
+	for range 2 {
+		appendEntry(t, s, coherence.Intent, "db")
+		f.applied(t, appendEntry(t, s, subjects.EventStored, "db"))
+	}
+	var kinds []string
+	for seq := uint64(1); seq <= 4; seq++ {
+		msg, err := b.stream(t).GetMsg(t.Context(), seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds = append(kinds, msg.Subject)
+	}
+	want := []string{
+		"cred.v1.coherence.log.intent", "cred.v1.event.org:acme.team:eng.db",
+		"cred.v1.coherence.log.intent", "cred.v1.coherence.log.unchanged",
+	}
+	if !slices.Equal(kinds, want) {
+		t.Errorf("the stream has %q, want %q", kinds, want)
+	}
+}
+
+func TestStreamUnreadableEntry(t *testing.T) {
+	b := newStreamBed(t)
+	f := follow(t, b.open(t))
+	f.current(t)
+	for _, test := range []struct {
+		subject, body string
+		want          subjects.Event
+	}{
+		{"cred.v1.event.org:acme.team:eng.db", "\xc1garbage", subjects.Event{Kind: coherence.Flush, Target: streamKey("db")}},
+		{"cred.v1.event.org:acme.team:eng.db", "", subjects.Event{Kind: coherence.Flush, Target: streamKey("db")}},
+		{"cred.v1.event.garbage", "\xc1", subjects.Event{Kind: coherence.Flush}},
+		{"cred.v1.coherence.log.intent", "\x81\xa2id\xa1", subjects.Event{Kind: coherence.Flush}},
+		{"cred.v1.coherence.log.newer", "\xc1", subjects.Event{Kind: coherence.Flush}},
+		// A body that speaks of another key than its subject is about its subject's.
+		{"cred.v1.event.org:acme.team:eng.db", string(subjects.Append(nil, &subjects.Event{Kind: subjects.EventDeleted, Target: streamKey("other")})),
+			subjects.Event{Kind: subjects.EventDeleted, Target: streamKey("db")}},
+	} {
+		ack, err := b.admin.Publish(t.Context(), test.subject, []byte(test.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps := f.until(t, test.subject, func(s step) bool { return s.at.Seq == ack.Sequence })
+		if got := steps[len(steps)-1].entry; got != test.want {
+			t.Errorf("%s with %q: applied %+v, want %+v", test.subject, test.body, got, test.want)
+		}
+	}
+}
+
+func TestStreamWithoutJetStream(t *testing.T) {
+	b := &streamBed{options: server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true}}
+	b.start(t)
+	t.Cleanup(b.server.Shutdown)
+	begun := time.Now()
+	_, err := coherence.OpenStream(t.Context(), b.connect(t), coherence.StreamConfig{Name: streamName, Prefix: subjects.DefaultPrefix})
+	if err == nil || !strings.Contains(err.Error(), "enable it (jetstream {}") || !strings.Contains(err.Error(), "nats.url") {
+		t.Errorf("the error is %v", err)
+	}
+	if took := time.Since(begun); took > 2*time.Second {
+		t.Errorf("it took %v to say so", took)
+	}
+}

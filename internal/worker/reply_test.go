@@ -1,0 +1,210 @@
+package worker
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"credbus/subjects"
+)
+
+// refusals are the counters that the worker shows in its statistics.
+type refusals struct {
+	Malformed      int64 `json:"malformed"`
+	RefusedReplies int64 `json:"refused_replies"`
+	NoReply        int64 `json:"no_reply"`
+	Exhausted      int64 `json:"exhausted"`
+}
+
+func (b *bed) refusals(t *testing.T) refusals {
+	t.Helper()
+	var stats micro.Stats
+	if err := json.Unmarshal(b.send(t, "$SRV.STATS.credbus", nil).Data, &stats); err != nil {
+		t.Fatal(err)
+	}
+	var counted refusals
+	if err := json.Unmarshal(stats.Endpoints[0].Data, &counted); err != nil {
+		t.Fatal(err)
+	}
+	return counted
+}
+
+// served are all subjects that a worker answers on, with bodies that it does
+// answer when the reply subject is good.
+func served(t *testing.T, b *bed) map[string][]byte {
+	t.Helper()
+	requests := map[string][]byte{
+		"$SRV.PING": nil, "$SRV.INFO": nil, "$SRV.STATS": nil,
+		"$SRV.PING.credbus": nil, "$SRV.INFO.credbus." + b.Name(): nil,
+		"cred.v1.coherence.report": subjects.Append(nil, &subjects.CacheStatsRequest{
+			Envelope: subjects.Envelope{Deadline: time.Now().Add(time.Minute)}}),
+	}
+	for _, command := range subjects.Commands {
+		body := []byte(`{"id":"db","value":"v","items":[{"id":"db","value":"v"}]}`)
+		requests[subjects.DefaultPrefix.Command(command, "org:acme")] = body
+		transcoded, err := subjects.FromJSON(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		requests[subjects.DefaultPrefix.Command(command, "org:acme/team:eng")] = transcoded
+	}
+	return requests
+}
+
+// NATS lets a client name any reply subject, also one it may not publish to.
+// The worker, which may publish anywhere, must not do it in the client's stead.
+func TestReplySubjects(t *testing.T) {
+	b := newBed(t, "CREDBUS_NATS_INBOX_PREFIXES=_INBOX,_INBOX_acme")
+	client := connect(t, b.server.WorkerContext()) // who may do anything
+	b.put(t, "org:acme/team:eng", "db", "cached")
+	if _, told := b.get(t, "org:acme/team:eng", "db"); told != nil {
+		t.Fatal(told)
+	}
+	seen := record(t, b)
+	before, counted := b.streamEnd(t), b.refusals(t)
+
+	bad := []string{
+		"cred.v1.event.x.y", "cred.v1.event.org:acme.db", "cred.v1.coherence.log.flush", "cred.v1.coherence.hello",
+		"cred.v1.delete.org:victim", "cred.v1.store", "$JS.API.STREAM.DELETE.CREDBUS", "$JS.API.STREAM.PURGE.CREDBUS",
+		"$SYS.REQ.SERVER.PING", "$SRV.PING", "_INBOX", "_INBOX.", "_INBOX.*", "_INBOX.>", "_INBOX.a.>", "_INBOX.*.a",
+		"_R_", "_R_.", "_R_.*", "_INBOXX.a", "_inbox.a", "_INBOX_acmee.a", "_INBOX_acme", "x._INBOX.a", "_INBO", ">", "*", "a",
+	}
+	requests := served(t, b)
+	for subject, body := range requests {
+		for _, reply := range bad {
+			if err := client.PublishRequest(subject, reply, body); err != nil {
+				t.Fatalf("%s: %v", reply, err)
+			}
+		}
+		if err := client.Publish(subject, body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused, unanswerable := int64(len(requests)*len(bad)), int64(len(requests))
+	waitFor(t, "all refusals to be counted", func() bool {
+		now := b.refusals(t)
+		if now.RefusedReplies-counted.RefusedReplies > refused || now.NoReply-counted.NoReply > unanswerable {
+			t.Fatalf("counted %+v after %+v, expected %d refused and %d without a reply subject", now, counted, refused, unanswerable)
+		}
+		return now.RefusedReplies-counted.RefusedReplies == refused && now.NoReply-counted.NoReply == unanswerable
+	})
+	if after := b.streamEnd(t); after != before {
+		t.Errorf("the event stream grew from %d to %d", before, after)
+	}
+	if value, told := b.get(t, "org:acme/team:eng", "db"); told != nil || value != "cached" {
+		t.Errorf("a refused request had an effect: %q, %v", value, told)
+	}
+
+	good := []string{"_INBOX.x", "_INBOX.x.y-1", "_R_.x", "_INBOX_acme.x"}
+	for subject, body := range requests {
+		for _, reply := range good {
+			sub, err := client.SubscribeSync(reply)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := client.PublishRequest(subject, reply, body); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := sub.NextMsg(requestTimeout); err != nil {
+				t.Errorf("%s with reply subject %s: %v", subject, reply, err)
+			}
+			if err := sub.Unsubscribe(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// What was answered last was recorded before: what is there now is all.
+	for _, msg := range seen.all() {
+		if slices.Contains(bad, msg.Subject) && !strings.HasPrefix(msg.Subject, "$SRV.") && msg.Subject != "cred.v1.event.org:acme.db" {
+			t.Errorf("the worker published %q to %s", msg.Data, msg.Subject)
+		}
+	}
+}
+
+// streamEnd is the last sequence of the event stream.
+func (b *bed) streamEnd(t *testing.T) uint64 {
+	t.Helper()
+	msg, err := b.conn.Request("$JS.API.STREAM.INFO."+b.config.Stream.Name, nil, requestTimeout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var info struct {
+		State struct {
+			LastSeq uint64 `json:"last_seq"`
+		} `json:"state"`
+	}
+	if err := json.Unmarshal(msg.Data, &info); err != nil {
+		t.Fatal(err)
+	}
+	return info.State.LastSeq
+}
+
+// waitFor asks until the answer is yes. Each asking is a request to the
+// worker, which paces it.
+func waitFor(t *testing.T, what string, yes func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(requestTimeout); !yes(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// Discovery as the tools for NATS services expect it.
+func TestServiceDiscovery(t *testing.T) {
+	b := newBed(t)
+	b.put(t, "org:acme", "db", "v")
+	if _, told := b.get(t, "org:acme", "gone"); told == nil {
+		t.Fatal("found")
+	}
+	for _, suffix := range []string{"", ".credbus", ".credbus." + b.Name()} {
+		var ping micro.Ping
+		var info micro.Info
+		var stats micro.Stats
+		for verb, answer := range map[string]any{"PING": &ping, "INFO": &info, "STATS": &stats} {
+			if err := json.Unmarshal(b.send(t, "$SRV."+verb+suffix, nil).Data, answer); err != nil {
+				t.Fatalf("%s%s: %v", verb, suffix, err)
+			}
+		}
+		for _, identity := range []micro.ServiceIdentity{ping.ServiceIdentity, info.ServiceIdentity, stats.ServiceIdentity} {
+			if identity.Name != "credbus" || identity.ID != b.Name() || identity.Version == "" {
+				t.Errorf("identity is %+v", identity)
+			}
+		}
+		if ping.Type != micro.PingResponseType || info.Type != micro.InfoResponseType || stats.Type != micro.StatsResponseType {
+			t.Errorf("types are %q %q %q", ping.Type, info.Type, stats.Type)
+		}
+		if len(info.Endpoints) != len(subjects.Commands) || len(stats.Endpoints) != len(subjects.Commands) {
+			t.Fatalf("%d endpoints in INFO, %d in STATS", len(info.Endpoints), len(stats.Endpoints))
+		}
+		for i, command := range subjects.Commands {
+			e, s := info.Endpoints[i], stats.Endpoints[i]
+			if e.Name != string(command) || e.Subject != "cred.v1."+string(command)+".>" || e.QueueGroup != "credbus" || s.Name != e.Name || s.Subject != e.Subject {
+				t.Errorf("endpoint %s: %+v %+v", command, e, s)
+			}
+			switch command {
+			case subjects.Store:
+				if s.NumRequests != 1 || s.NumErrors != 0 || s.ProcessingTime <= 0 || s.AverageProcessingTime <= 0 {
+					t.Errorf("store: %+v", s)
+				}
+			case subjects.Retrieve:
+				if s.NumRequests != 1 || s.NumErrors != 1 || s.LastError != "404:not_found" {
+					t.Errorf("retrieve: %+v", s)
+				}
+			}
+		}
+		if time.Since(stats.Started) > time.Minute || stats.Started.IsZero() {
+			t.Errorf("started %v", stats.Started)
+		}
+	}
+	for _, other := range []string{"$SRV.PING.other", "$SRV.PING.credbus.other"} {
+		if _, err := b.client.Request(other, nil, time.Second); err != nats.ErrNoResponders {
+			t.Errorf("%s: %v", other, err)
+		}
+	}
+}
