@@ -119,13 +119,8 @@ func decode(msg *nats.Msg, subject string, call call) (begun bool, err error) {
 		if err := subjects.Decode(msg.Data, &failure); err != nil || failure.Code == "" {
 			return true, malformed(subject, "an error without a readable body")
 		}
-		// An error carries a revision like any reply, so that what a client was
-		// told is gone does not come back. Error has no field for it; what else
-		// is in its body, a delete's reply has as well.
-		var carried subjects.DeleteReply
-		if subjects.Decode(msg.Data, &carried) == nil {
-			*call.revision = carried.Revision
-		}
+		// So that what a client was told is gone does not come back.
+		*call.revision = failure.Revision
 		return mayHaveActed(failure.Code), &failure
 	}
 	problem := ""

@@ -68,6 +68,7 @@ type Error struct {
 	Scope     Scope
 	ID        ID
 	Retryable bool
+	Revision  Revision // of an error reply, as of any other
 }
 
 // Error is the message, preceded by the code and what it is about.

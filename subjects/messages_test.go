@@ -53,7 +53,7 @@ func sampleStoreItem() StoreItem {
 }
 
 func sampleError() *Error {
-	return &Error{Code: StorageTimeout, Message: "no answer", Scope: sampleTarget.Scope, ID: "other", Retryable: true}
+	return &Error{Code: StorageTimeout, Message: "no answer", Scope: sampleTarget.Scope, ID: "other", Retryable: true, Revision: sampleRevision}
 }
 
 func batchOf[T any, P Item[T]](items ...T) BatchRequest[T, P] {
@@ -62,7 +62,8 @@ func batchOf[T any, P Item[T]](items ...T) BatchRequest[T, P] {
 
 // resultsOf is a batch reply of one success and one error.
 func resultsOf[T any, P Item[T]](reply T) *BatchReply[T, P] {
-	err := sampleError()
+	err := sampleError() // within a reply, whose revision is its own
+	err.Revision = Revision{}
 	failed := Result[T, P]{Err: err}
 	// The target of an error stands beside it too.
 	target := reflect.ValueOf(&failed.Reply).Elem()

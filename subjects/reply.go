@@ -226,6 +226,8 @@ func (e *Error) field(d *decoder, name []byte) bool {
 		e.ID = d.id()
 	case "retryable":
 		e.Retryable = d.boolean()
+	case "revision":
+		e.Revision = d.revision()
 	default:
 		return false
 	}
