@@ -1,14 +1,12 @@
 package subjects
 
-import "unsafe"
-
 // Lookup is what a cache needs of a retrieve request. Its bytes are those of
 // the body it was read from, and unchecked: they are good for looking up what
 // is known already, nothing else.
 type Lookup struct {
 	Scope, ID []byte
-	Revision  Revision
-	Deadline  int64 // Unix milliseconds, 0 for none
+	Revision  []byte // its text
+	Deadline  int64  // Unix milliseconds, 0 for none
 	Fresh     bool
 }
 
@@ -39,11 +37,7 @@ func ReadLookup(body []byte) (l Lookup, ok bool) {
 			l.ID, body, ok = cutText(body)
 		case "revision":
 			field = 1 << 2
-			if value, body, ok = cutText(body); ok && len(value) > 0 {
-				var err error
-				l.Revision, err = ParseRevision(unsafe.String(&value[0], len(value)))
-				ok = err == nil
-			}
+			l.Revision, body, ok = cutText(body)
 		case "request_id":
 			field = 1 << 3
 			value, body, ok = cutText(body)

@@ -20,10 +20,10 @@ func TestReadLookup(t *testing.T) {
 	l, ok := ReadLookup(Append(nil, lookupRequest()))
 	want := Lookup{
 		Scope: []byte("org:acme/team:eng"), ID: []byte("database-password"),
-		Revision: Revision{Stream: 1 << 60, Seq: 42}, Deadline: 1_800_000_000_123, Fresh: true,
+		Revision: []byte("1000000000000000-42"), Deadline: 1_800_000_000_123, Fresh: true,
 	}
 	if !ok || !bytes.Equal(l.Scope, want.Scope) || !bytes.Equal(l.ID, want.ID) ||
-		l.Revision != want.Revision || l.Deadline != want.Deadline || l.Fresh != want.Fresh {
+		!bytes.Equal(l.Revision, want.Revision) || l.Deadline != want.Deadline || l.Fresh != want.Fresh {
 		t.Errorf("got %+v, %v", l, ok)
 	}
 	for name, body := range map[string][]byte{
@@ -71,7 +71,8 @@ func FuzzReadLookup(f *testing.F) {
 		if err := Decode(body, &r); err != nil {
 			_, badScope := ParseScope(string(l.Scope))
 			_, badID := ParseID(string(l.ID))
-			if badScope == nil && badID == nil {
+			_, badRevision := ParseRevision(string(l.Revision))
+			if badScope == nil && badID == nil && badRevision == nil {
 				t.Fatalf("read by hand: %+v; the decoder refuses it: %v", l, err)
 			}
 			return
@@ -80,7 +81,8 @@ func FuzzReadLookup(f *testing.F) {
 		if !r.Deadline.IsZero() {
 			deadline = r.Deadline.UnixMilli()
 		}
-		if string(l.Scope) != string(r.Scope) || string(l.ID) != string(r.ID) || l.Revision != r.Revision || l.Fresh != r.Fresh || l.Deadline != deadline {
+		revision, err := ParseRevision(string(l.Revision))
+		if err != nil || revision != r.Revision || string(l.Scope) != string(r.Scope) || string(l.ID) != string(r.ID) || l.Fresh != r.Fresh || l.Deadline != deadline {
 			t.Fatalf("read by hand: %+v; decoded: %+v", l, r)
 		}
 	})

@@ -18,7 +18,15 @@ import (
 type bed struct {
 	dir       string
 	url       string
-	processes []*exec.Cmd
+	processes []*exec.Cmd // server, worker, echo
+}
+
+// cpu is the processor time of each process and, last, of this one.
+func (b *bed) cpu() (used []time.Duration) {
+	for _, p := range b.processes {
+		used = append(used, cpuTime(p.Process.Pid))
+	}
+	return append(used, cpuTime(os.Getpid()))
 }
 
 // startBed builds and starts a NATS server and a worker, the real programs.

@@ -34,6 +34,7 @@ type slot struct {
 }
 
 type round struct {
+	requests int
 	rate     float64 // replies per second
 	p50, p99 time.Duration
 }
@@ -100,8 +101,9 @@ func (c *client) run(ctx context.Context, subject string, replyLen int, d time.D
 	slices.Sort(c.times)
 	n := len(c.times)
 	return round{
-		rate: float64(n) / took.Seconds(),
-		p50:  c.times[n/2].Round(time.Microsecond),
-		p99:  c.times[n*99/100].Round(time.Microsecond),
+		requests: n,
+		rate:     float64(n) / took.Seconds(),
+		p50:      c.times[n/2].Round(time.Microsecond),
+		p99:      c.times[n*99/100].Round(time.Microsecond),
 	}, nil
 }

@@ -110,6 +110,7 @@ func measure(ctx context.Context, o options) error {
 	}
 
 	var ratios []float64
+	costs := map[string]cost{}
 	fmt.Printf("%-6s %12s %10s %10s   %12s %10s %10s   %6s\n", "pair", "echo/s", "p50", "p99", "retrieve/s", "p50", "p99", "ratio")
 	for pair := range o.pairs {
 		rounds := map[string]round{}
@@ -118,19 +119,47 @@ func measure(ctx context.Context, o options) error {
 			slices.Reverse(order)
 		}
 		for _, s := range order {
+			before := bed.cpu()
 			if rounds[s], err = client.run(ctx, s, replyLen, o.round); err != nil {
 				return err
 			}
+			costs[s] = costs[s].plus(before, bed.cpu(), rounds[s].requests)
 		}
 		echo, hit := rounds[echoSubject], rounds[subject]
 		ratios = append(ratios, hit.rate/echo.rate)
 		fmt.Printf("%-6d %12.0f %10s %10s   %12.0f %10s %10s   %6.3f\n", pair+1,
 			echo.rate, echo.p50, echo.p99, hit.rate, hit.p50, hit.p99, hit.rate/echo.rate)
 	}
+	fmt.Printf("\nprocessor time for a request   server     worker     echo       client\n")
+	fmt.Printf("  echo                         %s\n  retrieve                     %s\n", costs[echoSubject], costs[subject])
 	slices.Sort(ratios)
 	fmt.Printf("\nratios %s\n", strings.Trim(fmt.Sprintf("%.3f", ratios), "[]"))
 	fmt.Printf("retrieve_hit/echo ratio: %.3f\n", median(ratios))
 	return nil
+}
+
+// cost is the processor time that the processes of a bed used for requests of
+// one kind.
+type cost struct {
+	used     []time.Duration
+	requests int
+}
+
+func (c cost) plus(before, after []time.Duration, requests int) cost {
+	sum := cost{make([]time.Duration, len(after)), c.requests + requests}
+	copy(sum.used, c.used)
+	for i := range after {
+		sum.used[i] += after[i] - before[i]
+	}
+	return sum
+}
+
+func (c cost) String() string {
+	text := ""
+	for _, used := range c.used {
+		text += fmt.Sprintf("%-11s", (used / time.Duration(max(c.requests, 1))).Round(10*time.Nanosecond))
+	}
+	return strings.TrimSpace(text)
 }
 
 func median(sorted []float64) float64 {

@@ -41,7 +41,7 @@ func (r *Replica) begin(gap bool) {
 func (r *Replica) show(at subjects.Revision, trust string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.view.Store(&view{applied: at, field: subjects.AppendRevision(nil, at), trust: trust})
+	r.view.Store(&view{applied: at, text: at.String(), field: subjects.AppendRevision(nil, at), trust: trust})
 	close(r.applied)
 	r.applied = make(chan struct{})
 }

@@ -58,6 +58,7 @@ type Replica struct {
 // view is what a hit needs to know.
 type view struct {
 	applied subjects.Revision
+	text    string // of applied
 	field   []byte // applied, as AppendRevision encodes it
 	trust   string
 }
@@ -107,6 +108,20 @@ func (r *Replica) Trust() string { return r.view.Load().trust }
 func (r *Replica) MayHit(min subjects.Revision) bool {
 	v := r.view.Load()
 	return v.trust == Trusted && min.Compare(v.applied) <= 0
+}
+
+// MayHitText is MayHit for the text of a revision, which most often is that of
+// the revision that the replica has applied, and then need not be read.
+func (r *Replica) MayHitText(min []byte) bool {
+	v := r.view.Load()
+	if v.trust != Trusted {
+		return false
+	}
+	if len(min) == 0 || string(min) == v.text {
+		return true
+	}
+	revision, err := subjects.ParseRevision(string(min))
+	return err == nil && revision.Compare(v.applied) <= 0
 }
 
 // Token is to be taken before the store is read. Without ok the read must go

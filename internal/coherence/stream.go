@@ -94,21 +94,9 @@ func (s *Stream) create(ctx context.Context) (jetstream.Stream, error) {
 func (s *Stream) Append(ctx context.Context, entry *subjects.Event) (subjects.Revision, error) {
 	msg := nats.NewMsg(s.subject(entry))
 	msg.Data = subjects.Append(nil, entry)
-	options := []jetstream.PublishOpt{jetstream.WithExpectStream(s.config.Name)}
-	if entry.Kind == subjects.EventStored && entry.WriteID != "" {
-		// A request that is repeated and found done has the version that it had
-		// the first time, and is no news. Nothing else is deduplicated: the
-		// same request after another write changes the store once more, and
-		// then every replica needs to know.
-		options = append(options, jetstream.WithMsgID(entry.Target.String()+" "+entry.WriteID+" "+entry.Version))
-	}
-	ack, err := s.js.PublishMsg(ctx, msg, options...)
+	ack, err := s.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(s.config.Name))
 	if err != nil {
 		return subjects.Revision{}, err
-	}
-	if ack.Duplicate {
-		// The key is still held by the intent of the repeated write.
-		return s.Append(ctx, &subjects.Event{Kind: Unchanged, Target: entry.Target, WriteID: entry.WriteID, At: entry.At})
 	}
 	return subjects.Revision{Stream: s.identity.Load(), Seq: ack.Sequence}, nil
 }
@@ -228,11 +216,9 @@ func (s *Stream) open(ctx context.Context, f Follower) (messages jetstream.Messa
 		InactiveThreshold: time.Minute,
 	}
 	known := identity == s.identity.Load() && s.last <= end
-	gap := s.identity.Load() != 0
 	if known {
 		consumer.DeliverPolicy = jetstream.DeliverByStartSequencePolicy
 		consumer.OptStartSeq = s.last + 1
-		gap = s.last+1 < info.State.FirstSeq
 	} else {
 		// The server's own clock: nothing is compared with ours.
 		start := info.TimeStamp.Add(-s.config.Window)
@@ -243,12 +229,11 @@ func (s *Stream) open(ctx context.Context, f Follower) (messages jetstream.Messa
 	if err != nil {
 		return nil, 0, err
 	}
-	switch {
-	case !known:
+	// A gap before the next entry shows when that comes.
+	gap := !known && s.identity.Load() != 0
+	if !known {
 		s.identity.Store(identity)
 		s.last = 0
-	case gap:
-		s.last = info.State.FirstSeq - 1
 	}
 	if c.CachedInfo().NumPending == 0 {
 		// Nothing will come: what this replica has not seen was removed.

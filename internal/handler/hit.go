@@ -9,68 +9,120 @@ import (
 	"credbus/subjects"
 )
 
-// timeEvery is how many hits one is timed of, for the statistics: reading the
-// clock twice would be a tenth of what a hit costs.
-const timeEvery = 16
+// hits answers retrieves from the cache within the callbacks of one
+// subscription, which do not overlap.
+//
+// Replies are held back while more requests wait, and published together: the
+// connection is flushed by another goroutine, which wakes up at the first
+// reply. Given them one by one it writes a few at a time, and those many small
+// writes cost the server and the clients more than opening the entries costs
+// the worker. When nothing waits, a reply goes out at once.
+type hits struct {
+	h     *Handler
+	serve nats.MsgHandler // for all but plain hits, bad requests included
+	stats *endpointStats
 
-// hitOr returns a callback that answers what the cache holds, and leaves all
-// else, bad requests included, to serve. It is of one subscription, whose
-// callbacks do not overlap, and so has buffers of its own.
+	scope   []byte
+	replies []byte // one after the other
+	held    []heldReply
+	begun   time.Time // when the first of held was taken up
+}
+
+type heldReply struct {
+	to  string
+	end int // in replies
+}
+
+// What is held back at most.
+const (
+	mostHeld      = 64
+	mostHeldBytes = 48 << 10
+)
+
+// hitOr returns a callback that answers what the cache holds and leaves the
+// rest to serve.
 func (h *Handler) hitOr(serve nats.MsgHandler) nats.MsgHandler {
-	const usual = 4 << 10 // bytes of a reply; a larger one grows the buffer
-	var (
-		scope = make([]byte, 0, subjects.MaxScopeLen)
-		reply = make([]byte, 0, usual)
-		stats = h.service.endpoints[subjects.Retrieve]
-		hits  int64
-	)
-	return func(msg *nats.Msg) {
-		lookup, ok := subjects.ReadLookup(msg.Data)
-		if !ok || lookup.Fresh || !h.isInbox(msg.Reply) {
-			serve(msg)
-			return
-		}
-		var begun time.Time
-		timed := hits%timeEvery == 0
-		if timed || lookup.Deadline != 0 {
-			begun = time.Now()
-		}
-		if lookup.Deadline != 0 && begun.UnixMilli() >= lookup.Deadline {
-			serve(msg)
-			return
-		}
-		if scope, ok = h.config.Prefix.AppendScope(scope[:0], subjects.Retrieve, msg.Subject); !ok {
-			serve(msg)
-			return
-		}
-		target := scope
-		if len(lookup.Scope) > 0 {
-			if !contains(scope, lookup.Scope) {
-				serve(msg)
-				return
-			}
-			target = lookup.Scope
-		}
-		if reply, ok = h.config.Manager.Hit(reply[:0], target, lookup.ID, lookup.Revision); !ok {
-			serve(msg)
-			return
-		}
-		reply = h.config.Replica.AppendApplied(reply)
-		if len(reply) > h.replyLimit() {
-			clear(reply)
-			serve(msg)
-			return
-		}
-		if err := h.config.Conn.Publish(msg.Reply, reply); err != nil {
-			h.config.Logger.Warn("reply could not be sent", "command", subjects.Retrieve, "error", err)
-		}
-		clear(reply)
-		hits++
-		stats.requests.Add(1)
-		if timed {
-			stats.nanoseconds.Add(timeEvery * int64(time.Since(begun)))
-		}
+	s := &hits{
+		h:       h,
+		serve:   serve,
+		stats:   h.service.endpoints[subjects.Retrieve],
+		scope:   make([]byte, 0, subjects.MaxScopeLen),
+		replies: make([]byte, 0, 2*mostHeldBytes), // room for a large last one
+		held:    make([]heldReply, 0, mostHeld),
 	}
+	return s.handle
+}
+
+func (s *hits) handle(msg *nats.Msg) {
+	if !s.hit(msg) {
+		s.serve(msg)
+	}
+	if len(s.held) == 0 {
+		return
+	}
+	// What is pending includes msg.
+	if pending, _, err := msg.Sub.Pending(); err != nil || pending <= 1 ||
+		len(s.held) == mostHeld || len(s.replies) >= mostHeldBytes {
+		s.publish()
+	}
+}
+
+// hit adds the reply to what is held, or reports false.
+func (s *hits) hit(msg *nats.Msg) bool {
+	lookup, ok := subjects.ReadLookup(msg.Data)
+	if !ok || lookup.Fresh || !s.h.isInbox(msg.Reply) {
+		return false
+	}
+	if len(s.held) == 0 {
+		s.begun = time.Now()
+	}
+	// The clock is read once for all that is held together, which takes less
+	// than a deadline's millisecond.
+	if lookup.Deadline != 0 && s.begun.UnixMilli() >= lookup.Deadline {
+		return false
+	}
+	if s.scope, ok = s.h.config.Prefix.AppendScope(s.scope[:0], subjects.Retrieve, msg.Subject); !ok {
+		return false
+	}
+	scope := s.scope
+	if len(lookup.Scope) > 0 {
+		if !contains(scope, lookup.Scope) {
+			return false
+		}
+		scope = lookup.Scope
+	}
+	begin := len(s.replies)
+	replies, ok := s.h.config.Manager.Hit(s.replies, scope, lookup.ID, lookup.Revision)
+	if !ok {
+		return false
+	}
+	replies = s.h.config.Replica.AppendApplied(replies)
+	if len(replies)-begin > s.h.replyLimit() {
+		clear(replies[begin:])
+		return false
+	}
+	if cap(replies) != cap(s.replies) {
+		clear(s.replies) // it was outgrown
+	}
+	s.replies = replies
+	s.held = append(s.held, heldReply{to: msg.Reply, end: len(replies)})
+	return true
+}
+
+// publish sends what is held, and wipes it.
+func (s *hits) publish() {
+	begin := 0
+	for _, reply := range s.held {
+		if err := s.h.config.Conn.Publish(reply.to, s.replies[begin:reply.end]); err != nil {
+			s.h.config.Logger.Warn("reply could not be sent", "command", subjects.Retrieve, "error", err)
+		}
+		begin = reply.end
+	}
+	s.stats.requests.Add(int64(len(s.held)))
+	s.stats.nanoseconds.Add(int64(time.Since(s.begun)))
+	clear(s.replies)
+	clear(s.held)
+	s.replies, s.held = s.replies[:0], s.held[:0]
 }
 
 // contains is subjects.Scope.Contains for scopes as bytes; outer is not the

@@ -166,8 +166,8 @@ func concurrency(asked, allowed int) int {
 	return asked
 }
 
-// runItem keeps a panic in one item from taking the worker down. What is
-// recovered may hold a value, so it is not printed.
+// runItem keeps a panic on a goroutine of the manager from taking the worker
+// down. What is recovered may hold a value, so it is not printed.
 func runItem(item func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -2,6 +2,7 @@ package manager
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"credbus/internal/store"
@@ -36,7 +37,7 @@ func (m *Manager) List(ctx context.Context, request *subjects.ListRequest, maxBy
 		if err != nil {
 			return nil, err
 		}
-		items, bytes := matching(page.Records, request, size)
+		items, bytes := m.matching(page.Records, request, size)
 		if total+bytes > maxBytes {
 			if ask > 1 {
 				ask = (ask + 1) / 2
@@ -60,7 +61,7 @@ func (m *Manager) List(ctx context.Context, request *subjects.ListRequest, maxBy
 
 // matching returns those records that pass the filters, and the bytes they
 // take in a reply.
-func matching(records []store.Record, request *subjects.ListRequest, size func([]byte) int) (items []subjects.Credential, bytes int) {
+func (m *Manager) matching(records []store.Record, request *subjects.ListRequest, size func([]byte) int) (items []subjects.Credential, bytes int) {
 	for i := range records {
 		record := &records[i]
 		if !matches(record, request) {
@@ -68,7 +69,11 @@ func matching(records []store.Record, request *subjects.ListRequest, size func([
 		}
 		item := subjects.Credential{
 			Scope: record.Scope, ID: record.ID, Version: record.Version,
-			Metadata: record.Metadata, Damaged: record.Damaged,
+			Metadata: record.Metadata,
+		}
+		if record.Damaged != "" {
+			// The store's own words name files and hosts.
+			item.Damaged = m.explain(subjects.List, fmt.Errorf("%w: %s", store.ErrDamaged, record.Damaged), subjects.Target(record.Key)).Message
 		}
 		items = append(items, item)
 		bytes += size(subjects.Append(nil, &item))

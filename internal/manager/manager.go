@@ -66,10 +66,11 @@ func New(config Config) (*Manager, error) {
 const inheritable uint8 = 1
 
 // Hit answers a retrieve from the cache: it appends the encoded reply, left
-// open for its revision, to dst. Without ok the caller asks Retrieve. The
-// bytes are the caller's to wipe.
-func (m *Manager) Hit(dst []byte, scope, id []byte, min subjects.Revision) (reply []byte, ok bool) {
-	if m.config.Cache == nil || !m.config.Replica.MayHit(min) {
+// open for its revision, to dst. min is the text of the least revision that is
+// asked for. Without ok the caller asks Retrieve. The bytes are the caller's to
+// wipe.
+func (m *Manager) Hit(dst, scope, id, min []byte) (reply []byte, ok bool) {
+	if m.config.Cache == nil || !m.config.Replica.MayHitText(min) {
 		return dst, false
 	}
 	reply, _, ok = m.config.Cache.Probe(dst, scope, id)
@@ -116,9 +117,14 @@ func (m *Manager) lookup(ctx context.Context, dst []byte, key subjects.Target, f
 	// Reads whose tokens differ see different states of the key and must not
 	// share a flight.
 	name := key.String() + " " + strconv.FormatUint(token.Epoch, 36) + " " + strconv.FormatUint(token.Generation, 36)
-	flight := m.flights.DoChan(name, func() (any, error) {
-		// The flight outlives a caller that gives up: others may wait for it.
-		return m.load(context.WithoutCancel(ctx), key, token)
+	flight := m.flights.DoChan(name, func() (record any, err error) {
+		// It runs on a goroutine of its own, where a panic ends the process.
+		err = runItem(func() (err error) {
+			// The flight outlives a caller that gives up: others may wait for it.
+			record, err = m.load(context.WithoutCancel(ctx), key, token)
+			return err
+		})
+		return record, err
 	})
 	select {
 	case result := <-flight:

@@ -28,7 +28,7 @@ func TestHitNeedsNoStore(t *testing.T) {
 		if got := b.value(t, item); got != "one" {
 			t.Fatalf("got %q", got)
 		}
-		reply, ok := b.Hit(nil, []byte(at.Scope), []byte(at.ID), subjects.Revision{})
+		reply, ok := b.Hit(nil, []byte(at.Scope), []byte(at.ID), nil)
 		if !ok || len(reply) == 0 {
 			t.Fatal("what is cached is no hit")
 		}

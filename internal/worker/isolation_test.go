@@ -289,10 +289,10 @@ func TestIsolation(t *testing.T) {
 // each relation. A part of the scopes is attacked in every way, the others in
 // some, each in turn.
 func (w *world) attack(t *testing.T, n int) {
-	const inTurn = 10
+	const inTurn = 15
 	victim := w.scopes[n]
 	there := subjects.Target{Scope: victim, ID: ownID(n)}
-	everything, turn := n%(32*ownEvery) == 0, n/ownEvery
+	everything, turn := n%(40*ownEvery) == 0, n/ownEvery
 	for relation, attacker := range w.wrong(victim) {
 		for i, a := range attacks("", there.ID) {
 			if relation == "ancestor" && a.command == subjects.List {

@@ -3,7 +3,6 @@ package worker
 import (
 	"encoding/json"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -71,8 +70,8 @@ func TestReplySubjects(t *testing.T) {
 	bad := []string{
 		"cred.v1.event.x.y", "cred.v1.event.org:acme.db", "cred.v1.coherence.log.flush", "cred.v1.coherence.hello",
 		"cred.v1.delete.org:victim", "cred.v1.store", "$JS.API.STREAM.DELETE.CREDBUS", "$JS.API.STREAM.PURGE.CREDBUS",
-		"$SYS.REQ.SERVER.PING", "$SRV.PING", "_INBOX", "_INBOX.", "_INBOX.*", "_INBOX.>", "_INBOX.a.>", "_INBOX.*.a",
-		"_R_", "_R_.", "_R_.*", "_INBOXX.a", "_inbox.a", "_INBOX_acmee.a", "_INBOX_acme", "x._INBOX.a", "_INBO", ">", "*", "a",
+		"$SYS.REQ.SERVER.PING", "$SRV.PING.victim", "_INBOX", "_INBOX.", "_INBOX.*", "_INBOX.>", "_INBOX.a.>", "_INBOX.*.a",
+		"_R_", "_INBOXX.a", "_inbox.a", "_INBOX_acmee.a", "_INBOX_acme", "x._INBOX.a", "_INBO", ">", "*", "a",
 	}
 	requests := served(t, b)
 	for subject, body := range requests {
@@ -100,7 +99,23 @@ func TestReplySubjects(t *testing.T) {
 		t.Errorf("a refused request had an effect: %q, %v", value, told)
 	}
 
-	good := []string{"_INBOX.x", "_INBOX.x.y-1", "_R_.x", "_INBOX_acme.x"}
+	const end = "end-of-what-the-worker-published"
+	if err := b.conn.Publish(end, nil); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the end to be recorded", func() bool {
+		b.refusals(t)
+		return slices.ContainsFunc(seen.all(), func(msg *nats.Msg) bool { return msg.Subject == end })
+	})
+	for _, msg := range seen.all() {
+		if slices.Contains(bad, msg.Subject) {
+			t.Errorf("the worker published %q to %s", msg.Data, msg.Subject)
+		}
+	}
+
+	// The server keeps "_R_." to itself: it stands for an inbox in another
+	// account.
+	good := []string{"_INBOX.x", "_INBOX.x.y-1", "_INBOX_acme.x"}
 	for subject, body := range requests {
 		for _, reply := range good {
 			sub, err := client.SubscribeSync(reply)
@@ -116,12 +131,6 @@ func TestReplySubjects(t *testing.T) {
 			if err := sub.Unsubscribe(); err != nil {
 				t.Fatal(err)
 			}
-		}
-	}
-	// What was answered last was recorded before: what is there now is all.
-	for _, msg := range seen.all() {
-		if slices.Contains(bad, msg.Subject) && !strings.HasPrefix(msg.Subject, "$SRV.") && msg.Subject != "cred.v1.event.org:acme.db" {
-			t.Errorf("the worker published %q to %s", msg.Data, msg.Subject)
 		}
 	}
 }

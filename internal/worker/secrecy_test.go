@@ -2,7 +2,6 @@ package worker
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
@@ -80,7 +79,7 @@ func (r *recorder) all() []*nats.Msg {
 
 func TestSecrecy(t *testing.T) {
 	dir := t.TempDir()
-	b := startBed(t, dir)
+	b := startBed(t, dir, "CREDBUS_STORE_RETRIES=0") // a store that fails is part of the test
 	traffic := record(t, b)
 	c := newCanary()
 	const scope = "org:acme/team:eng"
@@ -171,6 +170,14 @@ func TestSecrecy(t *testing.T) {
 	if msg := asJSON(subjects.List, `{}`); c.in(msg.Data) || bytes.Contains(msg.Data, []byte(dir)) {
 		t.Errorf("list shows the value, or a path of the worker's host: %s", msg.Data)
 	}
+	// And with a store that fails: where a directory should be is a file.
+	if err := os.WriteFile(filepath.Join(b.config.Store.Dir, "records", "org=blocked"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused(b.send(t, "cred.v1.store.org:blocked", fmt.Appendf(nil, `{"id":"x","value":%q}`, c.text)), subjects.StorageUnavailable)
+	if msg := b.send(t, "cred.v1.store_batch.org:blocked", fmt.Appendf(nil, `{"items":[{"id":"x","value":%q}]}`, c.text)); c.in(msg.Data) || !bytes.Contains(msg.Data, []byte("storage_unavailable")) {
+		t.Errorf("a failing batch is answered %s", msg.Data)
+	}
 	for _, id := range []string{"one", "two"} {
 		answered(asJSON(subjects.Delete, `{"id":%q}`, id))
 	}
@@ -204,17 +211,21 @@ func TestSecrecy(t *testing.T) {
 	}
 	request := subjects.StoreRequest{StoreItem: item("one", c.text)}
 	reply := subjects.RetrieveReply{Credential: subjects.Credential{Data: subjects.Value([]byte(c.text))}}
-	for _, v := range []any{
-		b.Worker, *b.config, b.config, b.handler, b.store, b.keyring, b.cache, b.replica, request, &request, request.Data,
-		reply, &reply, subjects.StoreBatchRequest{Items: []subjects.StoreItem{request.StoreItem}},
-	} {
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+	shown := func(v any, verbs ...string) {
+		for _, verb := range verbs {
 			if c.in(fmt.Appendf(nil, verb, v)) {
 				t.Errorf("%s of %T shows the value", verb, v)
 			}
 		}
 	}
-	b.Close(context.Background()) //nolint:errcheck // a second time, which does nothing
+	for _, v := range []any{b.Worker, *b.config, b.config, b.handler, b.store, b.keyring, b.cache, b.replica} {
+		shown(v, "%v", "%+v", "%#v")
+	}
+	for _, v := range []any{
+		request, &request, request.Data, reply, &reply, subjects.StoreBatchRequest{Items: []subjects.StoreItem{request.StoreItem}},
+	} {
+		shown(v, "%v", "%+v", "%#v", "%s", "%q", "%x", "%d")
+	}
 }
 
 // recordFiles are the files of the file store by the ID they hold.

@@ -85,7 +85,7 @@ func replicaName() string {
 
 func (w *Worker) startServer(ctx context.Context) (err error) {
 	if err := os.MkdirAll(w.config.DataDir, 0o700); err != nil {
-		return fmt.Errorf("create the data directory (data_dir): %w", err)
+		return fmt.Errorf("create the data directory: %w: choose another with --data-dir (CREDBUS_DATA_DIR)", err)
 	}
 	if !w.config.NATS.Embedded() {
 		return nil
@@ -136,16 +136,21 @@ func (w *Worker) openStore(ctx context.Context) (err error) {
 // only the missing one opens.
 func (w *Worker) openKeyring(ctx context.Context) (err error) {
 	path := w.config.Keyring.File
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("keyring.file: %w", err)
+		}
+	}()
 	w.keyring, err = seal.OpenKeyring(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	page, err := w.store.List(ctx, store.ListOptions{Limit: 1})
 	if err != nil {
-		return fmt.Errorf("store.dir: %w", err)
+		return fmt.Errorf("it is missing, and whether it is needed cannot be told: store.dir: %w", err)
 	}
 	if len(page.Records) > 0 {
-		return fmt.Errorf("keyring %s is missing (keyring.file), and the store holds credentials that only it opens: put it back from a backup, or name the right one", path)
+		return fmt.Errorf("%s is missing, and the store holds credentials that only it opens: put it back from a backup, or name the right one", path)
 	}
 	w.keyring, err = seal.CreateKeyring(path)
 	if errors.Is(err, fs.ErrExist) { // another worker was faster

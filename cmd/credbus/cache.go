@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"credbus/client"
+)
+
+// errMissingReplicas is wrapped by the error that names replicas that did not
+// answer.
+var errMissingReplicas = errors.New("no answer from replicas")
+
+func (p *program) cacheCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "cache",
+		Short: "Show or clear the caches of all replicas",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return errors.New("choose stats or clear")
+		},
+	}
+	cmd.AddCommand(p.cacheStatsCommand(), p.cacheClearCommand())
+	return cmd
+}
+
+func (p *program) cacheStatsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "stats",
+		Short: "Show how well the cache of each replica does",
+		Long: `Show how well the cache of each replica does, counted since it started. When a
+replica that is known does not answer, those that did are shown and the exit
+status is 6.
+
+-o json prints one JSON object.`,
+		Args: cobra.NoArgs,
+	}
+	format := formatFlag(cmd, asText, asJSON)
+	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, _ []string) error {
+		stats, err := c.CacheStats(ctx)
+		if err != nil {
+			return err
+		}
+		if format.chosen == asJSON {
+			err = writeJSON(p.stdout, stats)
+		} else {
+			err = p.printStats(stats)
+		}
+		return errors.Join(err, missing(stats.Missing))
+	})
+	return cmd
+}
+
+func (p *program) printStats(stats *client.CacheStats) error {
+	table := newTable(p.stdout, "REPLICA", "HITS", "MISSES", "HIT RATE", "EVICTIONS", "EXPIRED", "REFUSED",
+		"ENTRIES", "CAPACITY", "BYTES", "MAX BYTES", "TRUST")
+	for i := range stats.Replicas {
+		r := &stats.Replicas[i]
+		cells := []string{r.Replica, number(r.Hits), number(r.Misses), fmt.Sprintf("%.1f%%", 100*r.HitRate())}
+		for _, n := range []int64{r.Evictions, r.Expired, r.Refused, r.Entries, r.Capacity, r.Bytes, r.MaxBytes} {
+			cells = append(cells, number(n))
+		}
+		if err := table.row(append(cells, r.Trust)...); err != nil {
+			return err
+		}
+	}
+	return table.flush()
+}
+
+func number(n int64) string { return strconv.FormatInt(n, 10) }
+
+func (p *program) cacheClearCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "clear [SCOPE [ID]]",
+		Short: "Drop what all replicas have cached",
+		Long: `Drop what all replicas have cached of everything, of a scope and the scopes
+below it, or of one credential. Writes through workers need no clearing: this is
+for changes that were made behind their back. It names the replicas that
+cleared; when one that is known does not say so, the exit status is 6.`,
+		Args:              names(0, 2),
+		ValidArgsFunction: p.completeNames(2),
+	}
+	format := formatFlag(cmd, asText, asJSON)
+	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
+		target := target(args)
+		cleared, err := c.ClearCache(ctx, target.Scope, target.ID)
+		if err != nil {
+			return err
+		}
+		if format.chosen == asJSON {
+			err = writeJSON(p.stdout, cleared)
+		} else {
+			for _, replica := range cleared.Replicas {
+				_, failed := fmt.Fprintln(p.stdout, "cleared", replica)
+				err = errors.Join(err, failed)
+			}
+		}
+		return errors.Join(err, missing(cleared.Missing))
+	})
+	return cmd
+}
+
+func missing(replicas []string) error {
+	if len(replicas) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", errMissingReplicas, strings.Join(replicas, ", "))
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"syscall"
+	"unicode"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"credbus/client"
+	"credbus/subjects"
+)
+
+// The exit statuses, as the documentation of the program lists them.
+const (
+	exitOK          = 0
+	exitOther       = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitConflict    = 4
+	exitPermission  = 5
+	exitUnavailable = 6
+	exitExpired     = 7
+	exitMalformed   = 8
+	exitRotationDue = 9
+	exitInterrupted = 130
+)
+
+// errNoServer is wrapped by the error of a connection that was not answered.
+var errNoServer = errors.New("no NATS server answers")
+
+// failures says for each kind of error which exit status it has and, where
+// its text does not say so itself, what to do next. The first that matches
+// counts.
+var failures = []struct {
+	err  error
+	code int
+	hint string
+}{
+	{context.Canceled, exitInterrupted, ""},
+	{subjects.ErrInvalid, exitUsage, ""},
+	{subjects.ErrTooLarge, exitUsage, ""},
+	{client.ErrInvalidArgument, exitUsage, ""},
+	{client.ErrPayloadTooLarge, exitUsage, ""},
+	{client.ErrNotFound, exitNotFound, "credbus list shows what is there"},
+	{client.ErrAlreadyExists, exitConflict, "leave out --create-only to replace it"},
+	{client.ErrVersionConflict, exitConflict, "credbus retrieve -o json shows its version now"},
+	{client.ErrPermissionDenied, exitPermission, "act as a user that may (--context, --creds or --user), or at a scope of yours"},
+	{errNoServer, exitUnavailable, "start a worker with `go run ./cmd/worker`, or name a server with --server or --context"},
+	{client.ErrNoWorkers, exitUnavailable, "start one with `go run ./cmd/worker`, or name another server with --server or --context"},
+	{client.ErrDisconnected, exitUnavailable, "try again"},
+	{client.ErrResourceExhausted, exitUnavailable, "try again later"},
+	{client.ErrStorageUnavailable, exitUnavailable, "try again later; the worker's log says more"},
+	{client.ErrStorageTimeout, exitUnavailable, "try again later; the worker's log says more"},
+	{context.DeadlineExceeded, exitUnavailable, "try again, with a longer --timeout"},
+	{errMissingReplicas, exitUnavailable, "try again; one that is gone for good is forgotten after a while"},
+	{client.ErrInternal, exitOther, "the worker's log says why"},
+	{client.ErrDecryptFailed, exitOther, "restore the key or the credential from a backup"},
+}
+
+// fail reports err on stderr and returns its exit status.
+func (p *program) fail(ctx context.Context, err error) int {
+	if ctx.Err() != nil {
+		p.say("interrupted")
+		return exitInterrupted
+	}
+	if verdict, ok := errors.AsType[verdict](err); ok {
+		p.say("%s", verdict.text)
+		return verdict.code
+	}
+	if usage, ok := errors.AsType[usageError](err); ok {
+		p.say("%v: see %s --help", usage.err, usage.command)
+		return exitUsage
+	}
+	for _, failure := range failures {
+		if !errors.Is(err, failure.err) {
+			continue
+		}
+		hint := failure.hint
+		if _, unknown := errors.AsType[*client.OutcomeUnknownError](err); unknown {
+			hint = "add --request-id to do so" // its text says to repeat it with one
+		}
+		p.say("%s", joined(err.Error(), hint))
+		return failure.code
+	}
+	p.say("%v", err)
+	return exitOther
+}
+
+func joined(text, hint string) string {
+	if hint == "" {
+		return text
+	}
+	return text + ": " + hint
+}
+
+// say writes one line to stderr, whatever the text holds.
+func (p *program) say(format string, args ...any) {
+	if p.bar != nil {
+		_ = p.bar.Clear() // else the line would stand behind the bar
+	}
+	text := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; ")
+	fmt.Fprintln(p.stderr, "credbus: "+printable(text))
+}
+
+// printable is text without what would steer a terminal or break a table.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, text)
+}
+
+// as makes err one of a kind that failures lists, and leaves its text alone.
+func as(kind, err error) error { return kinded{err, kind} }
+
+type kinded struct{ err, kind error }
+
+func (k kinded) Error() string   { return k.err.Error() }
+func (k kinded) Unwrap() []error { return []error{k.kind, k.err} }
+
+// verdict ends a command that did what it was asked to, with an exit status
+// that says what it found.
+type verdict struct {
+	text string
+	code int
+}
+
+func (v verdict) Error() string { return v.text }
+
+// usageError is one of the command line.
+type usageError struct {
+	err     error
+	command string // whose help to read
+}
+
+func (e usageError) Error() string { return e.err.Error() }
+
+// flagError leaves out what a person typed, in which a value may stand, as in
+// "-vs3cret".
+func flagError(_ *cobra.Command, err error) error {
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && unknown.GetSpecifiedShortnames() != "" {
+		return fmt.Errorf("unknown shorthand flag: -%s", unknown.GetSpecifiedName())
+	}
+	if missing, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		return fmt.Errorf("flag needs an argument: --%s", missing.GetFlag().Name)
+	}
+	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		cause := invalid.Unwrap()
+		if number, ok := errors.AsType[*strconv.NumError](cause); ok {
+			cause = number.Err // whose own text quotes what was typed
+		}
+		return fmt.Errorf("flag --%s: %w", invalid.GetFlag().Name, cause)
+	}
+	return err
+}
+
+// refused reports whether err is a NATS server's, of an identity that it does
+// not take.
+func refused(err error) bool {
+	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) ||
+		errors.Is(err, nats.ErrAuthRevoked) || errors.Is(err, nats.ErrNkeysNotSupported)
+}
+
+// unreachable reports whether err says that no NATS server was reached.
+func unreachable(err error) bool {
+	_, operation := errors.AsType[*net.OpError](err)
+	_, name := errors.AsType[*net.DNSError](err)
+	return operation || name || errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoInfoReceived) ||
+		errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNREFUSED)
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"credbus/subjects"
+)
+
+// startFake starts a NATS server with something that answers like a worker in
+// the states that a real one is hard to bring into:
+//
+//	scope error:CODE      every command fails with CODE
+//	scope validate:due    everything is valid, and due for rotation
+//	scope silent:all      nothing is answered
+//	scope gap:now         an event that nobody can read is sent
+//	cache commands        replica-2 is missing
+//
+// Its users are any, with the password pw, and limited, who may use no
+// subject of credbus.
+func startFake(t *testing.T) (url string) {
+	t.Helper()
+	ns, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
+		Users: []*server.User{
+			{Username: "any", Password: "pw"},
+			{Username: "limited", Password: "pw", Permissions: &server.Permissions{
+				Publish:   &server.SubjectPermission{Deny: []string{"cred.>"}},
+				Subscribe: &server.SubjectPermission{Deny: []string{"cred.>"}},
+			}},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Start()
+	t.Cleanup(func() {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+	})
+	if !ns.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the NATS server is not ready")
+	}
+	nc, err := nats.Connect(ns.ClientURL(), nats.UserInfo("any", "pw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	if _, err := nc.Subscribe("cred.v1.>", func(request *nats.Msg) { answer(nc, request) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return ns.ClientURL()
+}
+
+func answer(nc *nats.Conn, request *nats.Msg) {
+	tokens := strings.Split(request.Subject, ".")
+	reply := nats.NewMsg(request.Reply)
+	body := func(message subjects.Message) {
+		reply.Data = subjects.AppendRevision(subjects.AppendOpen(nil, message), subjects.Revision{})
+	}
+	switch {
+	case slices.Contains(tokens, "silent:all"):
+		return
+	case slices.Contains(tokens, "gap:now"):
+		if tokens[2] != "event" {
+			_ = nc.Publish("cred.v1.event.gap:now.id", []byte("nonsense"))
+		}
+		return
+	case slices.Contains(tokens, "validate:due"):
+		var validate subjects.ValidateRequest
+		if subjects.Decode(request.Data, &validate) != nil {
+			return
+		}
+		body(&subjects.ValidateReply{
+			Target: subjects.Target{Scope: "validate:due", ID: validate.ID},
+			Status: subjects.Valid, RotationDue: true, Reason: "40 days old, its policy is 30 days",
+		})
+	case tokens[2] == string(subjects.ClearCache):
+		body(&subjects.ClearCacheReply{Replicas: []string{"replica-1"}, Missing: []string{"replica-2"}})
+	case tokens[2] == string(subjects.CacheStats):
+		body(&subjects.CacheStatsReply{
+			Replicas: []subjects.ReplicaStats{{Replica: "replica-1", Hits: 3, Misses: 1, Trust: "trusted"}},
+			Missing:  []string{"replica-2"},
+		})
+	default:
+		for _, token := range tokens {
+			if code, found := strings.CutPrefix(token, "error:"); found {
+				failure := subjects.Errorf(subjects.Code(code), "as the scope says")
+				reply.Header.Set(subjects.HeaderError, failure.Message)
+				reply.Header.Set(subjects.HeaderErrorCode, failure.Code.NumberText())
+				reply.Data = subjects.Append(nil, failure)
+			}
+		}
+	}
+	_ = request.RespondMsg(reply)
+}

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"credbus/client"
+	"credbus/subjects"
+)
+
+// input says where the values of a credential come from.
+type input struct {
+	file  string // of the unnamed value; "-" is stdin
+	value string // the unnamed value itself
+	// given is set when value was given: it may be empty.
+	given bool
+	named pairs // the values themselves, by name
+	files pairs // where they are, by name; "-" is stdin
+}
+
+func (in *input) register(flags *pflag.FlagSet) {
+	flags.StringVarP(&in.file, "file", "f", "", "read the value from this file, byte for byte; - is stdin")
+	flags.Var(&in.files, "data-file", "read a value called NAME from FILE; - is stdin (repeatable)")
+	in.files.form = "NAME=FILE"
+	flags.StringVar(&in.value, "value", "", "the value itself; unsafe: shells keep it in their history, and process lists show it")
+	flags.Var(&in.named, "data", "a value called NAME; unsafe in the same way as --value (repeatable)")
+	in.named.form = "NAME=VALUE"
+}
+
+// check finds what is wrong before anything is read.
+func (in *input) check() error {
+	stdin := 0
+	for _, file := range append(slices.Collect(maps.Values(in.files.m)), in.file) {
+		if file == "-" {
+			stdin++
+		}
+	}
+	if stdin > 1 {
+		return errors.New("stdin can be the source of one value only: put the others into files")
+	}
+	for name := range in.files.m {
+		if _, twice := in.named.m[name]; twice {
+			return fmt.Errorf("--data and --data-file both give %s", name)
+		}
+	}
+	if in.given && in.file != "" {
+		return errors.New("--value and --file both give the value: choose one")
+	}
+	return nil
+}
+
+// data reads the values. They are the caller's to wipe.
+func (p *program) data(ctx context.Context, about subjects.Target, in *input) (data client.Data, err error) {
+	data = make(client.Data)
+	defer func() {
+		if err != nil {
+			data.Wipe()
+		}
+	}()
+	if in.given || len(in.named.m) > 0 {
+		p.say("warning: values on the command line stay in the shell's history and show in process lists: pipe the value in, or use --file or --data-file")
+	}
+	for name, value := range in.named.m {
+		data[name] = subjects.NewSecret([]byte(value))
+	}
+	for name, file := range in.files.m {
+		if err := p.readInto(ctx, data, name, file); err != nil {
+			return data, err
+		}
+	}
+	switch {
+	case in.given:
+		data[subjects.ValueName] = subjects.NewSecret([]byte(in.value))
+		return data, nil
+	case in.file != "":
+		return data, p.readInto(ctx, data, subjects.ValueName, in.file)
+	case len(data) > 0:
+		return data, nil
+	case isTerminal(p.stdin):
+		value, err := p.prompt(ctx, about)
+		if err == nil {
+			data[subjects.ValueName] = subjects.NewSecret(value)
+		}
+		return data, err
+	default:
+		return data, p.readInto(ctx, data, subjects.ValueName, "-")
+	}
+}
+
+// readInto adds the content of a file to data.
+func (p *program) readInto(ctx context.Context, data client.Data, name, file string) error {
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		value, err := readValue(f)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", file, err)
+		}
+		data[name] = subjects.NewSecret(value)
+		return nil
+	}
+	value, err := readValue(interruptible{ctx, p.stdin})
+	switch {
+	case err != nil:
+		return fmt.Errorf("read stdin: %w", err)
+	case len(value) == 0:
+		// More often than not, what feeds the pipe has failed.
+		return usageError{errors.New("stdin is empty: pipe the value in, or store an empty one with --file " + os.DevNull), "credbus store"}
+	case bytes.IndexByte(value, '\n') == len(value)-1:
+		p.say("note: the value ends with a newline, which is stored as part of it: echo -n and printf leave it out")
+	}
+	data[name] = subjects.NewSecret(value)
+	return nil
+}
+
+// readValue reads all of r into one buffer, so that no outgrown copy stays
+// behind.
+func readValue(r io.Reader) ([]byte, error) {
+	buffer := make([]byte, subjects.MaxDataLen+1)
+	n, err := io.ReadFull(r, buffer)
+	switch {
+	case err == nil:
+		clear(buffer)
+		return nil, fmt.Errorf("%w: more than %d bytes", subjects.ErrTooLarge, subjects.MaxDataLen)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return buffer[:n], nil
+	default:
+		clear(buffer)
+		return nil, err
+	}
+}
+
+// prompt asks for a value on the terminal, without echo. The newline that ends
+// it is not part of it.
+func (p *program) prompt(ctx context.Context, about subjects.Target) ([]byte, error) {
+	fd := int(p.stdin.Fd())
+	before, err := term.GetState(fd)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(p.stderr, "Value of %s (not shown): ", about)
+	defer fmt.Fprintln(p.stderr)
+	value, err := await(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
+	switch {
+	case ctx.Err() != nil:
+		_ = term.Restore(fd, before) // else the shell would stay without echo
+		return nil, ctx.Err()
+	case errors.Is(err, io.EOF), err == nil && len(value) == 0:
+		return nil, usageError{errors.New("no value was typed"), "credbus store"}
+	}
+	return value, err
+}
+
+// interruptible is a reader whose Read ends with ctx.
+type interruptible struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (i interruptible) Read(b []byte) (int, error) {
+	return await(i.ctx, func() (int, error) { return i.r.Read(b) })
+}
+
+// await does what cannot be interrupted, and leaves it behind when ctx ends,
+// as the program will end then.
+func await[T any](ctx context.Context, do func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := do()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
+}
+
+// pairs is a repeatable flag of NAME=VALUE.
+type pairs struct {
+	m    map[string]string
+	form string
+}
+
+// String shows nothing: a value may be secret.
+func (p *pairs) String() string { return "" }
+
+// Type is what the help calls the flag's value.
+func (p *pairs) Type() string { return cmp.Or(p.form, "KEY=VALUE") }
+
+// Set adds a pair.
+func (p *pairs) Set(text string) error {
+	name, value, found := strings.Cut(text, "=")
+	if !found || name == "" {
+		return fmt.Errorf("write %s", p.Type())
+	}
+	if _, twice := p.m[name]; twice {
+		return fmt.Errorf("%s is given twice", name)
+	}
+	if p.m == nil {
+		p.m = make(map[string]string)
+	}
+	p.m[name] = value
+	return nil
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"credbus/client"
+)
+
+func (p *program) listCommand() *cobra.Command {
+	var (
+		options client.ListOptions
+		tags    pairs
+		before  moment
+	)
+	cmd := &cobra.Command{
+		Use:   "list [SCOPE]",
+		Short: "List IDs and metadata of a scope and all scopes below it",
+		Long: `List IDs and metadata of a scope and all scopes below it, of all scopes when
+none is given. It shows no values. Filters that are given must all match.
+
+-o json prints one JSON object on a line for each credential.`,
+		Example: `  credbus list org:acme --tag env=prod --tag owner=eng
+  credbus list org:acme --expires-before 30d -o json | jq -r .id`,
+		Args:              names(0, 1),
+		ValidArgsFunction: p.completeNames(1),
+	}
+	cmd.Flags().Var(&tags, "tag", "only those with this tag (repeatable)")
+	cmd.Flags().StringVar(&options.IDPrefix, "id-prefix", "", "only those whose ID begins so")
+	cmd.Flags().Var(&before, "expires-before", "only those that expire before: 2026-12-31T00:00:00Z, or from now 90d or 12h")
+	format := formatFlag(cmd, asText, asJSON)
+
+	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
+		options.Tags, options.ExpiresBefore = tags.m, before.Time
+		table := newTable(p.stdout, "SCOPE", "ID", "EXPIRES", "ROTATION", "TAGS", "DESCRIPTION")
+		for credential, err := range c.List(ctx, target(args).Scope, &options) {
+			if err != nil {
+				return err
+			}
+			if format.chosen == asJSON {
+				err = writeJSON(p.stdout, &credential.Credential)
+			} else {
+				err = table.row(string(credential.Scope), string(credential.ID), shown(credential.Expires),
+					rotation(credential.RotationDays), joinTags(credential.Tags), described(credential))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return table.flush()
+	})
+	return cmd
+}
+
+func rotation(days int) string {
+	if days == 0 {
+		return ""
+	}
+	return strconv.Itoa(days) + "d"
+}
+
+func joinTags(tags map[string]string) string {
+	var all []string
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		all = append(all, key+"="+tags[key])
+	}
+	return strings.Join(all, ",")
+}
+
+func described(credential *client.Credential) string {
+	if credential.Damaged != "" {
+		return "DAMAGED: " + credential.Damaged
+	}
+	return credential.Description
+}

@@ -1,0 +1,45 @@
+// Credbus is the command line of credbus: it stores, retrieves, lists,
+// validates and deletes credentials through the workers on a NATS server.
+//
+//	credbus store SCOPE ID        the value comes from stdin, a file or a prompt
+//	credbus retrieve SCOPE ID     prints the value alone
+//	credbus delete SCOPE ID
+//	credbus list [SCOPE]
+//	credbus validate SCOPE [ID]   the exit status is the verdict
+//	credbus import FILE|-         credbus export SCOPE
+//	credbus watch [SCOPE]         follows changes
+//	credbus cache stats|clear     of all replicas
+//
+// Exit status:
+//
+//	0    done
+//	1    any other failure, also of some lines of an import
+//	2    the command line is wrong, or an argument breaks a rule
+//	3    not found
+//	4    conflict: it exists already, or is at another version
+//	5    permission denied, or NATS refused the credentials
+//	6    no server, worker, store or replica answered
+//	7    validate: expired
+//	8    validate: malformed
+//	9    validate: valid, and rotation is due
+//	130  interrupted
+//
+// A command that fails prints nothing to stdout, unless it had begun to print
+// results that come one after another, and one line to stderr that says what
+// to do next. No value is ever printed to stderr.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second interrupt ends the program at once
+	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	os.Exit(p.run(ctx, os.Args[1:]))
+}

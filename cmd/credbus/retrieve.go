@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"credbus/client"
+)
+
+func (p *program) retrieveCommand() *cobra.Command {
+	var (
+		options client.RetrieveOptions
+		name    string
+	)
+	cmd := &cobra.Command{
+		Use:   "retrieve SCOPE ID",
+		Short: "Print a credential",
+		Long: `Print a credential: its value alone, ended by a newline on a terminal and by
+nothing elsewhere.
+
+-o json prints everything that is known of it; a value that is not UTF-8 is
+{"base64": "..."} there.
+
+-o env prints lines for a POSIX shell to read: eval "$(credbus retrieve ...)".
+The single, unnamed value is called after the ID, a named one ID_NAME; both in
+capitals, with _ for what is no letter or digit and before a digit at the
+beginning: the value "user" of "my-db" is MY_DB_USER. Values are quoted for the
+shell. One that holds a NUL byte cannot be a variable.`,
+		Example: `  credbus retrieve org:acme/team:eng db-password
+  credbus retrieve org:acme/team:eng tls --name key > key.pem
+  credbus retrieve org:acme/team:eng/service:api db-password --inherit`,
+		Args:              names(2, 2),
+		ValidArgsFunction: p.completeNames(2),
+	}
+	cmd.Flags().StringVar(&name, "name", "", "which one of several values")
+	cmd.Flags().BoolVar(&options.Inherit, "inherit", false, "accept the nearest scope above that has an inheritable one")
+	cmd.Flags().BoolVar(&options.Fresh, "fresh", false, "read the store itself, past every cache")
+	format := formatFlag(cmd, asText, asJSON, asEnv)
+
+	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
+		target := target(args)
+		credential, err := c.Retrieve(ctx, target.Scope, target.ID, &options)
+		if err != nil {
+			return err
+		}
+		defer credential.Wipe()
+		if name != "" {
+			if err := keepOnly(credential, name); err != nil {
+				return err
+			}
+		}
+		switch format.chosen {
+		case asJSON:
+			return writeJSON(p.stdout, &credential.Credential)
+		case asEnv:
+			return writeEnv(p.stdout, credential)
+		}
+		return p.printValue(credential)
+	})
+	return cmd
+}
+
+// keepOnly wipes all values but one.
+func keepOnly(credential *client.Credential, name string) error {
+	value, found := credential.Data[name]
+	if !found {
+		return fmt.Errorf("%w: %s/%s has no value called %q, only: %s",
+			client.ErrNotFound, credential.Scope, credential.ID, name, valueNames(credential))
+	}
+	delete(credential.Data, name)
+	credential.Wipe()
+	credential.Data = client.Data{name: value}
+	return nil
+}
+
+// printValue prints the only value.
+func (p *program) printValue(credential *client.Credential) error {
+	if len(credential.Data) != 1 {
+		return usageError{
+			fmt.Errorf("%s/%s has %d values: choose one with --name (%s), or print all with -o json or -o env",
+				credential.Scope, credential.ID, len(credential.Data), valueNames(credential)),
+			"credbus retrieve",
+		}
+	}
+	for _, value := range credential.Data {
+		if _, err := p.stdout.Write(value.Bytes()); err != nil {
+			return err
+		}
+	}
+	if isTerminal(p.stdout) {
+		_, err := p.stdout.WriteString("\n")
+		return err
+	}
+	return nil
+}
+
+func valueNames(credential *client.Credential) string {
+	return strings.Join(slices.Sorted(maps.Keys(credential.Data)), ", ")
+}

@@ -1,0 +1,281 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/synadia-io/orbit.go/natscontext"
+
+	"credbus/subjects"
+)
+
+// process is a worker in a process of its own.
+type process struct {
+	command *exec.Cmd
+	dir     string // its data directory
+	port    string
+	started time.Duration // until it said that it is ready
+	stderr  bytes.Buffer  // complete once it has ended
+	output  chan string   // what it printed after that, once it has ended
+}
+
+// start runs a worker on dir and waits until it says that it is ready.
+func start(t *testing.T, dir, port string, args ...string) *process {
+	t.Helper()
+	p := &process{dir: dir, port: port, output: make(chan string, 1)}
+	p.command = exec.Command("worker", append([]string{"--data-dir", dir, "--nats.port", port}, args...)...)
+	p.command.Env = environment(t.TempDir())
+	p.command.Stderr = &p.stderr
+	stdout, err := p.command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	if err := p.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.command.Process.Kill(); p.command.Wait() })
+	lines := bufio.NewReader(stdout)
+	ready := make(chan error, 1)
+	go func() {
+		line, err := lines.ReadString('\n')
+		if err == nil && !strings.HasSuffix(line, " is ready.\n") {
+			err = fmt.Errorf("it began with %q", line)
+		}
+		ready <- err
+		rest, _ := io.ReadAll(lines)
+		p.output <- line + string(rest)
+	}()
+	select {
+	case err := <-ready:
+		if err != nil {
+			p.command.Wait()
+			t.Fatalf("the worker did not start: %v\n%s", err, &p.stderr)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the worker is not ready after 10 s")
+	}
+	p.started = time.Since(begun)
+	return p
+}
+
+// end sends a signal, waits for the end and returns what was printed.
+func (p *process) end(t *testing.T, signal os.Signal) (output string, err error) {
+	t.Helper()
+	if err := p.command.Process.Signal(signal); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case output = <-p.output:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("the worker did not end on %v", signal)
+	}
+	return output, p.command.Wait()
+}
+
+func (p *process) connect(t *testing.T) *nats.Conn {
+	t.Helper()
+	nc, _, err := natscontext.Connect(filepath.Join(p.dir, "client.json"), nats.NoReconnect())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+const scope = "org:acme/team:eng"
+
+func storeRequest(id, value string) []byte {
+	return subjects.Append(nil, &subjects.StoreRequest{StoreItem: subjects.StoreItem{
+		Target: subjects.Target{ID: subjects.ID(id)}, Data: subjects.Value([]byte(value)),
+	}})
+}
+
+// stored reports whether a credential has a value.
+func stored(nc *nats.Conn, id, value string) error {
+	request := subjects.RetrieveRequest{RetrieveItem: subjects.RetrieveItem{Target: subjects.Target{ID: subjects.ID(id)}}}
+	msg, err := nc.Request(subjects.DefaultPrefix.Command(subjects.Retrieve, scope), subjects.Append(nil, &request), 10*time.Second)
+	if err != nil {
+		return err
+	}
+	if told := msg.Header.Get(subjects.HeaderError); told != "" {
+		return fmt.Errorf("%s: %s", id, told)
+	}
+	var reply subjects.RetrieveReply
+	if err := subjects.Decode(msg.Data, &reply); err != nil {
+		return err
+	}
+	if got := string(reply.Data[subjects.ValueName].Bytes()); got != value {
+		return fmt.Errorf("%s is %q, want %q", id, got, value)
+	}
+	return nil
+}
+
+func TestReady(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	p := start(t, dir, freePort(t))
+	nc := p.connect(t)
+	subject := subjects.DefaultPrefix.Command(subjects.Store, scope)
+	if msg, err := nc.Request(subject, storeRequest("db", "v"), 10*time.Second); err != nil || msg.Header.Get(subjects.HeaderError) != "" {
+		t.Fatalf("store: %v %v", msg, err)
+	}
+	if err := stored(nc, "db", "v"); err != nil {
+		t.Fatal(err)
+	}
+	modes(t, dir)
+
+	// A second one on the same directory says how to run beside it.
+	second := exec.Command("worker", "--data-dir", dir, "--nats.port", freePort(t))
+	second.Env = environment(t.TempDir())
+	begun := time.Now()
+	out, err := second.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "in use by another process") ||
+		!strings.Contains(string(out), "--nats.url nats://127.0.0.1:"+p.port) || time.Since(begun) > startLimit {
+		t.Errorf("a second worker said after %v: %s", time.Since(begun), out)
+	}
+
+	output, err := p.end(t, os.Interrupt)
+	if err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	for _, part := range []string{"(embedded)", dir, "client.json", "queue group credbus", "go run ./cmd/credbus"} {
+		if err := contains(output, part); err != nil {
+			t.Error(err)
+		}
+	}
+	if !strings.HasSuffix(output, "\nstopping: answering what is under way\n") {
+		t.Errorf("it ended with\n%s", output)
+	}
+	if p.stderr.Len() > 0 {
+		t.Errorf("stderr has\n%s", &p.stderr)
+	}
+	modes(t, dir)
+	again := start(t, dir, p.port)
+	fmt.Printf("ready after %d ms on an empty directory, %d ms on one in use\n", p.started.Milliseconds(), again.started.Milliseconds())
+	for _, took := range []time.Duration{p.started, again.started} {
+		if took > time.Second {
+			t.Errorf("it took %v to be ready", took)
+		}
+	}
+}
+
+func TestSignalsDrain(t *testing.T) {
+	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		t.Run(signal.String(), func(t *testing.T) {
+			p := start(t, t.TempDir(), freePort(t))
+			nc := p.connect(t)
+			const requests = 200
+			inbox := nats.NewInbox()
+			replies := make(chan *nats.Msg, requests)
+			if _, err := nc.ChanSubscribe(inbox, replies); err != nil {
+				t.Fatal(err)
+			}
+			for n := range requests {
+				id := fmt.Sprintf("id-%d", n)
+				if err := nc.PublishRequest(subjects.DefaultPrefix.Command(subjects.Store, scope), inbox, storeRequest(id, id)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := nc.Flush(); err != nil { // they are with the server, and so with the worker
+				t.Fatal(err)
+			}
+			if _, err := p.end(t, signal); err != nil {
+				t.Errorf("it ended with %v: %s", err, &p.stderr)
+			}
+			for n := range requests {
+				select {
+				case msg := <-replies:
+					if told := msg.Header.Get(subjects.HeaderError); told != "" {
+						t.Error(told)
+					}
+				case <-time.After(5 * time.Second):
+					t.Fatalf("%d of %d are answered", n, requests)
+				}
+			}
+		})
+	}
+}
+
+// What was acknowledged is there after a kill at any instant.
+func TestKill(t *testing.T) {
+	const rounds, writers, acknowledged = 4, 8, 100
+	dir := filepath.Join(t.TempDir(), "data")
+	kept := make(map[string]string)
+	for round := range rounds {
+		p := start(t, dir, freePort(t))
+		nc := p.connect(t)
+		for id, value := range kept {
+			if err := stored(nc, id, value); err != nil {
+				t.Errorf("round %d: %v", round, err)
+			}
+		}
+		var mu sync.Mutex
+		var group sync.WaitGroup
+		count, enough := 0, make(chan struct{})
+		for w := range writers {
+			group.Go(func() {
+				for n := 0; ; n++ {
+					// Half of them replace what an earlier round stored.
+					id, value := fmt.Sprintf("w%d-%d", w, n%20), fmt.Sprintf("%d-%d", round, n)
+					mu.Lock()
+					delete(kept, id) // nobody knows until it is acknowledged
+					mu.Unlock()
+					msg, err := nc.Request(subjects.DefaultPrefix.Command(subjects.Store, scope), storeRequest(id, value), 5*time.Second)
+					if err != nil {
+						return // killed
+					}
+					if told := msg.Header.Get(subjects.HeaderError); told != "" {
+						t.Errorf("store: %s", told)
+						return
+					}
+					mu.Lock()
+					kept[id] = value
+					if count++; count == acknowledged {
+						close(enough)
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		select {
+		case <-enough:
+		case <-time.After(30 * time.Second):
+			t.Fatal("the stores take too long")
+		}
+		if _, err := p.end(t, os.Kill); err == nil {
+			t.Error("killed, it ended as if nothing were")
+		}
+		nc.Close()
+		group.Wait()
+		if len(kept) < 20 {
+			t.Fatalf("only %d are known to be stored", len(kept))
+		}
+	}
+	p := start(t, dir, freePort(t))
+	nc := p.connect(t)
+	lost := 0
+	for id, value := range kept {
+		if err := stored(nc, id, value); err != nil {
+			lost++
+			t.Error(err)
+		}
+	}
+	if _, err := p.end(t, os.Interrupt); err != nil {
+		var exit *exec.ExitError
+		t.Errorf("it ended with %v (%v): %s", err, errors.As(err, &exit), &p.stderr)
+	}
+	modes(t, dir)
+	fmt.Printf("kills=%d acknowledged_and_checked=%d lost=%d\n", rounds, len(kept), lost)
+}

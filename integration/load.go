@@ -1,0 +1,225 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"credbus/client"
+)
+
+// plain is part of every value, to be looked for where no value may be.
+const plain = "s3cret-in-clear"
+
+// valueOf is the value of a key's write seq: its name, so that another's is
+// noticed, and up to about 600 bytes that follow from it.
+func valueOf(key string, seq int) []byte {
+	return fmt.Appendf(nil, "%s %d %s", key, seq, strings.Repeat(plain, 1+seq%40))
+}
+
+// seqOf reads what valueOf wrote. It fails unless value is that of key to the
+// last byte.
+func seqOf(key string, value []byte) (seq int, err error) {
+	var name string
+	if _, err := fmt.Sscanf(string(value), "%s %d ", &name, &seq); err != nil || !bytes.Equal(value, valueOf(key, seq)) {
+		return 0, fmt.Errorf("%d bytes that are no value of %s: %.40q", len(value), key, value)
+	}
+	return seq, nil
+}
+
+const (
+	loadScope = client.Scope("test:load")
+	// pairs of a writer and a reader that share a client, one key each.
+	pairs = 6
+	// outsiders read all keys with clients of their own, and are told of each
+	// writer's revision before they do.
+	outsiders = 2
+	// patience is how long a request may take, repetitions included.
+	patience = 2 * time.Second
+)
+
+// load is clients that write and read without pause.
+type load struct {
+	*history
+	pairs     []*client.Client
+	outsiders []*client.Client
+
+	stopping chan struct{}
+	stopped  sync.Once
+	running  sync.WaitGroup
+}
+
+// startLoad begins when each key has its first value. retries is that of
+// client.Config.
+func startLoad(url string, retries int) (*load, error) {
+	l := &load{history: newHistory(), stopping: make(chan struct{})}
+	for i := range pairs + outsiders {
+		c, err := client.Connect(url, &client.Config{Timeout: patience, Retries: retries, Name: fmt.Sprintf("load %d", i)})
+		if err != nil {
+			l.close()
+			return nil, err
+		}
+		if i < pairs {
+			l.pairs = append(l.pairs, c)
+		} else {
+			l.outsiders = append(l.outsiders, c)
+		}
+	}
+	for i, c := range l.pairs {
+		l.write(c, keyOf(i), 1)
+	}
+	if n := l.acknowledged(); n != pairs {
+		l.close()
+		return nil, fmt.Errorf("%d of %d first writes were acknowledged: %v", n, pairs, l.errors)
+	}
+	for i, c := range l.pairs {
+		session := fmt.Sprintf("pair %d", i)
+		l.running.Go(func() {
+			for seq := 2; l.goesOn(); seq++ {
+				l.write(c, keyOf(i), seq)
+				l.read(c, session, keyOf(i)) // when a replica that lags is the most likely to show
+			}
+		})
+		l.running.Go(func() {
+			for l.goesOn() {
+				l.read(c, session, keyOf(i))
+			}
+		})
+	}
+	for i, c := range l.outsiders {
+		l.running.Go(func() {
+			for n := 0; l.goesOn(); n++ {
+				writer := n % pairs
+				c.Observe(l.pairs[writer].Revision())
+				l.read(c, fmt.Sprintf("outsider %d", i), keyOf(writer))
+			}
+		})
+	}
+	return l, nil
+}
+
+func keyOf(pair int) string { return fmt.Sprintf("key-%d", pair) }
+
+func (l *load) goesOn() bool {
+	select {
+	case <-l.stopping:
+		return false
+	default:
+		return true
+	}
+}
+
+// stop returns when every request has ended. It may be called twice.
+func (l *load) stop() {
+	l.stopped.Do(func() { close(l.stopping) })
+	l.running.Wait()
+}
+
+// close stops the load, too.
+func (l *load) close() {
+	l.stop()
+	for _, c := range append(l.pairs, l.outsiders...) {
+		c.Close()
+	}
+}
+
+// write writes until the outcome is known, as a careful program does: the
+// request id makes the repeated write the same one.
+func (l *load) write(c *client.Client, key string, seq int) {
+	const attempts = 5
+	w := write{key: key, seq: seq, begin: l.now()}
+	var options client.StoreOptions
+	for range attempts {
+		begin := l.now()
+		_, err := c.Store(context.Background(), loadScope, client.ID(key), client.Value(valueOf(key, seq)), &options)
+		if w.end = l.now(); err == nil {
+			w.outcome = acked
+			break
+		}
+		l.failed(failure{kindOf(err), begin, w.end, err})
+		if lost, ok := errors.AsType[*client.OutcomeUnknownError](err); ok {
+			w.outcome, options.RequestID = unknown, lost.RequestID
+			continue
+		}
+		if w.outcome != unknown { // once unknown, a refused repetition tells nothing
+			w.outcome = refused
+			break
+		}
+	}
+	l.wrote(w)
+}
+
+func (l *load) read(c *client.Client, session, key string) {
+	r := read{key: key, session: session, begin: l.now()}
+	credential, err := c.Retrieve(context.Background(), loadScope, client.ID(key), nil)
+	r.end = l.now()
+	switch {
+	case err == nil:
+		if r.seq, err = seqOf(key, credential.Value()); err != nil {
+			r.garbage = err.Error()
+		}
+	case errors.Is(err, client.ErrNotFound):
+	default:
+		l.failed(failure{kindOf(err), r.begin, r.end, err})
+		return
+	}
+	l.saw(r)
+}
+
+// kindOf sorts errors for the summary.
+func kindOf(err error) string {
+	var failure *client.Error
+	switch {
+	case errors.As(err, &failure):
+		return string(failure.Code)
+	case errors.Is(err, client.ErrNoWorkers):
+		return noWorkers
+	case errors.Is(err, context.DeadlineExceeded):
+		return timeout
+	}
+	return err.Error()
+}
+
+// The kinds of errors that no worker answered.
+const (
+	noWorkers = "no workers"
+	timeout   = "timeout"
+)
+
+// final reads each key from the store, by a client that knows nothing.
+func (l *load) final(url string) (map[string]int, error) {
+	c, err := client.Connect(url, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	final := make(map[string]int)
+	for i := range pairs {
+		key := keyOf(i)
+		credential, err := c.Retrieve(context.Background(), loadScope, client.ID(key), &client.RetrieveOptions{Fresh: true})
+		if errors.Is(err, client.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if final[key], err = seqOf(key, credential.Value()); err != nil {
+			return nil, err
+		}
+	}
+	return final, nil
+}
+
+// summary is the history in one line.
+func (l *load) summary(v verdict) string {
+	kinds := make(map[string]int)
+	for _, f := range l.errors {
+		kinds[f.kind]++
+	}
+	return fmt.Sprintf("ops=%d reads=%d acked-writes=%d errors=%v lost=%d stale=%d wrong=%d undone=%d",
+		len(l.reads)+len(l.writes), len(l.reads), l.acknowledged(), kinds, len(v.lost), len(v.stale), len(v.wrong), len(v.undone))
+}

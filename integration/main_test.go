@@ -1,0 +1,145 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// What the tests share: the engine, or why there is none, and its images,
+// which the first test that needs them builds.
+var (
+	docker   *engine
+	noDocker error
+	built    func() (images, error)
+)
+
+const (
+	// buildLimit allows for a build of both binaries without a cache.
+	buildLimit  = 10 * time.Minute
+	testLimit   = 90 * time.Second
+	removeLimit = 30 * time.Second
+)
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) (code int) {
+	const patience = 10 * time.Second
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if docker, noDocker = connectEngine(ctx); noDocker != nil {
+		noDocker = fmt.Errorf("no Docker engine answers: %s", strings.ReplaceAll(noDocker.Error(), "\n", ": "))
+		fmt.Fprintln(os.Stderr, "integration:", noDocker)
+		return m.Run()
+	}
+	dir, err := os.MkdirTemp("", "credbus-integration")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "integration:", err)
+		return 1
+	}
+	defer func() {
+		if err := removeAll(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "integration:", err)
+			code = 1
+		}
+	}()
+	interrupts := make(chan os.Signal, 1)
+	signal.Notify(interrupts, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-interrupts
+		if err := removeAll(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "integration:", err)
+		}
+		os.Exit(1)
+	}()
+	built = sync.OnceValues(func() (images, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), buildLimit)
+		defer cancel()
+		return buildImages(ctx, docker, dir)
+	})
+	return m.Run()
+}
+
+// removeAll removes what this run has created, in the engine and in dir.
+func removeAll(dir string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), removeLimit)
+	defer cancel()
+	return errors.Join(docker.remove(ctx, runLabel, docker.run), os.RemoveAll(dir))
+}
+
+// newBed starts a bed for a test, and a context that bounds it. At the test's
+// end no value may stand in clear in the workers' logs and files.
+func newBed(t *testing.T) (context.Context, *bed) {
+	t.Helper()
+	if noDocker != nil {
+		if os.Getenv("CREDBUS_REQUIRE_DOCKER") == "1" {
+			t.Fatalf("%v, and CREDBUS_REQUIRE_DOCKER=1 requires one", noDocker)
+		}
+		t.Skip(noDocker)
+	}
+	images, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), testLimit)
+	t.Cleanup(cancel)
+	b, err := startBed(ctx, docker, images, strings.ToLower(t.Name()))
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), removeLimit)
+		defer cancel()
+		logs := b.logs(ctx)
+		if t.Failed() {
+			t.Logf("%s", logs[max(0, len(logs)-16<<10):])
+		} else if len(b.workers) > 0 {
+			files, err := b.files(ctx)
+			if err != nil {
+				t.Error(err)
+			}
+			if !bytes.Contains(files, []byte("keyring.json")) {
+				t.Error("the data directory has no keyring, so what was looked through is something else")
+			}
+			if bytes.Contains(files, []byte(plain)) || bytes.Contains(logs, []byte(plain)) {
+				t.Error("a value stands in clear in the data directory or the logs")
+			}
+		}
+		if err := b.close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ctx, b
+}
+
+// show prints the first of what is wrong, and fails.
+func show(t *testing.T, what string, found []string) {
+	t.Helper()
+	for _, text := range found[:min(len(found), 10)] {
+		t.Errorf("%s: %s", what, text)
+	}
+}
+
+// judged fails for whatever the history of a load that was stopped breaks.
+// What is undone is told in the summary only: a write that is not acknowledged
+// yet may be seen through the worker that makes it, and not through the next.
+func judged(t *testing.T, l *load, url string) {
+	t.Helper()
+	final, err := l.final(url)
+	if err != nil {
+		t.Error(err)
+	}
+	v := l.judge(final)
+	show(t, "lost", v.lost)
+	show(t, "stale", v.stale)
+	show(t, "wrong", v.wrong)
+	t.Log(l.summary(v))
+}

@@ -1,0 +1,191 @@
+package coherence_test
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"credbus/internal/coherence"
+	"credbus/subjects"
+)
+
+const streamName = "CHANGES"
+
+// streamBed is a real server with a stream.
+type streamBed struct {
+	options server.Options
+	server  *server.Server
+	admin   jetstream.JetStream
+}
+
+func newStreamBed(t *testing.T) *streamBed {
+	b := &streamBed{options: server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(),
+	}}
+	b.start(t)
+	t.Cleanup(func() { b.server.Shutdown(); b.server.WaitForShutdown() })
+	admin, err := jetstream.New(b.connect(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.admin = admin
+	return b
+}
+
+func (b *streamBed) start(t *testing.T) {
+	t.Helper()
+	options := b.options
+	s, err := server.NewServer(&options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(5 * time.Second) {
+		t.Fatal("the server does not become ready")
+	}
+	b.server, b.options.Port = s, options.Port
+}
+
+func (b *streamBed) connect(t *testing.T) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(b.server.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
+		nats.ReconnectJitter(0, 0), nats.ReconnectBufSize(-1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+func (b *streamBed) open(t *testing.T) *coherence.Stream {
+	t.Helper()
+	s, err := coherence.OpenStream(t.Context(), b.connect(t), coherence.StreamConfig{
+		Name: streamName, Prefix: subjects.DefaultPrefix, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (b *streamBed) stream(t *testing.T) jetstream.Stream {
+	t.Helper()
+	s, err := b.admin.Stream(t.Context(), streamName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// tale is what a follower was told, in order.
+type tale struct {
+	mu    sync.Mutex
+	told  []step
+	grown chan struct{}
+	stop  func()
+}
+
+type step struct {
+	what  string // begin, gap, apply, current or lost
+	at    subjects.Revision
+	entry subjects.Event
+}
+
+// follow follows s until stop, which waits for the end.
+func follow(t *testing.T, s *coherence.Stream) *tale {
+	f := &tale{grown: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); s.Follow(ctx, f) }()
+	f.stop = func() { cancel(); <-done }
+	t.Cleanup(f.stop)
+	return f
+}
+
+func (f *tale) add(s step) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.told = append(f.told, s)
+	close(f.grown)
+	f.grown = make(chan struct{})
+}
+
+func (f *tale) Begin(gap bool) {
+	if gap {
+		f.add(step{what: "gap"})
+	} else {
+		f.add(step{what: "begin"})
+	}
+}
+func (f *tale) Apply(at subjects.Revision, entry *subjects.Event) {
+	f.add(step{what: "apply", at: at, entry: *entry})
+}
+func (f *tale) Current(at subjects.Revision) { f.add(step{what: "current", at: at}) }
+func (f *tale) Lost(string)                  { f.add(step{what: "lost"}) }
+
+// until waits for a step and returns all that were told up to it, which it
+// forgets.
+func (f *tale) until(t *testing.T, what string, found func(step) bool) []step {
+	t.Helper()
+	deadline := time.After(15 * time.Second)
+	for {
+		f.mu.Lock()
+		i, grown := slices.IndexFunc(f.told, found), f.grown
+		if i >= 0 {
+			told := f.told[:i+1]
+			f.told = f.told[i+1:]
+			f.mu.Unlock()
+			return told
+		}
+		f.mu.Unlock()
+		select {
+		case <-grown:
+		case <-deadline:
+			t.Fatalf("never told: %s; told %+v", what, f.told)
+		}
+	}
+}
+
+func (f *tale) current(t *testing.T) []step {
+	t.Helper()
+	return f.until(t, "current", func(s step) bool { return s.what == "current" })
+}
+
+func (f *tale) applied(t *testing.T, at subjects.Revision) []step {
+	t.Helper()
+	return f.until(t, "apply "+at.String(), func(s step) bool { return s.what == "apply" && s.at == at })
+}
+
+// outline is steps by name, entries by their ID.
+func outline(steps []step) string {
+	var words []string
+	for _, s := range steps {
+		word := s.what
+		if s.what == "apply" {
+			word = string(s.entry.ID)
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, " ")
+}
+
+func appendEntry(t *testing.T, s *coherence.Stream, kind subjects.EventKind, id string) subjects.Revision {
+	t.Helper()
+	at, err := s.Append(t.Context(), &subjects.Event{Kind: kind, Target: streamKey(id), WriteID: "write-" + id, Version: "v", At: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
+
+func streamKey(id string) subjects.Target {
+	return subjects.Target{Scope: "org:acme/team:eng", ID: subjects.ID(id)}
+}

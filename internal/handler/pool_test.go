@@ -1,0 +1,151 @@
+package handler
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"credbus/internal/store"
+	"credbus/internal/store/memory"
+	"credbus/subjects"
+)
+
+func TestPoolBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(2, 3, 100)
+		var running, ran atomic.Int64
+		release := make(chan struct{})
+		submit := func(bytes int) bool {
+			return p.submit(bytes, func() { running.Add(1); <-release; running.Add(-1); ran.Add(1) })
+		}
+		for n := range 5 { // two run, three wait
+			if !submit(10) {
+				t.Fatalf("request %d is refused", n)
+			}
+		}
+		synctest.Wait()
+		if n := running.Load(); n != 2 {
+			t.Errorf("%d run at once, want 2", n)
+		}
+		if submit(1) {
+			t.Error("a sixth request is taken")
+		}
+		release <- struct{}{}
+		synctest.Wait()
+		if submit(61) {
+			t.Error("with 40 bytes taken, 61 of 100 are taken")
+		}
+		if !submit(60) {
+			t.Error("with 40 bytes taken, 60 of 100 are refused")
+		}
+		close(release)
+		p.wait()
+		if n := ran.Load(); n != 6 {
+			t.Errorf("%d ran, want 6", n)
+		}
+		if !p.submit(101, func() {}) {
+			t.Error("a request over the bound is refused, though nothing waits")
+		}
+		p.wait()
+		if p.taken != 0 || p.bytes != 0 {
+			t.Errorf("at rest %d requests and %d bytes are taken", p.taken, p.bytes)
+		}
+	})
+}
+
+func TestPoolIsFreedByPanic(t *testing.T) {
+	p := newPool(1, 0, 10)
+	done := make(chan struct{})
+	if !p.submit(5, func() {
+		defer close(done)
+		defer func() { recover() }() //nolint:errcheck // as dispatch does
+		panic("x")
+	}) {
+		t.Fatal("refused")
+	}
+	<-done
+	p.wait()
+	if p.taken != 0 || p.bytes != 0 {
+		t.Errorf("%d requests and %d bytes are taken", p.taken, p.bytes)
+	}
+}
+
+// hangingStore keeps every read until release.
+type hangingStore struct {
+	store.Store
+	begun   chan struct{}
+	release chan struct{}
+}
+
+func (s *hangingStore) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+	s.begun <- struct{}{}
+	select {
+	case <-s.release:
+	case <-ctx.Done():
+	}
+	return s.Store.Get(ctx, key)
+}
+
+// A full worker says so at once, keeps answering hits and its peers, and
+// answers all that it had taken.
+func TestFullPool(t *testing.T) {
+	s := &hangingStore{Store: memory.New(), begun: make(chan struct{}, 100), release: make(chan struct{})}
+	b := newBed(t, s, func(c *Config) { c.Workers, c.Waiting = 2, 4 })
+	inbox := nats.NewInbox()
+	replies, err := b.client.SubscribeSync(inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 6 {
+		body := fmt.Appendf(nil, `{"id":"id-%d","fresh":true}`, n)
+		if err := b.client.PublishRequest("cred.v1.retrieve.org:acme", inbox, body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-s.begun
+	<-s.begun
+	begun := time.Now()
+	told := b.ask(t, subjects.Retrieve, `{"id":"one-more"}`)
+	if told == nil || told.Code != subjects.ResourceExhausted || !told.Retryable {
+		t.Errorf("told %v", told)
+	}
+	if took := time.Since(begun); took > time.Second {
+		t.Errorf("it took %v to be refused", took)
+	}
+	if n := b.counts.exhausted.Load(); n != 1 {
+		t.Errorf("%d are counted", n)
+	}
+	close(s.release)
+	for n := range 6 {
+		msg, err := replies.NextMsg(10 * time.Second)
+		if err != nil {
+			t.Fatalf("reply %d: %v", n, err)
+		}
+		if told := refusal(t, msg); told == nil || told.Code != subjects.NotFound {
+			t.Errorf("reply %d: %v", n, told)
+		}
+	}
+}
+
+// Commands that ask all replicas hold workers of the pool while they wait for
+// answers, which must not need workers of the same pool.
+func TestReportsNeedNoWorkerOfThePool(t *testing.T) {
+	b := newBed(t, memory.New(), func(c *Config) { c.Workers, c.Waiting, c.GatherTimeout = 1, 100, 10*time.Second })
+	begun := time.Now()
+	for range 5 {
+		if told := b.ask(t, subjects.CacheStats, `{}`); told != nil {
+			t.Fatal(told)
+		}
+		if told := b.ask(t, subjects.ClearCache, `{}`); told != nil {
+			t.Fatal(told)
+		}
+	}
+	if took := time.Since(begun); took > 8*time.Second {
+		t.Errorf("they took %v: they waited for themselves", took)
+	}
+}

@@ -1,0 +1,198 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"credbus/internal/manager"
+	"credbus/internal/seal"
+	"credbus/internal/store"
+	"credbus/internal/store/memory"
+	"credbus/subjects"
+)
+
+func TestCheckInboxPrefix(t *testing.T) {
+	for prefix, want := range map[string]string{
+		"_INBOX": "", "_INBOX.": "", "_INBOX_acme": "", "replies.acme": "", "cred.v2": "", "cred.v10": "", "credits": "",
+		"": "wildcards", ".": "wildcards", ">": "wildcards", "*": "wildcards", "_INBOX.*": "wildcards", "_INBOX.>": "wildcards",
+		"_IN BOX": "wildcards", "_INBOX\t": "wildcards", "_INBOX\n": "wildcards",
+		"$SYS": "belong to the server", "$JS.API": "belong to the server", "$SRV": "belong to the server",
+		"cred.v1": "reaches into", "cred.v1.": "reaches into", "cred": "reaches into", "cred.v1.event": "reaches into",
+		"cred.v1.coherence.log": "reaches into", "cred.v1.store": "reaches into",
+	} {
+		err := checkInboxPrefix(prefix, subjects.DefaultPrefix)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "nats.inbox")) {
+			t.Errorf("%q: %v, want %q", prefix, err, want)
+		}
+	}
+	if _, err := New(Config{}); err == nil {
+		t.Error("a handler without parts is made")
+	}
+}
+
+func TestIsInbox(t *testing.T) {
+	h := newBed(t, memory.New(), func(c *Config) { c.InboxPrefixes = []string{"_INBOX", "replies.acme."} })
+	for reply, want := range map[string]bool{
+		"_INBOX.x": true, "_INBOX.x.y": true, "_R_.x": true, "_R_.x.y": true, "replies.acme.x": true,
+		"": false, "_INBOX": false, "_INBOX.": false, "_INBOXX.a": false, "_INBOX_a.b": false, "_R_": false, "_R_.": false, "_R_X.a": false,
+		"replies.acme": false, "replies.other.x": false, "_INBOX.*": false, "_INBOX.>": false, "_INBOX.a.>": false, "_INBOX.*.b": false,
+		"_INBOX.a b": false, "_INBOX.a\tb": false, "_INBOX.a\r\nPUB x": false, " _INBOX.a": false, "_inbox.a": false,
+		"cred.v1.event.org:acme.db": false, "$JS.API.INFO": false, "$SYS.x": false, "x._INBOX.a": false,
+	} {
+		if got := h.isInbox(reply); got != want {
+			t.Errorf("%q: %v, want %v", reply, got, want)
+		}
+	}
+}
+
+// panickyStore panics with what it was given.
+type panickyStore struct{ store.Store }
+
+func (panickyStore) Get(_ context.Context, key store.Key) (*store.Record, error) {
+	panic("canary in Get of " + key.String())
+}
+
+func (panickyStore) Put(_ context.Context, record *store.Record, _ store.Precondition) (string, error) {
+	panic(fmt.Sprintf("canary in Put of %s", record.Payload))
+}
+
+func (panickyStore) List(context.Context, store.ListOptions) (store.Page, error) {
+	panic(errors.New("canary in List"))
+}
+
+func (panickyStore) Delete(context.Context, store.Key, store.Precondition) error {
+	panic([]byte("canary in Delete"))
+}
+
+// A panic, wherever in a command, is an answer like any other and takes
+// nothing down; what it carries may be a value, and is told nobody.
+func TestPanic(t *testing.T) {
+	b := newBed(t, panickyStore{memory.New()}, nil)
+	for _, command := range []subjects.Command{subjects.Store, subjects.Retrieve, subjects.Delete, subjects.List, subjects.Validate} {
+		for _, body := range []string{`{"id":"db","value":"canary"}`, `{"id":"db","value":"canary","fresh":true}`} {
+			told := b.ask(t, command, body)
+			if told == nil || told.Code != subjects.Internal || strings.Contains(told.Error(), "canary") {
+				t.Errorf("%s: %v", command, told)
+			}
+		}
+	}
+	for _, command := range []subjects.Command{subjects.StoreBatch, subjects.RetrieveBatch, subjects.DeleteBatch, subjects.ValidateBatch} {
+		msg, err := b.client.Request(subjects.DefaultPrefix.Command(command, "org:acme"), []byte(`{"items":[{"id":"db","value":"canary"},{"id":"x"}]}`), requestTimeout)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := string(msg.Data); !strings.Contains(text, `"code":"internal"`) || strings.Contains(text, "canary") {
+			t.Errorf("%s: %s", command, text)
+		}
+	}
+	logged := b.logged.String()
+	if strings.Contains(logged, "canary") || !strings.Contains(logged, "panic") || !strings.Contains(logged, "refusal_test.go") {
+		t.Errorf("the log has the value, or not the place:\n%s", logged)
+	}
+}
+
+// Every error that a store or the keyring knows has its code, and every code
+// but those of the handler itself comes from one.
+func TestCodes(t *testing.T) {
+	target := subjects.Target{Scope: "org:acme", ID: "db"}
+	reached := map[subjects.Code]bool{subjects.ResourceExhausted: true}
+	for _, test := range []struct {
+		err    error
+		code   subjects.Code
+		number int
+		logged bool
+	}{
+		{store.ErrNotFound, subjects.NotFound, 404, false},
+		{store.ErrExists, subjects.AlreadyExists, 409, false},
+		{store.ErrConflict, subjects.VersionConflict, 412, false},
+		{store.ErrCursor, subjects.InvalidArgument, 400, false},
+		{store.ErrPermission, subjects.PermissionDenied, 403, true},
+		{store.ErrDamaged, subjects.DecryptFailed, 500, true},
+		{seal.ErrDecrypt, subjects.DecryptFailed, 500, true},
+		{store.ErrTimeout, subjects.StorageTimeout, 504, true},
+		{context.DeadlineExceeded, subjects.StorageTimeout, 504, true},
+		{store.ErrUnavailable, subjects.StorageUnavailable, 503, true},
+		{context.Canceled, subjects.StorageUnavailable, 503, true},
+		{store.ErrClosed, subjects.StorageUnavailable, 503, true},
+		{subjects.ErrInvalid, subjects.InvalidArgument, 400, false},
+		{subjects.ErrTooLarge, subjects.PayloadTooLarge, 413, false},
+		{errors.New("of no kind"), subjects.Internal, 500, true},
+	} {
+		wrapped := fmt.Errorf("at /some/path, as user x: %w", test.err)
+		told, logged := manager.Explain(wrapped, target)
+		if told.Code != test.code || told.Code.Number() != test.number || logged != test.logged || told.Retryable != test.code.Retryable() {
+			t.Errorf("%v: %s %d, retryable %v, logged %v", test.err, told.Code, told.Code.Number(), told.Retryable, logged)
+		}
+		if told.Scope != target.Scope || told.ID != target.ID || told.Message == "" {
+			t.Errorf("%v: told %+v", test.err, told)
+		}
+		ofRequest := errors.Is(test.err, subjects.ErrInvalid) || errors.Is(test.err, subjects.ErrTooLarge)
+		if strings.Contains(told.Message, "/some/path") != ofRequest {
+			t.Errorf("%v: the message is %q", test.err, told.Message)
+		}
+		reached[test.code] = true
+		// And back: what a client is told has the code that was meant.
+		if again, _ := manager.Explain(told, subjects.Target{}); again.Code != test.code || again.ID != target.ID {
+			t.Errorf("%v: explained again it is %v", test.err, again)
+		}
+	}
+	for _, code := range []subjects.Code{
+		subjects.InvalidArgument, subjects.PermissionDenied, subjects.NotFound, subjects.AlreadyExists, subjects.VersionConflict,
+		subjects.PayloadTooLarge, subjects.ResourceExhausted, subjects.DecryptFailed, subjects.Internal, subjects.StorageUnavailable, subjects.StorageTimeout,
+	} {
+		if !reached[code] {
+			t.Errorf("nothing leads to %s", code)
+		}
+	}
+}
+
+// What the store says reaches the client as code, headers and body.
+func TestStoreErrorsOnTheWire(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		code subjects.Code
+	}{
+		{store.ErrPermission, subjects.PermissionDenied}, {store.ErrUnavailable, subjects.StorageUnavailable},
+		{store.ErrTimeout, subjects.StorageTimeout}, {store.ErrDamaged, subjects.DecryptFailed}, {errors.New("x"), subjects.Internal},
+	} {
+		b := newBed(t, failingStore{memory.New(), fmt.Errorf("at /some/path: %w", test.err)}, nil)
+		for _, body := range []string{`{"id":"db"}`, "\x81\xa2id\xa2db"} {
+			msg, err := b.client.Request("cred.v1.retrieve.org:acme", []byte(body), requestTimeout)
+			if err != nil {
+				t.Fatal(err)
+			}
+			told := refusal(t, msg)
+			if told == nil || told.Code != test.code || told.Scope != "org:acme" || told.ID != "db" ||
+				msg.Header.Get(subjects.HeaderErrorCode) != test.code.NumberText() || msg.Header.Get(subjects.HeaderError) != told.Message {
+				t.Errorf("%v: %v %v", test.err, msg.Header, told)
+			}
+			if strings.Contains(fmt.Sprint(msg.Header, string(msg.Data)), "/some/path") {
+				t.Errorf("%v: the reply has the detail: %q", test.err, msg.Data)
+			}
+		}
+		if !strings.Contains(b.logged.String(), "/some/path") {
+			t.Errorf("%v: the log lacks the detail", test.err)
+		}
+	}
+}
+
+// failingStore fails every read.
+type failingStore struct {
+	store.Store
+	err error
+}
+
+func (s failingStore) Get(context.Context, store.Key) (*store.Record, error) { return nil, s.err }
+
+func TestHeaderTextIsOneLine(t *testing.T) {
+	msg := nats.NewMsg("x")
+	msg.Header.Set(subjects.HeaderError, headerText("a\r\nNats-Forged: 1\nb"))
+	if got := msg.Header.Get(subjects.HeaderError); strings.ContainsAny(got, "\r\n") {
+		t.Errorf("%q", got)
+	}
+}
