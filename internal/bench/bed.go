@@ -70,7 +70,7 @@ func (b *bed) startEcho(ctx context.Context, replyLen int) error {
 	if err != nil {
 		return err
 	}
-	if err := b.start(ctx, self, nil, "-echo", echoSubject, "-url", b.url, "-reply", strconv.Itoa(replyLen)); err != nil {
+	if err := b.start(ctx, self, nil, "-echo", echoSubscription, "-url", b.url, "-reply", strconv.Itoa(replyLen)); err != nil {
 		return err
 	}
 	return b.await(ctx, echoSubject)

@@ -23,7 +23,13 @@ const (
 	valueLen = 256
 )
 
-const echoSubject = "bench.echo"
+// echoSubject has the length and the tokens of the retrieve's subject, and the
+// responder subscribes with a wildcard as a worker does, so that the server has
+// the same work with both.
+const (
+	echoSubject      = "cred.v1.echotest.org:acme.team:eng.service:api"
+	echoSubscription = "cred.v1.echotest.>"
+)
 
 type options struct {
 	pairs  int
@@ -65,7 +71,7 @@ func respond(ctx context.Context, url, subject string, replyLen int) error {
 	}
 	defer nc.Close()
 	reply := make([]byte, replyLen)
-	if _, err := nc.QueueSubscribe(subject, "echo", func(msg *nats.Msg) { _ = nc.Publish(msg.Reply, reply) }); err != nil {
+	if _, err := nc.QueueSubscribe(subject, "credbus", func(msg *nats.Msg) { _ = nc.Publish(msg.Reply, reply) }); err != nil {
 		return err
 	}
 	if err := nc.Flush(); err != nil {
