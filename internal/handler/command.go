@@ -26,6 +26,12 @@ func (h *Handler) endpoint(command subjects.Command) nats.MsgHandler {
 	}
 	run := commands[command]
 	return func(msg *nats.Msg) {
+		taken := false
+		defer func() {
+			if !taken {
+				clear(msg.Data) // it may hold values; dispatch wipes what it takes
+			}
+		}()
 		if !h.accept(msg) {
 			return
 		}
@@ -36,7 +42,7 @@ func (h *Handler) endpoint(command subjects.Command) nats.MsgHandler {
 			return
 		}
 		c.scope = scope
-		if !h.pool.submit(len(msg.Data), func() { run(c) }) {
+		if taken = h.pool.submit(len(msg.Data), func() { run(c) }); !taken {
 			h.counts.exhausted.Add(1)
 			h.refuse(c, subjects.Errorf(subjects.ResourceExhausted, "the worker is full, so nothing was done: send the request again later"))
 		}
@@ -62,11 +68,11 @@ func (h *Handler) retrieve(ctx context.Context, c *call, r *subjects.RetrieveReq
 		return nil, subjects.Revision{}, err
 	}
 	r.Target = target
-	reply, err := h.config.Manager.Retrieve(ctx, nil, r.RetrieveItem, r.Revision)
+	reply, revision, err := h.config.Manager.Retrieve(ctx, nil, r.RetrieveItem, r.Revision)
 	if err != nil {
 		return nil, subjects.Revision{}, about(target, err)
 	}
-	return reply, subjects.Revision{}, nil
+	return reply, revision, nil
 }
 
 func (h *Handler) delete(ctx context.Context, c *call, r *subjects.DeleteRequest) ([]byte, subjects.Revision, error) {
@@ -92,7 +98,7 @@ func (h *Handler) list(ctx context.Context, c *call, r *subjects.ListRequest) ([
 	if err != nil {
 		return nil, subjects.Revision{}, err
 	}
-	return subjects.AppendOpen(nil, reply), subjects.Revision{}, nil
+	return subjects.AppendOpen(nil, reply), reply.Revision, nil
 }
 
 func (h *Handler) validate(ctx context.Context, c *call, r *subjects.ValidateRequest) ([]byte, subjects.Revision, error) {
@@ -104,5 +110,5 @@ func (h *Handler) validate(ctx context.Context, c *call, r *subjects.ValidateReq
 	if err != nil {
 		return nil, subjects.Revision{}, about(target, err)
 	}
-	return subjects.AppendOpen(nil, reply), subjects.Revision{}, nil
+	return subjects.AppendOpen(nil, reply), reply.Revision, nil
 }
