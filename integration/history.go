@@ -104,6 +104,7 @@ type verdict struct {
 //
 //   - a read returns no less than the last write acknowledged before it began;
 //   - it returns a write that had begun when it ended, and was not refused;
+//   - it returns no less than the same session has read before;
 //   - in the end, each key holds its last acknowledged write or a later one.
 func (h *history) judge(final map[string]int) (v verdict) {
 	h.mu.Lock()

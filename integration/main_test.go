@@ -129,8 +129,6 @@ func show(t *testing.T, what string, found []string) {
 }
 
 // judged fails for whatever the history of a load that was stopped breaks.
-// What is undone is told in the summary only: a write that is not acknowledged
-// yet may be seen through the worker that makes it, and not through the next.
 func judged(t *testing.T, l *load, url string) {
 	t.Helper()
 	final, err := l.final(url)
@@ -141,5 +139,6 @@ func judged(t *testing.T, l *load, url string) {
 	show(t, "lost", v.lost)
 	show(t, "stale", v.stale)
 	show(t, "wrong", v.wrong)
+	show(t, "undone", v.undone)
 	t.Log(l.summary(v))
 }

@@ -146,7 +146,10 @@ Try, in another terminal:
 // clientFlags is what the command line needs to find this worker, with a space
 // in front; nothing when it finds it by itself.
 func clientFlags(c *config.Config, w *worker.Worker) string {
-	if !c.NATS.Embedded() {
+	switch {
+	case c.NATS.Context != "":
+		return fmt.Sprintf(" --context %q", c.NATS.Context)
+	case !c.NATS.Embedded():
 		return fmt.Sprintf(" --server %s", w.URL())
 	}
 	if usual, err := config.DefaultDataDir(); err == nil && usual == c.DataDir {

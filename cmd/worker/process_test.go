@@ -142,7 +142,7 @@ func TestReady(t *testing.T) {
 	begun := time.Now()
 	out, err := second.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "in use by another process") ||
-		!strings.Contains(string(out), "--nats.url nats://127.0.0.1:"+p.port) || time.Since(begun) > startLimit {
+		!strings.Contains(string(out), "--nats.context "+filepath.Join(dir, "worker.json")) || time.Since(begun) > startLimit {
 		t.Errorf("a second worker said after %v: %s", time.Since(begun), out)
 	}
 

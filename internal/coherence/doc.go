@@ -18,9 +18,16 @@
 // a write may take.
 //
 // A fill carries a token that was taken before the store was read, and is
-// refused when anything touched the key in between. When the log shows a gap,
-// or is another one than before, nothing in the cache can be trusted: the
-// replica clears it.
+// refused when anything touched the key in between.
+//
+// The store may be ahead of what a replica has applied. So that its reader is
+// not answered older by the next replica, every record keeps the revision of
+// its intent, which a reply made from it carries; a reply that finds something
+// missing carries the end of the log. No cache takes a record whose intent is
+// still to be applied.
+//
+// When the log shows a gap, or is another one than before, nothing in the cache
+// can be trusted: the replica clears it.
 //
 // [Replica] is the protocol. It reaches the log through [Log], so that it runs
 // over JetStream ([Stream]) as well as over a log in memory.

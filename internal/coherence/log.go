@@ -26,6 +26,10 @@ type Log interface {
 	// whose append failed may be in the log all the same.
 	Append(ctx context.Context, entry *subjects.Event) (subjects.Revision, error)
 
+	// End returns the place of the last entry. No entry whose Append returned
+	// before End was called stands after it.
+	End(ctx context.Context) (subjects.Revision, error)
+
 	// Follow hands the log to f until ctx ends. Calls to f do not overlap.
 	Follow(ctx context.Context, f Follower)
 }

@@ -99,6 +99,29 @@ func (r *Replica) AppendApplied(reply []byte) []byte {
 	return append(reply, r.view.Load().field...)
 }
 
+// Including is the revision of an answer that shows the write of an intent: the
+// one that the replica has applied or, if the store is ahead of that, the
+// intent's. Who asks another replica with it is answered nothing older.
+func (r *Replica) Including(intent subjects.Revision) subjects.Revision {
+	if r.ahead(intent) {
+		return intent
+	}
+	return r.Applied()
+}
+
+// ahead reports whether an intent is still to be applied. One of another stream
+// than is followed counts as over: a store that was moved here from elsewhere
+// has many, and none of them will ever come.
+func (r *Replica) ahead(intent subjects.Revision) bool {
+	applied := r.Applied()
+	return intent.Compare(applied) > 0 && (intent.Stream == applied.Stream || applied.IsZero())
+}
+
+// End is the revision of an answer that shows something to be missing: nothing
+// in the store tells which write took it away. It is to be called after the
+// store was read.
+func (r *Replica) End(ctx context.Context) (subjects.Revision, error) { return r.log.End(ctx) }
+
 // Trust is Trusted, or why the replica does not answer from its cache.
 func (r *Replica) Trust() string { return r.view.Load().trust }
 
@@ -139,11 +162,12 @@ func (r *Replica) Token(key subjects.Target, min subjects.Revision) (token Token
 }
 
 // Fill calls put if nothing happened to the key since token was taken, and
-// reports whether it did.
-func (r *Replica) Fill(key subjects.Target, token Token, put func()) bool {
+// reports whether it did. intent is that of the write which made what was read:
+// if it is still to be applied, a hit would carry too low a revision.
+func (r *Replica) Fill(key subjects.Target, token Token, intent subjects.Revision, put func()) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.Trust() != Trusted || r.heldLocked(key) || r.tokenLocked(key) != token {
+	if r.Trust() != Trusted || r.ahead(intent) || r.heldLocked(key) || r.tokenLocked(key) != token {
 		r.refused.Add(1)
 		return false
 	}
@@ -183,14 +207,16 @@ func (r *Replica) heldLocked(key subjects.Target) bool {
 }
 
 // Write runs commit, which changes key in the store, between an intent and a
-// done. write names it, and must never name another. It returns a revision that includes the
-// change, and whether commit ran: if it did not, nothing was written.
+// done. write names it, and must never name another. It returns a revision that
+// includes the change, and whether commit ran: if it did not, nothing was
+// written.
 //
-// commit must have ended when its context does. It returns the event that
-// tells of the change; on an error it returns what the error leaves of the
+// commit is given the revision of the intent, which the store is to keep with
+// what is written, and must have ended when its context does. It returns the
+// event that tells of the change; on an error it returns what the error leaves of the
 // key: Unchanged or Unknown.
 func (r *Replica) Write(ctx context.Context, key subjects.Target, write string,
-	commit func(context.Context) (*subjects.Event, error),
+	commit func(ctx context.Context, intent subjects.Revision) (*subjects.Event, error),
 ) (revision subjects.Revision, ran bool, err error) {
 	// The replicas count from when they see the intent, which is later.
 	ctx, cancel := context.WithTimeout(ctx, r.hold)
@@ -203,7 +229,7 @@ func (r *Replica) Write(ctx context.Context, key subjects.Target, write string,
 	}
 	r.apply(intent) // before the log brings it: this replica is the first to know
 
-	done, commitErr := commit(ctx)
+	done, commitErr := commit(ctx, revision)
 	done.Target, done.WriteID, done.At, done.Revision = key, write, time.Now(), revision
 
 	// The store has changed, whatever became of the caller.

@@ -80,13 +80,13 @@ func run(t *testing.T, n int, test func(t *testing.T, log *coherencetest.Log, re
 
 var key = subjects.Target{Scope: "org:acme/team:eng", ID: "db"}
 
-func stored(context.Context) (*subjects.Event, error) {
+func stored(context.Context, subjects.Revision) (*subjects.Event, error) {
 	return &subjects.Event{Kind: subjects.EventStored, Version: "v2"}, nil
 }
 
 func fills(r replica, key subjects.Target, token coherence.Token) bool {
 	filled := false
-	accepted := r.Fill(key, token, func() { filled = true })
+	accepted := r.Fill(key, token, subjects.Revision{}, func() { filled = true })
 	return accepted && filled
 }
 
@@ -138,7 +138,7 @@ func TestFillAfterInvalidation(t *testing.T) {
 func TestNoFillWhileAWriteIsUnderWay(t *testing.T) {
 	run(t, 2, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		for _, r := range replicas {
-			_, _, err := replicas[1].Write(t.Context(), key, "w1", func(ctx context.Context) (*subjects.Event, error) {
+			_, _, err := replicas[1].Write(t.Context(), key, "w1", func(ctx context.Context, intent subjects.Revision) (*subjects.Event, error) {
 				synctest.Wait()
 				if _, ok := r.Token(key, subjects.Revision{}); ok {
 					t.Error("a key is read into the cache between intent and commit")
@@ -147,7 +147,7 @@ func TestNoFillWhileAWriteIsUnderWay(t *testing.T) {
 				if _, ok := r.Token(other, subjects.Revision{}); !ok {
 					t.Error("a write to one key keeps another out of the cache")
 				}
-				return stored(ctx)
+				return stored(ctx, intent)
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -162,9 +162,9 @@ func TestNoFillWhileAWriteIsUnderWay(t *testing.T) {
 func TestDoneReleasesItsOwnHoldOnly(t *testing.T) {
 	run(t, 3, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		release := make(chan struct{})
-		go replicas[0].Write(t.Context(), key, "slow", func(ctx context.Context) (*subjects.Event, error) { //nolint:errcheck // its end is not what is tested
+		go replicas[0].Write(t.Context(), key, "slow", func(ctx context.Context, intent subjects.Revision) (*subjects.Event, error) { //nolint:errcheck // its end is not what is tested
 			<-release
-			return stored(ctx)
+			return stored(ctx, intent)
 		})
 		synctest.Wait()
 		if _, _, err := replicas[1].Write(t.Context(), key, "fast", stored); err != nil {
@@ -210,7 +210,7 @@ func TestWriterDies(t *testing.T) {
 func TestUnknownOutcomeHoldsLonger(t *testing.T) {
 	run(t, 2, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		late := errors.New("no answer")
-		_, ran, err := replicas[0].Write(t.Context(), key, "w1", func(context.Context) (*subjects.Event, error) {
+		_, ran, err := replicas[0].Write(t.Context(), key, "w1", func(context.Context, subjects.Revision) (*subjects.Event, error) {
 			return &subjects.Event{Kind: coherence.Unknown}, late
 		})
 		if !ran || !errors.Is(err, late) {
@@ -233,7 +233,7 @@ func TestUnknownOutcomeHoldsLonger(t *testing.T) {
 func TestUnchangedReleases(t *testing.T) {
 	run(t, 2, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		conflict := errors.New("conflict")
-		_, ran, err := replicas[0].Write(t.Context(), key, "w1", func(context.Context) (*subjects.Event, error) {
+		_, ran, err := replicas[0].Write(t.Context(), key, "w1", func(context.Context, subjects.Revision) (*subjects.Event, error) {
 			return &subjects.Event{Kind: coherence.Unchanged}, conflict
 		})
 		if !ran || !errors.Is(err, conflict) {
@@ -251,9 +251,9 @@ func TestNoIntentNoWrite(t *testing.T) {
 	run(t, 1, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		down := errors.New("no stream")
 		log.Fail(down)
-		_, ran, err := replicas[0].Write(t.Context(), key, "w1", func(context.Context) (*subjects.Event, error) {
+		_, ran, err := replicas[0].Write(t.Context(), key, "w1", func(context.Context, subjects.Revision) (*subjects.Event, error) {
 			t.Error("the store was written without an intent")
-			return stored(t.Context())
+			return &subjects.Event{Kind: subjects.EventStored}, nil
 		})
 		if ran || !errors.Is(err, down) {
 			t.Errorf("Write = ran %v, %v", ran, err)
@@ -267,9 +267,9 @@ func TestNoIntentNoWrite(t *testing.T) {
 func TestDoneLost(t *testing.T) {
 	run(t, 2, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		down := errors.New("no stream")
-		_, ran, err := replicas[0].Write(t.Context(), key, "w1", func(ctx context.Context) (*subjects.Event, error) {
+		_, ran, err := replicas[0].Write(t.Context(), key, "w1", func(ctx context.Context, intent subjects.Revision) (*subjects.Event, error) {
 			log.Fail(down)
-			return stored(ctx)
+			return stored(ctx, intent)
 		})
 		if !ran || !errors.Is(err, coherence.ErrUnannounced) || !errors.Is(err, down) {
 			t.Errorf("Write = ran %v, %v; want ErrUnannounced", ran, err)
@@ -344,8 +344,8 @@ func TestRevisionNotReached(t *testing.T) {
 func TestEventCarriesAReachedRevision(t *testing.T) {
 	run(t, 1, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		var event *subjects.Event
-		at, _, err := replicas[0].Write(t.Context(), key, "w1", func(ctx context.Context) (*subjects.Event, error) {
-			event, _ = stored(ctx)
+		at, _, err := replicas[0].Write(t.Context(), key, "w1", func(ctx context.Context, intent subjects.Revision) (*subjects.Event, error) {
+			event, _ = stored(ctx, intent)
 			return event, nil
 		})
 		if err != nil {
@@ -386,7 +386,7 @@ func TestStreamRecreated(t *testing.T) {
 func TestWriteEndsBeforeItsHold(t *testing.T) {
 	run(t, 1, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		begun := time.Now()
-		_, _, err := replicas[0].Write(t.Context(), key, "w1", func(ctx context.Context) (*subjects.Event, error) {
+		_, _, err := replicas[0].Write(t.Context(), key, "w1", func(ctx context.Context, _ subjects.Revision) (*subjects.Event, error) {
 			<-ctx.Done()
 			return &subjects.Event{Kind: coherence.Unknown}, ctx.Err()
 		})

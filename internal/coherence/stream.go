@@ -101,6 +101,20 @@ func (s *Stream) Append(ctx context.Context, entry *subjects.Event) (subjects.Re
 	return subjects.Revision{Stream: s.identity.Load(), Seq: ack.Sequence}, nil
 }
 
+// End implements Log. It asks the stream that is there now, which may be
+// another one than is followed, if that was deleted.
+func (s *Stream) End(ctx context.Context) (subjects.Revision, error) {
+	stream, err := s.js.Stream(ctx, s.config.Name)
+	if err != nil {
+		return subjects.Revision{}, err
+	}
+	return endOf(stream.CachedInfo()), nil
+}
+
+func endOf(info *jetstream.StreamInfo) subjects.Revision {
+	return subjects.Revision{Stream: uint64(info.Created.UnixNano()), Seq: info.State.LastSeq}
+}
+
 func (s *Stream) subject(entry *subjects.Event) string {
 	switch entry.Kind {
 	case Intent, Unchanged, Unknown, Flush:
@@ -207,8 +221,8 @@ func (s *Stream) open(ctx context.Context, f Follower) (messages jetstream.Messa
 		return nil, 0, err
 	}
 	info := stream.CachedInfo()
-	identity := uint64(info.Created.UnixNano())
-	end = info.State.LastSeq
+	at := endOf(info)
+	identity, end := at.Stream, at.Seq
 	consumer := jetstream.ConsumerConfig{
 		AckPolicy:         jetstream.AckNonePolicy,
 		MemoryStorage:     true,
@@ -241,7 +255,7 @@ func (s *Stream) open(ctx context.Context, f Follower) (messages jetstream.Messa
 		s.last = end
 	}
 	f.Begin(gap)
-	messages, err = c.Messages(jetstream.PullMaxMessages(512), jetstream.PullExpiry(30*time.Second), jetstream.PullHeartbeat(2*time.Second))
+	messages, err = c.Messages(jetstream.PullMaxMessages(512), jetstream.PullExpiry(30*time.Second), jetstream.PullHeartbeat(time.Second))
 	return messages, end, err
 }
 

@@ -45,6 +45,11 @@ func TestStreamHasOneOrder(t *testing.T) {
 	}
 	group.Wait()
 	end := appendEntry(t, writers[0], coherence.Intent, "end")
+	for i, s := range writers {
+		if at, err := s.End(t.Context()); err != nil || at != end {
+			t.Errorf("stream %d ends at %v, %v; want %v", i, at, err, end)
+		}
+	}
 	for i, f := range tales {
 		steps := f.applied(t, end)
 		if len(steps) != 2*each+1 {
@@ -164,11 +169,18 @@ func TestStreamReplacedWhileAway(t *testing.T) {
 	if err := b.admin.DeleteStream(t.Context(), streamName); err != nil {
 		t.Fatal(err)
 	}
+	if at, err := s.End(t.Context()); err == nil {
+		t.Errorf("a stream that is gone ends at %v", at)
+	}
 	other := b.open(t) // makes it anew
 	o := follow(t, other)
 	o.current(t)
 	for _, id := range []string{"one", "two", "three"} { // past where s was
 		appendEntry(t, other, coherence.Intent, id)
+	}
+	end, err := s.End(t.Context())
+	if err != nil || end.Seq != 3 || end.Compare(old) <= 0 {
+		t.Errorf("the new stream ends at %v, %v, before it is followed", end, err)
 	}
 	steps := follow(t, s).current(t)
 	if got := outline(steps); got != "gap one two three current" {

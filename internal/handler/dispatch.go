@@ -145,12 +145,12 @@ func (h *Handler) recover(c *call) {
 
 // respond closes an open reply with a revision and sends it.
 func (h *Handler) respond(c *call, reply []byte, revision subjects.Revision) {
-	h.send(c, h.close(reply, revision))
+	h.send(c, h.finish(reply, revision))
 }
 
-// close closes an open reply. Its revision is the one of what it tells, or what
+// finish closes an open reply. Its revision is the one of what it tells, or what
 // this replica has applied by now, if that is later.
-func (h *Handler) close(reply []byte, revision subjects.Revision) []byte {
+func (h *Handler) finish(reply []byte, revision subjects.Revision) []byte {
 	if applied := h.config.Replica.Applied(); applied.Compare(revision) > 0 {
 		revision = applied
 	}
@@ -223,7 +223,7 @@ func (h *Handler) refuse(c *call, err error) {
 	msg := nats.NewMsg(c.msg.Reply)
 	msg.Header[subjects.HeaderError] = []string{headerText(told.Message)}
 	msg.Header[subjects.HeaderErrorCode] = []string{told.Code.NumberText()}
-	msg.Data = h.close(subjects.AppendOpen(nil, told), told.Revision)
+	msg.Data = h.finish(subjects.AppendOpen(nil, told), told.Revision)
 	if c.json {
 		if text, err := subjects.ToJSON(msg.Data); err == nil {
 			msg.Data = text

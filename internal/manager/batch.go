@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strconv"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -18,50 +19,46 @@ type Resolve func(subjects.Target) (subjects.Target, error)
 
 // StoreBatch stores every item and reports on each.
 func (m *Manager) StoreBatch(ctx context.Context, request *subjects.StoreBatchRequest, resolve Resolve) (*subjects.StoreBatchReply, error) {
-	reply, err := batch(ctx, m, subjects.StoreBatch, request, resolve,
+	return batch(ctx, m, subjects.StoreBatch, request, resolve,
 		func(item *subjects.StoreItem) *subjects.Target { return &item.Target },
+		func(reply *subjects.StoreReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, i int, item *subjects.StoreItem) (*subjects.StoreReply, error) {
 			return m.Store(ctx, item, itemRequestID(request.RequestID, i))
 		})
-	if err != nil {
-		return nil, err
-	}
-	for i := range reply.Results {
-		reply.Revision = later(reply.Revision, reply.Results[i].Reply.Revision)
-	}
-	return reply, nil
 }
 
 // RetrieveBatch retrieves every item. The values in the reply are the caller's
 // to wipe.
 func (m *Manager) RetrieveBatch(ctx context.Context, request *subjects.RetrieveBatchRequest, resolve Resolve) (*subjects.RetrieveBatchReply, error) {
-	return batch(ctx, m, subjects.RetrieveBatch, request, resolve,
+	var anyAbsent atomic.Bool
+	reply, err := batch(ctx, m, subjects.RetrieveBatch, request, resolve,
 		func(item *subjects.RetrieveItem) *subjects.Target { return &item.Target },
+		func(reply *subjects.RetrieveReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, _ int, item *subjects.RetrieveItem) (*subjects.RetrieveReply, error) {
-			encoded, err := m.Retrieve(ctx, nil, *item, request.Revision)
+			encoded, revision, absent, err := m.retrieve(ctx, nil, *item, request.Revision)
+			if absent {
+				anyAbsent.Store(true)
+			}
 			if err != nil {
-				return nil, err
+				return nil, asOf(revision, err)
 			}
 			reply := new(subjects.RetrieveReply)
-			encoded = subjects.AppendRevision(encoded, subjects.Revision{})
-			return reply, subjects.Decode(encoded, reply)
+			return reply, subjects.Decode(subjects.AppendRevision(encoded, revision), reply)
 		})
+	if err == nil && anyAbsent.Load() {
+		reply.Revision = later(reply.Revision, m.end(ctx))
+	}
+	return reply, err
 }
 
 // DeleteBatch deletes every item.
 func (m *Manager) DeleteBatch(ctx context.Context, request *subjects.DeleteBatchRequest, resolve Resolve) (*subjects.DeleteBatchReply, error) {
-	reply, err := batch(ctx, m, subjects.DeleteBatch, request, resolve,
+	return batch(ctx, m, subjects.DeleteBatch, request, resolve,
 		func(item *subjects.DeleteItem) *subjects.Target { return &item.Target },
+		func(reply *subjects.DeleteReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, _ int, item *subjects.DeleteItem) (*subjects.DeleteReply, error) {
 			return m.Delete(ctx, *item)
 		})
-	if err != nil {
-		return nil, err
-	}
-	for i := range reply.Results {
-		reply.Revision = later(reply.Revision, reply.Results[i].Reply.Revision)
-	}
-	return reply, nil
 }
 
 func later(a, b subjects.Revision) subjects.Revision {
@@ -74,12 +71,9 @@ func later(a, b subjects.Revision) subjects.Revision {
 // ValidateBatch validates the listed credentials or, with All, a page of those
 // of the request's scope and below.
 func (m *Manager) ValidateBatch(ctx context.Context, request *subjects.ValidateBatchRequest, resolve Resolve) (*subjects.ValidateBatchReply, error) {
-	validate := func(ctx context.Context, _ int, item *subjects.Target) (*subjects.ValidateReply, error) {
-		return m.Validate(ctx, *item)
-	}
-	target := func(item *subjects.Target) *subjects.Target { return item }
+	listed := request.BatchRequest
 	if !request.All {
-		return batch(ctx, m, subjects.ValidateBatch, &request.BatchRequest, resolve, target, validate)
+		return m.validateItems(ctx, &listed, resolve)
 	}
 	if len(request.Items) > 0 {
 		return nil, subjects.Errorf(subjects.InvalidArgument, "all and items exclude each other: give one")
@@ -90,16 +84,30 @@ func (m *Manager) ValidateBatch(ctx context.Context, request *subjects.ValidateB
 	if err != nil {
 		return nil, err
 	}
-	listed := request.BatchRequest
 	for _, record := range page.Records {
 		listed.Items = append(listed.Items, subjects.Target(record.Key))
 	}
 	if len(listed.Items) == 0 {
-		return &subjects.ValidateBatchReply{Cursor: page.Next}, nil
+		return &subjects.ValidateBatchReply{Cursor: page.Next, Revision: m.end(ctx)}, nil
 	}
-	reply, err := batch(ctx, m, subjects.ValidateBatch, &listed, resolve, target, validate)
+	reply, err := m.validateItems(ctx, &listed, resolve)
 	if err == nil {
 		reply.Cursor = page.Next
+	}
+	return reply, err
+}
+
+// validateItems validates what request lists. Any of it may be missing, and so
+// may what a page does not list.
+func (m *Manager) validateItems(ctx context.Context, request *subjects.BatchRequest[subjects.Target, *subjects.Target], resolve Resolve) (*subjects.ValidateBatchReply, error) {
+	reply, err := batch(ctx, m, subjects.ValidateBatch, request, resolve,
+		func(item *subjects.Target) *subjects.Target { return item },
+		func(reply *subjects.ValidateReply) subjects.Revision { return reply.Revision },
+		func(ctx context.Context, _ int, item *subjects.Target) (*subjects.ValidateReply, error) {
+			return m.validate(ctx, *item)
+		})
+	if err == nil {
+		reply.Revision = later(reply.Revision, m.end(ctx))
 	}
 	return reply, err
 }
@@ -113,11 +121,13 @@ func itemRequestID(requestID string, i int) string {
 }
 
 // batch runs command on every item, some at a time. Results stand in the order
-// of the items, and no failure keeps another item from being tried.
+// of the items, and no failure keeps another item from being tried. The reply's
+// revision is the latest of its results'.
 func batch[T, R any, P subjects.Item[T], Q subjects.Item[R]](
 	ctx context.Context, m *Manager, name subjects.Command,
 	request *subjects.BatchRequest[T, P], resolve Resolve,
 	target func(*T) *subjects.Target,
+	revision func(Q) subjects.Revision,
 	command func(ctx context.Context, i int, item *T) (Q, error),
 ) (*subjects.BatchReply[R, Q], error) {
 	switch n := len(request.Items); {
@@ -155,6 +165,13 @@ func batch[T, R any, P subjects.Item[T], Q subjects.Item[R]](
 		})
 	}
 	_ = group.Wait() // no item returns an error to the group
+	for i := range reply.Results {
+		result := &reply.Results[i]
+		reply.Revision = later(reply.Revision, revision(&result.Reply))
+		if result.Err != nil {
+			reply.Revision = later(reply.Revision, result.Err.Revision)
+		}
+	}
 	return reply, nil
 }
 

@@ -84,12 +84,12 @@ func (b *bed) storeItem(t testing.TB, item subjects.StoreItem) *subjects.StoreRe
 }
 
 func (b *bed) retrieve(ctx context.Context, item subjects.RetrieveItem, min subjects.Revision) (*subjects.RetrieveReply, error) {
-	encoded, err := b.Retrieve(ctx, nil, item, min)
+	encoded, revision, err := b.Retrieve(ctx, nil, item, min)
 	if err != nil {
 		return nil, err
 	}
 	reply := new(subjects.RetrieveReply)
-	return reply, subjects.Decode(subjects.AppendRevision(encoded, subjects.Revision{}), reply)
+	return reply, subjects.Decode(subjects.AppendRevision(encoded, revision), reply)
 }
 
 // value retrieves the single value of a credential.

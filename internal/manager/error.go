@@ -34,13 +34,27 @@ var codeTable = []struct {
 	{subjects.ErrInvalid, subjects.InvalidArgument, ""},
 }
 
+// seen is an error that tells what the store holds or lacks, and the revision
+// to ask with for no older an answer.
+type seen struct {
+	error
+	revision subjects.Revision
+}
+
+func (s seen) Unwrap() error { return s.error }
+
+func asOf(revision subjects.Revision, err error) error { return seen{err, revision} }
+
 // Explain turns an error of a command into what its caller is told. Only the
 // text of errors about the request itself crosses the wire; every other error
 // that the caller cannot be blamed for is to be logged, which detail reports.
 func Explain(err error, target subjects.Target) (told *subjects.Error, detail bool) {
+	var at seen
+	errors.As(err, &at)
 	var known *subjects.Error
 	if errors.As(err, &known) {
 		told := *known
+		told.Revision = later(told.Revision, at.revision)
 		if told.ID == "" {
 			told.Scope, told.ID = target.Scope, target.ID
 		}
@@ -56,7 +70,7 @@ func Explain(err error, target subjects.Target) (told *subjects.Error, detail bo
 			break
 		}
 	}
-	told.Scope, told.ID = target.Scope, target.ID
+	told.Scope, told.ID, told.Revision = target.Scope, target.ID, at.revision
 	return told, told.Code.Number() >= 500 || told.Code == subjects.PermissionDenied
 }
 

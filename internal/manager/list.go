@@ -18,8 +18,9 @@ func pageLimit(limit int) int {
 }
 
 // List returns a page of the credentials of request.Scope and below. Its items
-// take at most maxBytes, by the measure of size, which is given their msgpack. A page may be short, even empty, and have a
-// cursor: a filter that matches little is not searched for without end.
+// take at most maxBytes, by the measure of size, which is given their msgpack.
+// A page may be short, even empty, and have a cursor: a filter that matches
+// little is not searched for without end.
 func (m *Manager) List(ctx context.Context, request *subjects.ListRequest, maxBytes int, size func([]byte) int) (*subjects.ListReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.config.ReadTimeout)
 	defer cancel()
@@ -52,10 +53,14 @@ func (m *Manager) List(ctx context.Context, request *subjects.ListRequest, maxBy
 		reply.Cursor = page.Next
 		total += bytes
 		scanned += len(page.Records)
+		for i := range page.Records {
+			reply.Revision = later(reply.Revision, m.config.Replica.Including(page.Records[i].Revision))
+		}
 		if page.Next == "" {
 			break
 		}
 	}
+	reply.Revision = later(reply.Revision, m.end(ctx)) // a list shows what is missing as well
 	return reply, nil
 }
 

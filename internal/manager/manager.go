@@ -37,6 +37,7 @@ type Config struct {
 type Manager struct {
 	config  Config
 	flights singleflight.Group
+	ends    ends
 }
 
 // New checks config and returns a Manager.
@@ -59,7 +60,7 @@ func New(config Config) (*Manager, error) {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
-	return &Manager{config: config}, nil
+	return &Manager{config: config, ends: ends{asking: make(chan struct{}, 1)}}, nil
 }
 
 // inheritable is the flag of a cache entry whose credential is inheritable.
@@ -77,37 +78,56 @@ func (m *Manager) Hit(dst, scope, id, min []byte) (reply []byte, ok bool) {
 	return reply, ok
 }
 
-// Retrieve appends the encoded reply, left open for its revision, to dst.
-func (m *Manager) Retrieve(ctx context.Context, dst []byte, item subjects.RetrieveItem, min subjects.Revision) ([]byte, error) {
+// Retrieve appends the encoded reply, left open for its revision, to dst. The
+// revision that it returns is the least for the reply to carry; Explain tells
+// that of an error.
+func (m *Manager) Retrieve(ctx context.Context, dst []byte, item subjects.RetrieveItem, min subjects.Revision) ([]byte, subjects.Revision, error) {
+	reply, revision, absent, err := m.retrieve(ctx, dst, item, min)
+	if absent {
+		revision = later(revision, m.end(ctx))
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		err = asOf(revision, err)
+	}
+	return reply, revision, err
+}
+
+// retrieve is Retrieve, but for what it takes to vouch for an absence: absent
+// is set if the store lacked the credential in one of the scopes.
+func (m *Manager) retrieve(ctx context.Context, dst []byte, item subjects.RetrieveItem, min subjects.Revision) (reply []byte, revision subjects.Revision, absent bool, err error) {
 	if err := checkTarget(item.Target); err != nil {
-		return dst, err
+		return dst, revision, false, err
 	}
 	for target := item.Target; ; target.Scope = target.Scope.Parent() {
-		reply, flags, err := m.lookup(ctx, dst, target, item.Fresh, min)
+		reply, flags, at, err := m.lookup(ctx, dst, target, item.Fresh, min)
+		revision = later(revision, at)
 		switch {
 		case err == nil && (target == item.Target || flags&inheritable != 0):
-			return reply, nil
+			return reply, revision, absent, nil
 		case err == nil: // an ancestor keeps this one to itself
 			clear(reply[len(dst):])
-		case !errors.Is(err, store.ErrNotFound):
-			return dst, err
+		case errors.Is(err, store.ErrNotFound):
+			absent = true
+		default:
+			return dst, revision, false, err
 		}
 		if !item.Inherit || target.Scope.Parent() == subjects.Root {
-			return dst, store.ErrNotFound
+			return dst, revision, absent, store.ErrNotFound
 		}
 	}
 }
 
-func (m *Manager) lookup(ctx context.Context, dst []byte, key subjects.Target, fresh bool, min subjects.Revision) (reply []byte, flags uint8, err error) {
+// lookup answers for one scope. The revision is zero for what is cached.
+func (m *Manager) lookup(ctx context.Context, dst []byte, key subjects.Target, fresh bool, min subjects.Revision) (reply []byte, flags uint8, revision subjects.Revision, err error) {
 	if err := ctx.Err(); err != nil {
-		return dst, 0, err // a hit would not notice
+		return dst, 0, revision, err // a hit would not notice
 	}
 	if fresh || m.config.Cache == nil {
 		return m.read(ctx, dst, key)
 	}
 	if m.config.Replica.MayHit(min) {
 		if reply, flags, ok := m.config.Cache.Get(dst, []byte(key.Scope), []byte(key.ID)); ok {
-			return reply, flags, nil
+			return reply, flags, revision, nil
 		}
 	}
 	token, ok := m.config.Replica.Token(key, min)
@@ -129,11 +149,11 @@ func (m *Manager) lookup(ctx context.Context, dst []byte, key subjects.Target, f
 	select {
 	case result := <-flight:
 		if result.Err != nil {
-			return dst, 0, result.Err
+			return dst, 0, revision, result.Err
 		}
 		return m.open(dst, result.Val.(*store.Record))
 	case <-ctx.Done():
-		return dst, 0, ctx.Err()
+		return dst, 0, revision, ctx.Err()
 	}
 }
 
@@ -143,22 +163,22 @@ func (m *Manager) load(ctx context.Context, key subjects.Target, token coherence
 	if err != nil {
 		return nil, err
 	}
-	reply, flags, err := m.open(nil, record)
+	reply, flags, _, err := m.open(nil, record)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(reply)
-	m.config.Replica.Fill(key, token, func() {
+	m.config.Replica.Fill(key, token, record.Revision, func() {
 		m.config.Cache.Put(string(key.Scope), string(key.ID), reply, flags)
 	})
 	return record, nil
 }
 
 // read answers from the store alone.
-func (m *Manager) read(ctx context.Context, dst []byte, key subjects.Target) ([]byte, uint8, error) {
+func (m *Manager) read(ctx context.Context, dst []byte, key subjects.Target) ([]byte, uint8, subjects.Revision, error) {
 	record, err := m.get(ctx, key)
 	if err != nil {
-		return dst, 0, err
+		return dst, 0, subjects.Revision{}, err
 	}
 	return m.open(dst, record)
 }
@@ -169,11 +189,11 @@ func (m *Manager) get(ctx context.Context, key subjects.Target) (*store.Record, 
 	return m.config.Store.Get(ctx, store.Key(key))
 }
 
-// open appends the encoded reply of a record.
-func (m *Manager) open(dst []byte, record *store.Record) ([]byte, uint8, error) {
+// open appends the encoded reply of a record, and returns the revision for it.
+func (m *Manager) open(dst []byte, record *store.Record) ([]byte, uint8, subjects.Revision, error) {
 	data, wipe, err := m.unseal(record)
 	if err != nil {
-		return dst, 0, err
+		return dst, 0, subjects.Revision{}, err
 	}
 	defer wipe()
 	reply := subjects.RetrieveReply{Credential: subjects.Credential{
@@ -184,7 +204,7 @@ func (m *Manager) open(dst []byte, record *store.Record) ([]byte, uint8, error) 
 	if record.Inheritable {
 		flags |= inheritable
 	}
-	return subjects.AppendOpen(dst, &reply), flags, nil
+	return subjects.AppendOpen(dst, &reply), flags, m.config.Replica.Including(record.Revision), nil
 }
 
 // unseal opens a record's payload; wipe overwrites what it opened.

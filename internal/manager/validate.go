@@ -15,12 +15,21 @@ import (
 // has not expired. Whether its rotation is due is told as well. It asks nobody
 // outside, and the cache neither answers nor is filled.
 func (m *Manager) Validate(ctx context.Context, target subjects.Target) (*subjects.ValidateReply, error) {
+	reply, err := m.validate(ctx, target)
+	if err == nil && reply.Status == subjects.Missing {
+		reply.Revision = m.end(ctx)
+	}
+	return reply, err
+}
+
+func (m *Manager) validate(ctx context.Context, target subjects.Target) (*subjects.ValidateReply, error) {
 	if err := checkTarget(target); err != nil {
 		return nil, err
 	}
 	reply := &subjects.ValidateReply{Target: target, Checked: time.Now().UTC()}
 	record, err := m.get(ctx, target)
 	if err == nil {
+		reply.Revision = m.config.Replica.Including(record.Revision)
 		var wipe func()
 		if _, wipe, err = m.unseal(record); err == nil {
 			wipe()

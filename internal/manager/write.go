@@ -38,7 +38,8 @@ func (m *Manager) Store(ctx context.Context, item *subjects.StoreItem, requestID
 
 	reply := &subjects.StoreReply{Target: item.Target}
 	precondition := store.Precondition{Absent: item.CreateOnly, Present: item.UpdateOnly, Version: item.Version}
-	reply.Revision, err = m.write(ctx, item.Target, func(ctx context.Context) (*subjects.Event, error) {
+	reply.Revision, err = m.write(ctx, item.Target, func(ctx context.Context, intent subjects.Revision) (*subjects.Event, error) {
+		record.Revision = intent
 		reply.Version, err = m.config.Store.Put(ctx, record, precondition)
 		return &subjects.Event{Kind: subjects.EventStored, Version: reply.Version}, err
 	})
@@ -56,7 +57,7 @@ func (m *Manager) Delete(ctx context.Context, item subjects.DeleteItem) (*subjec
 	}
 	reply := &subjects.DeleteReply{Target: item.Target}
 	var err error
-	reply.Revision, err = m.write(ctx, item.Target, func(ctx context.Context) (*subjects.Event, error) {
+	reply.Revision, err = m.write(ctx, item.Target, func(ctx context.Context, _ subjects.Revision) (*subjects.Event, error) {
 		err := m.config.Store.Delete(ctx, store.Key(item.Target), store.Precondition{Version: item.Version})
 		return &subjects.Event{Kind: subjects.EventDeleted}, err
 	})
@@ -69,11 +70,13 @@ func (m *Manager) Delete(ctx context.Context, item subjects.DeleteItem) (*subjec
 // write runs one change of the store under the protocol between replicas. There
 // each attempt has a name of its own: one that is repeated under its request id
 // may find another write in between, and then changes the store again.
-func (m *Manager) write(ctx context.Context, key subjects.Target, commit func(context.Context) (*subjects.Event, error)) (subjects.Revision, error) {
-	revision, ran, err := m.config.Replica.Write(ctx, key, rand.Text(), func(ctx context.Context) (*subjects.Event, error) {
+func (m *Manager) write(ctx context.Context, key subjects.Target,
+	commit func(ctx context.Context, intent subjects.Revision) (*subjects.Event, error),
+) (subjects.Revision, error) {
+	revision, ran, err := m.config.Replica.Write(ctx, key, rand.Text(), func(ctx context.Context, intent subjects.Revision) (*subjects.Event, error) {
 		ctx, cancel := context.WithTimeout(ctx, m.config.WriteTimeout)
 		defer cancel()
-		event, err := commit(ctx)
+		event, err := commit(ctx, intent)
 		if err != nil {
 			event.Kind = coherence.Unknown
 			if definite(err) {
@@ -93,7 +96,8 @@ func (m *Manager) write(ctx context.Context, key subjects.Target, commit func(co
 		return revision, subjects.Errorf(subjects.StorageUnavailable,
 			"nothing was written: the event stream did not take the announcement of the write; send it again")
 	default:
-		return revision, err
+		// A precondition that did not hold tells what the store holds.
+		return revision, asOf(revision, err)
 	}
 	return revision, nil
 }

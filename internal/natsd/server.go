@@ -233,15 +233,9 @@ func lockDir(dir string) (*flock.Flock, error) {
 	if locked {
 		return lock, nil
 	}
-	// The other process wrote its context once it was up; without it there
-	// is only the general advice.
-	url := "nats://HOST:PORT"
-	if running, err := load(filepath.Join(dir, workerName)); err == nil {
-		url = running.URL
-	}
 	return nil, fmt.Errorf("data directory %s is in use by another process: to run one more worker beside it, "+
-		"join its NATS server with --nats.url %s --nats.context %s and give this one a --data-dir of its own",
-		dir, url, filepath.Join(dir, workerName))
+		"on the same credentials, join its NATS server with --nats.context %s",
+		dir, filepath.Join(dir, workerName))
 }
 
 // startError adds what to change to a fatal error of nats-server.

@@ -52,6 +52,9 @@ type Record struct {
 	// Version is set by the store: another token after every write, never the
 	// same again for that key, not even after a delete.
 	Version string
+	// Revision is that of the intent which announced the write; zero where
+	// none did. It is opaque to the store, which returns what was put.
+	Revision subjects.Revision
 	// Payload is opaque to the store. List leaves it nil.
 	Payload []byte
 	subjects.Metadata

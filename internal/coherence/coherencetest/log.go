@@ -40,7 +40,20 @@ func (l *Log) Append(ctx context.Context, entry *subjects.Event) (subjects.Revis
 	return l.revisionLocked(len(l.entries)), nil
 }
 
-// Fail makes Append return err; nil ends that.
+// End implements coherence.Log.
+func (l *Log) End(ctx context.Context) (subjects.Revision, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return subjects.Revision{}, err
+	}
+	if l.failure != nil {
+		return subjects.Revision{}, l.failure
+	}
+	return l.revisionLocked(len(l.entries)), nil
+}
+
+// Fail makes Append and End return err; nil ends that.
 func (l *Log) Fail(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -30,9 +30,10 @@ const (
 	maxTokenLen = 255     // bytes of a write id or version
 )
 
-// The header's fields. They stand in this order in every file; a field more
-// or less is another version of the format.
-const headerFields = 11
+// The header's fields. They stand in this order in every file. The last one,
+// the revision, is missing in older files, where it is read as zero; any other
+// field more or less is another version of the format.
+const headerFields = 12
 
 // encode is the content of rec's file. It refuses what decode would refuse, so
 // that no record is written that cannot be read.
@@ -67,6 +68,7 @@ func encode(rec *store.Record) ([]byte, error) {
 	for key, value := range rec.Tags {
 		text(key, value)
 	}
+	text("revision", rec.Revision.String())
 	e.EncodeBytesLen(len(rec.Payload))
 	file.Write(rec.Payload)
 
@@ -101,7 +103,8 @@ func decode(file []byte) (*store.Record, error) {
 	}
 
 	d := newDecoder(body[len(magic):])
-	if n, err := d.msgpack.DecodeMapLen(); err != nil || n != headerFields {
+	n, err := d.msgpack.DecodeMapLen()
+	if err != nil || n != headerFields && n != headerFields-1 {
 		return nil, fmt.Errorf("its header has %d fields, want %d", n, headerFields)
 	}
 	rec := new(store.Record)
@@ -116,6 +119,9 @@ func decode(file []byte) (*store.Record, error) {
 	rec.Inheritable = d.bool("inheritable")
 	rec.Description = d.text("description", subjects.MaxDescriptionLen*utf8.UTFMax)
 	rec.Tags = d.tags("tags")
+	if n == headerFields {
+		rec.Revision = d.revision("revision")
+	}
 	rec.Payload = d.bytes("payload", maxFileLen)
 	switch {
 	case d.err != nil:
@@ -208,6 +214,14 @@ func (d *decoder) bool(name string) bool {
 // time reads milliseconds since 1970. The zero time has a number of its own
 // there, as any other time has.
 func (d *decoder) time(name string) time.Time { return time.UnixMilli(d.number(name)).UTC() }
+
+func (d *decoder) revision(name string) subjects.Revision {
+	revision, err := subjects.ParseRevision(d.text(name, maxTokenLen))
+	if err != nil {
+		d.fail(name)
+	}
+	return revision
+}
 
 func (d *decoder) tags(name string) map[string]string {
 	d.name(name)

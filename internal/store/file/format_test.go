@@ -17,10 +17,11 @@ import (
 
 func sample() *store.Record {
 	return &store.Record{
-		Key:     store.Key{Scope: "org:acme/team:eng", ID: "api-key"},
-		WriteID: "write-1",
-		Version: "version-1",
-		Payload: []byte("sealed bytes"),
+		Key:      store.Key{Scope: "org:acme/team:eng", ID: "api-key"},
+		WriteID:  "write-1",
+		Version:  "version-1",
+		Revision: subjects.Revision{Stream: 0x18bcfe56800000, Seq: 42},
+		Payload:  []byte("sealed bytes"),
 		Metadata: subjects.Metadata{
 			Description:  "Schlüssel",
 			Tags:         map[string]string{"env": "prod"},
@@ -50,10 +51,10 @@ func withSum(body []byte) []byte {
 // The format is a promise to the files of earlier releases.
 func TestGoldenFormat(t *testing.T) {
 	const golden = "credbus\x01" +
-		"\x8b\xa5scope\xb1org:acme/team:eng\xa2id\xa7api-key\xa8write_id\xa7write-1\xa7version\xa9version-1" +
+		"\x8c\xa5scope\xb1org:acme/team:eng\xa2id\xa7api-key\xa8write_id\xa7write-1\xa7version\xa9version-1" +
 		"\xa7created\xcf\x00\x00\x01\x8b\xcf\xe5\x68\x7b\xa8modified\xcf\x00\x00\x01\x8b\xcf\xe5\x69\xc8" +
 		"\xa7expires\xd3\xff\xff\xc7\x7c\xed\xd3\x28\x00\xadrotation_days\x5a\xabinheritable\xc3" +
-		"\xabdescription\xaaSchl\xc3\xbcssel\xa4tags\x81\xa3env\xa4prod\xc4\x0csealed bytes"
+		"\xabdescription\xaaSchl\xc3\xbcssel\xa4tags\x81\xa3env\xa4prod" + goldenRevision + "\xc4\x0csealed bytes"
 	content := mustEncode(t, sample())
 	if want := withSum([]byte(golden)); !bytes.Equal(content, want) {
 		t.Errorf("encoded to\n%q\nwant\n%q", content, want)
@@ -67,7 +68,19 @@ func TestGoldenFormat(t *testing.T) {
 	if !reflect.DeepEqual(rec, want) {
 		t.Errorf("decoded to %+v, want %+v", rec, want)
 	}
+
+	// Files from before there was a revision.
+	older := strings.Replace(strings.Replace(golden, goldenRevision, "", 1), "\x8c\xa5scope", "\x8b\xa5scope", 1)
+	if rec, err = decode(withSum([]byte(older))); err != nil {
+		t.Fatal(err)
+	}
+	want.Revision = subjects.Revision{}
+	if !reflect.DeepEqual(rec, want) {
+		t.Errorf("an older file is decoded to %+v, want %+v", rec, want)
+	}
 }
+
+const goldenRevision = "\xa8revision\xb118bcfe56800000-42"
 
 // The checksum finds every damage of one bit and every cut.
 func TestDecodeDamage(t *testing.T) {
@@ -105,8 +118,11 @@ func TestDecodeMalformed(t *testing.T) {
 	}{
 		"trailing byte":         {append(bytes.Clone(body), 0xc0), "after its payload"},
 		"no header":             {body[:len(magic)], "header"},
-		"header of other size":  {replace("\x8b\xa5scope", "\x8a\xa5scope"), "header"},
-		"header of 2^32 fields": {replace("\x8b\xa5scope", "\xdf\xff\xff\xff\xff\xa5scope"), "header"},
+		"header of other size":  {replace("\x8c\xa5scope", "\x8a\xa5scope"), "header"},
+		"a field over":          {replace("\x8c\xa5scope", "\x8b\xa5scope"), "payload"},
+		"a field under":         {replace(goldenRevision, ""), "header"},
+		"malformed revision":    {replace("18bcfe56800000-42", "18bcfe56800000+42"), "revision"},
+		"header of 2^32 fields": {replace("\x8c\xa5scope", "\xdf\xff\xff\xff\xff\xa5scope"), "header"},
 		"other field":           {replace("\xa8write_id", "\xa8write_it"), "header"},
 		"text of 2^32 bytes":    {replace("\xb1org:acme/team:eng", "\xdb\xff\xff\xff\xff"), "scope"},
 		"nil text":              {replace("\xb1org:acme/team:eng", "\xc0"), "scope"},
@@ -120,7 +136,7 @@ func TestDecodeMalformed(t *testing.T) {
 		"not UTF-8":             {replace("Schl\xc3\xbcssel", "Schl\xff\xbcssel"), "limit"},
 		"2^32 tags":             {replace("\xa4tags\x81", "\xa4tags\xdf\xff\xff\xff\xff"), "tags"},
 		"51 tags":               {replace("\xa4tags\x81", "\xa4tags\xde\x00\x33"), "tags"},
-		"two tags claimed":      {replace("\xa4tags\x81", "\xa4tags\x82"), "tags"},
+		"two tags claimed":      {replace("\xa4tags\x81", "\xa4tags\x82"), "header"}, // the revision is taken for one
 		"a tag twice":           {replace("\x81\xa3env\xa4prod", "\x82\xa3env\xa4prod\xa3env\xa4prod"), "tags"},
 		"payload of 2^32 bytes": {replace("\xc4\x0csealed bytes", "\xc6\xff\xff\xff\xff"), "payload"},
 		"payload cut off":       {replace("\xc4\x0csealed bytes", "\xc4\x0csealed"), "payload"},
@@ -170,6 +186,9 @@ const allocationSlack = 128 << 10
 func FuzzDecode(f *testing.F) {
 	sampled := mustEncode(f, sample())
 	f.Add(sampled[len(magic) : len(sampled)-sha256.Size])
+	older := bytes.Replace(sampled, []byte(goldenRevision), nil, 1)
+	older[len(magic)]--
+	f.Add(older[len(magic) : len(older)-sha256.Size])
 	f.Add([]byte("\xdf\xff\xff\xff\xff"))
 	f.Add([]byte("\x8b\xa5scope\xdb\xff\xff\xff\xff"))
 	f.Add([]byte("\x8b\xa5scope\xc6\x7f\xff\xff\xff"))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"strings"
 	"time"
 
@@ -101,6 +102,24 @@ func askMetadata(s *subject) {
 		version = s.put(next, store.Precondition{})
 		next.Created = rec.Created
 		s.holds(next, version)
+	}
+}
+
+// askRevisions puts revisions in any order, the zero one too: they are no
+// business of the store.
+func askRevisions(s *subject) {
+	for _, revision := range []subjects.Revision{
+		{Stream: 0x18bcfe56800000, Seq: 42}, {}, {Stream: math.MaxUint64, Seq: math.MaxUint64}, {Seq: 1}, {Stream: 1},
+	} {
+		rec := record(keyOf("org:acme", "db"))
+		rec.Revision = revision
+		version := s.put(rec, store.Precondition{})
+		s.holds(rec, version)
+		listed := s.walk(rec.Scope, 100)
+		if len(listed) != 1 {
+			s.Fatalf("List shows %d records of one", len(listed))
+		}
+		s.same(&listed[0], rec, version)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
 	"credbus/internal/store/storetest"
+	"credbus/subjects"
 )
 
 // A mutant is a sound store of which one method breaks one rule.
@@ -97,6 +98,24 @@ var mutants = map[string]func(s store.Store) *mutant{
 				lower.Tags[strings.ToLower(key)] = value
 			}
 			return s.Put(ctx, &lower, pre)
+		}}
+	},
+	"Revisions:a replacement keeps the first": func(s store.Store) *mutant {
+		return &mutant{Store: s, put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
+			next := *rec
+			if current, err := s.Get(ctx, rec.Key); err == nil {
+				next.Revision = current.Revision
+			}
+			return s.Put(ctx, &next, pre)
+		}}
+	},
+	"Revisions:a list shows none": func(s store.Store) *mutant {
+		return &mutant{Store: s, list: func(ctx context.Context, opts store.ListOptions) (store.Page, error) {
+			page, err := s.List(ctx, opts)
+			for i := range page.Records {
+				page.Records[i].Revision = subjects.Revision{}
+			}
+			return page, err
 		}}
 	},
 	"Payloads:bytes are trimmed": func(s store.Store) *mutant {

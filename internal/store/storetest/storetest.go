@@ -36,8 +36,8 @@ type Features struct {
 	// Unordered: List has the backend's own order.
 	Unordered bool
 	// Managed: the store is one that answers for itself, as the cached manager
-	// does: Created and Modified are of its own clock, and write ids are not
-	// shown.
+	// does: Created and Modified are of its own clock, and write ids and
+	// revisions are not shown.
 	Managed bool
 	// MaxPayload is the largest payload in bytes; 0 means 128 KiB.
 	MaxPayload int
@@ -62,6 +62,7 @@ func Run(t *testing.T, h Harness) {
 	}{
 		{"Basics", askBasics},
 		{"Metadata", askMetadata},
+		{"Revisions", askRevisions},
 		{"Payloads", askPayloads},
 		{"HostileNames", askHostileNames},
 		{"Preconditions", askPreconditions},
@@ -161,11 +162,15 @@ func (s *subject) same(got, want *store.Record, version string) {
 	if s.Features.Managed {
 		managed := *want
 		managed.WriteID, managed.Created, managed.Modified = got.WriteID, got.Created, got.Modified
+		managed.Revision = got.Revision
 		want = &managed
 	}
 	if got.Key != want.Key || got.WriteID != want.WriteID || got.Version != version {
 		s.Errorf("got %v write %q version %q, want %v write %q version %q",
 			shorten(got.Key), got.WriteID, got.Version, shorten(want.Key), want.WriteID, version)
+	}
+	if got.Revision != want.Revision {
+		s.Errorf("%v: revision is %v, want %v", shorten(want.Key), got.Revision, want.Revision)
 	}
 	if diff := diffMetadata(got.Metadata, want.Metadata); diff != "" {
 		s.Errorf("%v: %s", shorten(want.Key), diff)

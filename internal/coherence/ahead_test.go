@@ -1,0 +1,60 @@
+package coherence_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+
+	"credbus/internal/coherence/coherencetest"
+	"credbus/subjects"
+)
+
+// A store read ahead of the log: what it brought is told with the revision of
+// its intent, and not kept before that is applied.
+func TestStoreReadAheadOfTheLog(t *testing.T) {
+	run(t, 2, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
+		lagging := replicas[1]
+		token := mustToken(t, lagging, key)
+		log.Hold()
+		var announced subjects.Revision
+		_, _, err := replicas[0].Write(t.Context(), key, "w1", func(ctx context.Context, intent subjects.Revision) (*subjects.Event, error) {
+			announced = intent
+			return stored(ctx, intent)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := lagging.Including(announced); at != announced || at.Compare(lagging.Applied()) <= 0 {
+			t.Errorf("what the write at %s made is told with revision %s", announced, at)
+		}
+		if lagging.Fill(key, token, announced, func() { t.Error("filled") }) || lagging.Refused() != 1 {
+			t.Error("a fill from ahead of the log is not refused")
+		}
+		if end, err := lagging.End(t.Context()); err != nil || end.Compare(announced) <= 0 {
+			t.Errorf("the log ends at %s, %v; the write began at %s", end, err, announced)
+		}
+		log.Release()
+		synctest.Wait()
+		if at := lagging.Including(announced); at != lagging.Applied() {
+			t.Errorf("what is applied is told with revision %s, applied is %s", at, lagging.Applied())
+		}
+		if !lagging.Fill(key, mustToken(t, lagging, key), announced, func() {}) {
+			t.Error("what is applied is not kept")
+		}
+	})
+}
+
+// A store that was written under another log has records whose intents never
+// come. They are cached like any other, and no client is told to wait for them.
+func TestRecordOfAnotherLog(t *testing.T) {
+	run(t, 1, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
+		r := replicas[0]
+		foreign := subjects.Revision{Stream: r.Applied().Stream + 1, Seq: 7}
+		if at := r.Including(foreign); at != r.Applied() {
+			t.Errorf("it is told with revision %s", at)
+		}
+		if !r.Fill(key, mustToken(t, r, key), foreign, func() {}) {
+			t.Error("it is not cached")
+		}
+	})
+}
