@@ -92,6 +92,14 @@ func (m *Manager) Retrieve(ctx context.Context, dst []byte, item subjects.Retrie
 	return reply, revision, err
 }
 
+// answer is what a scope has to say of an ID.
+type answer struct {
+	reply       []byte            // encoded, left open for its revision
+	revision    subjects.Revision // the least for the reply to carry; zero for what is cached
+	exists      bool              // there is a record, which may not open
+	inheritable bool              // what the record says of itself, in clear
+}
+
 // retrieve is Retrieve, but for what it takes to vouch for an absence: absent
 // is set if the store lacked the credential in one of the scopes.
 func (m *Manager) retrieve(ctx context.Context, dst []byte, item subjects.RetrieveItem, min subjects.Revision) (reply []byte, revision subjects.Revision, absent bool, err error) {
@@ -99,17 +107,18 @@ func (m *Manager) retrieve(ctx context.Context, dst []byte, item subjects.Retrie
 		return dst, revision, false, err
 	}
 	for target := item.Target; ; target.Scope = target.Scope.Parent() {
-		reply, flags, at, err := m.lookup(ctx, dst, target, item.Fresh, min)
-		revision = later(revision, at)
+		found, err := m.lookup(ctx, dst, target, item.Fresh, min)
+		revision = later(revision, found.revision)
 		switch {
-		case err == nil && (target == item.Target || flags&inheritable != 0):
-			return reply, revision, absent, nil
-		case err == nil: // an ancestor keeps this one to itself
-			clear(reply[len(dst):])
 		case errors.Is(err, store.ErrNotFound):
 			absent = true
-		default:
+		case found.exists && target != item.Target && !found.inheritable:
+			// An ancestor keeps it to itself, whether or not it opens.
+			clear(found.reply[len(dst):])
+		case err != nil:
 			return dst, revision, false, err
+		default:
+			return found.reply, revision, absent, nil
 		}
 		if !item.Inherit || target.Scope.Parent() == subjects.Root {
 			return dst, revision, absent, store.ErrNotFound
@@ -117,17 +126,17 @@ func (m *Manager) retrieve(ctx context.Context, dst []byte, item subjects.Retrie
 	}
 }
 
-// lookup answers for one scope. The revision is zero for what is cached.
-func (m *Manager) lookup(ctx context.Context, dst []byte, key subjects.Target, fresh bool, min subjects.Revision) (reply []byte, flags uint8, revision subjects.Revision, err error) {
+// lookup answers for one scope.
+func (m *Manager) lookup(ctx context.Context, dst []byte, key subjects.Target, fresh bool, min subjects.Revision) (answer, error) {
 	if err := ctx.Err(); err != nil {
-		return dst, 0, revision, err // a hit would not notice
+		return answer{}, err // a hit would not notice
 	}
 	if fresh || m.config.Cache == nil {
 		return m.read(ctx, dst, key)
 	}
 	if m.config.Replica.MayHit(min) {
 		if reply, flags, ok := m.config.Cache.Get(dst, []byte(key.Scope), []byte(key.ID)); ok {
-			return reply, flags, revision, nil
+			return answer{reply: reply, exists: true, inheritable: flags&inheritable != 0}, nil
 		}
 	}
 	token, ok := m.config.Replica.Token(key, min)
@@ -149,11 +158,11 @@ func (m *Manager) lookup(ctx context.Context, dst []byte, key subjects.Target, f
 	select {
 	case result := <-flight:
 		if result.Err != nil {
-			return dst, 0, revision, result.Err
+			return answer{}, result.Err
 		}
 		return m.open(dst, result.Val.(*store.Record))
 	case <-ctx.Done():
-		return dst, 0, revision, ctx.Err()
+		return answer{}, ctx.Err()
 	}
 }
 
@@ -163,22 +172,26 @@ func (m *Manager) load(ctx context.Context, key subjects.Target, token coherence
 	if err != nil {
 		return nil, err
 	}
-	reply, flags, _, err := m.open(nil, record)
+	found, err := m.open(nil, record)
 	if err != nil {
-		return nil, err
+		return record, nil // who waits finds out by opening it
 	}
-	defer clear(reply)
+	defer clear(found.reply)
+	var flags uint8
+	if found.inheritable {
+		flags |= inheritable
+	}
 	m.config.Replica.Fill(key, token, record.Revision, func() {
-		m.config.Cache.Put(string(key.Scope), string(key.ID), reply, flags)
+		m.config.Cache.Put(string(key.Scope), string(key.ID), found.reply, flags)
 	})
 	return record, nil
 }
 
 // read answers from the store alone.
-func (m *Manager) read(ctx context.Context, dst []byte, key subjects.Target) ([]byte, uint8, subjects.Revision, error) {
+func (m *Manager) read(ctx context.Context, dst []byte, key subjects.Target) (answer, error) {
 	record, err := m.get(ctx, key)
 	if err != nil {
-		return dst, 0, subjects.Revision{}, err
+		return answer{}, err
 	}
 	return m.open(dst, record)
 }
@@ -189,22 +202,25 @@ func (m *Manager) get(ctx context.Context, key subjects.Target) (*store.Record, 
 	return m.config.Store.Get(ctx, store.Key(key))
 }
 
-// open appends the encoded reply of a record, and returns the revision for it.
-func (m *Manager) open(dst []byte, record *store.Record) ([]byte, uint8, subjects.Revision, error) {
+// open appends the encoded reply of a record to dst. With an error the answer
+// still has what the record says in clear, and dst for its reply.
+func (m *Manager) open(dst []byte, record *store.Record) (answer, error) {
+	found := answer{
+		reply:       dst,
+		revision:    m.config.Replica.Including(record.Revision),
+		exists:      true,
+		inheritable: record.Inheritable,
+	}
 	data, wipe, err := m.unseal(record)
 	if err != nil {
-		return dst, 0, subjects.Revision{}, err
+		return found, err
 	}
 	defer wipe()
-	reply := subjects.RetrieveReply{Credential: subjects.Credential{
+	found.reply = subjects.AppendOpen(dst, &subjects.RetrieveReply{Credential: subjects.Credential{
 		Scope: record.Scope, ID: record.ID, Version: record.Version,
 		Data: data, Metadata: record.Metadata,
-	}}
-	var flags uint8
-	if record.Inheritable {
-		flags |= inheritable
-	}
-	return subjects.AppendOpen(dst, &reply), flags, m.config.Replica.Including(record.Revision), nil
+	}})
+	return found, nil
 }
 
 // unseal opens a record's payload; wipe overwrites what it opened.

@@ -103,6 +103,38 @@ func TestInherit(t *testing.T) {
 	}
 }
 
+// Whether an ancestor has a credential that it keeps to itself is none of the
+// caller's business, nor whether that one opens.
+func TestInheritPastWhatDoesNotOpen(t *testing.T) {
+	s := memory.New()
+	b := newBed(t, s, nil, nil)
+	const api = "org:acme/team:eng/service:api"
+	spoil := func(at subjects.Target) {
+		record, err := s.Get(t.Context(), store.Key(at))
+		if err != nil {
+			t.Fatal(err)
+		}
+		record.WriteID += "x"
+		record.Payload = []byte("not what was sealed")
+		if _, err := s.Put(t.Context(), record, store.Precondition{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range []string{"private", "shared"} {
+		at := target("org:acme", id)
+		b.storeItem(t, subjects.StoreItem{Target: at, Data: subjects.Value([]byte("x")), Metadata: subjects.Metadata{Inheritable: id == "shared"}})
+		spoil(at)
+	}
+	for id, want := range map[string]subjects.Code{"private": subjects.NotFound, "shared": subjects.DecryptFailed} {
+		for range 2 {
+			_, err := b.retrieve(t.Context(), subjects.RetrieveItem{Target: target(api, id), Inherit: true}, subjects.Revision{})
+			if told(err) != want {
+				t.Errorf("%s: %v, want %s", id, err, want)
+			}
+		}
+	}
+}
+
 // Readers of one key share a store read, and each gets the value.
 func TestReadersShareAFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
