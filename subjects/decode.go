@@ -98,9 +98,22 @@ func (d *decoder) check(err error) bool {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		d.failf("body ends within a value")
 	default:
-		d.failf("%s has a value of the wrong type", d.where())
+		d.failf("%s has a value that is no msgpack", d.where())
 	}
 	return d.err == nil
+}
+
+// expect is check for a value that began at a position and was read as one
+// type: one of another type is refused and passed over.
+func (d *decoder) expect(begin int, err error) bool {
+	if d.err != nil || err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return d.check(err)
+	}
+	d.refusef("%s has a value of the wrong type", d.where())
+	if _, err := d.r.Seek(int64(begin), io.SeekStart); d.check(err) {
+		d.skip(maxDepth)
+	}
+	return false
 }
 
 // where names what is being read. A field that is named is one of ours, so
@@ -184,8 +197,9 @@ func (d *decoder) mapLen(limit int) int {
 	if d.err != nil {
 		return 0
 	}
+	begin := d.at()
 	n, err := d.mp.DecodeMapLen()
-	if !d.check(err) {
+	if !d.expect(begin, err) {
 		return 0
 	}
 	if n > d.r.Len()/2 {
@@ -204,8 +218,9 @@ func (d *decoder) arrayLen(limit int) int {
 	if d.err != nil {
 		return 0
 	}
+	begin := d.at()
 	n, err := d.mp.DecodeArrayLen()
-	if !d.check(err) {
+	if !d.expect(begin, err) {
 		return 0
 	}
 	if n > d.r.Len() {
@@ -225,8 +240,9 @@ func (d *decoder) bytes(limit int) []byte {
 	if d.err != nil {
 		return nil
 	}
+	begin := d.at()
 	n, err := d.mp.DecodeBytesLen()
-	if !d.check(err) || n <= 0 {
+	if !d.expect(begin, err) || n <= 0 {
 		return nil
 	}
 	value := d.take(n)
@@ -256,8 +272,9 @@ func (d *decoder) integer() int64 {
 		return 0
 	}
 	unsigned := d.code() == msgpcode.Uint64
+	begin := d.at()
 	n, err := d.mp.DecodeInt64()
-	if !d.check(err) {
+	if !d.expect(begin, err) {
 		return 0
 	}
 	if unsigned && n < 0 {
@@ -271,8 +288,9 @@ func (d *decoder) float() float64 {
 	if d.err != nil {
 		return 0
 	}
+	begin := d.at()
 	f, err := d.mp.DecodeFloat64()
-	if !d.check(err) {
+	if !d.expect(begin, err) {
 		return 0
 	}
 	return f
@@ -282,8 +300,9 @@ func (d *decoder) boolean() bool {
 	if d.err != nil {
 		return false
 	}
+	begin := d.at()
 	b, err := d.mp.DecodeBool()
-	return d.check(err) && b
+	return d.expect(begin, err) && b
 }
 
 // skipAll passes over n values.

@@ -98,11 +98,14 @@ func (d *decoder) value() []byte {
 	if code := d.code(); !msgpcode.IsFixedMap(code) && code != msgpcode.Map16 {
 		return d.bytes(len(d.body))
 	}
-	if n := d.mapLen(1); n != 1 || string(d.bytes(maxTextLen)) != "base64" {
-		d.failf(`a value is neither text nor bytes nor {"base64": "..."}`)
-		return nil
+	if d.mapLen(1) == 1 {
+		if string(d.bytes(maxTextLen)) == "base64" {
+			return d.base64()
+		}
+		d.skip(maxDepth)
 	}
-	return d.base64()
+	d.refusef(`a value is neither text nor bytes nor {"base64": "..."}`)
+	return nil
 }
 
 func (d *decoder) strings(limit, length int) []string {

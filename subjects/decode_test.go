@@ -315,9 +315,29 @@ func TestBatchItemsAreRefusedOneByOne(t *testing.T) {
 		t.Error("what follows a refused field or item is not read")
 	}
 
+	for _, mixed := range []string{
+		`{"items":[{"id":"good"},5,{"id":"also"}]}`,
+		`{"items":[{"id":"good"},"x",{"id":"also"}]}`,
+		`{"items":[{"id":"good"},{"id":5},{"id":"also"}]}`,
+		`{"items":[{"id":"good"},{"id":["a",{"b":"c"}]},{"id":"also"}]}`,
+		`{"items":[{"id":"good"},{"id":"x","tags":[1,2]},{"id":"also"}]}`,
+		`{"items":[{"id":"good"},{"id":"x","data":"y"},{"id":"also"}]}`,
+		`{"items":[{"id":"good"},{"id":"x","data":{"a":{"b":"c"}}},{"id":"also"}]}`,
+		`{"items":[{"id":"good"},{"id":"x","create_only":"yes"},{"id":"also"}]}`,
+	} {
+		body, err := FromJSON([]byte(mixed))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got StoreBatchRequest
+		if err := Decode(body, &got); err != nil {
+			t.Errorf("%s: %v", mixed, err)
+		}
+		if len(got.Items) != 3 || got.Items[0].ID != "good" || got.Items[2].ID != "also" || len(got.Refused) != 1 || !errors.Is(got.Refused[1], ErrInvalid) {
+			t.Errorf("%s: %d items, refused %v", mixed, len(got.Items), got.Refused)
+		}
+	}
 	for _, broken := range []string{
-		`{"items":[{"id":"good"},5]}`,
-		`{"items":[{"id":"good"},{"id":5}]}`,
 		`{"items":{"id":"good"}}`,
 		`{"scope":"acme","items":[{"id":"good"}]}`, // the scope of them all
 		`{"items":[{"id":"good"}],"scope":"acme"}`,
