@@ -2,6 +2,7 @@ package coherence
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"sync"
@@ -213,8 +214,8 @@ func (r *Replica) heldLocked(key subjects.Target) bool {
 //
 // commit is given the revision of the intent, which the store is to keep with
 // what is written, and must have ended when its context does. It returns the
-// event that tells of the change; on an error it returns what the error leaves of the
-// key: Unchanged or Unknown.
+// event that tells of the change; on an error it returns what the error leaves
+// of the key: Unchanged or Unknown.
 func (r *Replica) Write(ctx context.Context, key subjects.Target, write string,
 	commit func(ctx context.Context, intent subjects.Revision) (*subjects.Event, error),
 ) (revision subjects.Revision, ran bool, err error) {
@@ -252,7 +253,7 @@ func (r *Replica) Write(ctx context.Context, key subjects.Target, write string,
 
 // ErrUnannounced is returned by Write when the store was changed and no
 // replica serves what was before, but the change event could not be published.
-var ErrUnannounced = fmt.Errorf("written, but its change event was not published")
+var ErrUnannounced = errors.New("written, but its change event was not published")
 
 // Flush makes every replica drop what it has cached of a scope and all below
 // it or, when target has an ID, of one credential.

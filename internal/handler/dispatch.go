@@ -59,7 +59,7 @@ func dispatch[T any, P request[T]](h *Handler, run func(context.Context, *call, 
 		}
 		ctx, cancel := h.ctx, context.CancelFunc(func() {})
 		if deadline := subjects.EnvelopeOf(request).Deadline; !deadline.IsZero() {
-			if !c.begun.Before(deadline) || !time.Now().Before(deadline) {
+			if !time.Now().Before(deadline) {
 				h.refuse(c, subjects.Errorf(subjects.StorageTimeout, "the request arrived after its deadline, so nothing was done: send it again, and compare the clocks of client and worker"))
 				return
 			}
@@ -93,7 +93,8 @@ func (h *Handler) accept(msg *nats.Msg) bool {
 		h.counts.noReply.Add(1)
 	} else {
 		h.counts.refusedReplies.Add(1)
-		h.config.Logger.Warn("request refused: its reply subject is under no inbox prefix (nats.inbox_prefixes)", "subject", msg.Subject, "reply", msg.Reply)
+		// Not louder, or whoever may send requests could fill the log.
+		h.config.Logger.Debug("request refused: its reply subject is under no inbox prefix (nats.inbox_prefixes)", "subject", msg.Subject, "reply", msg.Reply)
 	}
 	return false
 }

@@ -37,6 +37,9 @@ type heldReply struct {
 const (
 	mostHeld      = 64
 	mostHeldBytes = 48 << 10
+	// largestReply is room for the last one, so that no buffer is outgrown:
+	// values of 64 KiB, and metadata at its limits in four-byte characters.
+	largestReply = 160 << 10
 )
 
 // hitOr returns a callback that answers what the cache holds and leaves the
@@ -47,7 +50,7 @@ func (h *Handler) hitOr(serve nats.MsgHandler) nats.MsgHandler {
 		serve:   serve,
 		stats:   h.service.endpoints[subjects.Retrieve],
 		scope:   make([]byte, 0, subjects.MaxScopeLen),
-		replies: make([]byte, 0, 2*mostHeldBytes), // room for a large last one
+		replies: make([]byte, 0, mostHeldBytes+largestReply),
 		held:    make([]heldReply, 0, mostHeld),
 	}
 	return s.handle
@@ -97,12 +100,13 @@ func (s *hits) hit(msg *nats.Msg) bool {
 		return false
 	}
 	replies = s.h.config.Replica.AppendApplied(replies)
+	if cap(replies) != cap(s.replies) {
+		clear(s.replies) // it was outgrown
+		s.replies = replies[:begin]
+	}
 	if len(replies)-begin > s.h.replyLimit() {
 		clear(replies[begin:])
 		return false
-	}
-	if cap(replies) != cap(s.replies) {
-		clear(s.replies) // it was outgrown
 	}
 	s.replies = replies
 	s.held = append(s.held, heldReply{to: msg.Reply, end: len(replies)})

@@ -136,8 +136,12 @@ type Store interface {
 // Key.Compare: the last key of the page.
 func FormatCursor(last Key) string { return last.String() }
 
-// ParseCursor reads a cursor that FormatCursor made for a list of scope.
+// ParseCursor reads a cursor that FormatCursor made for a list of scope. The
+// empty one is the zero Key, which is before every other.
 func ParseCursor(cursor string, scope subjects.Scope) (Key, error) {
+	if cursor == "" {
+		return Key{}, nil
+	}
 	i := strings.LastIndexByte(cursor, '/')
 	if i <= 0 {
 		return Key{}, ErrCursor

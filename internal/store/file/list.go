@@ -16,12 +16,9 @@ import (
 // List implements [store.Store]. It holds the names of one directory for each
 // level of the tree at a time, and opens the files of the page only.
 func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
-	var after store.Key
-	if opts.After != "" {
-		var err error
-		if after, err = store.ParseCursor(opts.After, opts.Scope); err != nil {
-			return store.Page{}, err
-		}
+	after, err := store.ParseCursor(opts.After, opts.Scope)
+	if err != nil {
+		return store.Page{}, err
 	}
 	if err := s.begin(ctx); err != nil {
 		return store.Page{}, err

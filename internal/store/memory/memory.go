@@ -96,12 +96,9 @@ func (s *Store) Delete(ctx context.Context, key store.Key, pre store.Preconditio
 
 // List implements [store.Store].
 func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
-	var after store.Key
-	if opts.After != "" {
-		var err error
-		if after, err = store.ParseCursor(opts.After, opts.Scope); err != nil {
-			return store.Page{}, err
-		}
+	after, err := store.ParseCursor(opts.After, opts.Scope)
+	if err != nil {
+		return store.Page{}, err
 	}
 	if err := s.begin(ctx); err != nil {
 		return store.Page{}, err
@@ -110,7 +107,7 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 
 	var keys []store.Key
 	for key := range s.records {
-		if opts.Scope.Contains(key.Scope) && (opts.After == "" || key.Compare(after) > 0) {
+		if opts.Scope.Contains(key.Scope) && key.Compare(after) > 0 {
 			keys = append(keys, key)
 		}
 	}
