@@ -62,16 +62,17 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Config{
-		DataDir:  dir,
-		Log:      Log{Level: slog.LevelInfo, Format: "text"},
-		NATS:     NATS{Host: "127.0.0.1", Port: 4222, Prefix: "cred.v1", InboxPrefixes: []string{"_INBOX"}, Queue: "credbus"},
-		Store:    Store{Type: "file", Dir: filepath.Join(dir, "credentials"), ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, Retries: 5, RetryBackoff: 100 * time.Millisecond},
-		Keyring:  Keyring{File: filepath.Join(dir, "keyring.json")},
-		Cache:    Cache{Enabled: true, TTL: 5 * time.Minute, Entries: 1000, Bytes: 64 << 20},
-		Batch:    Batch{Items: 100, Concurrency: 10},
-		Pool:     Pool{Workers: 256, Queue: 16384, Bytes: 64 << 20},
-		Stream:   Stream{Name: "CREDBUS", Replicas: 1, MaxAge: 24 * time.Hour, MaxBytes: 256 << 20},
-		Shutdown: Shutdown{Timeout: 10 * time.Second},
+		DataDir:   dir,
+		Log:       Log{Level: slog.LevelInfo, Format: "text"},
+		NATS:      NATS{Host: "127.0.0.1", Port: 4222, Prefix: "cred.v1", InboxPrefixes: []string{"_INBOX"}, Queue: "credbus"},
+		Store:     Store{Type: "file", Dir: filepath.Join(dir, "credentials"), ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, Retries: 5, RetryBackoff: 100 * time.Millisecond},
+		Keyring:   Keyring{File: filepath.Join(dir, "keyring.json")},
+		Cache:     Cache{Enabled: true, TTL: 5 * time.Minute, Entries: 1000, Bytes: 64 << 20},
+		Batch:     Batch{Items: 100, Concurrency: 10},
+		Pool:      Pool{Workers: 256, Queue: 16384, Bytes: 64 << 20},
+		Stream:    Stream{Name: "CREDBUS", Replicas: 1, MaxAge: 24 * time.Hour, MaxBytes: 256 << 20},
+		Coherence: Coherence{Mode: "bounded"},
+		Shutdown:  Shutdown{Timeout: 10 * time.Second},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -81,6 +81,8 @@ var settings = []setting{
 	{key: "stream.max_age", kind: duration(time.Minute, 365*day), fallback: "24h", help: "how long change events are kept"},
 	{key: "stream.max_bytes", kind: size(1<<20, 100<<40), fallback: "256MiB", help: "most disk space of the stream"},
 
+	{key: "coherence.mode", kind: oneOf("bounded", "strict", "off"), fallback: "bounded", help: "bounded: a replica that is cut off may be 2 s behind; strict: none ever is, and writes wait for all; off: entries are trusted for all their TTL, for measuring only"},
+
 	{key: "shutdown.timeout", kind: duration(0, time.Hour), fallback: "10s", help: "how long work under way may take to end"},
 }
 
