@@ -109,7 +109,7 @@ func samples() []sample {
 		{"delete_batch_reply", resultsOf[DeleteReply](DeleteReply{Target: sampleTarget}), func() Message { return new(DeleteBatchReply) }},
 		{"validate_batch_reply", resultsOf[ValidateReply](validation), func() Message { return new(ValidateBatchReply) }},
 		{"clear_cache_reply", &ClearCacheReply{[]string{"worker-1", "worker-2"}, []string{"worker-3"}, sampleRevision}, func() Message { return new(ClearCacheReply) }},
-		{"cache_stats_reply", &CacheStatsReply{[]ReplicaStats{{"worker-1", 3, 1, 5, 6, 7, 8, 1000, 1 << 40, 1 << 41, "trusted"}, {}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(CacheStatsReply) }},
+		{"cache_stats_reply", &CacheStatsReply{[]ReplicaStats{{"worker-1", 3, 1, 5, 6, 7, 8, 2, 1000, 1 << 40, 1 << 41, "trusted"}, {}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(CacheStatsReply) }},
 
 		{"event", &Event{EventStored, sampleTarget, "v8", sampleRevision, sampleTime, "write-1"}, func() Message { return new(Event) }},
 		{"error", sampleError(), func() Message { return new(Error) }},

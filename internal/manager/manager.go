@@ -23,6 +23,8 @@ type Config struct {
 	Keyring *seal.Keyring
 	Replica *coherence.Replica
 	Cache   *cache.Cache // nil: every read goes to the store
+	// NegativeCaching has Cache hold that a credential does not exist, too.
+	NegativeCaching bool
 
 	// ReadTimeout bounds one read of the store; default 5 s. WriteTimeout
 	// bounds one write; default 10 s.
