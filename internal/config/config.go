@@ -80,11 +80,12 @@ type Keyring struct {
 
 // Cache bounds the cache of sealed credentials.
 type Cache struct {
-	Enabled bool          `koanf:"enabled"`
-	TTL     time.Duration `koanf:"ttl"`
-	Idle    time.Duration `koanf:"idle"` // zero: entries do not idle out
-	Entries int           `koanf:"entries"`
-	Bytes   Bytes         `koanf:"bytes"`
+	Enabled     bool          `koanf:"enabled"`
+	TTL         time.Duration `koanf:"ttl"`
+	NegativeTTL time.Duration `koanf:"negative_ttl"` // of absences; zero: they are not cached
+	Idle        time.Duration `koanf:"idle"`         // zero: entries do not idle out
+	Entries     int           `koanf:"entries"`
+	Bytes       Bytes         `koanf:"bytes"`
 }
 
 // Batch bounds one batch command.

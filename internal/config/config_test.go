@@ -67,7 +67,7 @@ func TestDefaults(t *testing.T) {
 		NATS:      NATS{Host: "127.0.0.1", Port: 4222, Prefix: "cred.v1", InboxPrefixes: []string{"_INBOX"}, Queue: "credbus"},
 		Store:     Store{Type: "file", Dir: filepath.Join(dir, "credentials"), ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, Retries: 5, RetryBackoff: 100 * time.Millisecond},
 		Keyring:   Keyring{File: filepath.Join(dir, "keyring.json")},
-		Cache:     Cache{Enabled: true, TTL: 5 * time.Minute, Entries: 1000, Bytes: 64 << 20},
+		Cache:     Cache{Enabled: true, TTL: 5 * time.Minute, NegativeTTL: 10 * time.Second, Entries: 1000, Bytes: 64 << 20},
 		Batch:     Batch{Items: 100, Concurrency: 10},
 		Pool:      Pool{Workers: 256, Queue: 16384, Bytes: 64 << 20},
 		Stream:    Stream{Name: "CREDBUS", Replicas: 1, MaxAge: 24 * time.Hour, MaxBytes: 256 << 20},

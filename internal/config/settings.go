@@ -65,6 +65,7 @@ var settings = []setting{
 
 	{key: "cache.enabled", kind: boolean(), fallback: "true", help: "answer from memory where that is safe"},
 	{key: "cache.ttl", kind: duration(time.Millisecond, 365*day), fallback: "5m", help: "how long an entry is used"},
+	{key: "cache.negative_ttl", kind: duration(0, day), fallback: "10s", help: "how long it is remembered that a credential does not exist; 0s for not at all"},
 	{key: "cache.idle", kind: duration(0, 365*day), fallback: "0s", help: "drop an entry not asked for this long; 0s for never"},
 	{key: "cache.entries", kind: count(1, 100_000), fallback: "1000", help: "most entries"},
 	{key: "cache.bytes", kind: size(1<<20, 1<<40), fallback: "64MiB", help: "most memory of the entries"},

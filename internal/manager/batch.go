@@ -2,6 +2,7 @@ package manager
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"strconv"
@@ -151,6 +152,9 @@ func batch[T, R any, P subjects.Item[T], Q subjects.Item[R]](
 					}
 					return err
 				})
+				if _, broke := errors.AsType[panicked](err); broke && name.Writes() {
+					err = unknownOutcome{err} // where it broke off nobody knows
+				}
 			}
 			if err != nil {
 				result.Err = m.explain(name, err, *target(item))
@@ -177,12 +181,15 @@ func concurrency(asked, allowed int) int {
 	return asked
 }
 
+// panicked is the error of what panicked.
+type panicked struct{ error }
+
 // runItem keeps a panic on a goroutine of the manager from taking the worker
 // down. What is recovered may hold a value, so it is not printed.
 func runItem(item func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("panic (%T) at %s", r, debug.Stack())
+			err = panicked{fmt.Errorf("panic (%T) at %s", r, debug.Stack())}
 		}
 	}()
 	return item()

@@ -23,6 +23,8 @@ type Config struct {
 	Keyring *seal.Keyring
 	Replica *coherence.Replica
 	Cache   *cache.Cache // nil: every read goes to the store
+	// NegativeCaching has Cache hold that a credential does not exist, too.
+	NegativeCaching bool
 
 	// ReadTimeout bounds one read of the store; default 5 s. WriteTimeout
 	// bounds one write; default 10 s.
@@ -30,8 +32,6 @@ type Config struct {
 	// BatchItems is the most items of a batch, BatchConcurrency how many are
 	// worked on at once; defaults 100 and 10.
 	BatchItems, BatchConcurrency int
-	// NegativeCaching caches that a credential does not exist, too.
-	NegativeCaching bool
 	Logger                       *slog.Logger // default slog.Default()
 }
 

@@ -96,6 +96,9 @@ func (m *Manager) write(ctx context.Context, key subjects.Target,
 		return revision, subjects.Errorf(subjects.StorageUnavailable,
 			"nothing was written: the event stream did not take the announcement of the write; send it again")
 	default:
+		if !definite(err) {
+			err = unknownOutcome{err}
+		}
 		// A precondition that did not hold tells what the store holds.
 		return revision, asOf(revision, err)
 	}
@@ -105,7 +108,10 @@ func (m *Manager) write(ctx context.Context, key subjects.Target,
 // definite reports whether an error of the store says for certain that it
 // changed nothing.
 func definite(err error) bool {
-	for _, sure := range []error{store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrPermission, store.ErrClosed} {
+	for _, sure := range []error{
+		store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrPermission, store.ErrClosed,
+		subjects.ErrInvalid, subjects.ErrTooLarge, // which a driver may have for a record before it writes
+	} {
 		if errors.Is(err, sure) {
 			return true
 		}

@@ -28,7 +28,7 @@ func TestPastDeadline(t *testing.T) {
 		}
 		for _, body := range [][]byte{text, transcoded} {
 			told := failed(t, b.send(t, subjects.DefaultPrefix.Command(command, scope), body))
-			if told == nil || told.Code != subjects.StorageTimeout || !told.Retryable {
+			if told == nil || told.Code != subjects.StorageTimeout || !told.Retryable || told.OutcomeUnknown {
 				t.Errorf("%s: %v", command, told)
 			}
 		}

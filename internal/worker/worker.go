@@ -164,7 +164,12 @@ func (w *Worker) openCache(context.Context) (err error) {
 	if !c.Enabled {
 		return nil
 	}
-	w.cache, err = cache.New(cache.Config{Entries: c.Entries, Bytes: int64(c.Bytes), TTL: c.TTL, Idle: c.Idle})
+	w.cache, err = cache.New(cache.Config{
+		Entries: c.Entries, Bytes: int64(c.Bytes), TTL: c.TTL, Idle: c.Idle,
+		// When absences are not to be cached, nobody puts any, and the cache's
+		// default, which zero stands for, is never used.
+		NegativeTTL: c.NegativeTTL,
+	})
 	return err
 }
 
@@ -213,7 +218,8 @@ func (noCache) Clear()              {}
 
 func (w *Worker) serve(ctx context.Context) error {
 	m, err := manager.New(manager.Config{
-		Store: w.store, Keyring: w.keyring, Replica: w.replica, Cache: w.cache,
+		Store: w.store, Keyring: w.keyring, Replica: w.replica,
+		Cache: w.cache, NegativeCaching: w.config.Cache.NegativeTTL > 0,
 		ReadTimeout: w.config.Store.ReadTimeout, WriteTimeout: w.config.Store.WriteTimeout,
 		BatchItems: w.config.Batch.Items, BatchConcurrency: w.config.Batch.Concurrency,
 		Logger: w.logger,
@@ -243,7 +249,7 @@ func (w *Worker) stats() subjects.ReplicaStats {
 	stats.Hits, stats.Misses = int64(s.Hits), int64(s.Misses)
 	stats.Evictions, stats.Expired = int64(s.Evictions), int64(s.Expired)
 	stats.Refused += int64(s.Refused)
-	stats.Entries, stats.Capacity = int64(s.Entries), int64(s.Capacity)
+	stats.Entries, stats.Negative, stats.Capacity = int64(s.Entries), int64(s.Negative), int64(s.Capacity)
 	stats.Bytes, stats.MaxBytes = s.Bytes, s.BytesCapacity
 	return stats
 }
