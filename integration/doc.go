@@ -19,8 +19,8 @@
 // and what carries the label is removed at the end, after failures and an
 // interrupt too; nothing else is touched.
 //
-// Correctness under load is judged from a recorded history of all requests,
-// see history.go, and the judge has tests that need no container.
+// Correctness under load is judged from a recorded history of all requests, by
+// package credbus/internal/history, whose own tests need no container.
 //
 // Without a Docker engine the tests are skipped, or fail where
 // CREDBUS_REQUIRE_DOCKER=1 is set. Run them with -count=1: go test does not

@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"credbus/client"
+	"credbus/internal/history"
 )
 
 // plain is part of every value, to be looked for where no value may be.
@@ -44,7 +46,7 @@ const (
 
 // load is clients that write and read without pause.
 type load struct {
-	*history
+	*record
 	pairs     []*client.Client
 	outsiders []*client.Client
 
@@ -56,7 +58,7 @@ type load struct {
 // startLoad begins when each key has its first value. retries is that of
 // client.Config.
 func startLoad(url string, retries int) (*load, error) {
-	l := &load{history: newHistory(), stopping: make(chan struct{})}
+	l := &load{record: newRecord(), stopping: make(chan struct{})}
 	for i := range pairs + outsiders {
 		c, err := client.Connect(url, &client.Config{Timeout: patience, Retries: retries, Name: fmt.Sprintf("load %d", i)})
 		if err != nil {
@@ -70,17 +72,17 @@ func startLoad(url string, retries int) (*load, error) {
 		}
 	}
 	for i, c := range l.pairs {
-		l.write(c, keyOf(i), 1)
+		l.write(c, pairOf(i), keyOf(i), 1)
 	}
-	if n := l.acknowledged(); n != pairs {
+	if n := l.writes.Load(); n != pairs {
 		l.close()
 		return nil, fmt.Errorf("%d of %d first writes were acknowledged: %v", n, pairs, l.errors)
 	}
 	for i, c := range l.pairs {
-		session := fmt.Sprintf("pair %d", i)
+		session := pairOf(i)
 		l.running.Go(func() {
 			for seq := 2; l.goesOn(); seq++ {
-				l.write(c, keyOf(i), seq)
+				l.write(c, session, keyOf(i), seq)
 				l.read(c, session, keyOf(i)) // when a replica that lags is the most likely to show
 			}
 		})
@@ -102,7 +104,8 @@ func startLoad(url string, retries int) (*load, error) {
 	return l, nil
 }
 
-func keyOf(pair int) string { return fmt.Sprintf("key-%d", pair) }
+func keyOf(pair int) string  { return fmt.Sprintf("key-%d", pair) }
+func pairOf(pair int) string { return fmt.Sprintf("pair %d", pair) }
 
 func (l *load) goesOn() bool {
 	select {
@@ -129,45 +132,40 @@ func (l *load) close() {
 
 // write writes until the outcome is known, as a careful program does: the
 // request id makes the repeated write the same one.
-func (l *load) write(c *client.Client, key string, seq int) {
+func (l *load) write(c *client.Client, session, key string, seq int) {
 	const attempts = 5
-	w := write{key: key, seq: seq, begin: l.now()}
+	op := history.Op{
+		Session: session, Key: key, Kind: history.Write, Value: strconv.Itoa(seq),
+		Begin: l.now(), Outcome: history.Refused, Revisioned: true,
+	}
 	var options client.StoreOptions
 	for range attempts {
 		begin := l.now()
 		_, err := c.Store(context.Background(), loadScope, client.ID(key), client.Value(valueOf(key, seq)), &options)
-		if w.end = l.now(); err == nil {
-			w.outcome = acked
+		if err == nil {
+			op.Outcome = history.OK
 			break
 		}
-		l.failed(failure{kindOf(err), begin, w.end, err})
+		l.failed(begin, err)
 		if lost, ok := errors.AsType[*client.OutcomeUnknownError](err); ok {
-			w.outcome, options.RequestID = unknown, lost.RequestID
+			op.Outcome, options.RequestID = history.Unknown, lost.RequestID
 			continue
 		}
-		if w.outcome != unknown { // once unknown, a refused repetition tells nothing
-			w.outcome = refused
+		if op.Outcome != history.Unknown { // once unknown, a refused repetition tells nothing
 			break
 		}
 	}
-	l.wrote(w)
+	l.done(op)
 }
 
 func (l *load) read(c *client.Client, session, key string) {
-	r := read{key: key, session: session, begin: l.now()}
+	op := history.Op{Session: session, Key: key, Begin: l.now(), Revisioned: true}
 	credential, err := c.Retrieve(context.Background(), loadScope, client.ID(key), nil)
-	r.end = l.now()
-	switch {
-	case err == nil:
-		if r.seq, err = seqOf(key, credential.Value()); err != nil {
-			r.garbage = err.Error()
-		}
-	case errors.Is(err, client.ErrNotFound):
-	default:
-		l.failed(failure{kindOf(err), r.begin, r.end, err})
+	if err != nil {
+		l.saw(op, nil, err)
 		return
 	}
-	l.saw(r)
+	l.saw(op, credential.Value(), nil)
 }
 
 // kindOf sorts errors for the summary.
@@ -191,13 +189,13 @@ const (
 )
 
 // final reads each key from the store, by a client that knows nothing.
-func (l *load) final(url string) (map[string]int, error) {
+func (l *load) final(url string) (map[string]string, error) {
 	c, err := client.Connect(url, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	final := make(map[string]int)
+	final := make(map[string]string)
 	for i := range pairs {
 		key := keyOf(i)
 		credential, err := c.Retrieve(context.Background(), loadScope, client.ID(key), &client.RetrieveOptions{Fresh: true})
@@ -207,19 +205,7 @@ func (l *load) final(url string) (map[string]int, error) {
 		if err != nil {
 			return nil, err
 		}
-		if final[key], err = seqOf(key, credential.Value()); err != nil {
-			return nil, err
-		}
+		final[key] = stateOf(key, credential.Value())
 	}
 	return final, nil
-}
-
-// summary is the history in one line.
-func (l *load) summary(v verdict) string {
-	kinds := make(map[string]int)
-	for _, f := range l.errors {
-		kinds[f.kind]++
-	}
-	return fmt.Sprintf("ops=%d reads=%d acked-writes=%d errors=%v lost=%d stale=%d wrong=%d undone=%d",
-		len(l.reads)+len(l.writes), len(l.reads), l.acknowledged(), kinds, len(v.lost), len(v.stale), len(v.wrong), len(v.undone))
 }

@@ -137,8 +137,18 @@ func judged(t *testing.T, l *load, url string) {
 	}
 	v := l.judge(final)
 	show(t, "lost", v.lost)
-	show(t, "stale", v.stale)
-	show(t, "wrong", v.wrong)
-	show(t, "undone", v.undone)
+	if v.ages.Stale > 0 {
+		t.Errorf("%d reads of what had been replaced before, the worst by %v: %v", v.ages.Stale, v.ages.Max, v.ages.Worst)
+	}
+	show(t, "wrong", texts(v.ages.Wrong))
+	show(t, "own write not read", texts(v.sessions.ReadYourWrites))
+	show(t, "undone", texts(v.sessions.MonotonicReads))
 	t.Log(l.summary(v))
+}
+
+func texts[T fmt.Stringer](found []T) (all []string) {
+	for _, f := range found {
+		all = append(all, f.String())
+	}
+	return all
 }

@@ -41,6 +41,7 @@ var allowed = map[string]struct {
 		"internal/natsconn", "internal/natsd", "internal/seal", "internal/store", "internal/store/file", "internal/store/memory", "internal/store/retry"}, []string{nats},
 		"the one place that knows all parts"},
 	"internal/bench":   {[]string{"subjects"}, []string{nats}, "it measures from outside"},
+	"internal/history": {nil, []string{"github.com/anishathalye/porcupine"}, "a judge that knew the accused could not be trusted"},
 	"internal/imports": {nil, nil, "a test"},
 	"cmd/worker":       {[]string{"internal/config", "internal/worker"}, []string{cobra}, "configuration and wiring only"},
 	"cmd/credbus": {[]string{"subjects", "client", "internal/config", "internal/natsconn"}, []string{cobra, nats, natscontext, "github.com/schollz/progressbar", "github.com/spf13/pflag", "golang.org/x/term"},
