@@ -22,10 +22,11 @@ func (f *follower) Open(end subjects.Revision) {
 		r.gapLocked()
 		r.joined = false
 	}
+	r.position.Stream = end.Stream
 	if !r.joined {
 		// Whoever pinged before the entries that are to come is not known.
 		r.members.unknownSince(time.Now())
-		r.position = subjects.Revision{Stream: end.Stream}
+		r.position.Seq = 0
 	}
 	v := *r.view.Load()
 	v.lost = ""
@@ -54,10 +55,10 @@ func (f *follower) Acknowledged(replica, write string) {
 func (r *Replica) deliver(at subjects.Revision, entry *subjects.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if at.Stream == r.position.Stream && r.joined && at.Seq <= r.position.Seq {
+	if r.joined && at.Seq <= r.position.Seq {
 		return // again
 	}
-	if missed := r.joined && at.Seq != r.position.Seq+1; (missed || at.Stream != r.position.Stream) && !off(GapCheck) {
+	if r.joined && at.Seq != r.position.Seq+1 && !off(GapCheck) {
 		r.config.Logger.Warn("event stream has a gap; cache cleared", "after", r.position, "next", at)
 		r.gapLocked()
 	}
@@ -81,7 +82,6 @@ func (r *Replica) deliver(at subjects.Revision, entry *subjects.Event) {
 		r.members.left(entry.Replica)
 	}
 	r.showLocked(&v)
-	r.members.wake()
 }
 
 // gapLocked is what follows when entries may have been missed, an intent among

@@ -96,6 +96,7 @@ func (l Look) ReachedText(min []byte) bool {
 // says that the entry was current at most a Lease before now, however long the
 // process was paused in between.
 func (l Look) Live() bool {
+	atRecheck()
 	if off(LeaseExpiry) {
 		return l.view.lease != deadline{}
 	}

@@ -21,7 +21,7 @@ type members struct {
 	mu      sync.Mutex
 	seen    map[string]time.Time       // when the last ping of each was delivered
 	acks    map[string]map[string]bool // by write: the replicas that have applied its intent
-	changed chan struct{}              // closed and renewed with each change
+	changed chan struct{}              // closed and renewed with each acknowledgement
 }
 
 // anybody stands for the replicas whose pings this one may have missed.
@@ -30,20 +30,6 @@ const anybody = ""
 func (m *members) init() {
 	m.seen = make(map[string]time.Time)
 	m.acks = make(map[string]map[string]bool)
-	m.changed = make(chan struct{})
-}
-
-func (m *members) wake() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.wakeLocked()
-}
-
-func (m *members) wakeLocked() {
-	if len(m.acks) == 0 {
-		return // nobody waits
-	}
-	close(m.changed)
 	m.changed = make(chan struct{})
 }
 
@@ -67,7 +53,8 @@ func (m *members) acknowledged(replica, write string) {
 	defer m.mu.Unlock()
 	if acks := m.acks[write]; acks != nil {
 		acks[replica] = true
-		m.wakeLocked()
+		close(m.changed)
+		m.changed = make(chan struct{})
 	}
 }
 
@@ -83,33 +70,46 @@ func (m *members) expect(write string) (forget func()) {
 	}
 }
 
-// pending is how long to wait until no replica can answer from its cache that
-// has not applied the intent of write.
-func (m *members) pending(write string, lease time.Duration) (wait time.Duration, changed <-chan struct{}) {
+// leases is when the leases that the pings so far gave have ended for certain.
+func (m *members) leases(lease time.Duration) map[string]time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := time.Now()
+	ends := make(map[string]time.Time)
 	for replica, seen := range m.seen {
-		left := lease - now.Sub(seen)
-		switch {
-		case left <= 0:
+		switch end := seen.Add(lease); {
+		case !time.Now().Before(end):
 			delete(m.seen, replica)
 		case replica == anybody && off(UnknownMembers):
-		case !m.acks[write][replica]:
-			wait = max(wait, left)
+		default:
+			ends[replica] = end
 		}
 	}
-	return wait, m.changed
+	return ends
+}
+
+// pending is the latest of ends of those that have not acknowledged write, zero
+// if all have.
+func (m *members) pending(ends map[string]time.Time, write string) (until time.Time, changed <-chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for replica, end := range ends {
+		if !m.acks[write][replica] && end.After(until) {
+			until = end
+		}
+	}
+	return until, m.changed
 }
 
 // awaitMembers returns once no replica can answer a read from before the intent
-// of write, which this one has been handed.
+// of write, which this one has been handed. Pings that come after the intent
+// do not matter, so it takes no longer than a Lease.
 func (r *Replica) awaitMembers(ctx context.Context, write string) error {
 	if off(StrictWait) {
 		return nil
 	}
-	for {
-		wait, changed := r.members.pending(write, r.config.Lease)
+	for ends := r.members.leases(r.config.Lease); ; {
+		until, changed := r.members.pending(ends, write)
+		wait := time.Until(until)
 		if wait <= 0 {
 			return nil
 		}

@@ -1,7 +1,7 @@
 package coherence
 
 // Protection names one part of the protocol that can be left out in the
-// simulation, to show that it is needed: a build with the tag mutants has a
+// simulation, to show that it is needed: a build with the tag simulation has a
 // switch for each. In every other build off is the constant false, and the
 // compiler removes what it guards.
 type Protection string

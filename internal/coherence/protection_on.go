@@ -1,4 +1,4 @@
-//go:build mutants
+//go:build simulation
 
 package coherence
 
@@ -9,3 +9,9 @@ func off(p Protection) bool { return p == Without }
 
 // LeftOut reports whether a protection is left out.
 func LeftOut(p Protection) bool { return off(p) }
+
+// AtRecheck is called between the opening of an entry and the second look at
+// the lease.
+var AtRecheck = func() {}
+
+func atRecheck() { AtRecheck() }

@@ -150,7 +150,7 @@ func TestPrecedence(t *testing.T) {
 // TestEverySourceOfEverySetting sets each setting by each of its names.
 func TestEverySourceOfEverySetting(t *testing.T) {
 	values := map[string]string{ // those that are not the default, by key or kind
-		"log.level": "debug", "log.format": "json", "store.type": "memory", "stream.replicas": "3",
+		"log.level": "debug", "log.format": "json", "store.type": "memory", "stream.replicas": "3", "coherence.mode": "strict",
 		"text": "x", "path": filepath.Join(t.TempDir(), "x"), "address": "nats://x", "bool": "false",
 		"number": "7", "duration": "7m", "size": "7MiB", "name": "x", "subject": "x.y", "subjects": "_R.x,_I",
 	}

@@ -137,6 +137,9 @@ func TestStoreReadAheadOfTheLog(t *testing.T) {
 	if err := l.fresh.replica.Await(t.Context(), end); err != nil {
 		t.Fatal(err)
 	}
+	if err := l.fresh.replica.AwaitTrust(t.Context()); err != nil { // there was no log for a while
+		t.Fatal(err)
+	}
 	l.fresh.value(t, item)
 	if _, ok := l.fresh.Hit(nil, []byte(l.at.Scope), []byte(l.at.ID), nil); !ok {
 		t.Error("once the write is applied, what it made is not cached")
