@@ -311,11 +311,18 @@ func (r *Replica) Await(ctx context.Context, at subjects.Revision) error {
 // AwaitTrust returns once the replica trusts its cache, or with the error of
 // ctx and the reason why it does not.
 func (r *Replica) AwaitTrust(ctx context.Context) error {
-	r.lease.waking() // an idle replica has no lease
-	if err := r.await(ctx, func() bool { return r.Trust() == Trusted }); err != nil {
-		return fmt.Errorf("%s: %w", r.Trust(), err)
+	for {
+		r.lease.kick() // an idle replica has no lease, and a ping may get lost
+		attempt, cancel := context.WithTimeout(ctx, r.config.Lease/4)
+		err := r.await(attempt, func() bool { return r.Trust() == Trusted })
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s: %w", r.Trust(), ctx.Err())
+		}
 	}
-	return nil
 }
 
 // await returns once done does, which is asked after each change of the view.
