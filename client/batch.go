@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -165,7 +166,7 @@ type batch[I, R any, P subjects.Item[I], Q subjects.Item[R]] struct {
 	// fits reports whether a reply is that of an item of a call at scope.
 	fits func(scope Scope, item *I, reply *R) bool
 	// single asks for an item whose result did not fit into the reply. Writes
-	// have none: the item was acted on already.
+	// have none: the item was acted on already, and its outcome is unknown.
 	single func(context.Context, *I) (*R, error)
 }
 
@@ -209,10 +210,17 @@ func (b *batch[I, R, P, Q]) run(ctx context.Context, c *Client, scope Scope, ite
 }
 
 // notSent is the error of items that an earlier failure kept from being sent.
-// It drops that failure's OutcomeUnknownError, which is not true of them.
+// It drops what that failure says of an unknown outcome, which is not true of
+// them.
 func notSent(err error) error {
 	if unknown, ok := errors.AsType[*OutcomeUnknownError](err); ok {
 		err = unknown.Err
+	}
+	if failure, ok := errors.AsType[*Error](err); ok && failure.OutcomeUnknown {
+		known := *failure
+		known.OutcomeUnknown = false
+		known.Message = strings.TrimSuffix(known.Message, subjects.UnknownOutcomeRule)
+		err = &known
 	}
 	return fmt.Errorf("not sent, since an earlier request of the batch failed: %w", err)
 }
@@ -307,7 +315,7 @@ func (b *batch[I, R, P, Q]) send(ctx context.Context, c *Client, scope Scope, pa
 				result.Reply, result.Err = b.single(ctx, item)
 				return nil
 			})
-		case b.writes && (leftOut(got.Err) || mayHaveActed(got.Err.Code)):
+		case b.writes && mayHaveActed(got.Err):
 			result.Err = &OutcomeUnknownError{RequestID: options.RequestID, Err: got.Err}
 		default:
 			result.Err = got.Err

@@ -268,7 +268,9 @@ func TestBatchLeftOut(t *testing.T) {
 				{Err: leftOut}, {Err: leftOut}, {Err: subjects.Errorf(subjects.PayloadTooLarge, "for good")},
 			}})
 		case subjects.StoreBatch:
-			return answer(&subjects.StoreBatchReply{Results: []subjects.Result[subjects.StoreReply, *subjects.StoreReply]{{Err: leftOut}}})
+			unknown := *leftOut
+			unknown.MarkOutcomeUnknown()
+			return answer(&subjects.StoreBatchReply{Results: []subjects.Result[subjects.StoreReply, *subjects.StoreReply]{{Err: &unknown}}})
 		}
 		var request subjects.RetrieveRequest
 		if err := subjects.Decode(msg.Data, &request); err != nil {
@@ -297,5 +299,83 @@ func TestBatchLeftOut(t *testing.T) {
 	}
 	if _, unknown := errors.AsType[*client.OutcomeUnknownError](stored[0].Err); !unknown {
 		t.Errorf("store whose result was left out: %v", stored[0].Err)
+	}
+}
+
+// An item of a batch of writes has an unknown outcome exactly when its result
+// says so, or says what nobody here understands.
+func TestBatchOutcomes(t *testing.T) {
+	marked := subjects.Errorf(subjects.StorageTimeout, "slow")
+	marked.MarkOutcomeUnknown()
+	errs := []*client.Error{
+		marked,
+		subjects.Errorf(subjects.StorageTimeout, "slow"),
+		subjects.Errorf(subjects.Internal, "broken"),
+		subjects.Errorf(subjects.StorageUnavailable, "away"),
+		subjects.Errorf(subjects.VersionConflict, "another"),
+		subjects.Errorf("from_the_future", "what?"),
+		{Message: "no code"},
+	}
+	unknown := []bool{true, false, false, false, false, true, true}
+	c := fakeWorker(t, nil, func(msg *nats.Msg) *nats.Msg {
+		var stores subjects.StoreBatchReply
+		var deletes subjects.DeleteBatchReply
+		for _, err := range errs {
+			stores.Results = append(stores.Results, subjects.Result[subjects.StoreReply, *subjects.StoreReply]{Err: err})
+			deletes.Results = append(deletes.Results, subjects.Result[subjects.DeleteReply, *subjects.DeleteReply]{Err: err})
+		}
+		if command(msg) == subjects.StoreBatch {
+			return answer(&stores)
+		}
+		return answer(&deletes)
+	})
+	stores := make([]client.StoreItem, len(errs))
+	deletes := make([]client.DeleteItem, len(errs))
+	for i := range errs {
+		id := client.ID(fmt.Sprintf("id-%d", i))
+		stores[i], deletes[i] = client.StoreItem{ID: id, Data: client.Value([]byte("1"))}, client.DeleteItem{ID: id}
+	}
+	options := &client.BatchOptions{RequestID: "deploy-42"}
+	stored, err := c.StoreBatch(t.Context(), "org:a", stores, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deleted, err := c.DeleteBatch(t.Context(), "org:a", deletes, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range errs {
+		for _, err := range []error{stored[i].Err, deleted[i].Err} {
+			lost, isUnknown := errors.AsType[*client.OutcomeUnknownError](err)
+			if isUnknown != unknown[i] || isUnknown && lost.RequestID != "deploy-42" || errs[i].Code != "" && !errors.Is(err, errs[i]) {
+				t.Errorf("item %d: unknown %v: %v", i, isUnknown, err)
+			}
+		}
+	}
+}
+
+// When the worker does not know what became of a whole request, those of its
+// items are unknown, and those that were not sent are not.
+func TestBatchStopsAtAnUnknownOutcome(t *testing.T) {
+	c := fakeWorker(t, nil, func(*nats.Msg) *nats.Msg {
+		failure := subjects.Errorf(subjects.Internal, "the worker failed")
+		failure.MarkOutcomeUnknown()
+		return refusal(failure)
+	})
+	items := make([]client.DeleteItem, 150)
+	for i := range items {
+		items[i].ID = client.ID(fmt.Sprintf("id-%d", i))
+	}
+	results, err := c.DeleteBatch(t.Context(), "org:a", items, nil)
+	if _, unknown := errors.AsType[*client.OutcomeUnknownError](err); !unknown {
+		t.Errorf("the batch: %v", err)
+	}
+	for i, r := range results {
+		_, unknown := errors.AsType[*client.OutcomeUnknownError](r.Err)
+		failure, ok := errors.AsType[*client.Error](r.Err)
+		if !ok || !errors.Is(r.Err, client.ErrInternal) || unknown != (i < 100) || failure.OutcomeUnknown != (i < 100) ||
+			strings.Contains(r.Err.Error(), "may have taken effect") != (i < 100) {
+			t.Fatalf("item %d: %v", i, r.Err)
+		}
 	}
 }

@@ -15,9 +15,10 @@
 //	              ▼                          ▼
 //	           nothing is sent        <prefix>.<command>.<scope> ──► a worker
 //
-// Reads repeat every failure that may pass. Writes are repeated only when they
-// were certainly not begun; when a write's fate is not known, the error is an
-// [OutcomeUnknownError], and repeating the call with its RequestID is safe.
+// Reads repeat every failure that may pass, and so do writes as long as nothing
+// was written: a worker says so by not saying otherwise. When a write's fate is
+// not known, the error is an [OutcomeUnknownError], and repeating the call with
+// its RequestID is safe.
 //
 // A client remembers the highest revision that any reply or event carried and
 // sends it with each command, so that no worker answers it with anything older

@@ -10,6 +10,8 @@ import (
 
 // Error is what a worker, or the check of a command's arguments, reports. It
 // says of which scope and ID, and whether the same command may succeed later.
+// One that says that the outcome of a write is not known comes in an
+// OutcomeUnknownError; any other says of a write that nothing was written.
 type Error = subjects.Error
 
 // What commands fail with, for errors.Is: one for each code of the contract.
@@ -57,11 +59,12 @@ func sentinel(code subjects.Code, message string) error {
 	return &Error{Code: code, Message: message, Retryable: code.Retryable()}
 }
 
-// OutcomeUnknownError is the error of a write that may have taken effect: no
-// reply came, or one that does not say. Retrieve the credential to find out,
-// or repeat the same call with RequestID in its options: it takes effect once,
-// however often it is sent. A Delete that is repeated after it took effect may
-// report ErrNotFound.
+// OutcomeUnknownError is the error of a write that may have taken effect, or may
+// still do so: no reply came, or one that nobody can read, or the worker says
+// that it does not know. Retrieve the credential with Fresh to find out, or
+// repeat the same call with RequestID in its options: it takes effect once,
+// however often it is sent. A Delete that is repeated after it took effect
+// reports ErrNotFound.
 type OutcomeUnknownError struct {
 	RequestID string
 	Err       error // why, in the terms of this package
@@ -69,7 +72,10 @@ type OutcomeUnknownError struct {
 
 // Error says what to do.
 func (e *OutcomeUnknownError) Error() string {
-	return fmt.Sprintf("%v: the write may have taken effect: retrieve it to see, or repeat it with request id %q, which acts once", e.Err, e.RequestID)
+	if failure, ok := errors.AsType[*Error](e.Err); ok && failure.OutcomeUnknown {
+		return fmt.Sprintf("%v: its request id is %q", e.Err, e.RequestID) // the worker has said the rest
+	}
+	return fmt.Sprintf("%v: the write may have taken effect: retrieve it with fresh to see, or repeat it with request id %q, which acts once", e.Err, e.RequestID)
 }
 
 // Unwrap makes errors.Is see the reason.

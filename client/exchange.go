@@ -22,7 +22,8 @@ type call struct {
 	revision *Revision // that of reply
 	// fits reports whether the reply is one to this request; nil for any.
 	fits func() bool
-	// writes is set for a command that must not be repeated blindly.
+	// writes is set for a command that must not be repeated unless the worker
+	// has said that nothing was written.
 	writes bool
 }
 
@@ -47,25 +48,25 @@ func (c *Client) exchange(ctx context.Context, call call) error {
 	}
 
 	for attempt := 0; ; attempt++ {
-		begun, err := c.attempt(ctx, subject, body, call)
+		acted, err := c.attempt(ctx, subject, body, call)
 		c.Observe(*call.revision)
 		if err == nil {
 			return nil
 		}
-		mayRepeat := !begun || !call.writes
+		mayRepeat := !acted || !call.writes
 		if mayRepeat && attempt < c.retries && passing(err) && c.pause(ctx, attempt) {
 			continue
 		}
-		if begun && call.writes {
+		if acted && call.writes {
 			return &OutcomeUnknownError{RequestID: envelope.RequestID, Err: err}
 		}
 		return err
 	}
 }
 
-// attempt sends a request once. It reports whether a worker may have begun to
-// act on it.
-func (c *Client) attempt(ctx context.Context, subject string, body []byte, call call) (begun bool, err error) {
+// attempt sends a request once. It reports whether a worker may have acted on
+// it, or may still do so.
+func (c *Client) attempt(ctx context.Context, subject string, body []byte, call call) (acted bool, err error) {
 	ctx, stop, err := c.watch(ctx, subject, !call.writes)
 	if err != nil {
 		return false, err
@@ -113,7 +114,7 @@ func (c *Client) disconnected() error {
 }
 
 // decode reads a reply into call, or the error that it is.
-func decode(msg *nats.Msg, subject string, call call) (begun bool, err error) {
+func decode(msg *nats.Msg, subject string, call call) (acted bool, err error) {
 	if msg.Header.Get(subjects.HeaderErrorCode) != "" || msg.Header.Get(subjects.HeaderError) != "" {
 		var failure Error
 		if err := subjects.Decode(msg.Data, &failure); err != nil || failure.Code == "" {
@@ -121,7 +122,7 @@ func decode(msg *nats.Msg, subject string, call call) (begun bool, err error) {
 		}
 		// So that what a client was told is gone does not come back.
 		*call.revision = failure.Revision
-		return mayHaveActed(failure.Code), &failure
+		return mayHaveActed(&failure), &failure
 	}
 	problem := ""
 	if err := subjects.Decode(msg.Data, call.reply); err != nil {
@@ -137,18 +138,10 @@ func decode(msg *nats.Msg, subject string, call call) (begun bool, err error) {
 	return true, nil
 }
 
-// mayHaveActed reports whether a worker may have written before it answered
-// with code. The codes of refusals are listed, so that one that this version
-// does not know counts as unknown.
-func mayHaveActed(code subjects.Code) bool {
-	switch code {
-	case subjects.InvalidArgument, subjects.PermissionDenied, subjects.NotFound,
-		subjects.AlreadyExists, subjects.VersionConflict, subjects.PayloadTooLarge,
-		subjects.ResourceExhausted, subjects.DecryptFailed:
-		return false
-	}
-	return true
-}
+// mayHaveActed reports whether a worker that answered a write with err may have
+// written: when it says so, and when its code is one that this version does not
+// know, since then nobody here knows what it leaves open.
+func mayHaveActed(err *Error) bool { return err.OutcomeUnknown || !err.Code.Known() }
 
 // passing reports whether the reason of a failure may go away by itself.
 func passing(err error) bool {

@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -83,20 +84,26 @@ func TestLateReply(t *testing.T) {
 func TestRepetition(t *testing.T) {
 	for _, test := range []struct {
 		code          subjects.Code
+		marked        bool  // the worker says that the outcome is unknown
 		retrieve      int32 // times sent
 		store         int32
 		storeIsKnown  bool
 		storeSentinel error
 	}{
-		{subjects.ResourceExhausted, 3, 3, true, client.ErrResourceExhausted},
-		{subjects.StorageUnavailable, 3, 1, false, client.ErrStorageUnavailable},
-		{subjects.StorageTimeout, 3, 1, false, client.ErrStorageTimeout},
-		{subjects.Internal, 1, 1, false, client.ErrInternal},
-		{subjects.PermissionDenied, 1, 1, true, client.ErrPermissionDenied},
-		{subjects.DecryptFailed, 1, 1, true, client.ErrDecryptFailed},
-		{"from_the_future", 1, 1, false, &client.Error{Code: "from_the_future"}},
+		{subjects.ResourceExhausted, false, 3, 3, true, client.ErrResourceExhausted},
+		{subjects.StorageUnavailable, false, 3, 3, true, client.ErrStorageUnavailable},
+		{subjects.StorageUnavailable, true, 3, 1, false, client.ErrStorageUnavailable},
+		{subjects.StorageTimeout, false, 3, 3, true, client.ErrStorageTimeout},
+		{subjects.StorageTimeout, true, 3, 1, false, client.ErrStorageTimeout},
+		{subjects.Internal, false, 1, 1, true, client.ErrInternal},
+		{subjects.Internal, true, 1, 1, false, client.ErrInternal},
+		{subjects.PayloadTooLarge, true, 1, 1, false, client.ErrPayloadTooLarge},
+		{subjects.VersionConflict, true, 1, 1, false, client.ErrVersionConflict},
+		{subjects.PermissionDenied, false, 1, 1, true, client.ErrPermissionDenied},
+		{subjects.DecryptFailed, false, 1, 1, true, client.ErrDecryptFailed},
+		{"from_the_future", false, 1, 1, false, &client.Error{Code: "from_the_future"}},
 	} {
-		t.Run(string(test.code), func(t *testing.T) {
+		t.Run(fmt.Sprint(test.code, test.marked), func(t *testing.T) {
 			t.Parallel()
 			var requests atomic.Int32
 			ids := make(map[string]bool)
@@ -109,7 +116,11 @@ func TestRepetition(t *testing.T) {
 					}
 					ids[request.RequestID] = true
 				}
-				return refusal(subjects.Errorf(test.code, "because"))
+				failure := subjects.Errorf(test.code, "because")
+				if test.marked {
+					failure.MarkOutcomeUnknown()
+				}
+				return refusal(failure)
 			})
 			_, err := c.Retrieve(t.Context(), "org:a", "a", nil)
 			if got := requests.Swap(0); got != test.retrieve || !errors.Is(err, test.storeSentinel) {
@@ -121,6 +132,9 @@ func TestRepetition(t *testing.T) {
 			}
 			if _, unknown := errors.AsType[*client.OutcomeUnknownError](err); unknown == test.storeIsKnown {
 				t.Errorf("outcome unknown: %t: %v", unknown, err)
+			}
+			if text := err.Error(); !test.storeIsKnown && strings.Count(text, "may have taken effect") != 1 || !test.storeIsKnown && !strings.Contains(text, "request id \"") && !strings.Contains(text, "request id is \"") {
+				t.Errorf("the error says %q", text)
 			}
 			if len(ids) != 1 {
 				t.Errorf("a store was sent with %d request ids", len(ids))

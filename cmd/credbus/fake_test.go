@@ -16,6 +16,7 @@ import (
 // the states that a real one is hard to bring into:
 //
 //	scope error:CODE      every command fails with CODE
+//	scope unknown:CODE    the same, and what became of it is unknown
 //	scope validate:due    everything is valid, and due for rotation
 //	scope silent:all      nothing is answered
 //	scope gap:now         an event that nobody can read is sent
@@ -92,8 +93,12 @@ func answer(nc *nats.Conn, request *nats.Msg) {
 		})
 	default:
 		for _, token := range tokens {
-			if code, found := strings.CutPrefix(token, "error:"); found {
+			kind, code, _ := strings.Cut(token, ":")
+			if kind == "error" || kind == "unknown" {
 				failure := subjects.Errorf(subjects.Code(code), "as the scope says")
+				if kind == "unknown" {
+					failure.MarkOutcomeUnknown()
+				}
 				reply.Header.Set(subjects.HeaderError, failure.Message)
 				reply.Header.Set(subjects.HeaderErrorCode, failure.Code.NumberText())
 				reply.Data = subjects.Append(nil, failure)

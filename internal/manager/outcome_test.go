@@ -36,6 +36,7 @@ func TestOutcomeUnknown(t *testing.T) {
 		{storetest.Fault{Err: store.ErrUnavailable}, subjects.StorageUnavailable, true},
 		{storetest.Fault{Err: store.ErrTimeout, Applied: true}, subjects.StorageTimeout, true},
 		{storetest.Fault{Err: errors.New("of no kind")}, subjects.Internal, true},
+		{storetest.Fault{Err: errors.Join(store.ErrConflict, store.ErrTimeout)}, subjects.VersionConflict, true}, // of two tries
 		{storetest.Fault{Hang: true}, subjects.StorageTimeout, true},
 	} {
 		t.Run(fmt.Sprint(test.code, test.fault.Err), func(t *testing.T) {

@@ -108,6 +108,9 @@ func (m *Manager) write(ctx context.Context, key subjects.Target,
 // definite reports whether an error of the store says for certain that it
 // changed nothing.
 func definite(err error) bool {
+	if errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrTimeout) {
+		return false // that it wraps another too is of a later try
+	}
 	for _, sure := range []error{
 		store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrPermission, store.ErrClosed,
 		subjects.ErrInvalid, subjects.ErrTooLarge, // which a driver may have for a record before it writes

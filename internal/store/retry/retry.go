@@ -61,13 +61,13 @@ func (s *Store) Get(ctx context.Context, key store.Key) (*store.Record, error) {
 
 // Put implements store.Store.
 func (s *Store) Put(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
-	return try(ctx, s, func(int) (string, error) { return s.Store.Put(ctx, rec, pre) })
+	return write(ctx, s, func(int) (string, error) { return s.Store.Put(ctx, rec, pre) })
 }
 
 // Delete implements store.Store. When a try failed and the next finds nothing,
 // the record is gone, most likely by the try that failed: that is a success.
 func (s *Store) Delete(ctx context.Context, key store.Key, pre store.Precondition) error {
-	_, err := try(ctx, s, func(retries int) (struct{}, error) {
+	_, err := write(ctx, s, func(retries int) (struct{}, error) {
 		err := s.Store.Delete(ctx, key, pre)
 		if retries > 0 && errors.Is(err, store.ErrNotFound) {
 			err = nil
@@ -80,6 +80,25 @@ func (s *Store) Delete(ctx context.Context, key store.Key, pre store.Preconditio
 // List implements store.Store.
 func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
 	return try(ctx, s, func(int) (store.Page, error) { return s.Store.List(ctx, opts) })
+}
+
+// write is try for what changes the store. A try that failed may have landed,
+// and been undone since by another writer, or may land yet. So the error that a
+// later try is refused with wraps what the earlier one failed with as well: it
+// does not say for certain that nothing was changed.
+func write[T any](ctx context.Context, s *Store, f func(retries int) (T, error)) (T, error) {
+	var failed error
+	value, err := try(ctx, s, func(retries int) (T, error) {
+		value, err := f(retries)
+		if transient(err) {
+			failed = err
+		}
+		return value, err
+	})
+	if err != nil && failed != nil && !transient(err) {
+		err = errors.Join(err, failed)
+	}
+	return value, err
 }
 
 // try runs f until it succeeds, fails for good, or ctx ends.

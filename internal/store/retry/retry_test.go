@@ -117,3 +117,33 @@ func TestRetriedDelete(t *testing.T) {
 		}
 	})
 }
+
+func (f *failing) Put(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
+	if err := f.fail(); err != nil {
+		return "", err
+	}
+	return f.Store.Put(ctx, rec, pre)
+}
+
+// A write that failed may have landed, and been replaced since by another: what
+// its next try is refused with must not pass for all that happened.
+func TestRefusedAfterAFailedTry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := memory.New()
+		if _, err := m.Put(t.Context(), &store.Record{Key: key, WriteID: "w"}, store.Precondition{}); err != nil {
+			t.Fatal(err)
+		}
+		for fails, both := range map[int]bool{0: false, 1: true, 3: true} {
+			s := retry.New(&failing{Store: m, err: store.ErrTimeout, fails: fails}, retry.Config{Retries: 5})
+			_, err := s.Put(t.Context(), &store.Record{Key: key, WriteID: "w2"}, store.Precondition{Absent: true})
+			if !errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrTimeout) != both {
+				t.Errorf("put, %d failed tries: %v", fails, err)
+			}
+			s = retry.New(&failing{Store: m, err: store.ErrTimeout, fails: fails}, retry.Config{Retries: 5})
+			err = s.Delete(t.Context(), key, store.Precondition{Version: "another"})
+			if !errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrTimeout) != both {
+				t.Errorf("delete, %d failed tries: %v", fails, err)
+			}
+		}
+	})
+}
