@@ -1,0 +1,180 @@
+//go:build simulation
+
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"credbus/internal/history"
+	"credbus/internal/store"
+	"credbus/internal/store/memory"
+)
+
+// state is what is stored, and everything that ever was.
+type state struct {
+	store.Store
+	w *world
+
+	mu      sync.Mutex
+	commits []history.Commit
+	values  map[string]string // by write id: what a write is to store
+	past    map[store.Key][]version
+}
+
+type version struct {
+	at     time.Time
+	record *store.Record // nil: absent
+}
+
+func newState(w *world) *state {
+	return &state{Store: memory.New(), w: w, values: make(map[string]string), past: make(map[store.Key][]version)}
+}
+
+func (s *state) put(rec *store.Record, pre store.Precondition) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, _ := s.Store.Get(context.Background(), rec.Key)
+	v, err := s.Store.Put(context.Background(), rec, pre)
+	if err != nil || before != nil && before.WriteID == rec.WriteID {
+		return v, err
+	}
+	s.noteLocked(rec.Key, s.values[rec.WriteID])
+	return v, nil
+}
+
+func (s *state) remove(key store.Key, pre store.Precondition) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.Store.Delete(context.Background(), key, pre)
+	if err == nil {
+		s.noteLocked(key, "")
+	}
+	return err
+}
+
+func (s *state) noteLocked(key store.Key, value string) {
+	s.commits = append(s.commits, history.Commit{Key: string(key.ID), Value: value, At: s.w.now()})
+	rec, _ := s.Store.Get(context.Background(), key)
+	s.past[key] = append(s.past[key], version{time.Now(), rec})
+}
+
+// get is what the key held some time ago.
+func (s *state) get(key store.Key, lag time.Duration) (*store.Record, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if lag == 0 {
+		return s.Store.Get(context.Background(), key)
+	}
+	var rec *store.Record
+	for _, v := range s.past[key] {
+		if time.Since(v.at) < lag {
+			break
+		}
+		rec = v.record
+	}
+	if rec == nil {
+		return nil, fmt.Errorf("%w: %s", store.ErrNotFound, key)
+	}
+	copied := *rec
+	copied.Payload = append([]byte(nil), rec.Payload...)
+	return &copied, nil
+}
+
+// processStore is the store as one process reaches it.
+type processStore struct {
+	store.Store
+	state   *state
+	process *process
+}
+
+// Get implements store.Store: what it answers was so at some time in between.
+func (s *processStore) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+	w := s.state.w
+	if err := s.process.pass(); err != nil {
+		return nil, err
+	}
+	there, back := w.storeDelay(), w.storeDelay()
+	if there+back > readTimeout {
+		w.count("slow_read")
+	}
+	if err := sleep(ctx, there); err != nil {
+		return nil, err
+	}
+	rec, err := s.state.get(key, w.lag())
+	if sleeping := sleep(ctx, back); sleeping != nil {
+		return nil, sleeping
+	}
+	if passing := s.process.pass(); passing != nil {
+		return nil, passing
+	}
+	return rec, err
+}
+
+// Put implements store.Store.
+func (s *processStore) Put(ctx context.Context, rec *store.Record, pre store.Precondition) (v string, err error) {
+	copied := *rec
+	err = s.change(ctx, func() (err error) { v, err = s.state.put(&copied, pre); return err })
+	return v, err
+}
+
+// Delete implements store.Store.
+func (s *processStore) Delete(ctx context.Context, key store.Key, pre store.Precondition) error {
+	return s.change(ctx, func() error { return s.state.remove(key, pre) })
+}
+
+// change carries out a write. One that takes too long is given up by its caller
+// and lands all the same, or never.
+func (s *processStore) change(ctx context.Context, land func() error) error {
+	w := s.state.w
+	if err := s.process.pass(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if w.crashes(s.process, "before_store") {
+		return errCrashed
+	}
+	done := make(chan error, 1)
+	takes := w.storeDelay()
+	if w.chance(w.faults.late) {
+		w.count("late_write")
+		takes = writeTimeout + time.Duration(w.float()*float64(hold-writeTimeout)) - 10*time.Millisecond
+	}
+	never := takes > writeTimeout && w.chance(0.3)
+	go func() {
+		time.Sleep(takes)
+		if never {
+			return
+		}
+		err := land()
+		time.Sleep(w.quick())
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if w.crashes(s.process, "after_store") {
+			return errCrashed
+		}
+		if passing := s.process.pass(); passing != nil {
+			return passing
+		}
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
