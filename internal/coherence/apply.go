@@ -12,7 +12,7 @@ type follower Replica
 // Open implements Follower. If the log is not the one that was followed, or
 // has lost what was in it, nothing in the cache can be trusted. Otherwise the
 // cache stays: all that was missed is applied before there is a lease again.
-func (f *follower) Open(end subjects.Revision) {
+func (f *follower) Open(end subjects.Revision, age time.Duration) {
 	r := (*Replica)(f)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -24,6 +24,10 @@ func (f *follower) Open(end subjects.Revision) {
 	}
 	r.position.Stream = end.Stream
 	if !r.joined {
+		if left := r.config.Hold - age; left > 0 && !off(YoungHold) {
+			// Writes may be under way that were announced in the log before.
+			r.holdAllLocked(left)
+		}
 		// Whoever pinged before the entries that are to come is not known.
 		r.members.unknownSince(time.Now())
 		r.position.Seq = 0
@@ -91,9 +95,15 @@ func (r *Replica) gapLocked() {
 	r.cache.Clear()
 	r.flushes.Add(1)
 	if !off(GapHold) {
-		r.holdAll = time.Now().Add(r.config.Hold)
+		r.holdAllLocked(r.config.Hold)
 	}
 	r.members.unknownSince(time.Now())
+}
+
+func (r *Replica) holdAllLocked(d time.Duration) {
+	if until := time.Now().Add(d); until.After(r.holdAll) {
+		r.holdAll = until
+	}
 }
 
 // lost says that the log cannot be followed for now.

@@ -123,7 +123,7 @@ func (f *tale) add(s step) {
 	f.grown = make(chan struct{})
 }
 
-func (f *tale) Open(end subjects.Revision) { f.add(step{what: "open", at: end}) }
+func (f *tale) Open(end subjects.Revision, _ time.Duration) { f.add(step{what: "open", at: end}) }
 func (f *tale) Deliver(at subjects.Revision, entry *subjects.Event) {
 	f.add(step{what: "deliver", at: at, entry: *entry})
 }

@@ -10,13 +10,13 @@ import (
 type keyState struct {
 	holds map[string]*hold // by write id
 
-	// The rest is about the writes that are over. Of those that overlapped
-	// nobody knows which the store took last.
-	floor   subjects.Revision // the lowest of their intents
-	stored  bool              // one of them stored something
-	open    bool              // others that overlap them are still under way
-	version string            // what the last of them left; "" after a delete
-	until   time.Time         // when to forget them
+	// The rest is about the write that ended last.
+	version  string            // what it left; "" after a delete
+	intent   subjects.Revision // where it was announced
+	overlaps bool              // others were under way; which came last, the store alone knows
+	open     bool              // others still were when it ended
+	stored   bool              // it stored something
+	ended    time.Time         // after Hold it is forgotten
 }
 
 // hold keeps a key out of the cache while a write to it is under way.
@@ -82,38 +82,35 @@ func (r *Replica) endLocked(entry *subjects.Event) {
 	}
 }
 
-// rememberLocked notes what a write left, so that an older answer of a store
-// that lags is not cached.
+// rememberLocked notes what a write left.
 func (r *Replica) rememberLocked(state *keyState, entry *subjects.Event) {
-	now := time.Now()
-	stored := entry.Kind == subjects.EventStored
-	switch {
-	case entry.WriteID == "": // behind the workers' back: nothing orders it
-		state.floor, state.stored = subjects.Revision{}, false
-	case state.open && now.Before(state.until):
-		if entry.Revision.Compare(state.floor) < 0 {
-			state.floor = entry.Revision
-		}
-		state.stored = state.stored || stored
-	default:
-		state.floor, state.stored = entry.Revision, stored
+	open := len(state.holds) > 0
+	state.overlaps = open || state.open && r.recentLocked(state)
+	state.open = open
+	state.version, state.stored = entry.Version, entry.Kind == subjects.EventStored
+	state.intent, state.ended = entry.Revision, time.Now()
+	if entry.WriteID == "" { // behind the workers' back: the record tells of no intent
+		state.intent = subjects.Revision{}
 	}
-	state.version = entry.Version
-	state.until = now.Add(r.config.Hold)
-	state.open = len(state.holds) > 0
 }
 
-// outdatedLocked reports whether an answer of the store is from before a write
-// that is over.
+// recentLocked reports whether what state tells of the last write is to be
+// remembered.
+func (r *Replica) recentLocked(state *keyState) bool {
+	return time.Since(state.ended) < r.config.Hold
+}
+
+// outdatedLocked reports whether an answer may be from before a write that is
+// over: a store that lags may say so for a while.
 func (r *Replica) outdatedLocked(key subjects.Target, answer Answer) bool {
 	state := r.keys[key]
-	if state == nil || !time.Now().Before(state.until) || off(DoneMemory) {
+	if state == nil || time.Since(state.ended) >= r.config.Lag || off(DoneMemory) {
 		return false
 	}
 	if answer.Absent {
-		return state.stored
+		return state.stored || state.overlaps
 	}
-	return answer.Revision.Compare(state.floor) < 0
+	return answer.Revision.Compare(state.intent) < 0 || state.overlaps
 }
 
 func (r *Replica) heldLocked(key subjects.Target) bool {
@@ -131,7 +128,7 @@ func (r *Replica) heldLocked(key subjects.Target) bool {
 		}
 	}
 	held := len(state.holds) > 0
-	if !held && !now.Before(state.until) {
+	if !held && !r.recentLocked(state) {
 		delete(r.keys, key)
 	}
 	return held

@@ -2,6 +2,7 @@ package coherence
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"credbus/subjects"
@@ -33,6 +34,9 @@ func changesNothing(kind subjects.EventKind) bool {
 	return kind == Ping || kind == Leave || kind == Mark
 }
 
+// Forever is the age of a log that replaced no other.
+const Forever = time.Duration(math.MaxInt64)
+
 // Log is an ordered log that all replicas share.
 type Log interface {
 	// Append adds an entry and returns its place once it is durable, which
@@ -58,9 +62,10 @@ type Log interface {
 
 // Follower is told what happens to the log.
 type Follower interface {
-	// Open says which log it is that is followed from now on, and where it
-	// ended a moment ago.
-	Open(end subjects.Revision)
+	// Open says which log it is that is followed from now on, where it ended a
+	// moment ago, and how old it is: Forever if there was none before it in
+	// which a write may have been announced.
+	Open(end subjects.Revision, age time.Duration)
 	// Deliver hands over an entry. Entries should come in order, each once; a
 	// Follower does not rely on that.
 	Deliver(at subjects.Revision, entry *subjects.Event)

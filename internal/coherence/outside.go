@@ -99,7 +99,7 @@ func (r *Replica) explainsLocked(key subjects.Target, version string) bool {
 	if r.heldLocked(key) && len(state.holds) > 0 {
 		return true // its end drops the key, whatever the store holds by then
 	}
-	return time.Now().Before(state.until) && state.version == version
+	return r.recentLocked(state) && state.version == version
 }
 
 // tell appends the event of a change that nothing explains. Before it goes a

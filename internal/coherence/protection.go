@@ -23,6 +23,7 @@ const (
 	FlushEpoch      Protection = "flush epoch"      // a flush makes every token void
 	GapCheck        Protection = "gap check"        // a gap clears the cache
 	GapHold         Protection = "gap hold"         // a gap holds every key
+	YoungHold       Protection = "young hold"       // a log that replaced another holds every key at first
 	IdentityCheck   Protection = "identity check"   // another stream clears the cache
 	RegressCheck    Protection = "regress check"    // so does one that has lost its end
 	RevisionCheck   Protection = "revision check"   // a read names what its client has seen

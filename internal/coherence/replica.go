@@ -52,7 +52,10 @@ type Config struct {
 	// Hold is how long a key stays held when no done releases it. No write
 	// may take longer from its intent to its end; Replica.Write sees to that.
 	// Default 10 s.
-	Hold   time.Duration
+	Hold time.Duration
+	// Lag is for how long after a write the store may still answer what was
+	// before; at most Hold. Zero for a store that does not.
+	Lag    time.Duration
 	Logger *slog.Logger // default slog.Default()
 }
 
@@ -69,6 +72,7 @@ func (c Config) withDefaults() Config {
 	if c.Hold <= 0 {
 		c.Hold = 10 * time.Second
 	}
+	c.Lag = min(c.Lag, c.Hold)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -262,8 +266,7 @@ type Answer struct {
 // Fill calls put if nothing happened to the key since token was taken, and
 // reports whether it did. It takes nothing that is ahead of what the replica
 // has applied, since a hit would carry too low a revision; nor what is older
-// than a write that is known to be done, as a store may answer for a while that
-// serves reads from a copy. Whether the lease is valid does not matter: before
+// than a write that is known to be done, as a store that lags may answer. Whether the lease is valid does not matter: before
 // the next one, all that was missed is applied.
 func (r *Replica) Fill(key subjects.Target, token Token, answer Answer, put func()) bool {
 	r.mu.Lock()

@@ -71,8 +71,13 @@ func OpenStream(ctx context.Context, nc *nats.Conn, config StreamConfig) (*Strea
 	}
 }
 
+// founded marks a stream that replaced no other: nobody was there when it was
+// made.
+const founded = "credbus_founded"
+
+// create makes the stream, or brings its settings up to date.
 func (s *Stream) create(ctx context.Context) (jetstream.Stream, error) {
-	return s.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	config := jetstream.StreamConfig{
 		Name:        s.config.Name,
 		Description: "credbus: change events and the order of writes",
 		Subjects:    []string{s.config.Prefix.Events(subjects.Root), s.config.Prefix.Coherence(logToken + ">")},
@@ -82,8 +87,39 @@ func (s *Stream) create(ctx context.Context) (jetstream.Stream, error) {
 		Replicas:    s.config.Replicas,
 		MaxAge:      s.config.MaxAge,
 		MaxBytes:    s.config.MaxBytes,
-		AllowMsgTTL: true, // for what is of no use to anybody a minute later
-	})
+		AllowMsgTTL: true, // for what is of no use to anybody an hour later
+	}
+	stream, err := s.js.Stream(ctx, s.config.Name)
+	switch {
+	case err == nil:
+		config.Metadata = stream.CachedInfo().Config.Metadata
+	case !errors.Is(err, jetstream.ErrStreamNotFound):
+		return nil, err
+	case s.alone(ctx):
+		config.Metadata = map[string]string{founded: "true"}
+	}
+	return s.js.CreateOrUpdateStream(ctx, config)
+}
+
+// presence is the subject on which a replica that follows the stream, or would
+// if it was there, says so.
+func (s *Stream) presence() string { return s.config.Prefix.Coherence("here") }
+
+// alone reports whether no other replica is there.
+func (s *Stream) alone(ctx context.Context) bool {
+	const patience = 500 * time.Millisecond
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_, err := s.nc.RequestWithContext(ctx, s.presence(), nil)
+	return errors.Is(err, nats.ErrNoResponders)
+}
+
+// age is how long ago a stream was made, by the server's clock.
+func age(info *jetstream.StreamInfo) time.Duration {
+	if info.Config.Metadata[founded] != "" {
+		return Forever
+	}
+	return info.TimeStamp.Sub(info.Created)
 }
 
 // passingTTL is how long entries stay that say nothing of any key. A replica
@@ -188,14 +224,21 @@ func (s *Stream) Follow(ctx context.Context, replica string, from subjects.Revis
 	}
 	defer acks.Unsubscribe() //nolint:errcheck // a closed connection has none
 
-	messages, end, err := s.open(ctx, from, window)
+	here, err := s.nc.Subscribe(s.presence(), func(msg *nats.Msg) { _ = msg.Respond(nil) })
+	if err != nil {
+		return errors.Join(context.Cause(ctx), err)
+	}
+	defer here.Unsubscribe() //nolint:errcheck // likewise
+
+	messages, info, err := s.open(ctx, from, window)
 	if err != nil {
 		return errors.Join(context.Cause(ctx), err)
 	}
 	stop := context.AfterFunc(ctx, messages.Stop)
 	defer stop()
 	defer messages.Stop()
-	f.Open(end)
+	end := endOf(info)
+	f.Open(end, age(info))
 	for {
 		msg, err := messages.Next()
 		if err != nil {
@@ -212,17 +255,17 @@ func (s *Stream) Follow(ctx context.Context, replica string, from subjects.Revis
 var errDisconnected = errors.New("disconnected from NATS")
 
 // open starts a consumer after from or, on another stream, as far back as
-// window. end is where the stream ended then.
-func (s *Stream) open(ctx context.Context, from subjects.Revision, window time.Duration) (messages jetstream.MessagesContext, end subjects.Revision, err error) {
+// window. info is what the stream was then.
+func (s *Stream) open(ctx context.Context, from subjects.Revision, window time.Duration) (messages jetstream.MessagesContext, info *jetstream.StreamInfo, err error) {
 	stream, err := s.js.Stream(ctx, s.config.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		stream, err = s.recreate(ctx)
 	}
 	if err != nil {
-		return nil, end, err
+		return nil, nil, err
 	}
-	info := stream.CachedInfo()
-	end = endOf(info)
+	info = stream.CachedInfo()
+	end := endOf(info)
 	consumer := jetstream.ConsumerConfig{
 		AckPolicy:         jetstream.AckNonePolicy,
 		MemoryStorage:     true,
@@ -240,11 +283,11 @@ func (s *Stream) open(ctx context.Context, from subjects.Revision, window time.D
 	}
 	c, err := stream.CreateConsumer(ctx, consumer)
 	if err != nil {
-		return nil, end, err
+		return nil, nil, err
 	}
 	s.identity.Store(end.Stream)
 	messages, err = c.Messages(jetstream.PullMaxMessages(512), jetstream.PullExpiry(30*time.Second), jetstream.PullHeartbeat(time.Second))
-	return messages, end, err
+	return messages, info, err
 }
 
 // recreate makes a stream anew that somebody deleted. The replicas notice at the

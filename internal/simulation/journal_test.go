@@ -18,7 +18,8 @@ type journal struct {
 	stream    uint64
 	first     uint64 // sequence of entries[0]
 	entries   []journalEntry
-	resets    int // how often followers lost what they followed
+	born      time.Time // zero: it replaced no other
+	resets    int       // how often followers lost what they followed
 	grown     chan struct{}
 	offline   bool
 	retention time.Duration
@@ -63,7 +64,7 @@ func (j *journal) recreate() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.stream++
-	j.first, j.entries = 1, nil
+	j.first, j.entries, j.born = 1, nil, time.Now()
 	j.resets++
 	j.wakeLocked()
 }
@@ -260,11 +261,15 @@ func (l *link) Follow(ctx context.Context, _ string, from subjects.Revision, win
 			next--
 		}
 	}
+	age := coherence.Forever
+	if !j.born.IsZero() {
+		age = time.Since(j.born)
+	}
 	j.mu.Unlock()
 	l.mu.Lock()
 	l.follower = f
 	l.mu.Unlock()
-	f.Open(end)
+	f.Open(end, age)
 	var silent time.Time // since when nothing can come
 	for ctx.Err() == nil {
 		if err := l.process.pass(); err != nil {

@@ -139,7 +139,7 @@ func (s *processStore) change(ctx context.Context, land func() error) error {
 		return errCrashed
 	}
 	done := make(chan error, 1)
-	takes := w.storeDelay()
+	takes := min(w.storeDelay(), writeTimeout+overtime-10*time.Millisecond)
 	if w.chance(w.faults.late) {
 		w.count("late_write")
 		takes = writeTimeout + time.Duration(w.float()*float64(hold-writeTimeout)) - 10*time.Millisecond

@@ -25,7 +25,8 @@ import (
 const (
 	readTimeout  = 5 * time.Second
 	writeTimeout = time.Second
-	hold         = writeTimeout + 2*coherence.DefaultLease
+	overtime     = time.Second // that a slow write takes beyond its limit, at most
+	hold         = writeTimeout + 2*coherence.DefaultLease + overtime
 	replicas     = 3
 )
 
@@ -144,7 +145,7 @@ func (w *world) start() *process {
 	p.link = newLink(w, p)
 	p.cache, _ = cache.New(cache.Config{Entries: 100, TTL: time.Hour, NegativeTTL: time.Hour})
 	logger := slog.New(slog.DiscardHandler)
-	p.replica = coherence.NewReplica(p.link, p.cache, coherence.Config{Name: p.name, Mode: w.mode, Hold: hold, Logger: logger})
+	p.replica = coherence.NewReplica(p.link, p.cache, coherence.Config{Name: p.name, Mode: w.mode, Hold: hold, Lag: w.faults.lag, Logger: logger})
 	p.Manager, _ = manager.New(manager.Config{
 		Store: &processStore{Store: w.state.Store, state: w.state, process: p}, Keyring: w.keyring, Replica: p.replica,
 		Cache: p.cache, NegativeCaching: true, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, Logger: logger,

@@ -175,8 +175,9 @@ func (w *Worker) openCache(context.Context) (err error) {
 
 func (w *Worker) startReplica(ctx context.Context) error {
 	// A key is held longer than a write to it may take, with what a strict one
-	// waits for the other replicas.
-	hold := w.config.Store.WriteTimeout + 2*coherence.DefaultLease
+	// waits for the other replicas, and what a store needs to notice that a
+	// write was given up.
+	hold := w.config.Store.WriteTimeout + 3*coherence.DefaultLease
 	stream, err := coherence.OpenStream(ctx, w.conn, coherence.StreamConfig{
 		Name:     w.config.Stream.Name,
 		Prefix:   subjects.Prefix(w.config.NATS.Prefix),

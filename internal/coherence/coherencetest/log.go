@@ -21,6 +21,7 @@ type Log struct {
 	first     uint64 // sequence of entries[0]
 	entries   []entry
 	grown     chan struct{}
+	born      time.Time // zero: it replaced no other
 	failure   error
 	held      []string
 	followers map[string]coherence.Follower
@@ -103,7 +104,7 @@ func (l *Log) Recreate() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stream++
-	l.first, l.entries = 1, nil
+	l.first, l.entries, l.born = 1, nil, time.Now()
 	l.wakeLocked()
 }
 
@@ -161,8 +162,12 @@ func (l *Log) Follow(ctx context.Context, replica string, from subjects.Revision
 			next--
 		}
 	}
+	age := coherence.Forever
+	if !l.born.IsZero() {
+		age = time.Since(l.born)
+	}
 	l.mu.Unlock()
-	f.Open(end)
+	f.Open(end, age)
 	for ctx.Err() == nil {
 		l.mu.Lock()
 		grown, last := l.grown, l.endLocked()
