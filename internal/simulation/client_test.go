@@ -37,7 +37,7 @@ func (w *world) key() subjects.ID {
 // revision, and readers of the store.
 func (w *world) clients() {
 	for i := range 5 {
-		s := &session{w: w, name: fmt.Sprintf("session-%d", i), revisioned: true, patient: i == 0}
+		s := &session{w: w, name: fmt.Sprintf("session-%d", i), revisioned: true, patient: i < 2}
 		w.running.Go(func() { s.loop(0.18) })
 	}
 	for i := range 4 {

@@ -32,6 +32,7 @@ type faults struct {
 	lag     time.Duration // reads of the store are behind by up to this
 	stall   float64       // hits that are held up before the lease is looked at again
 	crash   float64       // steps of a write at which its process ends
+	faint   float64       // intents after which the process is paused past every hold
 	outside bool          // changes in the store itself, cleared by hand
 
 	happens []func(w *world) // one of them every now and then
@@ -59,9 +60,10 @@ var classes = []*faults{
 	{name: "delay", delayed: 0.3, delay: 300 * time.Millisecond, happens: []func(*world){cut}, every: 8 * time.Second},
 	{name: "loss", lose: 0.03, skip: 0.02, repeat: 0.05, delayed: 0.05, delay: 200 * time.Millisecond},
 	{name: "crash", crash: 0.04, slow: 0.05},
-	{name: "pause", stall: 0.01, happens: []func(*world){pause, pauseLong}, every: 2 * time.Second, delayed: 0.1, delay: 50 * time.Millisecond},
+	{name: "pause", stall: 0.01, faint: 0.02, happens: []func(*world){pause, pauseLong}, every: 2 * time.Second, delayed: 0.1, delay: 50 * time.Millisecond},
+	{name: "overdue", faint: 0.2, crash: 0.05},
 	{name: "restart", happens: []func(*world){restart, restart, cut}, every: 2 * time.Second, delayed: 0.2, delay: 100 * time.Millisecond},
-	{name: "recreate", happens: []func(*world){recreate, recreateAway, recreateAway, truncate, purge}, every: 4 * time.Second, delayed: 0.05, delay: 100 * time.Millisecond},
+	{name: "recreate", slow: 0.03, happens: []func(*world){recreate, recreateAway, recreateAway, truncate, purge}, every: 4 * time.Second, delayed: 0.05, delay: 100 * time.Millisecond},
 	{name: "slow", slow: 0.1, happens: []func(*world){cut}, every: 6 * time.Second},
 	{name: "late", late: 0.1, slow: 0.02},
 	{name: "members", happens: []func(*world){join, leave, cut}, every: time.Second, delayed: 0.2, delay: 100 * time.Millisecond},
@@ -179,11 +181,16 @@ func recreateAway(w *world) {
 	}
 	w.count("recreate")
 	w.journal.recreate() // so that nobody has gone far
-	sleepUnless(w.ended, w.between(2*time.Second, 4*time.Second))
+	if !sleepUnless(w.ended, hold+w.between(time.Second, 2*time.Second)) { // caches fill again
+		return
+	}
 	p.link.set(false)
+	defer p.link.set(true)
+	was := w.journal.end()
+	w.count("recreate")
 	w.journal.recreate()
-	sleepUnless(w.ended, w.between(3*time.Second, 10*time.Second))
-	p.link.set(true)
+	for w.journal.end() < was+10 && sleepUnless(w.ended, time.Second) {
+	}
 }
 
 // truncate restores the stream from a backup. Nobody follows it meanwhile.
@@ -192,7 +199,10 @@ func truncate(w *world) {
 		p.link.set(true)
 	}
 	w.count("truncate")
-	w.journal.truncate(1+w.pick(20), heartbeat+500*time.Millisecond)
+	w.journal.truncate(1+w.pick(40), heartbeat+500*time.Millisecond)
+	if w.chance(0.7) { // what comes up now knows of no later position
+		restart(w)
+	}
 }
 
 func purge(w *world) {

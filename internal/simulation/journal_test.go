@@ -54,6 +54,13 @@ func (j *journal) endLocked() subjects.Revision {
 	return subjects.Revision{Stream: j.stream, Seq: j.first + uint64(len(j.entries)) - 1}
 }
 
+// end is the last sequence.
+func (j *journal) end() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.endLocked().Seq
+}
+
 func (j *journal) wakeLocked() {
 	close(j.grown)
 	j.grown = make(chan struct{})
@@ -178,6 +185,10 @@ func (l *link) Append(ctx context.Context, e *subjects.Event) (subjects.Revision
 	select {
 	case r := <-done:
 		if r.err == nil {
+			if e.Kind == coherence.Intent && l.w.chance(l.w.faults.faint) {
+				l.w.count("faint")
+				l.process.pause(l.w.between(hold, 2*hold))
+			}
 			if err := l.process.pass(); err != nil {
 				return r.at, err
 			}
@@ -270,6 +281,7 @@ func (l *link) Follow(ctx context.Context, _ string, from subjects.Revision, win
 	l.follower = f
 	l.mu.Unlock()
 	f.Open(end, age)
+	time.Sleep(w.delay()) // the first entries are asked for
 	var silent time.Time // since when nothing can come
 	for ctx.Err() == nil {
 		if err := l.process.pass(); err != nil {

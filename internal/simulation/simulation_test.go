@@ -93,6 +93,12 @@ func (w *world) judge() verdict {
 	}
 	ages := history.Staleness(v.ops, commits)
 	v.Stale, v.MaxAge = ages.Stale, ages.Max
+	if w.faults.lag > 0 { // what the store itself is behind is not counted
+		v.Stale, v.MaxAge = 0, max(0, ages.Max-w.faults.lag)
+	}
+	if w.mode == coherence.Strict && v.Stale > 0 {
+		broken("%d reads were stale, one by %v: %v", ages.Stale, ages.Max, ages.Worst)
+	}
 	if ages.Max > allowed {
 		broken("a read was stale by %v: %v", ages.Max, ages.Worst)
 	}

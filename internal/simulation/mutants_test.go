@@ -1,0 +1,78 @@
+//go:build simulation
+
+package simulation
+
+import (
+	"flag"
+	"fmt"
+	"testing"
+	"time"
+
+	"credbus/internal/coherence"
+	"credbus/internal/history"
+)
+
+var (
+	mutantSeeds = flag.Int("mutant-seeds", 300, "seeds to try at most for each mutant")
+	onlyMutant  = flag.String("mutant", "", "this mutant only")
+)
+
+// mutants are the protections, each with a class of faults and a mode in which
+// it shows that it is missing. Where it is there, TestSimulation shows that
+// nothing is broken in the same class and mode.
+var mutants = []struct {
+	without coherence.Protection
+	class   string
+	mode    coherence.Mode
+}{
+	{coherence.LeaseExpiry, "cut", coherence.Bounded},
+	{coherence.LeaseStart, "cut", coherence.Bounded},
+	{coherence.LeaseRecheck, "pause", coherence.Bounded},
+	{coherence.StartEcho, "cut", coherence.Bounded},
+	{coherence.IntentDrop, "crash", coherence.Bounded},
+	{coherence.IntentHold, "crash", coherence.Bounded},
+	{coherence.OwnRelease, "slow", coherence.Strict},
+	{coherence.UnknownHold, "late", coherence.Bounded},
+	{coherence.WriteDeadline, "overdue", coherence.Bounded},
+	{coherence.FillToken, "slow", coherence.Bounded},
+	{coherence.TokenLease, "slow", coherence.Strict},
+	{coherence.FlightToken, "slow", coherence.Bounded},
+	{coherence.FlushEpoch, "flush", coherence.Bounded},
+	{coherence.GapCheck, "loss", coherence.Bounded},
+	{coherence.GapHold, "loss", coherence.Strict},
+	{coherence.YoungHold, "recreate", coherence.Strict},
+	{coherence.IdentityCheck, "recreate", coherence.Bounded},
+	{coherence.RegressCheck, "recreate", coherence.Bounded},
+	{coherence.RevisionCheck, "delay", coherence.Bounded},
+	{coherence.ReadAhead, "delay", coherence.Bounded},
+	{coherence.AbsenceRevision, "delay", coherence.Bounded},
+	{coherence.DoneMemory, "lag", coherence.Bounded},
+	{coherence.StrictWait, "delay", coherence.Strict},
+	{coherence.UnknownMembers, "recreate", coherence.Strict},
+}
+
+// TestMutants leaves out one protection after the other: each must be missed.
+func TestMutants(t *testing.T) {
+	report := history.Report{}
+	for _, m := range mutants {
+		if *onlyMutant != "" && string(m.without) != *onlyMutant {
+			continue
+		}
+		report.Mutants++
+		t.Run(string(m.without), func(t *testing.T) {
+			coherence.Without = m.without
+			defer func() { coherence.Without = "" }()
+			begun := time.Now()
+			for seed := *first; seed < *first+uint64(*mutantSeeds); seed++ {
+				v := simulate(t, class(m.class), m.mode, seed, time.Minute)
+				if len(v.broken) > 0 {
+					report.Caught++
+					t.Logf("class=%s mode=%s seed=%d (in %v): %.300s", m.class, m.mode, seed, time.Since(begun).Round(time.Millisecond), v.broken[0])
+					return
+				}
+			}
+			t.Errorf("class=%s mode=%s: nothing is broken in %d seeds without it", m.class, m.mode, *mutantSeeds)
+		})
+	}
+	fmt.Printf("simulation: mutants=%d/%d\n", report.Caught, report.Mutants)
+}
