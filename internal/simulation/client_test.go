@@ -71,6 +71,9 @@ func (s *session) loop(writes float64) {
 			s.write(key)
 		}
 		s.read(key)
+		if w.chance(0.5) {
+			s.read(key)
+		}
 	}
 }
 
@@ -188,7 +191,7 @@ func (s *session) write(key subjects.ID) {
 	target := subjects.Target{Scope: scope, ID: key}
 	op := history.Op{Session: s.name, Key: string(key), Kind: history.Write, Begin: w.now(), Revisioned: s.revisioned}
 	request := fmt.Sprintf("%s-%d", s.name, s.writes)
-	if w.chance(0.15) {
+	if w.chance(0.25) {
 		op.Kind = history.Delete
 	} else {
 		op.Value = request

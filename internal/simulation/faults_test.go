@@ -57,7 +57,8 @@ const (
 var classes = []*faults{
 	{name: "none", none: true},
 	{name: "cut", happens: []func(*world){cut, cut, cutAll}, every: 3 * time.Second, retention: 6 * time.Second, delayed: 0.05, delay: time.Second},
-	{name: "delay", delayed: 0.3, delay: 300 * time.Millisecond, happens: []func(*world){cut}, every: 8 * time.Second},
+	{name: "delay", delayed: 0.5, delay: 400 * time.Millisecond, happens: []func(*world){cut}, every: 20 * time.Second},
+	{name: "brownout", delayed: 0.2, delay: 1900 * time.Millisecond, happens: []func(*world){cut}, every: 2 * time.Second},
 	{name: "loss", lose: 0.03, skip: 0.02, repeat: 0.05, delayed: 0.05, delay: 200 * time.Millisecond},
 	{name: "crash", crash: 0.04, slow: 0.05},
 	{name: "pause", stall: 0.01, faint: 0.02, happens: []func(*world){pause, pauseLong}, every: 2 * time.Second, delayed: 0.1, delay: 50 * time.Millisecond},
@@ -180,7 +181,7 @@ func recreateAway(w *world) {
 		return
 	}
 	w.count("recreate")
-	w.journal.recreate() // so that nobody has gone far
+	w.journal.recreate()                                                   // so that nobody has gone far
 	if !sleepUnless(w.ended, hold+w.between(time.Second, 2*time.Second)) { // caches fill again
 		return
 	}

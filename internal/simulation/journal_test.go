@@ -282,7 +282,7 @@ func (l *link) Follow(ctx context.Context, _ string, from subjects.Revision, win
 	l.mu.Unlock()
 	f.Open(end, age)
 	time.Sleep(w.delay()) // the first entries are asked for
-	var silent time.Time // since when nothing can come
+	var silent time.Time  // since when nothing can come
 	for ctx.Err() == nil {
 		if err := l.process.pass(); err != nil {
 			<-ctx.Done()

@@ -26,7 +26,7 @@ var mutants = []struct {
 	mode    coherence.Mode
 }{
 	{coherence.LeaseExpiry, "cut", coherence.Bounded},
-	{coherence.LeaseStart, "cut", coherence.Bounded},
+	{coherence.LeaseStart, "brownout", coherence.Bounded},
 	{coherence.LeaseRecheck, "pause", coherence.Bounded},
 	{coherence.StartEcho, "cut", coherence.Bounded},
 	{coherence.IntentDrop, "crash", coherence.Bounded},

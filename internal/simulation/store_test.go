@@ -114,31 +114,35 @@ func (s *processStore) Get(ctx context.Context, key store.Key) (*store.Record, e
 }
 
 // Put implements store.Store.
-func (s *processStore) Put(ctx context.Context, rec *store.Record, pre store.Precondition) (v string, err error) {
+func (s *processStore) Put(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
 	copied := *rec
-	err = s.change(ctx, func() (err error) { v, err = s.state.put(&copied, pre); return err })
-	return v, err
+	return s.change(ctx, func() (string, error) { return s.state.put(&copied, pre) })
 }
 
 // Delete implements store.Store.
 func (s *processStore) Delete(ctx context.Context, key store.Key, pre store.Precondition) error {
-	return s.change(ctx, func() error { return s.state.remove(key, pre) })
+	_, err := s.change(ctx, func() (string, error) { return "", s.state.remove(key, pre) })
+	return err
 }
 
 // change carries out a write. One that takes too long is given up by its caller
 // and lands all the same, or never.
-func (s *processStore) change(ctx context.Context, land func() error) error {
+func (s *processStore) change(ctx context.Context, land func() (version string, err error)) (string, error) {
 	w := s.state.w
 	if err := s.process.pass(); err != nil {
-		return err
+		return "", err
 	}
 	if err := ctx.Err(); err != nil {
-		return err
+		return "", err
 	}
 	if w.crashes(s.process, "before_store") {
-		return errCrashed
+		return "", errCrashed
 	}
-	done := make(chan error, 1)
+	type landed struct {
+		version string
+		err     error
+	}
+	done := make(chan landed, 1)
 	takes := min(w.storeDelay(), writeTimeout+overtime-10*time.Millisecond)
 	if w.chance(w.faults.late) {
 		w.count("late_write")
@@ -150,21 +154,21 @@ func (s *processStore) change(ctx context.Context, land func() error) error {
 		if never {
 			return
 		}
-		err := land()
+		version, err := land()
 		time.Sleep(w.quick())
-		done <- err
+		done <- landed{version, err}
 	}()
 	select {
-	case err := <-done:
+	case l := <-done:
 		if w.crashes(s.process, "after_store") {
-			return errCrashed
+			return "", errCrashed
 		}
 		if passing := s.process.pass(); passing != nil {
-			return passing
+			return "", passing
 		}
-		return err
+		return l.version, l.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return "", ctx.Err()
 	}
 }
 
