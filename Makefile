@@ -55,13 +55,14 @@ fuzz:
 		done; \
 	done
 
-## bench: cache hits beside a bare NATS responder; the last line is the ratio
+## bench: cache hits beside a bare NATS responder, and beside those without the
+## protocol between replicas; the last lines are the ratios
 bench:
 	$(GO) run ./internal/bench $(BENCH)
 
 ## bench-cache: the benchmarks of single packages
 bench-cache:
-	$(GO) test -run '^$$' -bench . -benchmem ./subjects ./internal/cache ./internal/seal ./internal/store/...
+	$(GO) test -run '^$$' -bench . -benchmem ./subjects ./internal/cache ./internal/manager ./internal/seal ./internal/store/...
 
 ## hit-ratio: the cache beside exact LRU; TRACE names an xz file of big-endian int32
 hit-ratio:

@@ -12,13 +12,15 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"credbus/subjects"
 )
 
 // bed is the set of processes that are measured.
 type bed struct {
 	dir       string
 	url       string
-	processes []*exec.Cmd // server, worker, echo
+	processes []*exec.Cmd // server, workers, echo
 }
 
 // cpu is the processor time of each process and, last, of this one.
@@ -29,8 +31,8 @@ func (b *bed) cpu() (used []time.Duration) {
 	return append(used, cpuTime(os.Getpid()))
 }
 
-// startBed builds and starts a NATS server and a worker, the real programs.
-func startBed(ctx context.Context, o options) (b *bed, err error) {
+// startBed builds and starts a NATS server and the workers, the real programs.
+func startBed(ctx context.Context) (b *bed, err error) {
 	b = &bed{}
 	if b.dir, err = os.MkdirTemp("", "credbus-bench-"); err != nil {
 		return nil, err
@@ -58,11 +60,18 @@ func startBed(ctx context.Context, o options) (b *bed, err error) {
 	if err := b.await(ctx, ""); err != nil {
 		return nil, err
 	}
-	if err := b.start(ctx, filepath.Join(b.dir, "worker"), []string{"NATS_URL=" + b.url},
-		"--data-dir", filepath.Join(b.dir, "data")); err != nil {
-		return nil, err
+	for _, w := range workers {
+		if err := b.start(ctx, filepath.Join(b.dir, "worker"), []string{"NATS_URL=" + b.url},
+			"--data-dir", filepath.Join(b.dir, w.mode), "--nats.prefix", string(w.prefix),
+			"--nats.queue", w.mode, "--stream.name", w.mode, "--coherence.mode", w.mode); err != nil {
+			return nil, err
+		}
+		// Whatever it answers, it answers.
+		if err := b.await(ctx, w.prefix.Command(subjects.Retrieve, scope)); err != nil {
+			return nil, err
+		}
 	}
-	return b, b.await(ctx, "$SRV.PING.credbus")
+	return b, nil
 }
 
 func (b *bed) startEcho(ctx context.Context, replyLen int) error {

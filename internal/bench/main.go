@@ -31,20 +31,30 @@ const (
 	echoSubscription = "cred.v1.echotest.>"
 )
 
+// workers are of one build, and differ in a setting and in names that are as
+// long as each other's.
+var workers = []struct {
+	mode   string
+	prefix subjects.Prefix
+}{
+	{"bounded", subjects.DefaultPrefix},
+	{"off", "cred.v0"},
+}
+
 type options struct {
-	pairs  int
+	rounds int
 	round  time.Duration
 	window int
 }
 
 func main() {
 	var o options
-	var echo, url string
+	var responder, url string
 	var replyLen int
-	flag.IntVar(&o.pairs, "pairs", 7, "alternating pairs of rounds")
+	flag.IntVar(&o.rounds, "rounds", 9, "rounds of each kind, in alternating order")
 	flag.DurationVar(&o.round, "round", 3*time.Second, "length of a round")
 	flag.IntVar(&o.window, "window", 256, "requests under way at once")
-	flag.StringVar(&echo, "echo", "", "be the bare responder on this subject (used by the program itself)")
+	flag.StringVar(&responder, "echo", "", "be the bare responder on this subject (used by the program itself)")
 	flag.StringVar(&url, "url", "", "address of the NATS server (with -echo)")
 	flag.IntVar(&replyLen, "reply", 0, "bytes of a reply (with -echo)")
 	flag.Parse()
@@ -52,8 +62,8 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	var err error
-	if echo != "" {
-		err = respond(ctx, url, echo, replyLen)
+	if responder != "" {
+		err = respond(ctx, url, responder, replyLen)
 	} else {
 		err = measure(ctx, o)
 	}
@@ -82,10 +92,10 @@ func respond(ctx context.Context, url, subject string, replyLen int) error {
 }
 
 func measure(ctx context.Context, o options) error {
-	if o.pairs < 1 || o.window < 1 || o.round < 100*time.Millisecond {
-		return errors.New("-pairs and -window must be at least 1, -round at least 100ms")
+	if o.rounds < 1 || o.window < 1 || o.round < 100*time.Millisecond {
+		return errors.New("-rounds and -window must be at least 1, -round at least 100ms")
 	}
-	bed, err := startBed(ctx, o)
+	bed, err := startBed(ctx)
 	if err != nil {
 		return err
 	}
@@ -96,115 +106,81 @@ func measure(ctx context.Context, o options) error {
 	}
 	defer nc.Close()
 
-	subject := subjects.DefaultPrefix.Command(subjects.Retrieve, scope)
-	request, replyLen, err := prepare(nc, subject)
+	var asked [kinds]question
+	for i, w := range workers {
+		if asked[on+kind(i)], err = prepare(nc, w.prefix); err != nil {
+			return fmt.Errorf("coherence.mode %s: %w", w.mode, err)
+		}
+	}
+	asked[echo] = asked[on]
+	asked[echo].subject = echoSubject
+	if err := bed.startEcho(ctx, asked[echo].replyLen); err != nil {
+		return err
+	}
+	client, err := newClient(nc, o.window)
 	if err != nil {
 		return err
 	}
-	if err := bed.startEcho(ctx, replyLen); err != nil {
-		return err
-	}
-	fmt.Printf("request %d bytes, reply %d bytes, window %d, %d pairs of %s\n\n", len(request), replyLen, o.window, o.pairs, o.round)
-	client, err := newClient(nc, o.window, request)
-	if err != nil {
-		return err
-	}
-	for _, warm := range []string{echoSubject, subject} {
-		if _, err := client.run(ctx, warm, replyLen, o.round/3); err != nil {
+	for _, q := range asked {
+		if _, err := client.run(ctx, q, o.round/3); err != nil {
 			return err
 		}
 	}
-
-	var ratios []float64
-	costs := map[string]cost{}
-	fmt.Printf("%-6s %12s %10s %10s   %12s %10s %10s   %6s\n", "pair", "echo/s", "p50", "p99", "retrieve/s", "p50", "p99", "ratio")
-	for pair := range o.pairs {
-		rounds := map[string]round{}
-		order := []string{echoSubject, subject}
-		if pair%2 == 1 {
+	report := newReport(os.Stdout, asked, o)
+	for n := range o.rounds {
+		// The one in the middle is next to both that it is compared with.
+		order := []kind{echo, on, without}
+		if n%2 == 1 {
 			slices.Reverse(order)
 		}
-		for _, s := range order {
+		var rounds [kinds]round
+		for _, k := range order {
 			before := bed.cpu()
-			if rounds[s], err = client.run(ctx, s, replyLen, o.round); err != nil {
+			if rounds[k], err = client.run(ctx, asked[k], o.round); err != nil {
 				return err
 			}
-			costs[s] = costs[s].plus(before, bed.cpu(), rounds[s].requests)
+			report.spent(k, before, bed.cpu(), rounds[k].requests)
 		}
-		echo, hit := rounds[echoSubject], rounds[subject]
-		ratios = append(ratios, hit.rate/echo.rate)
-		fmt.Printf("%-6d %12.0f %10s %10s   %12.0f %10s %10s   %6.3f\n", pair+1,
-			echo.rate, echo.p50, echo.p99, hit.rate, hit.p50, hit.p99, hit.rate/echo.rate)
+		report.add(rounds)
 	}
-	fmt.Printf("\nprocessor time for a request   server     worker     echo       client\n")
-	fmt.Printf("  echo                         %s\n  retrieve                     %s\n", costs[echoSubject], costs[subject])
-	slices.Sort(ratios)
-	fmt.Printf("\nratios %s\n", strings.Trim(fmt.Sprintf("%.3f", ratios), "[]"))
-	fmt.Printf("retrieve_hit/echo ratio: %.3f\n", median(ratios))
+	report.end()
 	return nil
 }
 
-// cost is the processor time that the processes of a bed used for requests of
-// one kind.
-type cost struct {
-	used     []time.Duration
-	requests int
-}
-
-func (c cost) plus(before, after []time.Duration, requests int) cost {
-	sum := cost{make([]time.Duration, len(after)), c.requests + requests}
-	copy(sum.used, c.used)
-	for i := range after {
-		sum.used[i] += after[i] - before[i]
-	}
-	return sum
-}
-
-func (c cost) String() string {
-	text := ""
-	for _, used := range c.used {
-		text += fmt.Sprintf("%-11s", (used / time.Duration(max(c.requests, 1))).Round(10*time.Nanosecond))
-	}
-	return strings.TrimSpace(text)
-}
-
-func median(sorted []float64) float64 {
-	n := len(sorted)
-	return (sorted[(n-1)/2] + sorted[n/2]) / 2
-}
-
-// prepare stores the credential, reads it once so that it is cached, and
-// returns the request for it and the length of its reply.
-func prepare(nc *nats.Conn, subject string) (request []byte, replyLen int, err error) {
+// prepare stores the credential, reads it so that it is cached, and returns the
+// question for it.
+func prepare(nc *nats.Conn, prefix subjects.Prefix) (asked question, err error) {
 	const wait = 5 * time.Second
+	asked.subject = prefix.Command(subjects.Retrieve, scope)
 	target := subjects.Target{ID: id}
 	store := subjects.Append(nil, &subjects.StoreRequest{StoreItem: subjects.StoreItem{
 		Target: target, Data: subjects.Value([]byte(strings.Repeat("x", valueLen))),
 	}})
-	msg, err := nc.Request(subjects.DefaultPrefix.Command(subjects.Store, scope), store, wait)
+	msg, err := nc.Request(prefix.Command(subjects.Store, scope), store, wait)
 	if err != nil {
-		return nil, 0, fmt.Errorf("store: %w", err)
+		return asked, fmt.Errorf("store: %w", err)
 	}
 	if code := msg.Header.Get(subjects.HeaderErrorCode); code != "" {
-		return nil, 0, fmt.Errorf("store: %s %s", code, msg.Header.Get(subjects.HeaderError))
+		return asked, fmt.Errorf("store: %s %s", code, msg.Header.Get(subjects.HeaderError))
 	}
 	var stored subjects.StoreReply
 	if err := subjects.Decode(msg.Data, &stored); err != nil {
-		return nil, 0, err
+		return asked, err
 	}
 	// As the client library sends it: with the revision it has seen.
 	ask := subjects.RetrieveRequest{RetrieveItem: subjects.RetrieveItem{Target: target}}
 	ask.Revision = stored.Revision
 	ask.Deadline = time.Now().Add(time.Hour)
-	request = subjects.Append(nil, &ask)
+	asked.request = subjects.Append(nil, &ask)
 	for range 3 {
-		if msg, err = nc.Request(subject, request, wait); err != nil {
-			return nil, 0, fmt.Errorf("retrieve: %w", err)
+		if msg, err = nc.Request(asked.subject, asked.request, wait); err != nil {
+			return asked, fmt.Errorf("retrieve: %w", err)
 		}
 		var got subjects.RetrieveReply
 		if err := subjects.Decode(msg.Data, &got); err != nil || got.Data[subjects.ValueName].Len() != valueLen {
-			return nil, 0, fmt.Errorf("retrieve answered something else (%v)", err)
+			return asked, fmt.Errorf("retrieve answered something else (%v)", err)
 		}
 	}
-	return request, len(msg.Data), nil
+	asked.replyLen = len(msg.Data)
+	return asked, nil
 }

@@ -29,6 +29,7 @@ type streamBed struct {
 func newStreamBed(t *testing.T) *streamBed {
 	b := &streamBed{options: server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(),
+		MaxPending: 2 << 20, WriteDeadline: time.Second, // of a client that does not take what it is sent
 	}}
 	b.start(t)
 	t.Cleanup(func() { b.server.Shutdown(); b.server.WaitForShutdown() })

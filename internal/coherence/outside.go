@@ -51,34 +51,33 @@ func (o *outside) stop() {
 // Changed says that the store has another version of a key than before, or
 // none ("", which is also that of a record that cannot be read). The key is
 // dropped from this replica's cache at once, unless a write through the workers
-// explains the change. What none explains a moment later becomes an event.
+// explains the change, or is under way and may. What none explains a moment
+// later, once no write is under way, becomes an event.
 func (r *Replica) Changed(key subjects.Target, version string) {
 	r.mu.Lock()
-	explained := r.explainsLocked(key, version)
-	if !explained {
+	explained, held := r.explainsLocked(key, version)
+	if !explained && !held {
 		r.dropLocked(key)
 	}
 	r.mu.Unlock()
-	if explained {
-		return
-	}
 	o := &r.outside
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if n := o.pending[key]; n != nil {
-		n.version = version
+		n.version = version // what was there before is of no interest any more
 		return
 	}
-	if o.ctx == nil {
+	if explained || o.ctx == nil {
 		return
 	}
 	o.running.Add(1)
-	delay := settle + rand.N(settle)
-	o.pending[key] = &noticed{version: version, timer: time.AfterFunc(delay, func() {
+	o.pending[key] = &noticed{version: version, timer: time.AfterFunc(soon(), func() {
 		defer o.running.Done()
 		r.tell(key)
 	})}
 }
+
+func soon() time.Duration { return settle + rand.N(settle) }
 
 // ChangedAll says that anything in the store may have changed.
 func (r *Replica) ChangedAll() {
@@ -90,33 +89,26 @@ func (r *Replica) ChangedAll() {
 }
 
 // explainsLocked reports whether a write through the workers left a key at
-// version, or is still under way.
-func (r *Replica) explainsLocked(key subjects.Target, version string) bool {
+// version, or else whether one is under way. The end of that drops the key,
+// whatever the store holds by then, but may be that it changed nothing.
+func (r *Replica) explainsLocked(key subjects.Target, version string) (explained, held bool) {
 	state := r.keys[key]
 	if state == nil {
-		return false
+		return false, false
 	}
-	if r.heldLocked(key) && len(state.holds) > 0 {
-		return true // its end drops the key, whatever the store holds by then
-	}
-	return r.recentLocked(state) && state.version == version
+	held = r.heldLocked(key) && len(state.holds) > 0
+	return !held && r.recentLocked(state) && state.version == version, held
 }
 
 // tell appends the event of a change that nothing explains. Before it goes a
 // flush of the key, whose revision the event can carry.
 func (r *Replica) tell(key subjects.Target) {
-	o := &r.outside
-	o.mu.Lock()
-	n, ctx := o.pending[key], o.ctx
-	delete(o.pending, key)
-	o.mu.Unlock()
+	n, ctx := r.outside.settled(key, func(version string) (explained, held bool) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.explainsLocked(key, version)
+	})
 	if n == nil {
-		return
-	}
-	r.mu.Lock()
-	explained := r.explainsLocked(key, n.version)
-	r.mu.Unlock()
-	if explained {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.config.Hold)
@@ -133,4 +125,26 @@ func (r *Replica) tell(key subjects.Target) {
 	if err != nil && ctx.Err() == nil {
 		r.config.Logger.Error("a change made in the store itself could not be told to the other replicas", "scope", key.Scope, "id", key.ID, "error", err)
 	}
+}
+
+// settled takes what is pending of a key, if there is something to tell. While
+// a write is under way it stays pending.
+func (o *outside) settled(key subjects.Target, explains func(version string) (explained, held bool)) (*noticed, context.Context) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := o.pending[key]
+	if n == nil {
+		return nil, nil
+	}
+	explained, held := explains(n.version)
+	if held {
+		o.running.Add(1)
+		n.timer.Reset(soon())
+		return nil, nil
+	}
+	delete(o.pending, key)
+	if explained {
+		return nil, nil
+	}
+	return n, o.ctx
 }

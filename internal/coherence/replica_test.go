@@ -59,10 +59,10 @@ type replica struct {
 // run runs test with n replicas on one log, in synthetic time.
 func run(t *testing.T, n int, test func(t *testing.T, log *coherencetest.Log, replicas []replica)) {
 	t.Helper()
-	runMode(t, n, coherence.Bounded, test)
+	runWith(t, n, coherence.Config{}, test)
 }
 
-func runMode(t *testing.T, n int, mode coherence.Mode, test func(t *testing.T, log *coherencetest.Log, replicas []replica)) {
+func runWith(t *testing.T, n int, config coherence.Config, test func(t *testing.T, log *coherencetest.Log, replicas []replica)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -73,7 +73,8 @@ func runMode(t *testing.T, n int, mode coherence.Mode, test func(t *testing.T, l
 		var replicas []replica
 		for i := range n {
 			cache := &cacheLog{}
-			r := coherence.NewReplica(log, cache, coherence.Config{Name: fmt.Sprintf("r%d", i), Mode: mode, Hold: hold, Logger: slog.New(slog.DiscardHandler)})
+			config.Name, config.Hold, config.Logger = fmt.Sprintf("r%d", i), hold, slog.New(slog.DiscardHandler)
+			r := coherence.NewReplica(log, cache, config)
 			running.Go(func() { r.Run(ctx) })
 			replicas = append(replicas, replica{r, cache})
 		}

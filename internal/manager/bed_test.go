@@ -25,6 +25,11 @@ type bed struct {
 // newBed runs a manager over s, on a log of its own unless one is given.
 func newBed(t testing.TB, s store.Store, log *coherencetest.Log, change func(*manager.Config)) *bed {
 	t.Helper()
+	return newModeBed(t, "", s, log, change)
+}
+
+func newModeBed(t testing.TB, mode coherence.Mode, s store.Store, log *coherencetest.Log, change func(*manager.Config)) *bed {
+	t.Helper()
 	if log == nil {
 		log = coherencetest.NewLog()
 	}
@@ -32,7 +37,7 @@ func newBed(t testing.TB, s store.Store, log *coherencetest.Log, change func(*ma
 	if err != nil {
 		t.Fatal(err)
 	}
-	replica := coherence.NewReplica(log, c, coherence.Config{})
+	replica := coherence.NewReplica(log, c, coherence.Config{Mode: mode, Logger: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); replica.Run(ctx) }()
