@@ -33,11 +33,12 @@ type Store struct {
 
 	stopping context.Context // ends when Close begins
 	stop     context.CancelFunc
-	open     sync.RWMutex // held for reading by each call under way
+	open     sync.RWMutex   // held for reading by each call under way
+	watching sync.WaitGroup // one for each Watch under way
 	closed   bool
 }
 
-var _ store.Store = (*Store)(nil)
+var _ store.Watcher = (*Store)(nil)
 
 // New opens the store in cfg.Dir and removes what crashed processes left in
 // it. The error says what to change when the directory cannot be made or
@@ -159,16 +160,14 @@ func (s *Store) Delete(ctx context.Context, key store.Key, pre store.Preconditio
 }
 
 // Close implements [store.Store]. It waits for the calls under way; those that
-// wait for a lock give up.
+// wait for a lock give up, and so does Watch.
 func (s *Store) Close() error {
 	s.stop()
 	s.open.Lock()
-	defer s.open.Unlock()
-	if s.closed {
-		return nil
-	}
 	s.closed = true
-	return s.root.Close()
+	s.open.Unlock()
+	s.watching.Wait()
+	return s.root.Close() // does nothing the second time
 }
 
 // current is what a precondition is checked against: nil when there is no
