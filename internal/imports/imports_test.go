@@ -23,7 +23,8 @@ var allowed = map[string]struct {
 
 	"internal/store":                   {[]string{"subjects"}, nil, "the contract of drivers knows names, not how they travel"},
 	"internal/store/memory":            {[]string{"subjects", "internal/store"}, nil, "a driver knows the contract and its SDK"},
-	"internal/store/file":              {[]string{"subjects", "internal/store"}, []string{msgpack, "github.com/fsnotify/fsnotify", "github.com/gofrs/flock", "golang.org/x/sys"}, "a driver knows the contract and its SDK"},
+	"internal/store/record":            {[]string{"subjects", "internal/store"}, []string{msgpack}, "drivers share an encoding, and nothing else"},
+	"internal/store/file":              {[]string{"subjects", "internal/store", "internal/store/record"}, []string{"github.com/fsnotify/fsnotify", "github.com/gofrs/flock", "golang.org/x/sys"}, "a driver knows the contract and its SDK"},
 	"internal/store/retry":             {[]string{"subjects", "internal/store"}, []string{"github.com/failsafe-go/failsafe-go"}, "a policy is in front of any driver"},
 	"internal/store/storetest":         {[]string{"subjects", "internal/store"}, nil, "the suite asks the contract, not a driver"},
 	"internal/seal":                    {nil, []string{"github.com/tink-crypto/tink-go", "google.golang.org/protobuf"}, "crypto stands alone, to be read alone"},

@@ -35,7 +35,7 @@ func FuzzNames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, scope1, id1, scope2, id2 string) {
 		key1 := store.Key{Scope: subjects.Scope(scope1), ID: subjects.ID(id1)}
 		key2 := store.Key{Scope: subjects.Scope(scope2), ID: subjects.ID(id2)}
-		if checkKey(key1) != nil || checkKey(key2) != nil {
+		if key1.Check() != nil || key2.Check() != nil {
 			return
 		}
 		path1, path2 := recordPath(key1), recordPath(key2)
