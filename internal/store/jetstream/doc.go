@@ -17,8 +17,8 @@
 //
 // Reads are answered by the leader of the stream, never by a copy that may be
 // behind: direct gets are turned off, also on a bucket that had them. What
-// stays open is the instant in which a leader that was cut off does not know
-// yet that another was elected.
+// stays open are the seconds, about ten, in which a leader that was cut off from
+// the other servers has not noticed, and answers those who are cut off with it.
 //
 // A delete leaves a marker in the place of the record, which goes by itself
 // after an hour where the server can do that (2.11 and later), and no earlier

@@ -121,6 +121,9 @@ func TestPermissionDenied(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	if err := reader.Watch(t.Context(), func(store.Change) { t.Error("told") }); !errors.Is(err, store.ErrPermission) || !strings.Contains(err.Error(), "publish to $JS.API.STREAM.INFO.KV_guarded and $JS.API.CONSUMER.*.KV_guarded.>") {
+		t.Errorf("Watch: %v", err)
+	}
 	starter, err := jetstream.New(t.Context(), b.connect(t, nats.UserInfo("starter", "pw")), jetstream.Config{Bucket: "guarded"})
 	must(t, err)
 	defer starter.Close()

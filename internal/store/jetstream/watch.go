@@ -3,6 +3,7 @@ package jetstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -45,7 +46,11 @@ func (s *Store) Watch(ctx context.Context, changed func(store.Change)) error {
 				continue
 			}
 		}
-		return s.failed(ctx, "$JS.API.STREAM.INFO."+s.streamName(), before, err)
+		if last := s.conn.LastError(); ctx.Err() == nil && last != before && errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), s.streamName()) {
+			return fmt.Errorf("%w: bucket %s (store.bucket) cannot be watched: %w: let the account of this worker publish to $JS.API.STREAM.INFO.%[4]s and $JS.API.CONSUMER.*.%[4]s.>",
+				store.ErrPermission, s.config.Bucket, last, s.streamName())
+		}
+		return s.failed(ctx, "", before, err)
 	}
 }
 
