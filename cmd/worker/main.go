@@ -119,8 +119,11 @@ func greet(out io.Writer, c *config.Config, w *worker.Worker) {
 		server = "embedded"
 	}
 	where := c.Store.Type
-	if c.Store.Type == "file" {
+	switch where {
+	case "file":
 		where += " " + c.Store.Dir
+	case "jetstream":
+		where += " bucket " + c.Store.Bucket
 	}
 	fmt.Fprintf(out, `credbus worker %s is ready.
 

@@ -20,8 +20,12 @@ func (c *Config) problems() (problems []error) {
 				problem("%s is set, but no server to use it with: set nats.url or nats.context to join one, or remove it to run the embedded server", v.name(key))
 			}
 		}
+		const single = "%s is %d, but the embedded server is a single one: set it to 1, or nats.url to join a cluster"
 		if c.Stream.Replicas > 1 {
-			problem("%s is %d, but the embedded server is a single one: set it to 1, or nats.url to join a cluster", c.name("stream.replicas"), c.Stream.Replicas)
+			problem(single, c.name("stream.replicas"), c.Stream.Replicas)
+		}
+		if c.Store.Replicas > 1 && c.Store.Type == "jetstream" {
+			problem(single, c.name("store.replicas"), c.Store.Replicas)
 		}
 	} else {
 		joins := "nats.url"
@@ -43,6 +47,9 @@ func (c *Config) problems() (problems []error) {
 		if (c.NATS.TLS.Cert == "") != (c.NATS.TLS.Key == "") {
 			problem("a client certificate needs both nats.tls.cert and nats.tls.key, and only one of them is set")
 		}
+	}
+	if c.Store.Type == "jetstream" && c.Stream.Name == "KV_"+c.Store.Bucket {
+		problem("%s is %s, which is the stream of the bucket %s: give one of them another name", c.name("stream.name"), c.Stream.Name, c.name("store.bucket"))
 	}
 	for _, inbox := range c.NATS.InboxPrefixes {
 		// A reply subject there could forge an event or a command.

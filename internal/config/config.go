@@ -65,8 +65,10 @@ type TLS struct {
 
 // Store is where credentials are kept, and how patient the worker is with it.
 type Store struct {
-	Type         string        `koanf:"type"` // file or memory
+	Type         string        `koanf:"type"` // file, jetstream or memory
 	Dir          string        `koanf:"dir"`
+	Bucket       string        `koanf:"bucket"`
+	Replicas     int           `koanf:"replicas"`
 	ReadTimeout  time.Duration `koanf:"read_timeout"`
 	WriteTimeout time.Duration `koanf:"write_timeout"`
 	Retries      int           `koanf:"retries"`

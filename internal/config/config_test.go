@@ -65,7 +65,7 @@ func TestDefaults(t *testing.T) {
 		DataDir:   dir,
 		Log:       Log{Level: slog.LevelInfo, Format: "text"},
 		NATS:      NATS{Host: "127.0.0.1", Port: 4222, Prefix: "cred.v1", InboxPrefixes: []string{"_INBOX"}, Queue: "credbus"},
-		Store:     Store{Type: "file", Dir: filepath.Join(dir, "credentials"), ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, Retries: 5, RetryBackoff: 100 * time.Millisecond},
+		Store:     Store{Type: "file", Dir: filepath.Join(dir, "credentials"), Bucket: "CREDBUS_CREDENTIALS", Replicas: 1, ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, Retries: 5, RetryBackoff: 100 * time.Millisecond},
 		Keyring:   Keyring{File: filepath.Join(dir, "keyring.json")},
 		Cache:     Cache{Enabled: true, TTL: 5 * time.Minute, NegativeTTL: 10 * time.Second, Entries: 1000, Bytes: 64 << 20},
 		Batch:     Batch{Items: 100, Concurrency: 10},
@@ -150,7 +150,7 @@ func TestPrecedence(t *testing.T) {
 // TestEverySourceOfEverySetting sets each setting by each of its names.
 func TestEverySourceOfEverySetting(t *testing.T) {
 	values := map[string]string{ // those that are not the default, by key or kind
-		"log.level": "debug", "log.format": "json", "store.type": "memory", "stream.replicas": "3", "coherence.mode": "strict",
+		"log.level": "debug", "log.format": "json", "store.type": "memory", "stream.replicas": "3", "store.replicas": "3", "coherence.mode": "strict",
 		"text": "x", "path": filepath.Join(t.TempDir(), "x"), "address": "nats://x", "bool": "false",
 		"number": "7", "duration": "7m", "size": "7MiB", "name": "x", "subject": "x.y", "subjects": "_R.x,_I",
 	}

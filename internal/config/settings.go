@@ -54,14 +54,16 @@ var settings = []setting{
 	{key: "nats.inbox_prefixes", kind: subjectList(), fallback: "_INBOX", help: "where replies may be sent, separated by commas"},
 	{key: "nats.queue", kind: name(), fallback: "credbus", help: "queue group that the replicas of one deployment share"},
 
-	{key: "store.type", kind: oneOf("file", "memory"), fallback: "file", help: "where credentials are kept: file or memory"},
+	{key: "store.type", kind: oneOf("file", "jetstream", "memory"), fallback: "file", help: "where credentials are kept: file, jetstream or memory"},
 	{key: "store.dir", kind: path(), under: "credentials", help: "directory of the file store"},
+	{key: "store.bucket", kind: name(), fallback: "CREDBUS_CREDENTIALS", help: "key-value bucket of the jetstream store; workers that share it need the same keyring.file, which is yours to copy"},
+	{key: "store.replicas", kind: oneOfCounts(1, 3, 5), fallback: "1", help: "copies of the bucket in a cluster: 1, 3 or 5"},
 	{key: "store.read_timeout", kind: duration(time.Millisecond, time.Hour), fallback: "5s", help: "limit of one read"},
 	{key: "store.write_timeout", kind: duration(time.Millisecond, time.Hour), fallback: "10s", help: "limit of one write"},
 	{key: "store.retries", kind: count(0, 100), fallback: "5", help: "how often a passing fault is tried again"},
 	{key: "store.retry_backoff", kind: duration(time.Millisecond, time.Hour), fallback: "100ms", help: "pause before the first retry; doubles with each"},
 
-	{key: "keyring.file", kind: path(), under: "keyring.json", help: "file with the keys that seal what is stored"},
+	{key: "keyring.file", kind: path(), under: "keyring.json", help: "file with the keys that seal what is stored; every worker on one store needs the same"},
 
 	{key: "cache.enabled", kind: boolean(), fallback: "true", help: "answer from memory where that is safe"},
 	{key: "cache.ttl", kind: duration(time.Millisecond, 365*day), fallback: "5m", help: "how long an entry is used"},

@@ -9,7 +9,8 @@ import (
 // clientPermissions is what a client may do: send commands and jobs, ask the
 // services for their statistics, and listen to events and to the progress of
 // jobs. Everything else is refused, above all publishing an event, which
-// every replica would believe, and the JetStream API, which reads all jobs.
+// every replica would believe, the JetStream API, which reads all jobs, and the
+// keys of a bucket that credentials are kept in.
 func clientPermissions(prefix subjects.Prefix) *server.Permissions {
 	publish := []string{string(prefix) + ".job.>", "$SRV.>"}
 	for _, command := range subjects.Commands {

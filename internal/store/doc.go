@@ -7,5 +7,9 @@
 // belong to whoever calls it.
 //
 //	manager ──► Store ─┬─ file        one sealed file per credential
+//	                   ├─ jetstream   one sealed key of a JetStream bucket per credential
 //	                   └─ memory      for tests and demonstrations
+//
+// Those that can tell of changes made behind the workers' backs are a
+// [Watcher] as well.
 package store

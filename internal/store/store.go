@@ -41,6 +41,19 @@ func (k Key) Compare(other Key) int {
 	return cmp.Or(k.Scope.Compare(other.Scope), cmp.Compare(k.ID, other.ID))
 }
 
+// Check refuses what is no key, with subjects.ErrInvalid: List could not show
+// what was put there.
+func (k Key) Check() error {
+	if _, err := subjects.ParseScope(string(k.Scope)); err != nil {
+		return err
+	}
+	if k.Scope == subjects.Root {
+		return fmt.Errorf("%w: the root scope holds no credentials", subjects.ErrInvalid)
+	}
+	_, err := subjects.ParseID(string(k.ID))
+	return err
+}
+
 // Record is one credential as a store keeps it: its metadata in clear, its
 // values sealed. Its times are in UTC and whole milliseconds; a driver may
 // refuse what breaks the limits of package subjects.

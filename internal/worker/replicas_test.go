@@ -20,6 +20,7 @@ func joinBed(t *testing.T, first *bed) *bed {
 	c, err := config.Load(nil, []string{
 		"CREDBUS_DATA_DIR=" + t.TempDir(),
 		"CREDBUS_NATS_CONTEXT=" + first.server.WorkerContext(),
+		"CREDBUS_STORE_TYPE=" + first.config.Store.Type,
 		"CREDBUS_STORE_DIR=" + first.config.Store.Dir,
 		"CREDBUS_KEYRING_FILE=" + first.config.Keyring.File,
 	})

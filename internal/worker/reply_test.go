@@ -70,6 +70,7 @@ func TestReplySubjects(t *testing.T) {
 	bad := []string{
 		"cred.v1.event.x.y", "cred.v1.event.org:acme.db", "cred.v1.coherence.log.flush", "cred.v1.coherence.hello",
 		"cred.v1.delete.org:victim", "cred.v1.store", "$JS.API.STREAM.DELETE.CREDBUS", "$JS.API.STREAM.PURGE.CREDBUS",
+		"$KV.CREDBUS_CREDENTIALS.org=acme.db", "$JS.API.STREAM.PURGE.KV_CREDBUS_CREDENTIALS",
 		"$SYS.REQ.SERVER.PING", "$SRV.PING.victim", "_INBOX", "_INBOX.", "_INBOX.*", "_INBOX.>", "_INBOX.a.>", "_INBOX.*.a",
 		"_R_", "_INBOXX.a", "_inbox.a", "_INBOX_acmee.a", "_INBOX_acme", "x._INBOX.a", "_INBO", ">", "*", "a",
 	}

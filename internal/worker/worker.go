@@ -24,6 +24,7 @@ import (
 	"credbus/internal/seal"
 	"credbus/internal/store"
 	"credbus/internal/store/file"
+	"credbus/internal/store/jetstream"
 	"credbus/internal/store/memory"
 	"credbus/internal/store/retry"
 	"credbus/subjects"
@@ -122,19 +123,31 @@ func (w *Worker) openStore(ctx context.Context) (err error) {
 		w.store = memory.New()
 		w.keyring, err = seal.NewKeyring()
 		return err
+	case "jetstream":
+		bucket, err := jetstream.New(ctx, w.conn, jetstream.Config{Bucket: w.config.Store.Bucket, Replicas: w.config.Store.Replicas})
+		if err != nil {
+			return err // which names the settings
+		}
+		w.setStore(bucket)
+		return w.openKeyring(ctx, "store.bucket")
 	default:
 		files, err := file.New(file.Config{Dir: w.config.Store.Dir})
 		if err != nil {
 			return fmt.Errorf("store.dir: %w", err)
 		}
-		w.store = retry.New(files, retry.Config{Retries: w.config.Store.Retries, Backoff: w.config.Store.RetryBackoff})
-		return w.openKeyring(ctx)
+		w.setStore(files)
+		return w.openKeyring(ctx, "store.dir")
 	}
 }
 
+// setStore puts the retries in front of a driver.
+func (w *Worker) setStore(driver store.Store) {
+	w.store = retry.New(driver, retry.Config{Retries: w.config.Store.Retries, Backoff: w.config.Store.RetryBackoff})
+}
+
 // openKeyring makes a keyring where there is none, unless the store holds what
-// only the missing one opens.
-func (w *Worker) openKeyring(ctx context.Context) (err error) {
+// only the missing one opens. setting is where the store is set.
+func (w *Worker) openKeyring(ctx context.Context, setting string) (err error) {
 	path := w.config.Keyring.File
 	defer func() {
 		if err != nil {
@@ -147,10 +160,10 @@ func (w *Worker) openKeyring(ctx context.Context) (err error) {
 	}
 	page, err := w.store.List(ctx, store.ListOptions{Limit: 1})
 	if err != nil {
-		return fmt.Errorf("it is missing, and whether it is needed cannot be told: store.dir: %w", err)
+		return fmt.Errorf("it is missing, and whether it is needed cannot be told: %s: %w", setting, err)
 	}
 	if len(page.Records) > 0 {
-		return fmt.Errorf("%s is missing, and the store holds credentials that only it opens: put it back from a backup, or name the right one", path)
+		return fmt.Errorf("%s is missing, and the store holds credentials that only it opens: put it back from a backup, copy it from a worker that shares the store, or name the right one", path)
 	}
 	w.keyring, err = seal.CreateKeyring(path)
 	if errors.Is(err, fs.ErrExist) { // another worker was faster
@@ -298,11 +311,11 @@ func (w *Worker) stop(ctx context.Context) error {
 		w.stopFollowing()
 		w.following.Wait()
 	}
-	if w.conn != nil {
-		w.conn.Close()
-	}
 	if w.store != nil {
 		errs = append(errs, w.store.Close())
+	}
+	if w.conn != nil {
+		w.conn.Close()
 	}
 	if w.cache != nil {
 		errs = append(errs, w.cache.Close())

@@ -23,6 +23,10 @@
 // Modes and owners are checked of the directory only, which keeps everyone
 // else away from what is below it.
 //
+// [Store.Watch] tells of changes to the files, by this process, by others and
+// by hand. One thing escapes it: a record that comes and goes within the
+// instant between the making of its scope's directory and the watch on that.
+//
 // The file system must be local: locks and syncs are only as good as those of
 // the system below. Directories of scopes stay when their last credential
 // goes, since removing one races with a write into it; to be rid of them run

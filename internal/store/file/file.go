@@ -12,7 +12,7 @@ import (
 	"syscall"
 
 	"credbus/internal/store"
-	"credbus/subjects"
+	"credbus/internal/store/record"
 )
 
 // Config says where a store keeps its files.
@@ -33,11 +33,12 @@ type Store struct {
 
 	stopping context.Context // ends when Close begins
 	stop     context.CancelFunc
-	open     sync.RWMutex // held for reading by each call under way
+	open     sync.RWMutex   // held for reading by each call under way
+	watching sync.WaitGroup // one for each Watch under way
 	closed   bool
 }
 
-var _ store.Store = (*Store)(nil)
+var _ store.Watcher = (*Store)(nil)
 
 // New opens the store in cfg.Dir and removes what crashed processes left in
 // it. The error says what to change when the directory cannot be made or
@@ -74,7 +75,7 @@ func (s *Store) begin(ctx context.Context) error {
 
 // Get implements [store.Store].
 func (s *Store) Get(ctx context.Context, key store.Key) (*store.Record, error) {
-	if err := checkKey(key); err != nil {
+	if err := key.Check(); err != nil {
 		return nil, err
 	}
 	if err := s.begin(ctx); err != nil {
@@ -86,7 +87,7 @@ func (s *Store) Get(ctx context.Context, key store.Key) (*store.Record, error) {
 
 // Put implements [store.Store].
 func (s *Store) Put(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
-	if err := checkKey(rec.Key); err != nil {
+	if err := rec.Key.Check(); err != nil {
 		return "", err
 	}
 	if err := s.begin(ctx); err != nil {
@@ -120,7 +121,7 @@ func (s *Store) Put(ctx context.Context, rec *store.Record, pre store.Preconditi
 	if current != nil && current.Damaged == "" {
 		next.Created = current.Created
 	}
-	content, err := encode(&next)
+	content, err := record.Encode(&next)
 	if err != nil {
 		return "", err
 	}
@@ -132,7 +133,7 @@ func (s *Store) Put(ctx context.Context, rec *store.Record, pre store.Preconditi
 
 // Delete implements [store.Store].
 func (s *Store) Delete(ctx context.Context, key store.Key, pre store.Precondition) error {
-	if err := checkKey(key); err != nil {
+	if err := key.Check(); err != nil {
 		return err
 	}
 	if err := s.begin(ctx); err != nil {
@@ -159,16 +160,14 @@ func (s *Store) Delete(ctx context.Context, key store.Key, pre store.Preconditio
 }
 
 // Close implements [store.Store]. It waits for the calls under way; those that
-// wait for a lock give up.
+// wait for a lock give up, and so does Watch.
 func (s *Store) Close() error {
 	s.stop()
 	s.open.Lock()
-	defer s.open.Unlock()
-	if s.closed {
-		return nil
-	}
 	s.closed = true
-	return s.root.Close()
+	s.open.Unlock()
+	s.watching.Wait()
+	return s.root.Close() // does nothing the second time
 }
 
 // current is what a precondition is checked against: nil when there is no
@@ -208,8 +207,8 @@ func (s *Store) read(key store.Key) (*store.Record, error) {
 		return nil, s.failed(err)
 	case !info.Mode().IsRegular():
 		return damaged("it is not a regular file")
-	case info.Size() > maxFileLen:
-		return damaged(fmt.Sprintf("it has %d bytes, a record has at most %d", info.Size(), maxFileLen))
+	case info.Size() > record.MaxLen:
+		return damaged(fmt.Sprintf("it has %d bytes, a record has at most %d", info.Size(), record.MaxLen))
 	}
 	content := make([]byte, info.Size())
 	if _, err := io.ReadFull(f, content); errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
@@ -217,7 +216,7 @@ func (s *Store) read(key store.Key) (*store.Record, error) {
 	} else if err != nil {
 		return nil, s.failed(err)
 	}
-	rec, err := decode(content)
+	rec, err := record.Decode(content)
 	if err != nil {
 		return damaged(err.Error())
 	}
@@ -225,18 +224,6 @@ func (s *Store) read(key store.Key) (*store.Record, error) {
 		return damaged("it holds " + rec.Key.String() + ", whose place is another")
 	}
 	return rec, nil
-}
-
-// checkKey keeps out what could not be listed again.
-func checkKey(key store.Key) error {
-	if _, err := subjects.ParseScope(string(key.Scope)); err != nil {
-		return err
-	}
-	if key.Scope == subjects.Root {
-		return fmt.Errorf("%w: the root scope holds no credentials", subjects.ErrInvalid)
-	}
-	_, err := subjects.ParseID(string(key.ID))
-	return err
 }
 
 // failed says what kind of failure an error of s.root is, and where.

@@ -88,6 +88,7 @@ func harness(openIn func(t *testing.T, dir string) store.Store) storetest.Harnes
 			return openIn(t, dir)
 		},
 		Damage: func(t *testing.T, _ store.Store, key store.Key) { damage(t, dir, key.ID) },
+		Other:  func(t *testing.T, _ store.Store) store.Store { return open(t, dir) },
 	}
 }
 

@@ -24,6 +24,14 @@ func openStore(t *testing.T, dir string) *Store {
 	return s
 }
 
+func sample() *store.Record {
+	return &store.Record{
+		Key:     store.Key{Scope: "org:acme/team:eng", ID: "api-key"},
+		WriteID: "write-1",
+		Payload: []byte("sealed bytes"),
+	}
+}
+
 // A write that waits for a lock, be it held in this process or in another,
 // gives up when its context ends or the store closes, and does nothing.
 func TestLockWaiters(t *testing.T) {

@@ -1,6 +1,7 @@
 package file
 
 import (
+	"path"
 	"strings"
 
 	"credbus/internal/store"
@@ -122,4 +123,25 @@ func idOf(path string) (id subjects.ID, ok bool) {
 	encoded, isID := strings.CutPrefix(uncut(name), recordPrefix)
 	id, err := subjects.ParseID(decodeName(encoded))
 	return id, isRecord && isID && err == nil && cut(recordPrefix+encodeName(string(id))) == name
+}
+
+// keyOf is the key whose record has this path below the store's directory.
+func keyOf(name string) (key store.Key, ok bool) {
+	below, isBelow := strings.CutPrefix(name, recordsDir+"/")
+	dir, last := path.Split(uncut(below))
+	if !isBelow || dir == "" {
+		return store.Key{}, false
+	}
+	segments := strings.Split(strings.TrimSuffix(dir, "/"), "/")
+	for i := range segments {
+		segments[i] = decodeName(segments[i])
+	}
+	scope, err := subjects.ParseScope(strings.Join(segments, "/"))
+	if err != nil {
+		return store.Key{}, false
+	}
+	last, isRecord := strings.CutSuffix(last, recordSuffix)
+	id, err := subjects.ParseID(decodeName(strings.TrimPrefix(last, recordPrefix)))
+	key = store.Key{Scope: scope, ID: id}
+	return key, isRecord && err == nil && recordPath(key) == name
 }

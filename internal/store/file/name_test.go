@@ -1,6 +1,7 @@
 package file
 
 import (
+	"path"
 	"strings"
 	"testing"
 
@@ -34,7 +35,7 @@ func FuzzNames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, scope1, id1, scope2, id2 string) {
 		key1 := store.Key{Scope: subjects.Scope(scope1), ID: subjects.ID(id1)}
 		key2 := store.Key{Scope: subjects.Scope(scope2), ID: subjects.ID(id2)}
-		if checkKey(key1) != nil || checkKey(key2) != nil {
+		if key1.Check() != nil || key2.Check() != nil {
 			return
 		}
 		path1, path2 := recordPath(key1), recordPath(key2)
@@ -48,6 +49,14 @@ func FuzzNames(f *testing.F) {
 			switch strings.TrimSuffix(part, recordSuffix) {
 			case "con", "nul", "aux", "prn", "com1", "lpt1", ".", "..", "":
 				t.Errorf("%v has the device name %q in its path", key1, part)
+			}
+		}
+		if key, ok := keyOf(path1); !ok || key != key1 {
+			t.Errorf("%s is read back as %v, %t", path1, key, ok)
+		}
+		for dir := path.Dir(path1); dir != recordsDir; dir = path.Dir(dir) {
+			if _, isRecord := keyOf(dir); isRecord || !leadsToRecords(path.Base(dir)) {
+				t.Errorf("%s on the way to %s is not watched", dir, path1)
 			}
 		}
 		home := scopePath(key1.Scope)
@@ -64,7 +73,8 @@ func FuzzNames(f *testing.F) {
 
 // FuzzForeignNames sees that a path which no key has is taken for none.
 func FuzzForeignNames(f *testing.F) {
-	for _, name := range []string{"@key.cred", "@+key.cred", "@++key.cred", "@key", "key.cred", "@,/,a.cred", "org=acme", "+", "@Key.cred"} {
+	for _, name := range []string{"@key.cred", "@+key.cred", "@++key.cred", "@key", "key.cred", "@,/,a.cred", "org=acme", "+", "@Key.cred",
+		"records/@key.cred", "records/a=b/@key.cred", "records/a=b/@+k.cred", "records/a=b/,/,c=d/@k.cred", "records//@k.cred"} {
 		f.Add(name)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
@@ -72,6 +82,9 @@ func FuzzForeignNames(f *testing.F) {
 			if got := recordPath(store.Key{Scope: "a:b", ID: id}); got != "records/a=b/"+name {
 				t.Errorf("%q passes for ID %q, which is at %s", name, id, got)
 			}
+		}
+		if key, ok := keyOf(name); ok && recordPath(key) != name {
+			t.Errorf("%q passes for %v, which is at %s", name, key, recordPath(key))
 		}
 		if segment, ok := segmentOf(name); ok {
 			if _, err := subjects.ParseScope(segment); err == nil && segment != "" && !strings.Contains(segment, "/") {

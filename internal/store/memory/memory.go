@@ -19,13 +19,16 @@ import (
 type Store struct {
 	mu      sync.Mutex
 	records map[store.Key]*store.Record // nil once closed
+	watches map[*watch]struct{}
+
+	watching sync.WaitGroup // one for each of watches
 }
 
-var _ store.Store = (*Store)(nil)
+var _ store.Watcher = (*Store)(nil)
 
 // New returns an empty store.
 func New() *Store {
-	return &Store{records: make(map[store.Key]*store.Record)}
+	return &Store{records: make(map[store.Key]*store.Record), watches: make(map[*watch]struct{})}
 }
 
 // begin takes the lock for one operation, unless the operation may not start.
@@ -74,6 +77,7 @@ func (s *Store) Put(ctx context.Context, rec *store.Record, pre store.Preconditi
 		next.Created = current.Created
 	}
 	s.records[rec.Key] = next
+	s.announceLocked(store.Change{Key: next.Key, Version: next.Version, WriteID: next.WriteID})
 	return next.Version, nil
 }
 
@@ -91,6 +95,7 @@ func (s *Store) Delete(ctx context.Context, key store.Key, pre store.Preconditio
 		return store.ErrNotFound
 	}
 	delete(s.records, key)
+	s.announceLocked(store.Change{Key: key, Gone: true})
 	return nil
 }
 
@@ -130,8 +135,12 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 // Close implements [store.Store].
 func (s *Store) Close() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.records = nil
+	for w := range s.watches {
+		w.wake()
+	}
+	s.mu.Unlock()
+	s.watching.Wait()
 	return nil
 }
 

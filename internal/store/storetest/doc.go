@@ -12,7 +12,8 @@
 //	     ├─ preconditions.go  every precondition in every state, write ids, versions
 //	     ├─ lifecycle.go      contexts that ended, closing, whose memory is whose, damage
 //	     ├─ concurrency.go    racing writers, creators, deleters, readers
-//	     └─ list.go           order, subtrees, pages, cursors, walks under churn
+//	     ├─ list.go           order, subtrees, pages, cursors, walks under churn
+//	     └─ watch.go          changes of both kinds of origin are told, where a store watches
 //
 // A driver does what this suite asks and no more, so whatever a caller relies
 // on is asked here. That the questions are able to fail is tested too: each

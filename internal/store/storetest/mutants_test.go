@@ -25,6 +25,7 @@ type mutant struct {
 	delete func(context.Context, store.Key, store.Precondition) error
 	list   func(context.Context, store.ListOptions) (store.Page, error)
 	close  func() error
+	watch  func(context.Context, func(store.Change)) error
 }
 
 func (m *mutant) Get(ctx context.Context, key store.Key) (*store.Record, error) {
@@ -60,6 +61,27 @@ func (m *mutant) Close() error {
 		return m.Store.Close()
 	}
 	return m.close()
+}
+
+func (m *mutant) Watch(ctx context.Context, changed func(store.Change)) error {
+	if m.watch == nil {
+		return m.Store.(store.Watcher).Watch(ctx, changed)
+	}
+	return m.watch(ctx, changed)
+}
+
+// retell is a store whose watch tells what change makes of each change, and
+// nothing where that is nil.
+func retell(s store.Store, change func(told int, c store.Change) *store.Change) *mutant {
+	return &mutant{Store: s, watch: func(ctx context.Context, changed func(store.Change)) error {
+		told := 0
+		return s.(store.Watcher).Watch(ctx, func(c store.Change) {
+			if c := change(told, c); c != nil {
+				changed(*c)
+			}
+			told++
+		})
+	}}
 }
 
 // mutants break one rule each. The name says which, and before the colon which
@@ -269,6 +291,38 @@ var mutants = map[string]func(s store.Store) *mutant{
 				offsets[page.Next] = offset + opts.Limit
 			}
 			return page, err
+		}}
+	},
+	"Watch:one change of many is lost": func(s store.Store) *mutant {
+		return retell(s, func(told int, c store.Change) *store.Change {
+			if told == 7 { // not in the burst, where a later one would make up for it
+				return nil
+			}
+			return &c
+		})
+	},
+	"Watch:it does not say when it stands": func(s store.Store) *mutant {
+		return retell(s, func(_ int, c store.Change) *store.Change {
+			if c.All {
+				return nil
+			}
+			return &c
+		})
+	},
+	"Watch:a delete is told as damage": func(s store.Store) *mutant {
+		return retell(s, func(_ int, c store.Change) *store.Change {
+			c.Gone = false
+			return &c
+		})
+	},
+	"Watch:all may always have changed": func(s store.Store) *mutant {
+		return retell(s, func(int, store.Change) *store.Change { return &store.Change{All: true} })
+	},
+	"Watch:it outlives its store": func(s store.Store) *mutant {
+		return &mutant{Store: s, watch: func(ctx context.Context, changed func(store.Change)) error {
+			s.(store.Watcher).Watch(ctx, changed)
+			<-ctx.Done()
+			return ctx.Err()
 		}}
 	},
 	"Basics:lists show payloads": func(s store.Store) *mutant {

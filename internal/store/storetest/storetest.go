@@ -24,6 +24,10 @@ type Harness struct {
 	// back. Nil where records cannot be damaged without the backend's knowing.
 	Damage func(t *testing.T, s store.Store, key store.Key)
 
+	// Other opens one more store over the backend of s, as another process
+	// would. The harness closes it. Nil where there is no sharing.
+	Other func(t *testing.T, s store.Store) store.Store
+
 	Features Features
 }
 
@@ -82,6 +86,7 @@ func Run(t *testing.T, h Harness) {
 		{"ListPages", askListPages},
 		{"ListCursors", askListCursors},
 		{"ListUnderChurn", askListUnderChurn},
+		{"Watch", askWatch},
 	} {
 		t.Run(question.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), questionTimeout)

@@ -1,4 +1,4 @@
-package file
+package record
 
 import (
 	"bytes"
@@ -35,7 +35,7 @@ func sample() *store.Record {
 
 func mustEncode(t testing.TB, rec *store.Record) []byte {
 	t.Helper()
-	content, err := encode(rec)
+	content, err := Encode(rec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func withSum(body []byte) []byte {
 	return append(bytes.Clone(body), sum[:]...)
 }
 
-// The format is a promise to the files of earlier releases.
+// The format is a promise to what earlier releases wrote.
 func TestGoldenFormat(t *testing.T) {
 	const golden = "credbus\x01" +
 		"\x8c\xa5scope\xb1org:acme/team:eng\xa2id\xa7api-key\xa8write_id\xa7write-1\xa7version\xa9version-1" +
@@ -59,7 +59,7 @@ func TestGoldenFormat(t *testing.T) {
 	if want := withSum([]byte(golden)); !bytes.Equal(content, want) {
 		t.Errorf("encoded to\n%q\nwant\n%q", content, want)
 	}
-	rec, err := decode(withSum([]byte(golden)))
+	rec, err := Decode(withSum([]byte(golden)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,14 +69,14 @@ func TestGoldenFormat(t *testing.T) {
 		t.Errorf("decoded to %+v, want %+v", rec, want)
 	}
 
-	// Files from before there was a revision.
+	// Records from before there was a revision.
 	older := strings.Replace(strings.Replace(golden, goldenRevision, "", 1), "\x8c\xa5scope", "\x8b\xa5scope", 1)
-	if rec, err = decode(withSum([]byte(older))); err != nil {
+	if rec, err = Decode(withSum([]byte(older))); err != nil {
 		t.Fatal(err)
 	}
 	want.Revision = subjects.Revision{}
 	if !reflect.DeepEqual(rec, want) {
-		t.Errorf("an older file is decoded to %+v, want %+v", rec, want)
+		t.Errorf("an older record is decoded to %+v, want %+v", rec, want)
 	}
 }
 
@@ -86,18 +86,18 @@ const goldenRevision = "\xa8revision\xb118bcfe56800000-42"
 func TestDecodeDamage(t *testing.T) {
 	content := mustEncode(t, sample())
 	for i := range content {
-		if _, err := decode(content[:i]); err == nil {
+		if _, err := Decode(content[:i]); err == nil {
 			t.Errorf("cut off at %d, it is still read", i)
 		}
 		for bit := range 8 {
 			content[i] ^= 1 << bit
-			if _, err := decode(content); err == nil {
+			if _, err := Decode(content); err == nil {
 				t.Errorf("with bit %d of byte %d flipped, it is still read", bit, i)
 			}
 			content[i] ^= 1 << bit
 		}
 	}
-	if _, err := decode(append(content, 0)); err == nil {
+	if _, err := Decode(append(content, 0)); err == nil {
 		t.Error("with one byte more, it is still read")
 	}
 }
@@ -142,7 +142,7 @@ func TestDecodeMalformed(t *testing.T) {
 		"payload cut off":       {replace("\xc4\x0csealed bytes", "\xc4\x0csealed"), "payload"},
 		"no payload":            {replace("\xc4\x0csealed bytes", ""), "payload"},
 	} {
-		rec, err := decode(withSum(test.body))
+		rec, err := Decode(withSum(test.body))
 		if err == nil || rec != nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want one about %q", name, err, test.want)
 		}
@@ -154,14 +154,14 @@ func TestEncodeRefuses(t *testing.T) {
 		spoil func(*store.Record)
 		want  error
 	}{
-		"payload":     {func(r *store.Record) { r.Payload = make([]byte, maxFileLen) }, subjects.ErrTooLarge},
+		"payload":     {func(r *store.Record) { r.Payload = make([]byte, MaxLen) }, subjects.ErrTooLarge},
 		"no write id": {func(r *store.Record) { r.WriteID = "" }, subjects.ErrInvalid},
 		"write id":    {func(r *store.Record) { r.WriteID = strings.Repeat("w", maxTokenLen+1) }, subjects.ErrInvalid},
 		"description": {func(r *store.Record) { r.Description = strings.Repeat("d", subjects.MaxDescriptionLen+1) }, subjects.ErrInvalid},
 	} {
 		rec := sample()
 		test.spoil(rec)
-		if _, err := encode(rec); !errors.Is(err, test.want) {
+		if _, err := Encode(rec); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v, want %v", name, err, test.want)
 		}
 	}
@@ -207,7 +207,7 @@ func FuzzDecode(f *testing.F) {
 		// every time is the parser's.
 		most := uint64(3*len(content) + allocationSlack) // with the file itself, four times its length
 		for range 3 {
-			if allocated(func() { rec, err = decode(content) }) <= most {
+			if allocated(func() { rec, err = Decode(content) }) <= most {
 				most = 0
 				break
 			}
@@ -221,11 +221,11 @@ func FuzzDecode(f *testing.F) {
 			}
 			return
 		}
-		again, err := encode(rec)
+		again, err := Encode(rec)
 		if err != nil {
 			t.Fatalf("what was read cannot be written: %v", err)
 		}
-		back, err := decode(again)
+		back, err := Decode(again)
 		if err != nil || !reflect.DeepEqual(rec, back) {
 			t.Errorf("read %+v, written and read again %+v, %v", rec, back, err)
 		}

@@ -1,4 +1,6 @@
-package file
+// Package record is how drivers write a record that is bytes to their backend:
+// its key, metadata and sealed payload, with a checksum over all of them.
+package record
 
 import (
 	"bytes"
@@ -15,40 +17,43 @@ import (
 	"credbus/subjects"
 )
 
-// A record's file, in this order:
+// An encoded record, in this order:
 //
 //	magic    8 bytes, the last of them the version of the format
 //	header   msgpack map: key, write id, version and metadata, all in clear
 //	payload  msgpack bin, sealed
 //	sum      SHA-256 of everything before it
 //
-// The sum finds damage; it is no protection against someone who may write the
-// file. That the payload belongs to this key and write is what its seal proves.
+// The sum finds damage; it is no protection against someone who may write to
+// the store. That the payload belongs to this key and write is what its seal proves.
 const (
 	magic       = "credbus\x01"
-	maxFileLen  = 1 << 20 // bytes; a payload of 128 KiB with the most metadata takes less than 300 KiB
-	maxTokenLen = 255     // bytes of a write id or version
+	maxTokenLen = 255 // bytes of a write id or version
 )
 
-// The header's fields. They stand in this order in every file. The last one,
-// the revision, is missing in older files, where it is read as zero; any other
+// MaxLen is the most bytes of an encoded record. A payload of 128 KiB with the
+// most metadata takes less than 300 KiB.
+const MaxLen = 1 << 20
+
+// The header's fields. They stand in this order in every record. The last one,
+// the revision, is missing in older ones, where it is read as zero; any other
 // field more or less is another version of the format.
 const headerFields = 12
 
-// encode is the content of rec's file. It refuses what decode would refuse, so
-// that no record is written that cannot be read.
-func encode(rec *store.Record) ([]byte, error) {
+// Encode writes rec. It refuses what Decode would refuse, so that no record is
+// written that cannot be read.
+func Encode(rec *store.Record) ([]byte, error) {
 	if err := rec.Metadata.Check(); err != nil {
 		return nil, err
 	}
 	if !isToken(rec.WriteID) {
 		return nil, fmt.Errorf("%w: the write id has %d bytes: 1 to %d of UTF-8 are allowed", subjects.ErrInvalid, len(rec.WriteID), maxTokenLen)
 	}
-	var file bytes.Buffer
-	file.Grow(len(magic) + 512 + len(rec.Payload) + sha256.Size)
-	file.WriteString(magic)
+	var encoded bytes.Buffer
+	encoded.Grow(len(magic) + 512 + len(rec.Payload) + sha256.Size)
+	encoded.WriteString(magic)
 
-	e := msgpack.NewEncoder(&file) // writing to a bytes.Buffer cannot fail
+	e := msgpack.NewEncoder(&encoded) // writing to a bytes.Buffer cannot fail
 	e.EncodeMapLen(headerFields)
 	text := func(name, value string) { e.EncodeString(name); e.EncodeString(value) }
 	number := func(name string, value int64) { e.EncodeString(name); e.EncodeInt(value) }
@@ -70,28 +75,28 @@ func encode(rec *store.Record) ([]byte, error) {
 	}
 	text("revision", rec.Revision.String())
 	e.EncodeBytesLen(len(rec.Payload))
-	file.Write(rec.Payload)
+	encoded.Write(rec.Payload)
 
-	sum := sha256.Sum256(file.Bytes())
-	file.Write(sum[:])
-	if file.Len() > maxFileLen {
-		return nil, fmt.Errorf("%w: the record takes %d bytes: at most %d are allowed", subjects.ErrTooLarge, file.Len(), maxFileLen)
+	sum := sha256.Sum256(encoded.Bytes())
+	encoded.Write(sum[:])
+	if encoded.Len() > MaxLen {
+		return nil, fmt.Errorf("%w: the record takes %d bytes: at most %d are allowed", subjects.ErrTooLarge, encoded.Len(), MaxLen)
 	}
-	return file.Bytes(), nil
+	return encoded.Bytes(), nil
 }
 
 // isToken reports whether s may be a write id or version.
 func isToken(s string) bool { return s != "" && len(s) <= maxTokenLen && utf8.ValidString(s) }
 
-// decode reads what encode made. Its error is the reason for people; it quotes
-// nothing of the file. The record's payload is a part of file. Beside a
-// constant, decode allocates no more than the length of file: no length that
-// file claims is believed before it is compared with the bytes that are left.
-func decode(file []byte) (*store.Record, error) {
-	if len(file) < len(magic)+sha256.Size {
-		return nil, fmt.Errorf("it is cut off: %d bytes are left", len(file))
+// Decode reads what Encode made. Its error is the reason for people; it quotes
+// nothing of the record. The record's payload is a part of encoded. Beside a
+// constant, Decode allocates no more than the length of encoded: no length that
+// it claims is believed before it is compared with the bytes that are left.
+func Decode(encoded []byte) (*store.Record, error) {
+	if len(encoded) < len(magic)+sha256.Size {
+		return nil, fmt.Errorf("it is cut off: %d bytes are left", len(encoded))
 	}
-	body, sum := file[:len(file)-sha256.Size], file[len(file)-sha256.Size:]
+	body, sum := encoded[:len(encoded)-sha256.Size], encoded[len(encoded)-sha256.Size:]
 	if string(body[:len(magic)-1]) != magic[:len(magic)-1] {
 		return nil, errors.New("it is not a record of credbus")
 	}
@@ -122,7 +127,7 @@ func decode(file []byte) (*store.Record, error) {
 	if n == headerFields {
 		rec.Revision = d.revision("revision")
 	}
-	rec.Payload = d.bytes("payload", maxFileLen)
+	rec.Payload = d.bytes("payload", MaxLen)
 	switch {
 	case d.err != nil:
 		return nil, d.err
@@ -131,7 +136,7 @@ func decode(file []byte) (*store.Record, error) {
 	case !isToken(rec.WriteID) || !isToken(rec.Version):
 		return nil, errors.New("its write id or version is malformed")
 	}
-	if err := checkKey(rec.Key); err != nil {
+	if err := rec.Key.Check(); err != nil {
 		return nil, errors.New("its key is malformed")
 	}
 	if err := rec.Metadata.Check(); err != nil {
@@ -141,7 +146,7 @@ func decode(file []byte) (*store.Record, error) {
 }
 
 // decoder reads single values with msgpack's low-level calls. Those that read
-// whole strings, maps or structs allocate whatever length a file claims. The
+// whole strings, maps or structs allocate whatever length a record claims. The
 // first error stays, and all that is read after it is empty.
 type decoder struct {
 	body    []byte

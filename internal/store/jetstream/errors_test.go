@@ -1,0 +1,186 @@
+package jetstream_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"credbus/internal/store"
+	"credbus/internal/store/jetstream"
+	"credbus/subjects"
+)
+
+// calls are one call of each method, by name.
+func calls(s store.Store) map[string]func(context.Context) error {
+	rec := newRecord("org:acme", "key", "w9")
+	return map[string]func(context.Context) error{
+		"Get":    func(ctx context.Context) error { _, err := s.Get(ctx, rec.Key); return err },
+		"Put":    func(ctx context.Context) error { _, err := s.Put(ctx, rec, store.Precondition{}); return err },
+		"Delete": func(ctx context.Context) error { return s.Delete(ctx, rec.Key, store.Precondition{}) },
+		"List": func(ctx context.Context) error {
+			_, err := s.List(ctx, store.ListOptions{Limit: 10})
+			return err
+		},
+	}
+}
+
+// eachFails asks every method and wants that error, which names the bucket and
+// what to do, and no value.
+func eachFails(t *testing.T, s store.Store, kind error, want ...string) {
+	t.Helper()
+	for name, call := range calls(s) {
+		err := call(t.Context())
+		if !errors.Is(err, kind) {
+			t.Errorf("%s: %v, want %v", name, err, kind)
+			continue
+		}
+		for _, part := range want {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("%s: %v, want %q", name, err, part)
+			}
+		}
+		if strings.Contains(err.Error(), "sealed by") {
+			t.Errorf("%s shows a value: %v", name, err)
+		}
+	}
+}
+
+func TestBucketIsGone(t *testing.T) {
+	b := newBed(t)
+	name := b.bucket()
+	s := b.open(t, name)
+	must(t, b.admin(t).DeleteKeyValue(t.Context(), name))
+	eachFails(t, s, store.ErrUnavailable, name+" (store.bucket)", "bucket")
+	if err := s.Watch(t.Context(), func(store.Change) { t.Error("told") }); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "the bucket is gone") {
+		t.Errorf("Watch: %v", err)
+	}
+}
+
+func TestServerIsGone(t *testing.T) {
+	b := newBed(t)
+	s := b.open(t, b.bucket())
+	b.stop()
+	for name, call := range calls(s) {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: %v, want the context's error", name, err)
+		}
+		cancel()
+	}
+	// Close does not wait for an answer that will not come.
+	results := make(chan error)
+	for _, call := range calls(s) {
+		go func() { results <- call(context.Background()) }()
+	}
+	must(t, s.Close())
+	for range 4 {
+		if err := <-results; !errors.Is(err, store.ErrClosed) {
+			t.Errorf("a call under way while the store closes: %v", err)
+		}
+	}
+}
+
+func TestConnectionIsClosed(t *testing.T) {
+	b := newBed(t)
+	nc := b.connect(t)
+	s, err := jetstream.New(t.Context(), nc, jetstream.Config{Bucket: "closed"})
+	must(t, err)
+	defer s.Close()
+	nc.Close()
+	eachFails(t, s, store.ErrUnavailable, "closed (store.bucket)", "connection to NATS is closed")
+}
+
+func TestPermissionDenied(t *testing.T) {
+	b := newBed(t)
+	put(t, b.open(t, "guarded"), newRecord("org:acme", "key", "w1"))
+	b.stop()
+	b.options.Users = []*server.User{{Username: "reader", Password: "pw", Permissions: &server.Permissions{
+		Publish: &server.SubjectPermission{Allow: []string{"$JS.API.STREAM.INFO.KV_guarded", "$JS.API.STREAM.MSG.GET.KV_guarded"}},
+	}}, {Username: "starter", Password: "pw", Permissions: &server.Permissions{
+		Publish: &server.SubjectPermission{Allow: []string{"$JS.API.STREAM.INFO.KV_guarded"}},
+	}}}
+	b.start(t)
+	limited := func() context.Context {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		t.Cleanup(cancel)
+		return ctx
+	}
+	reader, err := jetstream.New(t.Context(), b.connect(t, nats.UserInfo("reader", "pw")), jetstream.Config{Bucket: "guarded"})
+	must(t, err)
+	defer reader.Close()
+	all := calls(reader)
+	must(t, all["Get"](t.Context()))
+	must(t, all["List"](t.Context()))
+	for _, name := range []string{"Put", "Delete"} {
+		if err := all[name](limited()); !errors.Is(err, store.ErrPermission) || !strings.Contains(err.Error(), "publish to $KV.guarded.org=acme.key") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := reader.Watch(t.Context(), func(store.Change) { t.Error("told") }); !errors.Is(err, store.ErrPermission) || !strings.Contains(err.Error(), "publish to $JS.API.STREAM.INFO.KV_guarded and $JS.API.CONSUMER.*.KV_guarded.>") {
+		t.Errorf("Watch: %v", err)
+	}
+	starter, err := jetstream.New(t.Context(), b.connect(t, nats.UserInfo("starter", "pw")), jetstream.Config{Bucket: "guarded"})
+	must(t, err)
+	defer starter.Close()
+	for name, call := range calls(starter) {
+		if err := call(limited()); !errors.Is(err, store.ErrPermission) || !strings.Contains(err.Error(), "publish to $JS.API.STREAM.MSG.GET.KV_guarded") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestTooLarge(t *testing.T) {
+	b := &bed{options: server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(), MaxPayload: 64 << 10,
+	}}
+	b.start(t)
+	defer b.stop()
+	s := b.open(t, "small")
+	rec := newRecord("org:acme", "key", "w1")
+	rec.Payload = make([]byte, 65<<10)
+	if _, err := s.Put(t.Context(), rec, store.Precondition{}); !errors.Is(err, subjects.ErrTooLarge) || !strings.Contains(err.Error(), "max_payload") {
+		t.Errorf("Put: %v", err)
+	}
+}
+
+// A full bucket refuses writes, and loses nothing.
+func TestBucketIsFull(t *testing.T) {
+	b := newBed(t)
+	s := b.open(t, "full")
+	config := b.stream(t, "full").CachedInfo().Config
+	config.MaxBytes = 4096
+	_, err := b.admin(t).UpdateStream(t.Context(), config)
+	must(t, err)
+	rec := newRecord("org:acme", "key", "w1")
+	put(t, s, rec)
+	large := newRecord("org:acme", "large", "w1")
+	large.Payload = make([]byte, 8192)
+	if _, err := s.Put(t.Context(), large, store.Precondition{}); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "limits") {
+		t.Errorf("Put: %v", err)
+	}
+	if _, err := s.Get(t.Context(), rec.Key); err != nil {
+		t.Errorf("Get of what was there before: %v", err)
+	}
+}
+
+func TestKeysAreChecked(t *testing.T) {
+	b := newBed(t)
+	s := b.open(t, b.bucket())
+	for _, key := range []store.Key{
+		{}, {Scope: "org:acme"}, {ID: "key"}, {Scope: "org:*", ID: "key"}, {Scope: "org:acme", ID: ">"},
+		{Scope: "org:acme.a:b", ID: "key"}, {Scope: "org:acme", ID: "a.b"},
+	} {
+		_, getErr := s.Get(t.Context(), key)
+		_, putErr := s.Put(t.Context(), &store.Record{Key: key, WriteID: "w"}, store.Precondition{})
+		for _, err := range []error{getErr, putErr, s.Delete(t.Context(), key, store.Precondition{})} {
+			if !errors.Is(err, subjects.ErrInvalid) {
+				t.Errorf("key %q: %v, want ErrInvalid", key, err)
+			}
+		}
+	}
+}

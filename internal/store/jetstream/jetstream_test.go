@@ -1,0 +1,27 @@
+package jetstream_test
+
+import (
+	"strings"
+	"testing"
+
+	"credbus/internal/store"
+	"credbus/internal/store/storetest"
+)
+
+func TestConformance(t *testing.T) {
+	b := newBed(t)
+	var bucket string // of the store opened last
+	storetest.Run(t, storetest.Harness{
+		Open: func(t *testing.T) store.Store {
+			bucket = b.bucket()
+			return b.open(t, bucket)
+		},
+		Damage: func(t *testing.T, _ store.Store, key store.Key) {
+			name := strings.NewReplacer("/", ".", ":", "=").Replace(string(key.Scope)) + "." + string(key.ID)
+			if _, err := b.keyValue(t, bucket).Put(t.Context(), name, []byte("credbus\x01 no more")); err != nil {
+				t.Fatal(err)
+			}
+		},
+		Other: func(t *testing.T, _ store.Store) store.Store { return b.open(t, bucket) },
+	})
+}

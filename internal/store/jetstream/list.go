@@ -1,0 +1,191 @@
+package jetstream
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// Bounds of List.
+const (
+	// readsAtOnce is how many records of a page are asked for together.
+	readsAtOnce = 16
+	// namesOverlap is by how much one answer with names repeats the one before.
+	// As long as fewer names go in between, none is passed over.
+	namesOverlap = 1000
+	// requestTimeout is that of a request whose caller sets no deadline.
+	requestTimeout = 5 * time.Second
+)
+
+// List implements [store.Store]. The leader of the stream tells the names of a
+// scope, as of one instant up to 100,000 of them; a page is the smallest of
+// those after the cursor, and only its records are read. So a page takes the
+// memory of its records and of one answer with names, however many there are.
+func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
+	after, err := store.ParseCursor(opts.After, opts.Scope)
+	if err != nil {
+		return store.Page{}, err
+	}
+	ctx, end, err := s.begin(ctx)
+	if err != nil {
+		return store.Page{}, err
+	}
+	defer end()
+	for {
+		keys, more, err := s.keysAfter(ctx, opts.Scope, after, max(opts.Limit, 1))
+		if err != nil {
+			return store.Page{}, err
+		}
+		var page store.Page
+		if page.Records, err = s.readAll(ctx, keys); err != nil {
+			return store.Page{}, err
+		}
+		if more {
+			after = keys[len(keys)-1]
+			page.Next = store.FormatCursor(after)
+		}
+		// Nothing but markers of deletes is no page to give out.
+		if len(page.Records) > 0 || !more {
+			return page, nil
+		}
+	}
+}
+
+// keysAfter are the smallest keys after the one given, at most limit, in
+// order, and whether there are more.
+func (s *Store) keysAfter(ctx context.Context, scope subjects.Scope, after store.Key, limit int) (keys []store.Key, more bool, err error) {
+	smallest := func() {
+		slices.SortFunc(keys, store.Key.Compare)
+		keys = slices.Compact(keys) // answers overlap
+		more = more || len(keys) > limit
+		keys = keys[:min(len(keys), limit)]
+	}
+	ask := func(offset int) (*namesAnswer, error) { return s.names(ctx, s.subjectsBelow(scope), offset) }
+	err = eachName(ask, func(subject string) {
+		key, ok := keyOf(strings.TrimPrefix(subject, s.prefix()))
+		if !ok || !scope.Contains(key.Scope) || key.Compare(after) <= 0 {
+			return
+		}
+		if keys = append(keys, key); len(keys) >= 2*limit+1000 {
+			smallest()
+		}
+	}, func() { keys, more = keys[:0], false })
+	smallest()
+	return keys, more, err
+}
+
+// namesAnswer is what matters of the answer to a request for stream info with
+// a filter of subjects. So many of them come at a time, from an offset on, and
+// in order if that is not all.
+type namesAnswer struct {
+	Error *jetstream.APIError `json:"error"`
+	Total int                 `json:"total"`
+	State struct {
+		Subjects map[string]uint64 `json:"subjects"`
+	} `json:"state"`
+}
+
+// eachName calls visit for each subject that ask tells of, some of them twice.
+// When names were removed so fast that others may have been passed over, it
+// calls restart and begins again.
+func eachName(ask func(offset int) (*namesAnswer, error), visit func(subject string), restart func()) error {
+	offset, last := 0, ""
+	for {
+		answer, err := ask(offset)
+		if err != nil {
+			return err
+		}
+		first, greatest := "", ""
+		for subject := range answer.State.Subjects {
+			visit(subject)
+			greatest = max(greatest, subject)
+			if first == "" || subject < first {
+				first = subject
+			}
+		}
+		n := len(answer.State.Subjects)
+		switch {
+		case offset > 0 && (n == 0 || first > last):
+			offset, last = 0, ""
+			restart()
+		case offset+n >= answer.Total:
+			return nil
+		default:
+			offset, last = max(offset+n-namesOverlap, offset+1), greatest
+		}
+	}
+}
+
+func (s *Store) names(ctx context.Context, filter string, offset int) (*namesAnswer, error) {
+	request, err := json.Marshal(map[string]any{"subjects_filter": filter, "offset": offset})
+	if err != nil {
+		return nil, err
+	}
+	within := ctx
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		within, cancel = context.WithTimeout(ctx, requestTimeout)
+		defer cancel()
+	}
+	subject, before := "$JS.API.STREAM.INFO."+s.streamName(), s.conn.LastError()
+	msg, err := s.conn.RequestWithContext(within, subject, request)
+	answer := new(namesAnswer)
+	if err == nil {
+		err = json.Unmarshal(msg.Data, answer)
+	}
+	if err == nil && answer.Error != nil {
+		err = answer.Error
+	}
+	if err != nil {
+		return nil, s.failed(ctx, subject, before, err)
+	}
+	return answer, nil
+}
+
+// readAll reads the records of keys without their payloads, several at once.
+// Those that are gone by now are left out.
+func (s *Store) readAll(ctx context.Context, keys []store.Key) ([]store.Record, error) {
+	ctx, cancel := context.WithCancel(ctx) // the first failure ends the others
+	defer cancel()
+	found := make([]*store.Record, len(keys))
+	turns := make(chan struct{}, readsAtOnce)
+	var (
+		reads  sync.WaitGroup
+		once   sync.Once
+		failed error
+	)
+	for i, key := range keys {
+		turns <- struct{}{}
+		reads.Go(func() {
+			defer func() { <-turns }()
+			rec, _, err := s.read(ctx, key)
+			if err != nil {
+				once.Do(func() { failed = err; cancel() })
+				return
+			}
+			if rec != nil {
+				rec.Payload = nil
+			}
+			found[i] = rec
+		})
+	}
+	reads.Wait()
+	if failed != nil {
+		return nil, failed
+	}
+	records := make([]store.Record, 0, len(found))
+	for _, rec := range found {
+		if rec != nil {
+			records = append(records, *rec)
+		}
+	}
+	return records, nil
+}
