@@ -48,8 +48,12 @@ func (o *outside) stop() {
 	o.running.Wait()
 }
 
+// Unreadable stands for the version of a record that is there and cannot be
+// read.
+const Unreadable = "unreadable"
+
 // Changed says that the store has another version of a key than before, or
-// none ("", which is also that of a record that cannot be read). The key is
+// none (""). The key is
 // dropped from this replica's cache at once, unless a write through the workers
 // explains the change, or is under way and may. What none explains a moment
 // later, once no write is under way, becomes an event.
@@ -114,9 +118,12 @@ func (r *Replica) tell(key subjects.Target) {
 	ctx, cancel := context.WithTimeout(ctx, r.config.Hold)
 	defer cancel()
 	event := r.entry(subjects.EventStored, key, "")
-	event.Version = n.version
-	if n.version == "" {
+	switch n.version {
+	case "":
 		event.Kind = subjects.EventDeleted
+	case Unreadable:
+	default:
+		event.Version = n.version
 	}
 	var err error
 	if event.Revision, err = r.Flush(ctx, key); err == nil {

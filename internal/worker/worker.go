@@ -39,6 +39,7 @@ type Worker struct {
 	server  *natsd.Server // nil when it joined another
 	conn    *nats.Conn
 	store   store.Store
+	watched store.Watcher // nil when the store cannot tell of changes
 	keyring *seal.Keyring
 	cache   *cache.Cache // nil when disabled
 	replica *coherence.Replica
@@ -142,6 +143,7 @@ func (w *Worker) openStore(ctx context.Context) (err error) {
 
 // setStore puts the retries in front of a driver.
 func (w *Worker) setStore(driver store.Store) {
+	w.watched, _ = driver.(store.Watcher)
 	w.store = retry.New(driver, retry.Config{Retries: w.config.Store.Retries, Backoff: w.config.Store.RetryBackoff})
 }
 
@@ -210,6 +212,9 @@ func (w *Worker) startReplica(ctx context.Context) error {
 	follow, stop := context.WithCancel(context.Background())
 	w.stopFollowing = stop
 	w.following.Go(func() { w.replica.Run(follow) })
+	if w.watched != nil {
+		w.following.Go(func() { w.watchStore(follow) })
+	}
 	if err := w.replica.AwaitTrust(ctx); err != nil {
 		return fmt.Errorf("follow stream %s (stream.name): %w", w.config.Stream.Name, err)
 	}

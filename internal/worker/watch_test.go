@@ -1,0 +1,200 @@
+package worker
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"credbus/internal/config"
+	"credbus/subjects"
+)
+
+// outsideBed is two workers on one store, and what happens to its credentials.
+type outsideBed struct {
+	*bed
+	second *bed
+	events *nats.Subscription
+}
+
+func newOutsideBed(t *testing.T, settings ...string) *outsideBed {
+	t.Helper()
+	dir := t.TempDir()
+	b := &outsideBed{bed: startBed(t, dir, settings...)}
+	c, err := config.Load(nil, append([]string{
+		"CREDBUS_DATA_DIR=" + dir, "CREDBUS_NATS_CONTEXT=" + b.server.WorkerContext(),
+	}, settings...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.second = runBed(t, c)
+	if b.events, err = b.client.SubscribeSync(subjects.DefaultPrefix.Events(subjects.Root)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.client.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// cached reads until both workers answer from their caches, and checks what.
+func (b *outsideBed) cached(t *testing.T, id subjects.ID, want string) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for _, w := range []*bed{b.bed, b.second} {
+		for {
+			reply, ok := w.handlerHit(id)
+			if ok && reply == want {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("a worker does not come to have %q cached: it has %q (%v)", want, reply, ok)
+			}
+			if got, told := b.get(t, outsideScope, id); told == nil && got != want {
+				time.Sleep(time.Millisecond) // the change is on its way
+			}
+		}
+	}
+}
+
+// handlerHit is what a worker's cache holds.
+func (b *bed) handlerHit(id subjects.ID) (string, bool) {
+	open, _, ok := b.cache.Get(nil, []byte(outsideScope), []byte(id))
+	if !ok || !b.replica.Look().Live() {
+		return "", false
+	}
+	var reply subjects.RetrieveReply
+	if subjects.Decode(b.replica.AppendApplied(open), &reply) != nil {
+		return "", false
+	}
+	return string(reply.Data[subjects.ValueName].Bytes()), true
+}
+
+const outsideScope = subjects.Scope("org:acme/team:eng")
+
+// event waits for the next event that no worker's write made.
+func (b *outsideBed) event(t *testing.T) subjects.Event {
+	t.Helper()
+	for {
+		msg, err := b.events.NextMsg(10 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var event subjects.Event
+		if err := subjects.Decode(msg.Data, &event); err != nil {
+			t.Fatal(err)
+		}
+		if event.WriteID == "" {
+			return event
+		}
+	}
+}
+
+// quiet fails if another change is told of than those of workers.
+func (b *outsideBed) quiet(t *testing.T) {
+	t.Helper()
+	const settled = 1200 * time.Millisecond // twice as long as a replica takes to tell
+	for {
+		msg, err := b.events.NextMsg(settled)
+		if err != nil {
+			return
+		}
+		var event subjects.Event
+		if err := subjects.Decode(msg.Data, &event); err != nil || event.WriteID == "" {
+			t.Errorf("told of once more: %+v (%v)", event, err)
+		}
+	}
+}
+
+// What is done to the files of the store by hand is an event, once, and seen by
+// all workers.
+func TestFilesChangedByHand(t *testing.T) {
+	b := newOutsideBed(t)
+	first := b.put(t, outsideScope, "db", "one")
+	path := recordFile(t, b.config.Store.Dir)
+	backup, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.put(t, outsideScope, "db", "two")
+	b.cached(t, "db", "two")
+
+	restored := filepath.Join(t.TempDir(), "restored")
+	if err := os.WriteFile(restored, backup, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(restored, path); err != nil {
+		t.Fatal(err)
+	}
+	event := b.event(t)
+	if event.Kind != subjects.EventStored || event.Version != first.Version || event.Target != (subjects.Target{Scope: outsideScope, ID: "db"}) {
+		t.Errorf("the restored backup is told as %+v", event)
+	}
+	b.cached(t, "db", "one")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if event := b.event(t); event.Kind != subjects.EventDeleted {
+		t.Errorf("the removed file is told as %+v", event)
+	}
+	_, told := b.get(t, outsideScope, "db")
+	wantCode(t, told, subjects.NotFound)
+	b.quiet(t)
+}
+
+// recordFile is the one file of a store.
+func recordFile(t *testing.T, dir string) (path string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() && strings.Contains(name, "records") {
+			path = name
+		}
+		return err
+	})
+	if err != nil || path == "" {
+		t.Fatalf("no record in %s: %v", dir, err)
+	}
+	return path
+}
+
+// So is what is done to a bucket with other tools.
+func TestBucketChangedByHand(t *testing.T) {
+	b := newOutsideBed(t, onBucket)
+	b.put(t, outsideScope, "db", "one")
+	js, err := jetstream.New(b.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kv, err := js.KeyValue(t.Context(), b.config.Store.Bucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const key = "org=acme.team=eng.db"
+	backup, err := kv.Get(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.put(t, outsideScope, "db", "two")
+	b.cached(t, "db", "two")
+	if _, err := kv.Put(t.Context(), key, backup.Value()); err != nil {
+		t.Fatal(err)
+	}
+	if event := b.event(t); event.Kind != subjects.EventStored || event.Version == "" {
+		t.Errorf("the restored backup is told as %+v", event)
+	}
+	b.cached(t, "db", "one")
+	if err := kv.Purge(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	if event := b.event(t); event.Kind != subjects.EventDeleted {
+		t.Errorf("the purged key is told as %+v", event)
+	}
+	_, told := b.get(t, outsideScope, "db")
+	wantCode(t, told, subjects.NotFound)
+	b.quiet(t)
+}
