@@ -1,0 +1,154 @@
+//go:build faults
+
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"credbus/client"
+	"credbus/subjects"
+)
+
+// reports asks every replica that a server reaches for its statistics, once it
+// has applied a revision. It returns when so many have answered.
+func reports(ctx context.Context, nc *nats.Conn, revision subjects.Revision, replicas int) (answers []subjects.ReplicaStats, err error) {
+	inbox := nc.NewInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, err
+	}
+	defer sub.Unsubscribe() //nolint:errcheck // a connection that is gone has none
+	request := new(subjects.CacheStatsRequest)
+	request.Revision = revision
+	request.Deadline, _ = ctx.Deadline()
+	if err := nc.PublishRequest(subjects.DefaultPrefix.Coherence("report"), inbox, subjects.Append(nil, request)); err != nil {
+		return nil, err
+	}
+	for len(answers) < replicas {
+		msg, err := sub.NextMsgWithContext(ctx)
+		if err != nil {
+			return answers, err
+		}
+		var stats subjects.ReplicaStats
+		if err := subjects.Decode(msg.Data, &stats); err != nil {
+			return answers, err
+		}
+		answers = append(answers, stats)
+	}
+	return answers, nil
+}
+
+// watch keeps the last statistics of every replica there was: those of one that
+// is killed are lost after that.
+type watch struct {
+	bed *faultBed
+
+	mu   sync.Mutex
+	last map[string]subjects.ReplicaStats
+}
+
+// run asks until ctx ends.
+func (w *watch) run(ctx context.Context) {
+	const every = time.Second
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		w.look(ctx)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (w *watch) look(ctx context.Context) {
+	const listen = 300 * time.Millisecond
+	for _, s := range w.bed.servers {
+		short, cancel := context.WithTimeout(ctx, listen)
+		answers, _ := reports(short, s.nc, subjects.Revision{}, faultWorkers) // who is cut off does not answer
+		cancel()
+		w.mu.Lock()
+		for _, a := range answers {
+			w.last[a.Replica] = a
+		}
+		w.mu.Unlock()
+		if len(answers) == faultWorkers {
+			return
+		}
+	}
+}
+
+// totals are the sums over all replicas there were.
+func (w *watch) totals() (total subjects.ReplicaStats) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.last {
+		total.Hits += s.Hits
+		total.Misses += s.Misses
+		total.Refused += s.Refused
+		total.Evictions += s.Evictions
+		total.Expired += s.Expired
+	}
+	return total
+}
+
+// awaitTrust returns once every worker answers from its cache.
+func (b *faultBed) awaitTrust(ctx context.Context) error {
+	return poll(ctx, "trust", func() error {
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		answers, err := reports(short, b.nc, subjects.Revision{}, len(b.workers))
+		if err != nil {
+			return err
+		}
+		for _, a := range answers {
+			if a.Trust != "trusted" {
+				return fmt.Errorf("%s: %s", a.Replica, a.Trust)
+			}
+		}
+		return nil
+	})
+}
+
+// propagation measures how long after a write was acknowledged every worker has
+// applied it. The answers take their time as well, so it is an upper bound.
+func (b *faultBed) propagation(ctx context.Context, d time.Duration) (samples []time.Duration, err error) {
+	const (
+		key    = "propagation"
+		pause  = 20 * time.Millisecond
+		fewest = 100
+	)
+	for until := time.Now().Add(d); time.Now().Before(until); {
+		s := b.serverOf(len(samples))
+		c, err := client.Connect("", &client.Config{Conn: s.nc})
+		if err != nil {
+			return samples, err
+		}
+		if _, err := c.Store(ctx, loadScope, key, client.Value(valueOf(key, len(samples))), nil); err != nil {
+			return samples, err
+		}
+		begun := time.Now()
+		short, cancel := context.WithTimeout(ctx, 5*time.Second)
+		_, err = reports(short, s.nc, c.Revision(), len(b.workers))
+		cancel()
+		samples = append(samples, time.Since(begun))
+		c.Close()
+		if err != nil {
+			return samples, err
+		}
+		if err := lasts(ctx, pause); err != nil {
+			return samples, err
+		}
+	}
+	if len(samples) < fewest {
+		return samples, errors.New("too few writes to tell a percentile")
+	}
+	return samples, nil
+}
