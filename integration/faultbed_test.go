@@ -280,6 +280,9 @@ func (b *faultBed) createWorker(ctx context.Context, i int, extra map[string]str
 		testcontainers.WithEnv(env),
 		mounted(b.data),
 		b.inner.at(name, workerNumber(i)),
+		// The first process of a container is deaf to signals from within: one
+		// that is to kill itself needs another before it.
+		testcontainers.WithHostConfigModifier(func(h *container.HostConfig) { h.Init = &initProcess }),
 		testcontainers.WithNoStart(),
 	)
 	if err != nil {
@@ -287,6 +290,8 @@ func (b *faultBed) createWorker(ctx context.Context, i int, extra map[string]str
 	}
 	return &worker{c, name}, nil
 }
+
+var initProcess = true
 
 // defaultMode is the mode of workers that are not told of any.
 const defaultMode = "bounded"
