@@ -5,6 +5,7 @@ package integration
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -58,51 +59,38 @@ func lasts(ctx context.Context, d time.Duration) error {
 func cutWorker(ctx context.Context, b *faultBed, round int) error {
 	i := round % len(b.workers)
 	w := b.workers[i]
-	if err := b.inner.cut(ctx, w.ID); err != nil {
-		return err
-	}
-	if err := b.silent(ctx, b.serverOf(i), w); err != nil {
-		return err
-	}
-	if err := lasts(ctx, 5*time.Second); err != nil {
-		return err
-	}
-	return b.inner.join(ctx, w.ID, w.name, workerNumber(i))
+	return b.inner.without(ctx, w.ID, w.name, workerNumber(i), func() error {
+		if err := b.silent(ctx, b.serverOf(i), w); err != nil {
+			return err
+		}
+		return lasts(ctx, 5*time.Second)
+	})
 }
 
 // cutServer cuts a server off from the others: its worker and its clients go on
 // with it, and all that keeps that worker from answering from its cache is its
 // lease. The only server of a bed is cut off from the workers instead.
 func cutServer(ctx context.Context, b *faultBed, round int) error {
-	if len(b.servers) == 1 {
-		s := b.servers[0]
-		if err := b.inner.cut(ctx, s.ID); err != nil {
-			return err
-		}
-		if err := b.silent(ctx, s, b.workers...); err != nil {
-			return err
-		}
-		if err := lasts(ctx, 4*time.Second); err != nil {
-			return err
-		}
-		return b.inner.join(ctx, s.ID, s.name, s.number)
-	}
 	i := round % len(b.servers)
 	s := b.servers[i]
-	if err := b.routes.cut(ctx, s.ID); err != nil {
-		return err
+	if len(b.servers) == 1 {
+		return b.inner.without(ctx, s.ID, s.name, s.number, func() error {
+			if err := b.silent(ctx, s, b.workers...); err != nil {
+				return err
+			}
+			return lasts(ctx, 4*time.Second)
+		})
 	}
-	if err := b.silent(ctx, b.serverOf(i+1), b.workers[i]); err != nil {
-		return err
-	}
-	// And it is there for its own clients.
-	if err := b.seenFrom(s).await(ctx, b.workers[i]); err != nil {
-		return err
-	}
-	if err := lasts(ctx, 7*time.Second); err != nil {
-		return err
-	}
-	return b.routes.join(ctx, s.ID, s.name, s.number)
+	return b.routes.without(ctx, s.ID, s.name, s.number, func() error {
+		if err := b.silent(ctx, b.serverOf(i+1), b.workers[i]); err != nil {
+			return err
+		}
+		// And it is there for its own clients.
+		if err := b.seenFrom(s).await(ctx, b.workers[i]); err != nil {
+			return err
+		}
+		return lasts(ctx, 7*time.Second)
+	})
 }
 
 // pauseWorker stops a process for longer than three leases.
@@ -120,10 +108,9 @@ func (b *faultBed) paused(ctx context.Context, i int, meanwhile func() error) er
 	if err == nil {
 		err = meanwhile()
 	}
-	if _, err := b.engine.docker.ContainerUnpause(ctx, w.ID, client.ContainerUnpauseOptions{}); err != nil {
-		return err
-	}
-	return err
+	// In any case: what comes next needs it.
+	_, ending := b.engine.docker.ContainerUnpause(context.WithoutCancel(ctx), w.ID, client.ContainerUnpauseOptions{})
+	return errors.Join(err, ending)
 }
 
 // doomed is the worker that kills itself.
@@ -177,16 +164,13 @@ func restartServer(ctx context.Context, b *faultBed, round int) error {
 		return err
 	}
 	state, err := s.State(ctx)
-	if err != nil {
-		return err
+	if err == nil && state.Running {
+		err = fmt.Errorf("%s did not stop", s.name)
 	}
-	if state.Running {
-		return fmt.Errorf("%s did not stop", s.name)
+	if err == nil {
+		err = lasts(ctx, 2*time.Second)
 	}
-	if err := lasts(ctx, 2*time.Second); err != nil {
-		return err
-	}
-	return s.Start(ctx)
+	return errors.Join(err, s.Start(context.WithoutCancel(ctx)))
 }
 
 // leader is the server that leads the stream.
@@ -265,7 +249,14 @@ func starveWorker(ctx context.Context, b *faultBed, round int) error {
 	)
 	i := round % len(b.workers)
 	s := b.serverOf(i)
-	count := func() int { return bytes.Count(logsOf(ctx, s.name, s.DockerContainer), []byte(complaint)) }
+	count := func() (n int) {
+		for line := range bytes.Lines(logsOf(ctx, s.name, s.DockerContainer)) {
+			if bytes.Contains(line, []byte(complaint)) && bytes.Contains(line, []byte(b.workers[i].name)) {
+				n++
+			}
+		}
+		return n
+	}
 	before := count()
 	// No message of the protocol: the others count it as malformed. It is for
 	// all replicas, and so for the one that is paused.

@@ -48,6 +48,7 @@ type faultLoad struct {
 	clients []*client.Client // all
 	flushes atomic.Int64
 
+	phases    []phase
 	linearity history.Linearity // once it is judged
 
 	stopping context.Context

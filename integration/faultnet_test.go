@@ -4,6 +4,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -62,14 +63,18 @@ func (n *segmentNet) at(alias string, number int) testcontainers.CustomizeReques
 	})
 }
 
-// cut takes a container out of the network: what is sent to it is lost, and
-// nobody is told.
-func (n *segmentNet) cut(ctx context.Context, id string) error {
-	_, err := n.docker.NetworkDisconnect(ctx, n.ID, client.NetworkDisconnectOptions{Container: id, Force: true})
-	return err
+// without takes a container out of the network while run runs: what is sent to
+// it is lost, and nobody is told.
+func (n *segmentNet) without(ctx context.Context, id, alias string, number int, run func() error) error {
+	if _, err := n.docker.NetworkDisconnect(ctx, n.ID, client.NetworkDisconnectOptions{Container: id, Force: true}); err != nil {
+		return err
+	}
+	err := run()
+	// In any case: what comes next needs it.
+	return errors.Join(err, n.join(context.WithoutCancel(ctx), id, alias, number))
 }
 
-// join puts a container into the network, back into it after a cut.
+// join puts a container into the network, or back into it.
 func (n *segmentNet) join(ctx context.Context, id, alias string, number int) error {
 	_, err := n.docker.NetworkConnect(ctx, n.ID, client.NetworkConnectOptions{Container: id, EndpointConfig: n.settings(alias, number)})
 	return err

@@ -4,7 +4,6 @@ package integration
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -119,36 +118,36 @@ func (b *faultBed) awaitTrust(ctx context.Context) error {
 
 // propagation measures how long after a write was acknowledged every worker has
 // applied it. The answers take their time as well, so it is an upper bound.
-func (b *faultBed) propagation(ctx context.Context, d time.Duration) (samples []time.Duration, err error) {
+func (b *faultBed) propagation(ctx context.Context, writes int) (samples []time.Duration, err error) {
 	const (
-		key    = "propagation"
-		pause  = 20 * time.Millisecond
-		fewest = 100
+		key   = "propagation"
+		pause = 10 * time.Millisecond
 	)
-	for until := time.Now().Add(d); time.Now().Before(until); {
-		s := b.serverOf(len(samples))
-		c, err := client.Connect("", &client.Config{Conn: s.nc})
+	for n := range writes {
+		sample, err := b.propagated(ctx, b.serverOf(n), key, n)
 		if err != nil {
 			return samples, err
 		}
-		if _, err := c.Store(ctx, loadScope, key, client.Value(valueOf(key, len(samples))), nil); err != nil {
-			return samples, err
-		}
-		begun := time.Now()
-		short, cancel := context.WithTimeout(ctx, 5*time.Second)
-		_, err = reports(short, s.nc, c.Revision(), len(b.workers))
-		cancel()
-		samples = append(samples, time.Since(begun))
-		c.Close()
-		if err != nil {
-			return samples, err
-		}
+		samples = append(samples, sample)
 		if err := lasts(ctx, pause); err != nil {
 			return samples, err
 		}
 	}
-	if len(samples) < fewest {
-		return samples, errors.New("too few writes to tell a percentile")
-	}
 	return samples, nil
+}
+
+func (b *faultBed) propagated(ctx context.Context, s *natsServer, key string, seq int) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	c, err := client.Connect("", &client.Config{Conn: s.nc})
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	if _, err := c.Store(ctx, loadScope, client.ID(key), client.Value(valueOf(key, seq)), nil); err != nil {
+		return 0, err
+	}
+	begun := time.Now()
+	_, err = reports(ctx, s.nc, c.Revision(), len(b.workers))
+	return time.Since(begun), err
 }
