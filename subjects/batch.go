@@ -127,7 +127,8 @@ func (r *Result[T, P]) field(d *decoder, name []byte) bool {
 
 // BatchReply holds one result for each item, in the order of the request. A
 // result that would have taken the reply over the server's maximum payload is
-// the error payload_too_large with Retryable set: ask for it by itself.
+// the error payload_too_large with Retryable set: ask for it by itself. When it
+// is that of a write, which was done, its OutcomeUnknown is set as well.
 type BatchReply[T any, P Item[T]] struct {
 	Results []Result[T, P]
 	// Cursor continues a validation of a whole scope, "" at its end.
@@ -185,6 +186,10 @@ func (r *BatchReply[T, P]) Fit(limit int, size func(msgpack []byte) int) {
 		}
 		refused := Errorf(PayloadTooLarge, "the reply would pass the server's maximum payload: ask for this one by itself")
 		refused.Retryable = true
+		switch any(&r.Results[i].Reply).(type) {
+		case *StoreReply, *DeleteReply: // what cannot be told was done
+			refused.MarkOutcomeUnknown()
+		}
 		refused.Scope, refused.ID = P(&r.Results[i].Reply).about()
 		refusals[i].Err = refused
 		least[i] = measure(&refusals[i])
@@ -194,8 +199,9 @@ func (r *BatchReply[T, P]) Fit(limit int, size func(msgpack []byte) int) {
 		if r.Results[i].Err != nil {
 			continue // takes no more than was counted
 		}
-		if grown := total - least[i] + measure(&r.Results[i]); grown <= limit {
-			total = grown
+		takes := measure(&r.Results[i])
+		if grown := total - least[i] + takes; grown <= limit || takes <= least[i] {
+			total = grown // what takes no more than its refusal is told in any case
 			continue
 		}
 		wipe(&r.Results[i].Reply)

@@ -89,3 +89,35 @@ func TestFitKeepsWhatFits(t *testing.T) {
 		t.Error("a reply that fits was changed")
 	}
 }
+
+// TestFitOfWrites: what is left out of a reply of writes was done all the same.
+func TestFitOfWrites(t *testing.T) {
+	var stored StoreBatchReply
+	var deleted DeleteBatchReply
+	var validated ValidateBatchReply
+	for i := range 100 {
+		target := Target{Scope: "org:acme", ID: ID(fmt.Sprint("k", i))}
+		stored.Results = append(stored.Results, Result[StoreReply, *StoreReply]{Reply: StoreReply{Target: target, Version: string(bytes.Repeat([]byte("v"), 500))}})
+		deleted.Results = append(deleted.Results, Result[DeleteReply, *DeleteReply]{Reply: DeleteReply{Target: target}})
+		validated.Results = append(validated.Results, Result[ValidateReply, *ValidateReply]{Reply: ValidateReply{Target: target, Reason: string(bytes.Repeat([]byte("r"), 500))}})
+	}
+	refused := Errorf(VersionConflict, "nothing was written")
+	refused.Scope, refused.ID = "org:acme", "k0"
+	stored.Results[0] = Result[StoreReply, *StoreReply]{Err: refused}
+	size := func(msgpack []byte) int { return len(msgpack) }
+	stored.Fit(1<<10, size)
+	deleted.Fit(1<<10, size)
+	validated.Fit(1<<10, size)
+	for i := range 100 {
+		if err := stored.Results[i].Err; i == 0 && (err != refused || err.OutcomeUnknown) ||
+			i > 0 && (err == nil || err.Code != PayloadTooLarge || !err.OutcomeUnknown || !err.Retryable) {
+			t.Errorf("store %d: %+v", i, err)
+		}
+		if err := deleted.Results[i].Err; err != nil { // its refusal would be longer
+			t.Errorf("delete %d: %+v", i, err)
+		}
+		if err := validated.Results[i].Err; err == nil || err.OutcomeUnknown {
+			t.Errorf("validate %d: %+v", i, err)
+		}
+	}
+}

@@ -55,6 +55,12 @@ func (c Code) Number() int {
 // Retryable reports whether the same command may succeed later.
 func (c Code) Retryable() bool { return codes[c].retryable }
 
+// Known reports whether this version knows the code.
+func (c Code) Known() bool {
+	_, ok := codes[c]
+	return ok
+}
+
 // Headers of an error reply, as the NATS services framework names them.
 const (
 	HeaderError     = "Nats-Service-Error"
@@ -68,7 +74,24 @@ type Error struct {
 	Scope     Scope
 	ID        ID
 	Retryable bool
-	Revision  Revision // of an error reply, as of any other
+	// OutcomeUnknown is set for a write that may have taken effect, or may still
+	// do so: it must not be taken for a failure. Retrieve the credential with
+	// fresh to see, or send the write again with the same request id, with which
+	// it acts once; a delete that is repeated after it took effect is not_found.
+	// An error of a write that is not so marked means that nothing was written.
+	OutcomeUnknown bool
+	Revision       Revision // of an error reply, as of any other
+}
+
+// UnknownOutcomeRule ends the message of an error that MarkOutcomeUnknown marks.
+const UnknownOutcomeRule = "; the write may have taken effect, or may still do so: retrieve it with fresh to see, or send it again with the same request_id, with which it acts once"
+
+// MarkOutcomeUnknown sets OutcomeUnknown, and has the message say what to do.
+func (e *Error) MarkOutcomeUnknown() {
+	if !e.OutcomeUnknown {
+		e.OutcomeUnknown = true
+		e.Message += UnknownOutcomeRule
+	}
 }
 
 // Error is the message, preceded by the code and what it is about.

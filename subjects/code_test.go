@@ -42,10 +42,31 @@ func TestCodes(t *testing.T) {
 			t.Errorf("%s is in the table and not in the contract", code)
 		}
 	}
+	for code := range contract {
+		if !code.Known() {
+			t.Errorf("%s is not known", code)
+		}
+	}
 	for _, code := range []Code{"", "teapot", "NOT_FOUND"} {
-		if code.Number() != 500 || code.NumberText() != "500" || code.Retryable() {
+		if code.Known() || code.Number() != 500 || code.NumberText() != "500" || code.Retryable() {
 			t.Errorf("unknown code %q is %d, retryable %v", code, code.Number(), code.Retryable())
 		}
+	}
+}
+
+func TestMarkOutcomeUnknown(t *testing.T) {
+	err := Errorf(StorageTimeout, "the store did not answer in time")
+	if err.OutcomeUnknown {
+		t.Error("an error has an unknown outcome that nobody marked")
+	}
+	for range 2 {
+		err.MarkOutcomeUnknown()
+		if !err.OutcomeUnknown || err.Message != "the store did not answer in time"+UnknownOutcomeRule {
+			t.Errorf("%+v", err)
+		}
+	}
+	if !errors.Is(err, &Error{Code: StorageTimeout}) {
+		t.Error("the code is not what errors.Is goes by")
 	}
 }
 

@@ -28,6 +28,9 @@
 //	404 not_found              500 decrypt_failed       504 storage_timeout*
 //	409 already_exists         412 version_conflict     * may succeed when repeated
 //
+// The error of a write that may have taken effect is marked OutcomeUnknown,
+// whatever its code.
+//
 // Bodies come from anyone. [Decode] allocates no more than what a body holds
 // calls for, quotes no value in an error, and leaves values where they are:
 // whoever owns a body wipes it, and every [Secret] in it, with one clear.

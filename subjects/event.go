@@ -23,6 +23,11 @@ type Event struct {
 	At       time.Time // the clock of the worker that made the change
 	// WriteID names the write between the replicas.
 	WriteID string
+	// Replica names the worker that made the change, or noticed it.
+	Replica string
+	// Acknowledge asks the replicas to tell that worker once they have applied
+	// this; between the replicas only.
+	Acknowledge bool
 }
 
 func (v *Event) encode(e *encoder) {
@@ -31,6 +36,8 @@ func (v *Event) encode(e *encoder) {
 	e.str("version", v.Version)
 	e.time("at", v.At)
 	e.str("write_id", v.WriteID)
+	e.str("replica", v.Replica)
+	e.boolean("acknowledge", v.Acknowledge)
 	e.revision("revision", v.Revision)
 }
 
@@ -44,6 +51,10 @@ func (v *Event) field(d *decoder, name []byte) bool {
 		v.At = d.time("at")
 	case "write_id":
 		v.WriteID = d.str(maxTextLen)
+	case "replica":
+		v.Replica = d.str(maxTextLen)
+	case "acknowledge":
+		v.Acknowledge = d.boolean()
 	case "revision":
 		v.Revision = d.revision()
 	default:

@@ -212,6 +212,7 @@ func (e *Error) encode(enc *encoder) {
 	enc.str("scope", string(e.Scope))
 	enc.str("id", string(e.ID))
 	enc.boolean("retryable", e.Retryable)
+	enc.boolean("outcome_unknown", e.OutcomeUnknown)
 }
 
 func (e *Error) field(d *decoder, name []byte) bool {
@@ -226,6 +227,8 @@ func (e *Error) field(d *decoder, name []byte) bool {
 		e.ID = d.id()
 	case "retryable":
 		e.Retryable = d.boolean()
+	case "outcome_unknown":
+		e.OutcomeUnknown = d.boolean()
 	case "revision":
 		e.Revision = d.revision()
 	default:

@@ -10,6 +10,7 @@ type ReplicaStats struct {
 	Expired   int64 // entries found past their TTL or idle time
 	Refused   int64 // fills refused because the entry changed meanwhile
 	Entries   int64
+	Negative  int64 // those of Entries that say that a credential does not exist
 	Capacity  int64 // the most Entries may be
 	Bytes     int64
 	MaxBytes  int64 // the most Bytes may be
@@ -27,7 +28,7 @@ func (s *ReplicaStats) HitRate() float64 {
 }
 
 // counters are the numbers of s by field name, for both directions.
-func (s *ReplicaStats) counters() [9]struct {
+func (s *ReplicaStats) counters() [10]struct {
 	name  string
 	value *int64
 } {
@@ -41,6 +42,7 @@ func (s *ReplicaStats) counters() [9]struct {
 		{"expired", &s.Expired},
 		{"refused", &s.Refused},
 		{"entries", &s.Entries},
+		{"negative", &s.Negative},
 		{"capacity", &s.Capacity},
 		{"bytes", &s.Bytes},
 		{"max_bytes", &s.MaxBytes},

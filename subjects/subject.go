@@ -27,6 +27,15 @@ var Commands = []Command{
 	ClearCache, CacheStats,
 }
 
+// Writes reports whether the command changes credentials.
+func (c Command) Writes() bool {
+	switch c {
+	case Store, Delete, StoreBatch, DeleteBatch:
+		return true
+	}
+	return false
+}
+
 // Prefix is what every subject of one installation begins with. It separates
 // installations that share a NATS cluster.
 type Prefix string

@@ -166,3 +166,12 @@ func FuzzParsePrefix(f *testing.F) {
 		}
 	})
 }
+
+func TestWrites(t *testing.T) {
+	writes := map[Command]bool{Store: true, Delete: true, StoreBatch: true, DeleteBatch: true}
+	for _, command := range Commands {
+		if command.Writes() != writes[command] {
+			t.Errorf("%s writes: %v", command, command.Writes())
+		}
+	}
+}

@@ -35,7 +35,8 @@ func (p *program) cacheStatsCommand() *cobra.Command {
 		Short: "Show how well the cache of each replica does",
 		Long: `Show how well the cache of each replica does, counted since it started. When a
 replica that is known does not answer, those that did are shown and the exit
-status is 6.
+status is 6. NEGATIVE are those of its entries that say that a credential does
+not exist.
 
 -o json prints one JSON object.`,
 		Args: cobra.NoArgs,
@@ -58,11 +59,11 @@ status is 6.
 
 func (p *program) printStats(stats *client.CacheStats) error {
 	table := newTable(p.stdout, "REPLICA", "HITS", "MISSES", "HIT RATE", "EVICTIONS", "EXPIRED", "REFUSED",
-		"ENTRIES", "CAPACITY", "BYTES", "MAX BYTES", "TRUST")
+		"ENTRIES", "NEGATIVE", "CAPACITY", "BYTES", "MAX BYTES", "TRUST")
 	for i := range stats.Replicas {
 		r := &stats.Replicas[i]
 		cells := []string{r.Replica, number(r.Hits), number(r.Misses), fmt.Sprintf("%.1f%%", 100*r.HitRate())}
-		for _, n := range []int64{r.Evictions, r.Expired, r.Refused, r.Entries, r.Capacity, r.Bytes, r.MaxBytes} {
+		for _, n := range []int64{r.Evictions, r.Expired, r.Refused, r.Entries, r.Negative, r.Capacity, r.Bytes, r.MaxBytes} {
 			cells = append(cells, number(n))
 		}
 		if err := table.row(append(cells, r.Trust)...); err != nil {

@@ -87,7 +87,7 @@ func answer(nc *nats.Conn, request *nats.Msg) {
 		body(&subjects.ClearCacheReply{Replicas: []string{"replica-1"}, Missing: []string{"replica-2"}})
 	case tokens[2] == string(subjects.CacheStats):
 		body(&subjects.CacheStatsReply{
-			Replicas: []subjects.ReplicaStats{{Replica: "replica-1", Hits: 3, Misses: 1, Trust: "trusted"}},
+			Replicas: []subjects.ReplicaStats{{Replica: "replica-1", Hits: 3, Misses: 1, Entries: 8, Negative: 2, Capacity: 1000, Trust: "trusted"}},
 			Missing:  []string{"replica-2"},
 		})
 	default:

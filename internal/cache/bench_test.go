@@ -3,6 +3,7 @@ package cache
 import (
 	"fmt"
 	"testing"
+	"time"
 )
 
 // Both sizes are of what the cache holds: 420 bytes is the encoded reply of a
@@ -78,6 +79,29 @@ func BenchmarkGetMiss(b *testing.B) {
 	for b.Loop() {
 		if _, _, ok := c.Get(nil, scope, id); ok {
 			b.Fatal("hit")
+		}
+	}
+}
+
+// BenchmarkGetAbsent is the way of a name that is known to be absent: a Probe
+// that passes it over, then a Get.
+func BenchmarkGetAbsent(b *testing.B) {
+	c, err := New(Config{NegativeTTL: time.Hour})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	fill(b, c, 256)
+	scope, id := []byte("org:acme/team:eng/service:s1"), []byte("absent")
+	c.Put(string(scope), string(id), make([]byte, 24), Absent)
+	dst := make([]byte, 0, 64)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, ok := c.Probe(dst, scope, id); ok {
+			b.Fatal("hit")
+		}
+		if _, _, ok := c.Get(dst, scope, id); !ok {
+			b.Fatal("miss")
 		}
 	}
 }

@@ -18,14 +18,23 @@ const (
 	MaxBytes     = 16 << 30 // MaxEntries of the largest reply, 90 KiB, is less
 
 	DefaultTTL  = 5 * time.Minute
-	MinLifetime = time.Millisecond // of TTL, and of Idle when it is set
+	MinLifetime = time.Millisecond // of TTL, NegativeTTL, and Idle when it is set
 	MaxLifetime = 365 * 24 * time.Hour
+
+	// DefaultNegativeTTL is short, since an absence is most often looked up by
+	// those who wait for it to end.
+	DefaultNegativeTTL = 10 * time.Second
 
 	// MaxValueLen is the most bytes one value may have, or Config.Bytes when
 	// that is less. It is the largest payload a NATS server carries unless it
 	// is configured for more.
 	MaxValueLen = 1 << 20
 )
+
+// Absent is a flag of Put: the entry says that its name is known not to be
+// there. What value it has, if any, is its caller's business. Such an entry is
+// called negative; it has limits of its own, see Config.
+const Absent uint8 = 1 << 7
 
 // sweepInterval is the least time between two sweeps for expired entries, and
 // so the longest that the secret of an expired entry outlives it.
@@ -36,7 +45,8 @@ const removeBatch = 1000
 
 // Config bounds a Cache. A zero field takes its default.
 type Config struct {
-	// Entries is the most entries held at any time: 1 to MaxEntries.
+	// Entries is the most entries held at any time: 1 to MaxEntries. At most a
+	// quarter of them, or one, are negative.
 	Entries int
 	// Bytes is the most value bytes held at any time, MinBytes to MaxBytes.
 	// Counted is the length of each value as Put was given it; names, seals
@@ -45,6 +55,8 @@ type Config struct {
 	// TTL is how long after its Put an entry lives, MinLifetime to MaxLifetime.
 	// At exactly TTL it is gone.
 	TTL time.Duration
+	// NegativeTTL is TTL for negative entries, in the same range.
+	NegativeTTL time.Duration
 	// Idle is how long after its last Put or Get an entry lives, in the range
 	// of TTL. Zero means that there is no such limit.
 	Idle time.Duration
@@ -60,6 +72,9 @@ func (c Config) withDefaults() Config {
 	if c.TTL == 0 {
 		c.TTL = DefaultTTL
 	}
+	if c.NegativeTTL == 0 {
+		c.NegativeTTL = DefaultNegativeTTL
+	}
 	return c
 }
 
@@ -71,6 +86,8 @@ func (c Config) check() error {
 		return fmt.Errorf("cache: Bytes is %d: %d to %d are allowed", c.Bytes, MinBytes, int64(MaxBytes))
 	case c.TTL < MinLifetime || c.TTL > MaxLifetime:
 		return fmt.Errorf("cache: TTL is %v: %v to %v are allowed", c.TTL, MinLifetime, MaxLifetime)
+	case c.NegativeTTL < MinLifetime || c.NegativeTTL > MaxLifetime:
+		return fmt.Errorf("cache: NegativeTTL is %v: %v to %v are allowed", c.NegativeTTL, MinLifetime, MaxLifetime)
 	case c.Idle != 0 && (c.Idle < MinLifetime || c.Idle > MaxLifetime):
 		return fmt.Errorf("cache: Idle is %v: 0 (no limit) or %v to %v are allowed", c.Idle, MinLifetime, MaxLifetime)
 	}
@@ -78,6 +95,11 @@ func (c Config) check() error {
 }
 
 func (c Config) maxValueLen() int { return int(min(c.Bytes, MaxValueLen)) }
+
+// maxNegative is the most negative entries. Names that do not exist can be made
+// up without end: without this bound, who asks for many of them would push out
+// everything that does exist.
+func (c Config) maxNegative() int { return max(c.Entries/4, 1) }
 
 // Cache maps a scope and an id to a value. Its methods may be called
 // concurrently.
@@ -97,9 +119,10 @@ type Cache struct {
 	writing sync.Mutex
 
 	mu      sync.Mutex
-	index   index       // guarded by mu
-	sweeper *time.Timer // guarded by mu; nil unless a sweep is due
-	closed  bool        // guarded by mu
+	index   index         // guarded by mu
+	sweeper *time.Timer   // guarded by mu; nil unless a sweep is due or under way
+	sweepAt time.Duration // guarded by mu; when the sweep is due, past while one is under way
+	closed  bool          // guarded by mu
 }
 
 // scratch is what a Get needs beside the caller's buffer. It is pooled because
@@ -140,18 +163,13 @@ func (c *Cache) now() time.Duration { return time.Since(c.started) }
 // caller owns the result and wipes it; to leave no second copy of what dst held
 // before, give it the capacity that the value needs.
 func (c *Cache) Get(dst, scope, id []byte) (value []byte, flags uint8, ok bool) {
-	s := c.scratches.Get().(*scratch)
-	s.name = appendName(s.name[:0], scope, id)
-	value, flags, ok = c.get(dst, s)
-	s.secret.wipe()
-	c.scratches.Put(s)
-	return value, flags, ok
+	return c.getBut(0, dst, scope, id)
 }
 
-// Probe is Get for a caller that asks again when it misses: it counts a hit,
-// but no miss.
+// Probe is Get for a caller that wants what exists, and asks again by Get when
+// it misses: it counts a hit, but no miss, and to it a negative entry is a miss.
 func (c *Cache) Probe(dst, scope, id []byte) (value []byte, flags uint8, ok bool) {
-	value, flags, ok = c.Get(dst, scope, id)
+	value, flags, ok = c.getBut(Absent, dst, scope, id)
 	if !ok {
 		c.mu.Lock()
 		c.index.stats.Misses--
@@ -160,14 +178,24 @@ func (c *Cache) Probe(dst, scope, id []byte) (value []byte, flags uint8, ok bool
 	return value, flags, ok
 }
 
-func (c *Cache) get(dst []byte, s *scratch) (value []byte, flags uint8, ok bool) {
-	key, flags, ok := c.lookup(s)
+// getBut is Get that passes over entries with a flag of but.
+func (c *Cache) getBut(but uint8, dst, scope, id []byte) (value []byte, flags uint8, ok bool) {
+	s := c.scratches.Get().(*scratch)
+	s.name = appendName(s.name[:0], scope, id)
+	value, flags, ok = c.get(but, dst, s)
+	s.secret.wipe()
+	c.scratches.Put(s)
+	return value, flags, ok
+}
+
+func (c *Cache) get(but uint8, dst []byte, s *scratch) (value []byte, flags uint8, ok bool) {
+	key, flags, ok := c.lookup(but, s)
 	if !ok {
 		return dst, 0, false
 	}
 	sealed, ok := c.ring.get(key)
 	if !ok {
-		if key, sealed, flags, ok = c.getAfterWrite(s); !ok {
+		if key, sealed, flags, ok = c.getAfterWrite(but, s); !ok {
 			return dst, 0, false
 		}
 	}
@@ -181,11 +209,11 @@ func (c *Cache) get(dst []byte, s *scratch) (value []byte, flags uint8, ok bool)
 
 // lookup finds the live entry of s.name, counts the use, and copies its secret
 // to s: from then on the entry may leave and be wiped at any time.
-func (c *Cache) lookup(s *scratch) (key string, flags uint8, ok bool) {
+func (c *Cache) lookup(but uint8, s *scratch) (key string, flags uint8, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	// The clock is read under mu, so that waiting for it cannot extend a life.
-	e := c.index.use(s.name, c.now())
+	e := c.index.use(s.name, but, c.now())
 	if e == nil {
 		return "", 0, false
 	}
@@ -196,13 +224,13 @@ func (c *Cache) lookup(s *scratch) (key string, flags uint8, ok bool) {
 // getAfterWrite looks again once no write to the ring is under way, which is
 // when the ring holds every entry of the index. It takes back the hit that the
 // first lookup counted, since its own counts anew.
-func (c *Cache) getAfterWrite(s *scratch) (key string, sealed []byte, flags uint8, ok bool) {
+func (c *Cache) getAfterWrite(but uint8, s *scratch) (key string, sealed []byte, flags uint8, ok bool) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	c.mu.Lock()
 	c.index.stats.Hits--
 	c.mu.Unlock()
-	if key, flags, ok = c.lookup(s); !ok {
+	if key, flags, ok = c.lookup(but, s); !ok {
 		return "", nil, 0, false
 	}
 	if sealed, ok = c.ring.get(key); !ok {
@@ -223,7 +251,8 @@ func (c *Cache) forget(key string) {
 // Put holds value, with flags, for scope and id, in place of what was held
 // before. It reports false, and holds nothing for that name, when value has
 // more than MaxValueLen bytes or more than Config.Bytes, or after Close. The
-// value is not kept, and sealing leaves no copy of it.
+// value is not kept, and sealing leaves no copy of it. Flags are the caller's
+// own, but for Absent.
 func (c *Cache) Put(scope, id string, value []byte, flags uint8) (stored bool) {
 	name := appendName(nil, scope, id)
 	if len(value) > c.maxValue {
@@ -264,10 +293,21 @@ func (c *Cache) admit(e *entry) bool {
 	}
 	now := c.now()
 	c.index.admit(e, now)
-	if c.sweeper == nil {
-		c.sweeper = time.AfterFunc(max(c.index.untilExpiry(now), sweepInterval), c.sweep)
+	// What is admitted may expire before what the sweep was to wait for.
+	wait := c.untilSweepLocked(now)
+	switch {
+	case c.sweeper == nil:
+		c.sweeper = time.AfterFunc(wait, c.sweep)
+		c.sweepAt = now + wait
+	case now+wait < c.sweepAt:
+		c.sweeper.Reset(wait)
+		c.sweepAt = now + wait
 	}
 	return true
+}
+
+func (c *Cache) untilSweepLocked(now time.Duration) time.Duration {
+	return max(c.index.untilExpiry(now), sweepInterval)
 }
 
 // holds reports whether the index still holds the entry of a ring key.
@@ -306,7 +346,9 @@ func (c *Cache) scheduleSweepLocked(now time.Duration) {
 		c.sweeper = nil
 		return
 	}
-	c.sweeper.Reset(max(c.index.untilExpiry(now), sweepInterval))
+	wait := c.untilSweepLocked(now)
+	c.sweeper.Reset(wait)
+	c.sweepAt = now + wait
 }
 
 // Drop removes one entry. No Get that begins after Drop has returned sees the

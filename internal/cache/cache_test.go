@@ -14,8 +14,8 @@ func TestConfig(t *testing.T) {
 		want   []string // in the error; none for a valid config
 	}{
 		{Config{}, nil},
-		{Config{Entries: 1, Bytes: MinBytes, TTL: MinLifetime, Idle: MinLifetime}, nil},
-		{Config{Entries: MaxEntries, TTL: MaxLifetime, Idle: MaxLifetime}, nil},
+		{Config{Entries: 1, Bytes: MinBytes, TTL: MinLifetime, NegativeTTL: MinLifetime, Idle: MinLifetime}, nil},
+		{Config{Entries: MaxEntries, TTL: MaxLifetime, NegativeTTL: MaxLifetime, Idle: MaxLifetime}, nil},
 		{Config{Entries: -1}, []string{"Entries", "1 to 100000"}},
 		{Config{Entries: MaxEntries + 1}, []string{"Entries", "1 to 100000"}},
 		{Config{Bytes: MinBytes - 1}, []string{"Bytes", "1024 to 17179869184"}},
@@ -24,6 +24,9 @@ func TestConfig(t *testing.T) {
 		{Config{TTL: -time.Second}, []string{"TTL", "1ms to 8760h0m0s"}},
 		{Config{TTL: time.Microsecond}, []string{"TTL", "1ms to 8760h0m0s"}},
 		{Config{TTL: MaxLifetime + 1}, []string{"TTL", "1ms to 8760h0m0s"}},
+		{Config{NegativeTTL: -time.Second}, []string{"NegativeTTL", "1ms to 8760h0m0s"}},
+		{Config{NegativeTTL: time.Microsecond}, []string{"NegativeTTL", "1ms to 8760h0m0s"}},
+		{Config{NegativeTTL: MaxLifetime + 1}, []string{"NegativeTTL", "1ms to 8760h0m0s"}},
 		{Config{Idle: MaxLifetime + 1}, []string{"Idle", "1ms to 8760h0m0s"}},
 		{Config{Idle: -time.Second}, []string{"Idle", "1ms to 8760h0m0s"}},
 	}

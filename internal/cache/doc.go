@@ -18,6 +18,9 @@
 // whatever reason, the secret is overwritten and the bytes that the ring still
 // holds become noise.
 //
+// An entry may also say that a name is known not to be there ([Absent]). It
+// lives a shorter time, and such entries take a quarter of the room at most.
+//
 // The seal is ChaCha20-Poly1305: opening 420 bytes under a key not used before
 // costs about 330 ns and one allocation of 32 bytes, where AES-GCM, which
 // expands its key first, costs 580 ns and 1280 bytes.

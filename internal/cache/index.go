@@ -23,6 +23,20 @@ type entry struct {
 	inAges  *list.Element
 }
 
+// The kinds of entries; each has a TTL of its own.
+const (
+	positive = iota
+	negative
+	kinds
+)
+
+func (e *entry) kind() int {
+	if e.flags&Absent != 0 {
+		return negative
+	}
+	return positive
+}
+
 // newEntry makes an entry with a fresh secret, not yet part of an index.
 func newEntry(name []byte, scopeLen, size int, flags uint8) *entry {
 	e := &entry{name: string(name), size: int64(size), flags: flags}
@@ -46,8 +60,9 @@ type index struct {
 	config    Config
 	byName    map[string]*entry
 	byRingKey map[string]*entry
-	uses      list.List // of *entry, the most recently used first
-	ages      list.List // of *entry, the oldest first; TTL is one for all
+	uses      list.List        // of *entry, the most recently used first
+	ages      [kinds]list.List // of *entry, the oldest first; TTL is one for all of a kind
+	ttls      [kinds]time.Duration
 	bytes     int64
 	stats     Stats // the counters; snapshot adds the fill
 	// removed is told the ring key of every entry that leaves on its own.
@@ -59,18 +74,20 @@ func newIndex(config Config, removed func(ringKey string)) index {
 		config:    config,
 		byName:    make(map[string]*entry),
 		byRingKey: make(map[string]*entry),
+		ttls:      [kinds]time.Duration{positive: config.TTL, negative: config.NegativeTTL},
 		removed:   removed,
 	}
 }
 
-// use returns the live entry of name, now the most recently used, or nil.
-func (x *index) use(name []byte, now time.Duration) *entry {
+// use returns the live entry of name, now the most recently used, or nil when
+// there is none or it has a flag of but.
+func (x *index) use(name []byte, but uint8, now time.Duration) *entry {
 	e := x.byName[string(name)]
 	if e != nil && x.expired(e, now) {
 		x.expire(e)
 		e = nil
 	}
-	if e == nil {
+	if e == nil || e.flags&but != 0 {
 		x.stats.Misses++
 		return nil
 	}
@@ -83,31 +100,40 @@ func (x *index) use(name []byte, now time.Duration) *entry {
 // admit makes room for e and holds it in place of what has its name.
 func (x *index) admit(e *entry, now time.Duration) {
 	x.drop(e.name)
-	for len(x.byName) >= x.config.Entries || x.bytes+e.size > x.config.Bytes {
-		// An expired entry goes before a live one.
-		if x.dropExpired(now) {
-			continue
+	// A negative entry gives way to one of its own kind, the oldest, since that
+	// has the least left to live; being asked for often earns it no more.
+	for e.kind() == negative && x.ages[negative].Len() >= x.config.maxNegative() {
+		if !x.dropExpired(now) {
+			x.evict(x.ages[negative].Front())
 		}
-		x.stats.Evictions++
-		x.remove(x.uses.Back().Value.(*entry))
+	}
+	for len(x.byName) >= x.config.Entries || x.bytes+e.size > x.config.Bytes {
+		if !x.dropExpired(now) { // an expired entry goes before a live one
+			x.evict(x.uses.Back())
+		}
 	}
 	e.born, e.used = now, now
-	e.inUses, e.inAges = x.uses.PushFront(e), x.ages.PushBack(e)
+	e.inUses, e.inAges = x.uses.PushFront(e), x.ages[e.kind()].PushBack(e)
 	x.byName[e.name], x.byRingKey[e.ringKey] = e, e
 	x.bytes += e.size
 }
 
 func (x *index) expired(e *entry, now time.Duration) bool {
-	return now-e.born >= x.config.TTL || x.config.Idle > 0 && now-e.used >= x.config.Idle
+	return now-e.born >= x.ttls[e.kind()] || x.config.Idle > 0 && now-e.used >= x.config.Idle
+}
+
+func (x *index) evict(at *list.Element) {
+	x.stats.Evictions++
+	x.remove(at.Value.(*entry))
 }
 
 // dropExpired removes one expired entry and reports whether there was one. The
-// first to pass its TTL is the oldest, the first to be idle too long is the
-// least recently used: no other needs a look.
+// first of a kind to pass its TTL is the oldest, the first to be idle too long
+// is the least recently used: no other needs a look.
 func (x *index) dropExpired(now time.Duration) bool {
-	for _, first := range []*list.Element{x.ages.Front(), x.uses.Back()} {
+	for _, first := range []*list.Element{x.ages[positive].Front(), x.ages[negative].Front(), x.uses.Back()} {
 		if first == nil {
-			return false
+			continue // none of this kind
 		}
 		if e := first.Value.(*entry); x.expired(e, now) {
 			x.expire(e)
@@ -120,8 +146,10 @@ func (x *index) dropExpired(now time.Duration) bool {
 // untilExpiry is how long from now the first entry expires if none is used.
 func (x *index) untilExpiry(now time.Duration) time.Duration {
 	wait := time.Duration(math.MaxInt64)
-	if oldest := x.ages.Front(); oldest != nil {
-		wait = x.config.TTL - (now - oldest.Value.(*entry).born)
+	for kind := range x.ages {
+		if oldest := x.ages[kind].Front(); oldest != nil {
+			wait = min(wait, x.ttls[kind]-(now-oldest.Value.(*entry).born))
+		}
 	}
 	if idlest := x.uses.Back(); idlest != nil && x.config.Idle > 0 {
 		wait = min(wait, x.config.Idle-(now-idlest.Value.(*entry).used))
@@ -162,7 +190,7 @@ func (x *index) remove(e *entry) {
 	delete(x.byName, e.name)
 	delete(x.byRingKey, e.ringKey)
 	x.uses.Remove(e.inUses)
-	x.ages.Remove(e.inAges)
+	x.ages[e.kind()].Remove(e.inAges)
 	x.bytes -= e.size
 	x.removed(e.ringKey)
 }
@@ -180,7 +208,7 @@ func (x *index) clear() {
 
 func (x *index) snapshot() Stats {
 	s := x.stats
-	s.Entries, s.Capacity = len(x.byName), x.config.Entries
+	s.Entries, s.Negative, s.Capacity = len(x.byName), x.ages[negative].Len(), x.config.Entries
 	s.Bytes, s.BytesCapacity = x.bytes, x.config.Bytes
 	return s
 }

@@ -36,6 +36,14 @@ func mustPut(t testing.TB, c *Cache, scope, id, value string) {
 	}
 }
 
+// putAbsent puts a negative entry without a value.
+func putAbsent(t testing.TB, c *Cache, scope, id string) {
+	t.Helper()
+	if !c.Put(scope, id, nil, Absent) {
+		t.Fatalf("Put(%q, %q) of an absence was refused", scope, id)
+	}
+}
+
 func wantHit(t testing.TB, c *Cache, scope, id, value string) {
 	t.Helper()
 	if got, ok := get(c, scope, id); !ok || got != value {

@@ -16,6 +16,7 @@ import (
 type model struct {
 	config  Config
 	entries []modelEntry
+	puts    int
 	stats   Stats // Hits, Misses, Evictions, Refused
 }
 
@@ -23,12 +24,19 @@ type modelEntry struct {
 	scope, id, value string
 	flags            uint8
 	born, used       time.Time
+	put              int // the how-manieth Put it came by
 }
+
+func (e modelEntry) negative() bool { return e.flags&Absent != 0 }
 
 // forgetExpired keeps what lives at this moment.
 func (m *model) forgetExpired() {
 	m.entries = slices.DeleteFunc(m.entries, func(e modelEntry) bool {
-		return time.Since(e.born) >= m.config.TTL ||
+		ttl := m.config.TTL
+		if e.negative() {
+			ttl = m.config.NegativeTTL
+		}
+		return time.Since(e.born) >= ttl ||
 			m.config.Idle > 0 && time.Since(e.used) >= m.config.Idle
 	})
 }
@@ -60,12 +68,48 @@ func (m *model) put(scope, id, value string, flags uint8) bool {
 		return false
 	}
 	now := time.Now()
-	m.entries = slices.Insert(m.entries, 0, modelEntry{scope, id, value, flags, now, now})
+	m.puts++
+	e := modelEntry{scope, id, value, flags, now, now, m.puts}
+	if e.negative() && m.negative() == max(m.config.Entries/4, 1) {
+		m.dropOldestNegative()
+	}
+	m.entries = slices.Insert(m.entries, 0, e)
 	for len(m.entries) > m.config.Entries || m.bytes() > m.config.Bytes {
 		m.entries = m.entries[:len(m.entries)-1]
 		m.stats.Evictions++
 	}
 	return true
+}
+
+func (m *model) negative() (n int) {
+	for _, e := range m.entries {
+		if e.negative() {
+			n++
+		}
+	}
+	return n
+}
+
+func (m *model) dropOldestNegative() {
+	oldest := -1
+	for i, e := range m.entries {
+		if e.negative() && (oldest < 0 || e.put < m.entries[oldest].put) {
+			oldest = i
+		}
+	}
+	m.entries = slices.Delete(m.entries, oldest, oldest+1)
+	m.stats.Evictions++
+}
+
+// probe is get of what exists, and a miss of it is not counted.
+func (m *model) probe(scope, id string) (modelEntry, bool) {
+	m.forgetExpired()
+	for _, e := range m.entries {
+		if e.scope == scope && e.id == id && !e.negative() {
+			return m.get(scope, id)
+		}
+	}
+	return modelEntry{}, false
 }
 
 func (m *model) get(scope, id string) (modelEntry, bool) {
@@ -99,6 +143,8 @@ func runModel(t *testing.T, program []byte) {
 			Entries: 1 + int(next())%12,
 			Bytes:   MinBytes + int64(next())*16,
 			TTL:     time.Duration(1+int(next())%20) * time.Second,
+
+			NegativeTTL: time.Duration(1+int(next())%20) * time.Second,
 		}
 		if idle := int(next()) % 8; idle > 0 {
 			config.Idle = time.Duration(idle) * time.Second
@@ -108,16 +154,24 @@ func runModel(t *testing.T, program []byte) {
 			op, name, argument := next(), next(), next()
 			scope, id := scopes[int(name)%len(scopes)], fmt.Sprint("id", name/64)
 			switch {
-			case op < 100: // Get
-				value, flags, ok := c.Get([]byte("head"), []byte(scope), []byte(id))
-				want, wantOK := m.get(scope, id)
+			case op < 100: // Get or Probe
+				ask, askModel := c.Get, m.get
+				if op < 40 {
+					ask, askModel = c.Probe, m.probe
+				}
+				value, flags, ok := ask([]byte("head"), []byte(scope), []byte(id))
+				want, wantOK := askModel(scope, id)
 				if ok != wantOK || flags != want.flags || string(value) != "head"+want.value {
 					t.Fatalf("step %d: Get(%q, %q) = %d bytes, %d, %v; want %d bytes, %d, %v (%+v)",
 						step, scope, id, len(value)-4, flags, ok, len(want.value), want.flags, wantOK, config)
 				}
 			case op < 200: // Put
 				value := strings.Repeat(string(rune('a'+op%26)), int(argument)*int(op%8)*3)
-				if got, want := c.Put(scope, id, []byte(value), op), m.put(scope, id, value, op); got != want {
+				flags := op &^ Absent
+				if op < 140 {
+					flags |= Absent
+				}
+				if got, want := c.Put(scope, id, []byte(value), flags), m.put(scope, id, value, flags); got != want {
 					t.Fatalf("step %d: Put of %d bytes = %v; want %v (%+v)", step, len(value), got, want, config)
 				}
 			case op < 240: // from 0 to 5 s, in steps of half a second, so that borders are hit
@@ -141,7 +195,8 @@ func runModel(t *testing.T, program []byte) {
 			if got.Hits != want.Hits || got.Misses != want.Misses || got.Evictions != want.Evictions || got.Refused != want.Refused {
 				t.Fatalf("step %d: %+v; want %+v (%+v)", step, got, want, config)
 			}
-			if got.Entries < len(m.entries) || got.Entries > config.Entries || got.Bytes < m.bytes() || got.Bytes > config.Bytes {
+			if got.Entries < len(m.entries) || got.Entries > config.Entries || got.Bytes < m.bytes() || got.Bytes > config.Bytes ||
+				got.Negative < m.negative() || got.Negative > max(config.Entries/4, 1) {
 				t.Fatalf("step %d: %+v; %d entries live, %+v", step, got, len(m.entries), config)
 			}
 		}
@@ -157,7 +212,7 @@ func runModel(t *testing.T, program []byte) {
 
 // randomProgram is mostly Get and Put over few names.
 func randomProgram(seed uint64) []byte {
-	program := make([]byte, 4+3*400)
+	program := make([]byte, 5+3*400)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for i := range program {
 		program[i] = byte(random.Uint32())
@@ -179,8 +234,8 @@ func FuzzModel(f *testing.F) {
 		f.Add(randomProgram(seed))
 	}
 	// A Put of 945 bytes into 1 KiB, then one of 84 that evicts it.
-	f.Add(append([]byte{3, 0, 5, 0}, bytes.Repeat([]byte{103, 1, 45, 107, 64, 28, 0, 1, 0}, 3)...))
+	f.Add(append([]byte{3, 0, 5, 5, 0}, bytes.Repeat([]byte{103, 1, 45, 107, 64, 28, 0, 1, 0}, 3)...))
 	f.Fuzz(func(t *testing.T, program []byte) {
-		runModel(t, program[:min(len(program), 4+3*1000)])
+		runModel(t, program[:min(len(program), 5+3*1000)])
 	})
 }

@@ -53,9 +53,10 @@ func newRing(config Config) (*ring, error) {
 		// The index decides what has expired. Without a CleanWindow, LifeWindow
 		// only means that a Set first drops the oldest entry if it is that old,
 		// which keeps the ring from growing to its bound around a few live
-		// entries. Beyond TTL, and a second for each of two roundings, it cannot
-		// be live unless the wall clock was set; then it is written again.
-		LifeWindow:  config.TTL + 2*time.Second,
+		// entries. Beyond the longest TTL, and a second for each of two roundings,
+		// it cannot be live unless the wall clock was set; then it is written
+		// again. A negative entry that died sooner only stays that much longer.
+		LifeWindow:  max(config.TTL, config.NegativeTTL) + 2*time.Second,
 		CleanWindow: 0,
 		// It is called under the lock of the shard, so it only takes note.
 		OnRemoveWithReason: func(key string, sealed []byte, _ bigcache.RemoveReason) {

@@ -4,14 +4,15 @@ package cache
 type Stats struct {
 	Hits      uint64
 	Misses    uint64
-	Evictions uint64 // live entries that gave way to a bound, least recently used first
-	Expired   uint64 // entries that passed TTL or Idle, counted when they are found
+	Evictions uint64 // live entries that gave way to a bound: the least recently used, or the oldest negative one
+	Expired   uint64 // entries that passed TTL, NegativeTTL or Idle, counted when they are found
 	Refused   uint64 // values that Put was given and were too large
 	Rewrites  uint64 // live entries written again because the ring came round to them
 
-	// Entries and Bytes include expired entries that were not found yet, for
-	// at most a second. Neither ever passes its capacity.
+	// Entries, Negative and Bytes include expired entries that were not found
+	// yet, for at most a second. None ever passes its bound.
 	Entries       int
+	Negative      int // those of Entries that say that a name is not there
 	Capacity      int
 	Bytes         int64 // lengths of the values, as Config.Bytes counts them
 	BytesCapacity int64

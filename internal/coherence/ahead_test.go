@@ -4,7 +4,9 @@ import (
 	"context"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"credbus/internal/coherence"
 	"credbus/internal/coherence/coherencetest"
 	"credbus/subjects"
 )
@@ -15,9 +17,9 @@ func TestStoreReadAheadOfTheLog(t *testing.T) {
 	run(t, 2, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		lagging := replicas[1]
 		token := mustToken(t, lagging, key)
-		log.Hold()
+		log.Hold("r1")
 		var announced subjects.Revision
-		_, _, err := replicas[0].Write(t.Context(), key, "w1", func(ctx context.Context, intent subjects.Revision) (*subjects.Event, error) {
+		_, _, err := replicas[0].Write(t.Context(), key, "w1", func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
 			announced = intent
 			return stored(ctx, intent)
 		})
@@ -27,10 +29,10 @@ func TestStoreReadAheadOfTheLog(t *testing.T) {
 		if at := lagging.Including(announced); at != announced || at.Compare(lagging.Applied()) <= 0 {
 			t.Errorf("what the write at %s made is told with revision %s", announced, at)
 		}
-		if lagging.Fill(key, token, announced, func() { t.Error("filled") }) || lagging.Refused() != 1 {
+		if lagging.Fill(key, token, coherence.Answer{Revision: announced}, func() { t.Error("filled") }) || lagging.Refused() != 1 {
 			t.Error("a fill from ahead of the log is not refused")
 		}
-		if end, err := lagging.End(t.Context()); err != nil || end.Compare(announced) <= 0 {
+		if end, err := lagging.End(t.Context(), time.Second); err != nil || end.Compare(announced) <= 0 {
 			t.Errorf("the log ends at %s, %v; the write began at %s", end, err, announced)
 		}
 		log.Release()
@@ -38,7 +40,7 @@ func TestStoreReadAheadOfTheLog(t *testing.T) {
 		if at := lagging.Including(announced); at != lagging.Applied() {
 			t.Errorf("what is applied is told with revision %s, applied is %s", at, lagging.Applied())
 		}
-		if !lagging.Fill(key, mustToken(t, lagging, key), announced, func() {}) {
+		if !lagging.Fill(key, mustToken(t, lagging, key), coherence.Answer{Revision: announced}, func() {}) {
 			t.Error("what is applied is not kept")
 		}
 	})
@@ -53,7 +55,7 @@ func TestRecordOfAnotherLog(t *testing.T) {
 		if at := r.Including(foreign); at != r.Applied() {
 			t.Errorf("it is told with revision %s", at)
 		}
-		if !r.Fill(key, mustToken(t, r, key), foreign, func() {}) {
+		if !r.Fill(key, mustToken(t, r, key), coherence.Answer{Revision: foreign}, func() {}) {
 			t.Error("it is not cached")
 		}
 	})

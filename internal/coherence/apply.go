@@ -9,90 +9,140 @@ import (
 // follower is the side of a Replica that its log talks to.
 type follower Replica
 
-func (f *follower) Begin(gap bool) { (*Replica)(f).begin(gap) }
-
-func (f *follower) Apply(at subjects.Revision, entry *subjects.Event) {
+// Open implements Follower. If the log is not the one that was followed, or
+// has lost what was in it, nothing in the cache can be trusted. Otherwise the
+// cache stays: all that was missed is applied before there is a lease again.
+func (f *follower) Open(end subjects.Revision) {
 	r := (*Replica)(f)
-	r.apply(entry)
-	r.show(at, r.Trust())
-}
-
-func (f *follower) Current(at subjects.Revision) { (*Replica)(f).show(at, Trusted) }
-
-func (f *follower) Lost(reason string) {
-	r := (*Replica)(f)
-	r.show(r.Applied(), reason)
-}
-
-// begin starts anew: whatever the cache holds may have changed while nobody
-// looked. After a gap an intent may be among what was missed, so every key is
-// held for as long as one can last.
-func (r *Replica) begin(gap bool) {
-	r.show(r.Applied(), "catching up with the event stream")
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.epoch++
-	r.cache.Clear()
-	if gap {
-		r.holdAll = time.Now().Add(r.hold)
+	known := end.Stream == r.position.Stream || r.position.IsZero() || off(IdentityCheck)
+	if regressed := r.joined && end.Seq < r.position.Seq && !off(RegressCheck); !known || regressed {
+		r.config.Logger.Warn("the event stream is another one, or has lost entries; cache cleared", "was", r.position, "is", end)
+		r.gapLocked()
+		r.joined = false
+	}
+	r.position.Stream = end.Stream
+	if !r.joined {
+		// Whoever pinged before the entries that are to come is not known.
+		r.members.unknownSince(time.Now())
+		r.position.Seq = 0
+	}
+	v := *r.view.Load()
+	v.lost = ""
+	if off(StartEcho) && v.lease == (deadline{}) {
+		v.lease = deadlineAt(time.Now().Add(r.config.Lease))
+	}
+	r.showLocked(&v)
+	r.lease.kick()
+}
+
+// Deliver implements Follower.
+func (f *follower) Deliver(at subjects.Revision, entry *subjects.Event) {
+	r := (*Replica)(f)
+	r.deliver(at, entry)
+	if entry.Kind == Intent && entry.Acknowledge && entry.Replica != r.config.Name {
+		r.log.Acknowledge(r.config.Name, entry.Replica, entry.WriteID)
 	}
 }
 
-func (r *Replica) show(at subjects.Revision, trust string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.view.Store(&view{applied: at, text: at.String(), field: subjects.AppendRevision(nil, at), trust: trust})
-	close(r.applied)
-	r.applied = make(chan struct{})
+// Acknowledged implements Follower.
+func (f *follower) Acknowledged(replica, write string) {
+	r := (*Replica)(f)
+	r.members.acknowledged(replica, write)
 }
 
-// apply does what an entry asks. The local writer applies its own entries
-// twice, here and through the log, which changes nothing.
-func (r *Replica) apply(entry *subjects.Event) {
+func (r *Replica) deliver(at subjects.Revision, entry *subjects.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.joined && at.Seq <= r.position.Seq {
+		return // again
+	}
+	if r.joined && at.Seq != r.position.Seq+1 && !off(GapCheck) {
+		r.config.Logger.Warn("event stream has a gap; cache cleared", "after", r.position, "next", at)
+		r.gapLocked()
+	}
+	first := !r.joined
+	r.position, r.joined = at, true
+	r.applyLocked(at, entry)
+
+	v := *r.view.Load()
+	v.followed = at
+	if first || !changesNothing(entry.Kind) {
+		v.applied, v.text, v.field = at, at.String(), subjects.AppendRevision(nil, at)
+	}
+	switch {
+	case entry.Kind == Ping && entry.Replica == r.config.Name:
+		if until, ok := r.lease.echoed(entry.WriteID, r.config.Lease); ok {
+			v.lease = until
+		}
+	case entry.Kind == Ping:
+		r.members.pinged(entry.Replica, time.Now())
+	case entry.Kind == Leave:
+		r.members.left(entry.Replica)
+	}
+	r.showLocked(&v)
+}
+
+// gapLocked is what follows when entries may have been missed, an intent among
+// them: every key is held for as long as one can last.
+func (r *Replica) gapLocked() {
+	r.epoch++
+	r.cache.Clear()
+	r.flushes.Add(1)
+	if !off(GapHold) {
+		r.holdAll = time.Now().Add(r.config.Hold)
+	}
+	r.members.unknownSince(time.Now())
+}
+
+// lost says that the log cannot be followed for now.
+func (r *Replica) lost(reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	v := *r.view.Load()
+	v.lost = reason
+	if r.config.Mode != Off {
+		v.lease = deadline{}
+	}
+	r.showLocked(&v)
+}
+
+// applyLocked does what an entry asks.
+func (r *Replica) applyLocked(at subjects.Revision, entry *subjects.Event) {
+	if changesNothing(entry.Kind) {
+		return
+	}
 	if entry.Kind == Flush && entry.ID == "" {
-		r.epoch++
+		if !off(FlushEpoch) {
+			r.epoch++
+		}
+		r.flushes.Add(1)
 		r.cache.DropSubtree(string(entry.Scope))
 		return
 	}
-	*r.generation(entry.Target)++
-	r.cache.Drop(string(entry.Scope), string(entry.ID))
+	key := entry.Target
 	switch entry.Kind {
 	case Intent:
-		r.holdLocked(entry, r.hold)
+		r.intendLocked(at, entry)
 	case Unknown:
-		// It may still land: the store's own time limit has passed, and as
-		// much again is granted to what lies on its way.
-		r.holdLocked(entry, 2*r.hold)
-	case Flush:
-	default: // the write is over
-		delete(r.holds[entry.Target], entry.WriteID)
-		if len(r.holds[entry.Target]) == 0 {
-			delete(r.holds, entry.Target)
-		}
-	}
-}
-
-func (r *Replica) holdLocked(entry *subjects.Event, d time.Duration) {
-	writes := r.holds[entry.Target]
-	if writes == nil {
-		r.sweepLocked()
-		writes = make(map[string]time.Time)
-		r.holds[entry.Target] = writes
-	}
-	writes[entry.WriteID] = time.Now().Add(d)
-}
-
-// sweepLocked forgets holds that ran out on keys nobody read since. It looks
-// at a few each time, so that their number stays near that of writes under way.
-func (r *Replica) sweepLocked() {
-	const look = 4
-	seen := 0
-	for key := range r.holds {
-		r.heldLocked(key)
-		if seen++; seen == look {
+		if off(UnknownHold) {
+			r.endLocked(entry)
 			return
 		}
+		// It may still land: the store's own time limit has passed, and as
+		// much again is granted to what lies on its way.
+		r.dropLocked(key)
+		r.holdLocked(key, entry.WriteID, 2*r.config.Hold)
+	case Flush:
+		r.dropLocked(key)
+	default:
+		r.endLocked(entry)
 	}
+}
+
+// dropLocked makes every token of a key void, and drops it.
+func (r *Replica) dropLocked(key subjects.Target) {
+	*r.generation(key)++
+	r.cache.Drop(string(key.Scope), string(key.ID))
 }

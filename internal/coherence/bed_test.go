@@ -90,23 +90,28 @@ type tale struct {
 	mu    sync.Mutex
 	told  []step
 	grown chan struct{}
-	stop  func()
 }
 
 type step struct {
-	what  string // begin, gap, apply, current or lost
+	what  string // open, deliver or acknowledged
 	at    subjects.Revision
 	entry subjects.Event
+	text  string
 }
 
-// follow follows s until stop, which waits for the end.
-func follow(t *testing.T, s *coherence.Stream) *tale {
+// follow follows s from its end, as the replica of that name.
+func follow(t *testing.T, s *coherence.Stream, name string) *tale {
 	f := &tale{grown: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	go func() { defer close(done); s.Follow(ctx, f) }()
-	f.stop = func() { cancel(); <-done }
-	t.Cleanup(f.stop)
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			_ = s.Follow(ctx, name, subjects.Revision{}, 10*time.Second, f)
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	f.until(t, "open", func(s step) bool { return s.what == "open" })
 	return f
 }
 
@@ -118,18 +123,13 @@ func (f *tale) add(s step) {
 	f.grown = make(chan struct{})
 }
 
-func (f *tale) Begin(gap bool) {
-	if gap {
-		f.add(step{what: "gap"})
-	} else {
-		f.add(step{what: "begin"})
-	}
+func (f *tale) Open(end subjects.Revision) { f.add(step{what: "open", at: end}) }
+func (f *tale) Deliver(at subjects.Revision, entry *subjects.Event) {
+	f.add(step{what: "deliver", at: at, entry: *entry})
 }
-func (f *tale) Apply(at subjects.Revision, entry *subjects.Event) {
-	f.add(step{what: "apply", at: at, entry: *entry})
+func (f *tale) Acknowledged(replica, write string) {
+	f.add(step{what: "acknowledged", text: replica + " " + write})
 }
-func (f *tale) Current(at subjects.Revision) { f.add(step{what: "current", at: at}) }
-func (f *tale) Lost(string)                  { f.add(step{what: "lost"}) }
 
 // until waits for a step and returns all that were told up to it, which it
 // forgets.
@@ -154,25 +154,60 @@ func (f *tale) until(t *testing.T, what string, found func(step) bool) []step {
 	}
 }
 
-func (f *tale) current(t *testing.T) []step {
+func (f *tale) delivered(t *testing.T, at subjects.Revision) []step {
 	t.Helper()
-	return f.until(t, "current", func(s step) bool { return s.what == "current" })
+	return f.until(t, at.String(), func(s step) bool { return s.what == "deliver" && s.at == at })
 }
 
-func (f *tale) applied(t *testing.T, at subjects.Revision) []step {
-	t.Helper()
-	return f.until(t, "apply "+at.String(), func(s step) bool { return s.what == "apply" && s.at == at })
+// streamReplica is a replica on a stream, which may stop and run again.
+type streamReplica struct {
+	*coherence.Replica
+	cache *cacheLog
+	stop  func()
 }
 
-// outline is steps by name, entries by their ID.
-func outline(steps []step) string {
+func newStreamReplica(t *testing.T, s *coherence.Stream, name string) *streamReplica {
+	t.Helper()
+	cache := &cacheLog{}
+	r := &streamReplica{cache: cache, Replica: coherence.NewReplica(s, cache, coherence.Config{Name: name, Logger: slog.New(slog.DiscardHandler)})}
+	r.run(t)
+	return r
+}
+
+// run returns once the replica trusts its cache.
+func (r *streamReplica) run(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); r.Run(ctx) }()
+	r.stop = func() { cancel(); <-done }
+	t.Cleanup(r.stop)
+	r.trusts(t)
+}
+
+func (r *streamReplica) trusts(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
+	if err := r.AwaitTrust(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *streamReplica) reaches(t *testing.T, at subjects.Revision) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
+	if err := r.Await(ctx, at); err != nil {
+		t.Fatalf("%s is never reached: %v", at, err)
+	}
+}
+
+// outline is what was dropped since the last call: IDs, and "all".
+func (r *streamReplica) outline() string {
 	var words []string
-	for _, s := range steps {
-		word := s.what
-		if s.what == "apply" {
-			word = string(s.entry.ID)
-		}
-		words = append(words, word)
+	for _, dropped := range r.cache.take() {
+		words = append(words, dropped[strings.LastIndexByte(dropped, '/')+1:])
 	}
 	return strings.Join(words, " ")
 }

@@ -4,5 +4,5 @@ package coherence
 func (r *Replica) Holds() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.holds)
+	return len(r.keys)
 }

@@ -2,6 +2,7 @@ package coherence
 
 import (
 	"context"
+	"time"
 
 	"credbus/subjects"
 )
@@ -18,32 +19,51 @@ const (
 	Unknown subjects.EventKind = "unknown"
 	// Flush drops a scope and all below it, or one credential.
 	Flush subjects.EventKind = "flush"
+	// Ping is a replica's proof to itself that it has applied what came before.
+	Ping subjects.EventKind = "ping"
+	// Leave says that a replica answers nothing any more.
+	Leave subjects.EventKind = "leave"
+	// Mark says nothing: its place is where the log ended.
+	Mark subjects.EventKind = "mark"
 )
+
+// changesNothing reports whether an entry leaves every key as it was, so that
+// no reply need carry its revision.
+func changesNothing(kind subjects.EventKind) bool {
+	return kind == Ping || kind == Leave || kind == Mark
+}
 
 // Log is an ordered log that all replicas share.
 type Log interface {
-	// Append adds an entry and returns its place once it is durable. An entry
-	// whose append failed may be in the log all the same.
+	// Append adds an entry and returns its place once it is durable, which
+	// takes a majority of the log's copies where there are several. An entry
+	// whose append failed may be in the log all the same, or still get there.
 	Append(ctx context.Context, entry *subjects.Event) (subjects.Revision, error)
 
 	// End returns the place of the last entry. No entry whose Append returned
 	// before End was called stands after it.
 	End(ctx context.Context) (subjects.Revision, error)
 
-	// Follow hands the log to f until ctx ends. Calls to f do not overlap.
-	Follow(ctx context.Context, f Follower)
+	// Follow hands the log to f, which is the replica's of that name, until ctx ends or the log cannot be followed
+	// any longer, and says why. It first tells of the log that is there now,
+	// then of the entries after from, if they continue that log, and otherwise
+	// of those that are younger than window. Calls to f do not overlap, but
+	// for Acknowledged.
+	Follow(ctx context.Context, replica string, from subjects.Revision, window time.Duration, f Follower) error
+
+	// Acknowledge tells the replica named to that the one named from has
+	// applied the intent of a write. It may get lost.
+	Acknowledge(from, to, write string)
 }
 
 // Follower is told what happens to the log.
 type Follower interface {
-	// Begin says that entries follow which continue those applied before, or,
-	// with gap, that some may have been missed.
-	Begin(gap bool)
-	// Apply hands over the next entry.
-	Apply(at subjects.Revision, entry *subjects.Event)
-	// Current says that everything up to the log's end at the last Begin has
-	// been applied, and that this end was at.
-	Current(at subjects.Revision)
-	// Lost says that the log cannot be followed for now.
-	Lost(reason string)
+	// Open says which log it is that is followed from now on, and where it
+	// ended a moment ago.
+	Open(end subjects.Revision)
+	// Deliver hands over an entry. Entries should come in order, each once; a
+	// Follower does not rely on that.
+	Deliver(at subjects.Revision, entry *subjects.Event)
+	// Acknowledged says that a replica has applied the intent of a write.
+	Acknowledged(replica, write string)
 }

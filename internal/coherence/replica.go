@@ -2,9 +2,10 @@ package coherence
 
 import (
 	"context"
-	"errors"
+	"crypto/rand"
 	"fmt"
 	"hash/maphash"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,49 +20,105 @@ type Cache interface {
 	Clear()
 }
 
+// Mode says what a write waits for, and so what a cached read promises.
+type Mode string
+
+// The modes.
+const (
+	// Bounded: a replica that is cut off may answer from its cache what was
+	// current at most one Lease ago.
+	Bounded Mode = "bounded"
+	// Strict: reads and writes are linearizable. A write waits until every
+	// replica that could answer from its cache has dropped the key.
+	Strict Mode = "strict"
+	// Off: the cache is trusted whatever happens. It shows what the protocol
+	// costs, and nothing else.
+	Off Mode = "off"
+)
+
+// DefaultLease is how long a replica may answer from its cache after it has
+// proved that it had applied everything there was.
+const DefaultLease = 2 * time.Second
+
 // Config holds a replica's settings.
 type Config struct {
+	// Name is unique to this run of this replica, and one token of a NATS
+	// subject. Default: a random one.
+	Name string
+	Mode Mode // of this replica's writes; default Bounded
+	// Lease bounds the staleness of a cached read; the same for all replicas.
+	// Default DefaultLease.
+	Lease time.Duration
 	// Hold is how long a key stays held when no done releases it. No write
 	// may take longer from its intent to its end; Replica.Write sees to that.
 	// Default 10 s.
-	Hold time.Duration
+	Hold   time.Duration
+	Logger *slog.Logger // default slog.Default()
 }
 
-// Trusted is the trust state of a replica that answers from its cache.
-const Trusted = "trusted"
+func (c Config) withDefaults() Config {
+	if c.Name == "" {
+		c.Name = rand.Text()
+	}
+	if c.Mode == "" {
+		c.Mode = Bounded
+	}
+	if c.Lease <= 0 {
+		c.Lease = DefaultLease
+	}
+	if c.Hold <= 0 {
+		c.Hold = 10 * time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
 
 // stripes is the number of generation counters. Keys that share one refuse
 // each other's fills now and then, nothing worse.
 const stripes = 1024
 
-// Replica is one replica's part in the protocol.
+// Replica is one replica's part in the protocol. Its methods may be called
+// concurrently.
 type Replica struct {
-	log   Log
-	cache Cache
-	hold  time.Duration
-	seed  maphash.Seed
+	config Config
+	log    Log
+	cache  Cache
+	seed   maphash.Seed
 
 	// view is read on every hit, without the lock.
 	view atomic.Pointer[view]
 
 	refused atomic.Int64 // fills
+	flushes atomic.Int64 // times that a scope or everything was dropped
+
+	lease   leaseKeeper
+	members members
+	outside outside
 
 	// mu orders what is applied with what is filled: a fill that holds it has
 	// either been dropped again or seen the new generation.
 	mu          sync.Mutex
-	epoch       uint64 // counts flushes
+	position    subjects.Revision // the last entry delivered
+	joined      bool              // position.Seq is that of an entry, so the next is known
+	epoch       uint64            // counts flushes
 	generations [stripes]uint64
-	holds       map[subjects.Target]map[string]time.Time // write id to deadline
-	holdAll     time.Time                                // everything is held until then
-	applied     chan struct{}                            // closed and renewed when view changes
+	keys        map[subjects.Target]*keyState // what is known of keys written lately
+	holdAll     time.Time                     // everything is held until then
+	changed     chan struct{}                 // closed and renewed when view changes
 }
 
-// view is what a hit needs to know.
+// view is what a read needs to know.
 type view struct {
-	applied subjects.Revision
-	text    string // of applied
-	field   []byte // applied, as AppendRevision encodes it
-	trust   string
+	// applied is the last entry that changed anything, followed the last one.
+	// Replies carry applied, so that the pings between them do not send a
+	// client's next read past the cache of a replica that is a ping behind.
+	applied, followed subjects.Revision
+	text              string // of applied
+	field             []byte // applied, as AppendRevision encodes it
+	lease             deadline
+	lost              string // why the log is not followed, "" if it is
 }
 
 // Token remembers the state of a key before its store is read. Tokens are
@@ -73,29 +130,61 @@ type Token struct {
 // NewReplica returns a replica that trusts its cache once Run has followed the
 // log to its end.
 func NewReplica(log Log, cache Cache, config Config) *Replica {
-	if config.Hold <= 0 {
-		config.Hold = 10 * time.Second
-	}
 	r := &Replica{
+		config:  config.withDefaults(),
 		log:     log,
 		cache:   cache,
-		hold:    config.Hold,
 		seed:    maphash.MakeSeed(),
-		holds:   make(map[subjects.Target]map[string]time.Time),
-		applied: make(chan struct{}),
+		keys:    make(map[subjects.Target]*keyState),
+		changed: make(chan struct{}),
 	}
-	r.show(subjects.Revision{}, "starting")
+	r.lease.init()
+	r.members.init()
+	v := &view{lost: "starting"}
+	if r.config.Mode == Off {
+		v.lease = forever
+	}
+	r.showLocked(v)
 	return r
 }
 
-// Run follows the log until ctx ends.
-func (r *Replica) Run(ctx context.Context) { r.log.Follow(ctx, (*follower)(r)) }
+// Run follows the log until ctx ends. It may be called again after that.
+func (r *Replica) Run(ctx context.Context) {
+	const pause = 100 * time.Millisecond
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer r.lost("stopped")
+	group.Go(func() { r.keepLease(ctx) })
+	r.outside.start(ctx)
+	defer r.outside.stop()
+	for {
+		r.mu.Lock()
+		from := r.position
+		r.mu.Unlock()
+		err := r.log.Follow(ctx, r.config.Name, from, r.config.Hold, (*follower)(r))
+		if ctx.Err() != nil {
+			return
+		}
+		r.config.Logger.Warn("event stream interrupted; reads go to the store until it is back", "error", err)
+		r.lost("the event stream cannot be followed")
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Name is the replica's, unique to this run.
+func (r *Replica) Name() string { return r.config.Name }
 
 // Applied is the revision that the replica has applied.
 func (r *Replica) Applied() subjects.Revision { return r.view.Load().applied }
 
 // AppendApplied closes an open reply, as subjects.AppendRevision does, with the
-// revision that the replica has applied.
+// revision that the replica has applied. It is to be called after what the
+// reply holds was read: what is newer than its revision says could be followed
+// by something older.
 func (r *Replica) AppendApplied(reply []byte) []byte {
 	return append(reply, r.view.Load().field...)
 }
@@ -114,44 +203,44 @@ func (r *Replica) Including(intent subjects.Revision) subjects.Revision {
 // than is followed counts as over: a store that was moved here from elsewhere
 // has many, and none of them will ever come.
 func (r *Replica) ahead(intent subjects.Revision) bool {
-	applied := r.Applied()
-	return intent.Compare(applied) > 0 && (intent.Stream == applied.Stream || applied.IsZero())
+	if off(ReadAhead) {
+		return false
+	}
+	followed := r.view.Load().followed
+	return intent.Compare(followed) > 0 && (intent.Stream == followed.Stream || followed.IsZero())
 }
 
 // End is the revision of an answer that shows something to be missing: nothing
 // in the store tells which write took it away. It is to be called after the
-// store was read.
-func (r *Replica) End(ctx context.Context) (subjects.Revision, error) { return r.log.End(ctx) }
-
-// Trust is Trusted, or why the replica does not answer from its cache.
-func (r *Replica) Trust() string { return r.view.Load().trust }
-
-// MayHit reports whether a cached entry may answer a read that asks for at
-// least revision min. It needs no look at the holds: what is held is not in
-// the cache.
-func (r *Replica) MayHit(min subjects.Revision) bool {
-	v := r.view.Load()
-	return v.trust == Trusted && min.Compare(v.applied) <= 0
-}
-
-// MayHitText is MayHit for the text of a revision, which most often is that of
-// the revision that the replica has applied, and then need not be read.
-func (r *Replica) MayHitText(min []byte) bool {
-	v := r.view.Load()
-	if v.trust != Trusted {
-		return false
+// store was read. When the log does not answer within limit, End waits until
+// every lease that was given before the call has run out, and returns what
+// this replica has applied: whoever answers from a cache after that has applied
+// all that was in the log when End was called.
+func (r *Replica) End(ctx context.Context, limit time.Duration) (subjects.Revision, error) {
+	if off(AbsenceRevision) {
+		return r.Applied(), nil
 	}
-	if len(min) == 0 || string(min) == v.text {
-		return true
+	expired := time.NewTimer(r.config.Lease)
+	defer expired.Stop()
+	asking, cancel := context.WithTimeout(ctx, min(limit, r.config.Lease))
+	defer cancel()
+	end, err := r.log.End(asking)
+	if err == nil {
+		return end, nil
 	}
-	revision, err := subjects.ParseRevision(string(min))
-	return err == nil && revision.Compare(v.applied) <= 0
+	select {
+	case <-expired.C:
+		return r.Applied(), nil
+	case <-ctx.Done():
+		return subjects.Revision{}, ctx.Err()
+	}
 }
 
 // Token is to be taken before the store is read. Without ok the read must go
 // to the store by itself: it joins no other and fills nothing.
 func (r *Replica) Token(key subjects.Target, min subjects.Revision) (token Token, ok bool) {
-	if !r.MayHit(min) {
+	look := r.Look()
+	if !look.Reached(min) || !look.Live() && !off(TokenLease) {
 		return Token{}, false
 	}
 	r.mu.Lock()
@@ -162,13 +251,24 @@ func (r *Replica) Token(key subjects.Target, min subjects.Revision) (token Token
 	return r.tokenLocked(key), true
 }
 
+// Answer is what the store said of a key.
+type Answer struct {
+	// Revision is that of the intent of the write which made what was found
+	// or, of what is missing, what End returned after the read.
+	Revision subjects.Revision
+	Absent   bool
+}
+
 // Fill calls put if nothing happened to the key since token was taken, and
-// reports whether it did. intent is that of the write which made what was read:
-// if it is still to be applied, a hit would carry too low a revision.
-func (r *Replica) Fill(key subjects.Target, token Token, intent subjects.Revision, put func()) bool {
+// reports whether it did. It takes nothing that is ahead of what the replica
+// has applied, since a hit would carry too low a revision; nor what is older
+// than a write that is known to be done, as a store may answer for a while that
+// serves reads from a copy. Whether the lease is valid does not matter: before
+// the next one, all that was missed is applied.
+func (r *Replica) Fill(key subjects.Target, token Token, answer Answer, put func()) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.Trust() != Trusted || r.ahead(intent) || r.heldLocked(key) || r.tokenLocked(key) != token {
+	if r.tokenLocked(key) != token && !off(FillToken) || r.ahead(answer.Revision) || r.outdatedLocked(key, answer) {
 		r.refused.Add(1)
 		return false
 	}
@@ -179,6 +279,9 @@ func (r *Replica) Fill(key subjects.Target, token Token, intent subjects.Revisio
 // Refused is the number of fills that were refused since the start.
 func (r *Replica) Refused() int64 { return r.refused.Load() }
 
+// Flushes is how often a scope, or everything, was dropped since the start.
+func (r *Replica) Flushes() int64 { return r.flushes.Load() }
+
 func (r *Replica) tokenLocked(key subjects.Target) Token {
 	return Token{Epoch: r.epoch, Generation: *r.generation(key)}
 }
@@ -187,89 +290,48 @@ func (r *Replica) generation(key subjects.Target) *uint64 {
 	return &r.generations[maphash.Comparable(r.seed, key)%stripes]
 }
 
-func (r *Replica) heldLocked(key subjects.Target) bool {
-	now := time.Now()
-	if now.Before(r.holdAll) {
-		return true
-	}
-	writes, ok := r.holds[key]
-	if !ok {
-		return false
-	}
-	for id, deadline := range writes {
-		if !now.Before(deadline) {
-			delete(writes, id)
-		}
-	}
-	if len(writes) == 0 {
-		delete(r.holds, key)
-	}
-	return len(writes) > 0
-}
-
-// Write runs commit, which changes key in the store, between an intent and a
-// done. write names it, and must never name another. It returns a revision that
-// includes the change, and whether commit ran: if it did not, nothing was
-// written.
-//
-// commit is given the revision of the intent, which the store is to keep with
-// what is written, and must have ended when its context does. It returns the
-// event that tells of the change; on an error it returns what the error leaves
-// of the key: Unchanged or Unknown.
-func (r *Replica) Write(ctx context.Context, key subjects.Target, write string,
-	commit func(ctx context.Context, intent subjects.Revision) (*subjects.Event, error),
-) (revision subjects.Revision, ran bool, err error) {
-	// The replicas count from when they see the intent, which is later.
-	ctx, cancel := context.WithTimeout(ctx, r.hold)
-	defer cancel()
-
-	intent := &subjects.Event{Kind: Intent, Target: key, WriteID: write, At: time.Now()}
-	revision, err = r.log.Append(ctx, intent)
-	if err != nil {
-		return revision, false, fmt.Errorf("announce the write: %w", err)
-	}
-	r.apply(intent) // before the log brings it: this replica is the first to know
-
-	done, commitErr := commit(ctx, revision)
-	done.Target, done.WriteID, done.At, done.Revision = key, write, time.Now(), revision
-
-	// The store has changed, whatever became of the caller.
-	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), r.hold)
-	defer cancel()
-	at, err := r.log.Append(ctx, done)
-	r.apply(done)
-	if err == nil {
-		revision = at
-	} else if commitErr == nil {
-		// Every replica has dropped the key and holds it. What is missing is
-		// the public event and an early release.
-		err = fmt.Errorf("%w: %w", ErrUnannounced, err)
-	}
-	if commitErr != nil {
-		err = commitErr
-	}
-	return revision, true, err
-}
-
-// ErrUnannounced is returned by Write when the store was changed and no
-// replica serves what was before, but the change event could not be published.
-var ErrUnannounced = errors.New("written, but its change event was not published")
-
 // Flush makes every replica drop what it has cached of a scope and all below
 // it or, when target has an ID, of one credential.
 func (r *Replica) Flush(ctx context.Context, target subjects.Target) (subjects.Revision, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.hold) // as long as a write has
+	ctx, cancel := context.WithTimeout(ctx, r.config.Hold) // as long as a write has
 	defer cancel()
-	return r.log.Append(ctx, &subjects.Event{Kind: Flush, Target: target, At: time.Now()})
+	return r.log.Append(ctx, r.entry(Flush, target, ""))
+}
+
+// entry is an entry of this replica's.
+func (r *Replica) entry(kind subjects.EventKind, key subjects.Target, write string) *subjects.Event {
+	return &subjects.Event{Kind: kind, Target: key, WriteID: write, Replica: r.config.Name, At: time.Now()}
 }
 
 // Await returns once the replica has applied at, or with the error of ctx.
 func (r *Replica) Await(ctx context.Context, at subjects.Revision) error {
+	return r.await(ctx, func() bool { return at.Compare(r.view.Load().followed) <= 0 })
+}
+
+// AwaitTrust returns once the replica trusts its cache, or with the error of
+// ctx and the reason why it does not.
+func (r *Replica) AwaitTrust(ctx context.Context) error {
+	for {
+		r.lease.kick() // an idle replica has no lease, and a ping may get lost
+		attempt, cancel := context.WithTimeout(ctx, r.config.Lease/4)
+		err := r.await(attempt, func() bool { return r.Trust() == Trusted })
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s: %w", r.Trust(), ctx.Err())
+		}
+	}
+}
+
+// await returns once done does, which is asked after each change of the view.
+func (r *Replica) await(ctx context.Context, done func() bool) error {
 	for {
 		r.mu.Lock()
-		changed := r.applied
+		changed := r.changed
 		r.mu.Unlock()
-		if at.Compare(r.Applied()) <= 0 {
+		if done() {
 			return nil
 		}
 		select {
@@ -280,21 +342,9 @@ func (r *Replica) Await(ctx context.Context, at subjects.Revision) error {
 	}
 }
 
-// AwaitTrust returns once the replica trusts its cache, or with the error of
-// ctx and the reason why it does not.
-func (r *Replica) AwaitTrust(ctx context.Context) error {
-	for {
-		r.mu.Lock()
-		changed := r.applied
-		r.mu.Unlock()
-		trust := r.Trust()
-		if trust == Trusted {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", trust, ctx.Err())
-		}
-	}
+// showLocked replaces the view and wakes those who wait for a change.
+func (r *Replica) showLocked(v *view) {
+	r.view.Store(v)
+	close(r.changed)
+	r.changed = make(chan struct{})
 }

@@ -3,6 +3,8 @@ package coherence_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -56,15 +58,23 @@ type replica struct {
 
 // run runs test with n replicas on one log, in synthetic time.
 func run(t *testing.T, n int, test func(t *testing.T, log *coherencetest.Log, replicas []replica)) {
+	t.Helper()
+	runMode(t, n, coherence.Bounded, test)
+}
+
+func runMode(t *testing.T, n int, mode coherence.Mode, test func(t *testing.T, log *coherencetest.Log, replicas []replica)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		defer running.Wait()
 		defer cancel()
 		log := coherencetest.NewLog()
 		var replicas []replica
-		for range n {
+		for i := range n {
 			cache := &cacheLog{}
-			r := coherence.NewReplica(log, cache, coherence.Config{Hold: hold})
-			go r.Run(ctx)
+			r := coherence.NewReplica(log, cache, coherence.Config{Name: fmt.Sprintf("r%d", i), Mode: mode, Hold: hold, Logger: slog.New(slog.DiscardHandler)})
+			running.Go(func() { r.Run(ctx) })
 			replicas = append(replicas, replica{r, cache})
 		}
 		synctest.Wait()
@@ -80,18 +90,29 @@ func run(t *testing.T, n int, test func(t *testing.T, log *coherencetest.Log, re
 
 var key = subjects.Target{Scope: "org:acme/team:eng", ID: "db"}
 
-func stored(context.Context, subjects.Revision) (*subjects.Event, error) {
-	return &subjects.Event{Kind: subjects.EventStored, Version: "v2"}, nil
+func stored(context.Context, subjects.Revision) (coherence.Commit, error) {
+	return coherence.Commit{Kind: subjects.EventStored, Version: "v2"}, nil
 }
 
 func fills(r replica, key subjects.Target, token coherence.Token) bool {
+	return fillsWith(r, key, token, coherence.Answer{Revision: r.Applied()})
+}
+
+func fillsWith(r replica, key subjects.Target, token coherence.Token, answer coherence.Answer) bool {
 	filled := false
-	accepted := r.Fill(key, token, subjects.Revision{}, func() { filled = true })
+	accepted := r.Fill(key, token, answer, func() { filled = true })
 	return accepted && filled
+}
+
+// mayHit reports whether a cached entry may answer a read that asks for min.
+func mayHit(r *coherence.Replica, min subjects.Revision) bool {
+	look := r.Look()
+	return look.Reached(min) && look.Live()
 }
 
 func mustToken(t *testing.T, r replica, key subjects.Target) coherence.Token {
 	t.Helper()
+	r.Renew(t.Context()) // time may have passed in which nobody asked
 	token, ok := r.Token(key, subjects.Revision{})
 	if !ok {
 		t.Fatal("no token, though nothing holds the key")
@@ -101,7 +122,7 @@ func mustToken(t *testing.T, r replica, key subjects.Target) coherence.Token {
 
 func TestStartTrustsNothing(t *testing.T) {
 	r := coherence.NewReplica(coherencetest.NewLog(), &cacheLog{}, coherence.Config{})
-	if r.MayHit(subjects.Revision{}) {
+	if mayHit(r, subjects.Revision{}) {
 		t.Error("a replica that has not followed the log yet answers from its cache")
 	}
 	if _, ok := r.Token(key, subjects.Revision{}); ok {
@@ -138,7 +159,7 @@ func TestFillAfterInvalidation(t *testing.T) {
 func TestNoFillWhileAWriteIsUnderWay(t *testing.T) {
 	run(t, 2, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		for _, r := range replicas {
-			_, _, err := replicas[1].Write(t.Context(), key, "w1", func(ctx context.Context, intent subjects.Revision) (*subjects.Event, error) {
+			_, _, err := replicas[1].Write(t.Context(), key, "w1", func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
 				synctest.Wait()
 				if _, ok := r.Token(key, subjects.Revision{}); ok {
 					t.Error("a key is read into the cache between intent and commit")
@@ -162,7 +183,7 @@ func TestNoFillWhileAWriteIsUnderWay(t *testing.T) {
 func TestDoneReleasesItsOwnHoldOnly(t *testing.T) {
 	run(t, 3, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		release := make(chan struct{})
-		go replicas[0].Write(t.Context(), key, "slow", func(ctx context.Context, intent subjects.Revision) (*subjects.Event, error) { //nolint:errcheck // its end is not what is tested
+		go replicas[0].Write(t.Context(), key, "slow", func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) { //nolint:errcheck // its end is not what is tested
 			<-release
 			return stored(ctx, intent)
 		})
@@ -210,8 +231,8 @@ func TestWriterDies(t *testing.T) {
 func TestUnknownOutcomeHoldsLonger(t *testing.T) {
 	run(t, 2, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		late := errors.New("no answer")
-		_, ran, err := replicas[0].Write(t.Context(), key, "w1", func(context.Context, subjects.Revision) (*subjects.Event, error) {
-			return &subjects.Event{Kind: coherence.Unknown}, late
+		_, ran, err := replicas[0].Write(t.Context(), key, "w1", func(context.Context, subjects.Revision) (coherence.Commit, error) {
+			return coherence.Commit{Kind: coherence.Unknown}, late
 		})
 		if !ran || !errors.Is(err, late) {
 			t.Fatalf("Write = ran %v, %v", ran, err)
@@ -233,8 +254,8 @@ func TestUnknownOutcomeHoldsLonger(t *testing.T) {
 func TestUnchangedReleases(t *testing.T) {
 	run(t, 2, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		conflict := errors.New("conflict")
-		_, ran, err := replicas[0].Write(t.Context(), key, "w1", func(context.Context, subjects.Revision) (*subjects.Event, error) {
-			return &subjects.Event{Kind: coherence.Unchanged}, conflict
+		_, ran, err := replicas[0].Write(t.Context(), key, "w1", func(context.Context, subjects.Revision) (coherence.Commit, error) {
+			return coherence.Commit{Kind: coherence.Unchanged}, conflict
 		})
 		if !ran || !errors.Is(err, conflict) {
 			t.Fatalf("Write = ran %v, %v", ran, err)
@@ -251,9 +272,9 @@ func TestNoIntentNoWrite(t *testing.T) {
 	run(t, 1, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		down := errors.New("no stream")
 		log.Fail(down)
-		_, ran, err := replicas[0].Write(t.Context(), key, "w1", func(context.Context, subjects.Revision) (*subjects.Event, error) {
+		_, ran, err := replicas[0].Write(t.Context(), key, "w1", func(context.Context, subjects.Revision) (coherence.Commit, error) {
 			t.Error("the store was written without an intent")
-			return &subjects.Event{Kind: subjects.EventStored}, nil
+			return coherence.Commit{Kind: subjects.EventStored}, nil
 		})
 		if ran || !errors.Is(err, down) {
 			t.Errorf("Write = ran %v, %v", ran, err)
@@ -267,7 +288,7 @@ func TestNoIntentNoWrite(t *testing.T) {
 func TestDoneLost(t *testing.T) {
 	run(t, 2, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		down := errors.New("no stream")
-		_, ran, err := replicas[0].Write(t.Context(), key, "w1", func(ctx context.Context, intent subjects.Revision) (*subjects.Event, error) {
+		_, ran, err := replicas[0].Write(t.Context(), key, "w1", func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
 			log.Fail(down)
 			return stored(ctx, intent)
 		})
@@ -316,16 +337,16 @@ func TestFillAfterFlush(t *testing.T) {
 // lags behind goes to the store and keeps nothing.
 func TestRevisionNotReached(t *testing.T) {
 	run(t, 2, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
-		log.Hold()
+		log.Hold("r1")
 		revision, _, err := replicas[0].Write(t.Context(), key, "w1", stored)
 		if err != nil {
 			t.Fatal(err)
 		}
 		lagging := replicas[1]
-		if !lagging.MayHit(subjects.Revision{}) {
+		if !mayHit(lagging.Replica, subjects.Revision{}) {
 			t.Error("a read without a revision is kept from the cache")
 		}
-		if lagging.MayHit(revision) {
+		if mayHit(lagging.Replica, revision) {
 			t.Error("a replica that has not applied the revision answers from its cache")
 		}
 		if _, ok := lagging.Token(key, revision); ok {
@@ -333,7 +354,7 @@ func TestRevisionNotReached(t *testing.T) {
 		}
 		log.Release()
 		synctest.Wait()
-		if !lagging.MayHit(revision) {
+		if !mayHit(lagging.Replica, revision) {
 			t.Error("a replica that has applied the revision does not answer")
 		}
 	})
@@ -342,19 +363,21 @@ func TestRevisionNotReached(t *testing.T) {
 // The revision in a change event is enough to see the change: it is that of
 // the intent, at which every replica has dropped and held the key.
 func TestEventCarriesAReachedRevision(t *testing.T) {
-	run(t, 1, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
-		var event *subjects.Event
-		at, _, err := replicas[0].Write(t.Context(), key, "w1", func(ctx context.Context, intent subjects.Revision) (*subjects.Event, error) {
-			event, _ = stored(ctx, intent)
-			return event, nil
+	run(t, 1, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
+		var intent subjects.Revision
+		at, _, err := replicas[0].Write(t.Context(), key, "w1", func(ctx context.Context, revision subjects.Revision) (coherence.Commit, error) {
+			intent = revision
+			return stored(ctx, revision)
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if event.Revision.IsZero() || event.Revision.Compare(at) >= 0 {
-			t.Errorf("event has revision %s, the reply %s", event.Revision, at)
+		entries := log.Entries()
+		event := entries[len(entries)-1]
+		if event.Revision != intent || intent.IsZero() || intent.Compare(at) >= 0 {
+			t.Errorf("event has revision %s, the intent %s, the reply %s", event.Revision, intent, at)
 		}
-		if event.Target != key || event.WriteID != "w1" || event.At.IsZero() {
+		if event.Kind != subjects.EventStored || event.Target != key || event.WriteID != "w1" || event.Version != "v2" || event.At.IsZero() || event.Replica != "r0" {
 			t.Errorf("event is %+v", event)
 		}
 	})
@@ -367,7 +390,7 @@ func TestStreamRecreated(t *testing.T) {
 		r := replicas[0]
 		before := mustToken(t, r, key)
 		log.Recreate()
-		synctest.Wait()
+		time.Sleep(time.Second) // until it is followed again
 		if !r.cache.saw("all") {
 			t.Error("the cache was not cleared")
 		}
@@ -386,9 +409,9 @@ func TestStreamRecreated(t *testing.T) {
 func TestWriteEndsBeforeItsHold(t *testing.T) {
 	run(t, 1, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		begun := time.Now()
-		_, _, err := replicas[0].Write(t.Context(), key, "w1", func(ctx context.Context, _ subjects.Revision) (*subjects.Event, error) {
+		_, _, err := replicas[0].Write(t.Context(), key, "w1", func(ctx context.Context, _ subjects.Revision) (coherence.Commit, error) {
 			<-ctx.Done()
-			return &subjects.Event{Kind: coherence.Unknown}, ctx.Err()
+			return coherence.Commit{Kind: coherence.Unknown}, ctx.Err()
 		})
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) > hold {
 			t.Errorf("a commit ended with %v after %s, the hold is %s", err, time.Since(begun), hold)
@@ -398,7 +421,7 @@ func TestWriteEndsBeforeItsHold(t *testing.T) {
 
 func TestAwait(t *testing.T) {
 	run(t, 1, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
-		log.Hold()
+		log.Hold("r0")
 		at, err := replicas[0].Flush(t.Context(), subjects.Target{})
 		if err != nil {
 			t.Fatal(err)

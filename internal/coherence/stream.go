@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -21,10 +23,7 @@ type StreamConfig struct {
 	Replicas int             // 1, 3 or 5; default 1
 	MaxAge   time.Duration   // default 24 h; at least Window
 	MaxBytes int64           // default 256 MiB
-	// Window is how far back a replica looks for intents when it starts:
-	// Config.Hold of the replicas. Default 10 s.
-	Window time.Duration
-	Logger *slog.Logger // default slog.Default()
+	Logger   *slog.Logger    // default slog.Default()
 }
 
 // logToken keeps the log apart from what replicas tell each other in passing.
@@ -37,7 +36,6 @@ type Stream struct {
 	js     jetstream.JetStream
 
 	identity atomic.Uint64 // of the stream that is followed
-	last     uint64        // the last sequence applied; Follow's alone
 }
 
 // OpenStream creates the stream where it is missing and brings its settings up
@@ -51,9 +49,6 @@ func OpenStream(ctx context.Context, nc *nats.Conn, config StreamConfig) (*Strea
 	}
 	if config.MaxBytes == 0 {
 		config.MaxBytes = 256 << 20
-	}
-	if config.Window == 0 {
-		config.Window = 10 * time.Second
 	}
 	if config.Logger == nil {
 		config.Logger = slog.Default()
@@ -87,28 +82,52 @@ func (s *Stream) create(ctx context.Context) (jetstream.Stream, error) {
 		Replicas:    s.config.Replicas,
 		MaxAge:      s.config.MaxAge,
 		MaxBytes:    s.config.MaxBytes,
+		AllowMsgTTL: true, // for what is of no use to anybody a minute later
 	})
 }
 
-// Append publishes an entry and waits until the stream has it.
+// passingTTL is how long entries stay that say nothing of any key. A replica
+// that was away for longer finds a gap where they were.
+const passingTTL = time.Hour
+
+// Append publishes an entry and waits until the stream has it. What ends a
+// write may be appended again: the stream keeps it once.
 func (s *Stream) Append(ctx context.Context, entry *subjects.Event) (subjects.Revision, error) {
 	msg := nats.NewMsg(s.subject(entry))
 	msg.Data = subjects.Append(nil, entry)
-	ack, err := s.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(s.config.Name))
+	options := []jetstream.PublishOpt{jetstream.WithExpectStream(s.config.Name)}
+	switch {
+	case changesNothing(entry.Kind):
+		options = append(options, jetstream.WithMsgTTL(passingTTL))
+	case entry.WriteID != "":
+		options = append(options, jetstream.WithMsgID(entry.WriteID+"-"+string(entry.Kind)))
+	}
+	ack, err := s.js.PublishMsg(ctx, msg, options...)
 	if err != nil {
 		return subjects.Revision{}, err
 	}
 	return subjects.Revision{Stream: s.identity.Load(), Seq: ack.Sequence}, nil
 }
 
-// End implements Log. It asks the stream that is there now, which may be
-// another one than is followed, if that was deleted.
+// End implements Log. It is that of the stream which is there now, which may be
+// another one than is followed, if that was deleted. Where the stream has
+// copies, one that was cut off may take itself for the leader for a while and
+// answer; an append takes a majority of them.
 func (s *Stream) End(ctx context.Context) (subjects.Revision, error) {
+	var mark subjects.Revision
+	if s.config.Replicas > 1 {
+		var err error
+		if mark, err = s.Append(ctx, &subjects.Event{Kind: Mark, At: time.Now()}); err != nil {
+			return mark, err
+		}
+	}
 	stream, err := s.js.Stream(ctx, s.config.Name)
 	if err != nil {
 		return subjects.Revision{}, err
 	}
-	return endOf(stream.CachedInfo()), nil
+	end := endOf(stream.CachedInfo())
+	end.Seq = max(end.Seq, mark.Seq)
+	return end, nil
 }
 
 func endOf(info *jetstream.StreamInfo) subjects.Revision {
@@ -117,32 +136,36 @@ func endOf(info *jetstream.StreamInfo) subjects.Revision {
 
 func (s *Stream) subject(entry *subjects.Event) string {
 	switch entry.Kind {
-	case Intent, Unchanged, Unknown, Flush:
-		return s.config.Prefix.Coherence(logToken + string(entry.Kind))
+	case subjects.EventStored, subjects.EventDeleted:
+		return s.config.Prefix.Event(entry.Scope, entry.ID)
 	}
-	return s.config.Prefix.Event(entry.Scope, entry.ID)
+	return s.config.Prefix.Coherence(logToken + string(entry.Kind))
 }
 
-// Follow implements Log. It sees to positions and identity itself: a client
-// library that resumes on its own account would hide that something was missed.
-func (s *Stream) Follow(ctx context.Context, f Follower) {
-	const pause = 100 * time.Millisecond
-	for ctx.Err() == nil {
-		err := s.follow(ctx, f)
-		if ctx.Err() != nil {
-			return
-		}
-		s.config.Logger.Warn("event stream interrupted; reads go to the store until it is back", "error", err)
-		f.Lost("the event stream cannot be followed")
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
+// acknowledgement is the subject on which a replica is told that another one
+// has applied an intent.
+func (s *Stream) acknowledgement(to, from string) string {
+	return s.config.Prefix.Coherence("applied." + to + "." + from)
+}
+
+// Acknowledge implements Log.
+func (s *Stream) Acknowledge(from, to, write string) {
+	if !isToken(from) || !isToken(to) {
+		return
+	}
+	if err := s.nc.Publish(s.acknowledgement(to, from), []byte(write)); err != nil {
+		s.config.Logger.Debug("an intent could not be acknowledged", "to", to, "error", err)
 	}
 }
 
-// follow reads the stream until something about it changes.
-func (s *Stream) follow(ctx context.Context, f Follower) error {
+// isToken reports whether a name can be one token of a subject.
+func isToken(name string) bool {
+	return name != "" && !strings.ContainsAny(name, ".*> \t\r\n")
+}
+
+// Follow implements Log. It sees to the identity of the stream itself: a client
+// library that resumes on its own account would hide that it is another one.
+func (s *Stream) Follow(ctx context.Context, replica string, from subjects.Revision, window time.Duration, f Follower) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	status := s.nc.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
@@ -154,19 +177,25 @@ func (s *Stream) follow(ctx context.Context, f Follower) error {
 		case <-ctx.Done():
 		}
 	}()
+	if !isToken(replica) {
+		return fmt.Errorf("replica name %q is not one token of a subject", replica)
+	}
+	acks, err := s.nc.Subscribe(s.acknowledgement(replica, "*"), func(msg *nats.Msg) {
+		f.Acknowledged(msg.Subject[strings.LastIndexByte(msg.Subject, '.')+1:], string(msg.Data))
+	})
+	if err != nil {
+		return errors.Join(context.Cause(ctx), err)
+	}
+	defer acks.Unsubscribe() //nolint:errcheck // a closed connection has none
 
-	messages, end, err := s.open(ctx, f)
+	messages, end, err := s.open(ctx, from, window)
 	if err != nil {
 		return errors.Join(context.Cause(ctx), err)
 	}
 	stop := context.AfterFunc(ctx, messages.Stop)
 	defer stop()
 	defer messages.Stop()
-
-	current := s.last >= end
-	if current {
-		f.Current(s.revision())
-	}
+	f.Open(end)
 	for {
 		msg, err := messages.Next()
 		if err != nil {
@@ -176,87 +205,64 @@ func (s *Stream) follow(ctx context.Context, f Follower) error {
 		if err != nil {
 			return err
 		}
-		seq := metadata.Sequence.Stream
-		if seq <= s.last {
-			continue
-		}
-		if s.last != 0 && seq != s.last+1 {
-			// Limits or a purge took entries that this replica never saw.
-			s.config.Logger.Warn("event stream has a gap; cache cleared", "after", s.last, "next", seq)
-			f.Begin(true)
-			current = false
-		}
-		s.last = seq
-		f.Apply(s.revision(), s.decode(msg))
-		if !current && seq < end && metadata.NumPending == 0 {
-			s.config.Logger.Warn("event stream ends with a gap; cache cleared", "after", seq, "end", end)
-			f.Begin(true)
-			s.last = end
-		}
-		if !current && s.last >= end {
-			current = true
-			f.Current(s.revision())
-		}
+		f.Deliver(subjects.Revision{Stream: end.Stream, Seq: metadata.Sequence.Stream}, s.decode(msg))
 	}
 }
 
 var errDisconnected = errors.New("disconnected from NATS")
 
-func (s *Stream) revision() subjects.Revision {
-	return subjects.Revision{Stream: s.identity.Load(), Seq: s.last}
-}
-
-// open starts a consumer where this replica left off or, on a stream that is
-// new to it, as far back as an intent can matter. end is the last sequence the
-// stream had then.
-func (s *Stream) open(ctx context.Context, f Follower) (messages jetstream.MessagesContext, end uint64, err error) {
+// open starts a consumer after from or, on another stream, as far back as
+// window. end is where the stream ended then.
+func (s *Stream) open(ctx context.Context, from subjects.Revision, window time.Duration) (messages jetstream.MessagesContext, end subjects.Revision, err error) {
 	stream, err := s.js.Stream(ctx, s.config.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		// Somebody deleted it. Whichever replica notices first makes another,
-		// and to all of them it is one of another identity.
-		s.config.Logger.Error("the event stream is gone; creating it anew", "stream", s.config.Name)
-		stream, err = s.create(ctx)
+		stream, err = s.recreate(ctx)
 	}
 	if err != nil {
-		return nil, 0, err
+		return nil, end, err
 	}
 	info := stream.CachedInfo()
-	at := endOf(info)
-	identity, end := at.Stream, at.Seq
+	end = endOf(info)
 	consumer := jetstream.ConsumerConfig{
 		AckPolicy:         jetstream.AckNonePolicy,
 		MemoryStorage:     true,
 		Replicas:          1,
 		InactiveThreshold: time.Minute,
 	}
-	known := identity == s.identity.Load() && s.last <= end
-	if known {
+	if from.Stream == end.Stream && from.Seq > 0 && from.Seq <= end.Seq {
 		consumer.DeliverPolicy = jetstream.DeliverByStartSequencePolicy
-		consumer.OptStartSeq = s.last + 1
+		consumer.OptStartSeq = from.Seq + 1
 	} else {
 		// The server's own clock: nothing is compared with ours.
-		start := info.TimeStamp.Add(-s.config.Window)
+		start := info.TimeStamp.Add(-window)
 		consumer.DeliverPolicy = jetstream.DeliverByStartTimePolicy
 		consumer.OptStartTime = &start
 	}
 	c, err := stream.CreateConsumer(ctx, consumer)
 	if err != nil {
-		return nil, 0, err
+		return nil, end, err
 	}
-	// A gap before the next entry shows when that comes.
-	gap := !known && s.identity.Load() != 0
-	if !known {
-		s.identity.Store(identity)
-		s.last = 0
-	}
-	if c.CachedInfo().NumPending == 0 {
-		// Nothing will come: what this replica has not seen was removed.
-		gap = gap || known && s.last < end
-		s.last = end
-	}
-	f.Begin(gap)
+	s.identity.Store(end.Stream)
 	messages, err = c.Messages(jetstream.PullMaxMessages(512), jetstream.PullExpiry(30*time.Second), jetstream.PullHeartbeat(time.Second))
 	return messages, end, err
+}
+
+// recreate makes a stream anew that somebody deleted. The replicas notice at the
+// same time, and take turns: a server that still removes the files of the old
+// stream, or makes the same one twice at once, has been seen to crash.
+func (s *Stream) recreate(ctx context.Context) (jetstream.Stream, error) {
+	const least, spread = 200 * time.Millisecond, 500 * time.Millisecond
+	select {
+	case <-time.After(least + rand.N(spread)):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	stream, err := s.js.Stream(ctx, s.config.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		s.config.Logger.Error("the event stream is gone; creating it anew", "stream", s.config.Name)
+		stream, err = s.create(ctx)
+	}
+	return stream, err
 }
 
 // decode reads an entry. One that cannot be read may have been an order to

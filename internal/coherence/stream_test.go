@@ -17,12 +17,7 @@ import (
 func TestStreamHasOneOrder(t *testing.T) {
 	b := newStreamBed(t)
 	writers := []*coherence.Stream{b.open(t), b.open(t)}
-	tales := []*tale{follow(t, writers[0]), follow(t, writers[1])}
-	for _, f := range tales {
-		if got := outline(f.current(t)); got != "begin current" {
-			t.Fatalf("an empty stream begins with %q", got)
-		}
-	}
+	tales := []*tale{follow(t, writers[0], "r0"), follow(t, writers[1], "r1")}
 	const each = 50
 	var group sync.WaitGroup
 	var mu sync.Mutex
@@ -51,9 +46,9 @@ func TestStreamHasOneOrder(t *testing.T) {
 		}
 	}
 	for i, f := range tales {
-		steps := f.applied(t, end)
+		steps := f.delivered(t, end)
 		if len(steps) != 2*each+1 {
-			t.Fatalf("follower %d was told %d steps: %s", i, len(steps), outline(steps))
+			t.Fatalf("follower %d was told %d steps", i, len(steps))
 		}
 		for n, s := range steps[:2*each] {
 			if s.at.Seq != uint64(n+1) || s.at != places[s.entry.ID] || s.entry.Scope != streamKey("").Scope {
@@ -63,74 +58,99 @@ func TestStreamHasOneOrder(t *testing.T) {
 	}
 }
 
-// What happens to a stream while a follower is away decides whether it may go
-// on where it was.
+// What ends a write may be appended again when the first answer was lost.
+func TestStreamTakesTheEndOfAWriteOnce(t *testing.T) {
+	b := newStreamBed(t)
+	s := b.open(t)
+	follow(t, s, "r0")
+	first := appendEntry(t, s, subjects.EventStored, "db")
+	if again := appendEntry(t, s, subjects.EventStored, "db"); again != first {
+		t.Errorf("appended at %v, and again at %v", first, again)
+	}
+	if next := appendEntry(t, s, subjects.EventStored, "other"); next.Seq != first.Seq+1 {
+		t.Errorf("another write is at %v, the first at %v", next, first)
+	}
+}
+
+func TestStreamAcknowledgements(t *testing.T) {
+	b := newStreamBed(t)
+	f, other := follow(t, b.open(t), "writer"), follow(t, b.open(t), "other")
+	s := b.open(t)
+	s.Acknowledge("reader", "writer", "w1")
+	s.Acknowledge("reader", "wri*er", "w2") // no name of a replica
+	s.Acknowledge("reader", "other", "w3")
+	f.until(t, "w1", func(s step) bool { return s.text == "reader w1" })
+	for _, s := range other.until(t, "w3", func(s step) bool { return s.text == "reader w3" }) {
+		if s.what == "acknowledged" && s.text != "reader w3" {
+			t.Errorf("another replica is told of %q", s.text)
+		}
+	}
+}
+
+// What happens to a stream while a replica is away decides whether it may keep
+// what it has.
 func TestStreamWhileAway(t *testing.T) {
-	purge := func(options ...jetstream.StreamPurgeOpt) func(*testing.T, *streamBed) {
-		return func(t *testing.T, b *streamBed) {
+	purge := func(options ...jetstream.StreamPurgeOpt) func(*testing.T, *streamBed, uint64) {
+		return func(t *testing.T, b *streamBed, first uint64) {
 			if err := b.stream(t).Purge(t.Context(), options...); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	remove := func(sequences ...uint64) func(*testing.T, *streamBed) {
-		return func(t *testing.T, b *streamBed) {
-			for _, seq := range sequences {
-				if err := b.stream(t).DeleteMsg(t.Context(), seq); err != nil {
+	remove := func(offsets ...uint64) func(*testing.T, *streamBed, uint64) {
+		return func(t *testing.T, b *streamBed, first uint64) {
+			for _, offset := range offsets {
+				if err := b.stream(t).DeleteMsg(t.Context(), first+offset); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
 	}
-	// Before, two entries are appended and applied; away, three more.
+	// Three entries are appended while it is away. "all" is a gap.
 	for name, test := range map[string]struct {
-		away func(*testing.T, *streamBed)
+		away func(t *testing.T, b *streamBed, first uint64)
 		want string
 	}{
-		"nothing":            {func(*testing.T, *streamBed) {}, "begin away3 away4 away5 current"},
-		"seen ones purged":   {purge(jetstream.WithPurgeSequence(3)), "begin away3 away4 away5 current"},
-		"some purged":        {purge(jetstream.WithPurgeKeep(1)), "gap away5 current"},
-		"all purged":         {purge(), "gap current"},
-		"first removed":      {remove(3), "gap away4 away5 current"},
-		"one removed":        {remove(4), "begin away3 gap away5 current"},
-		"last removed":       {remove(5), "begin away3 away4 gap current"},
-		"all unseen removed": {remove(3, 4, 5), "gap current"},
-		"limit": {func(t *testing.T, b *streamBed) {
-			config := b.stream(t).CachedInfo().Config
-			config.MaxMsgs = 1
-			if _, err := b.admin.UpdateStream(t.Context(), config); err != nil {
-				t.Fatal(err)
-			}
-		}, "gap away5 current"},
+		"nothing": {func(*testing.T, *streamBed, uint64) {}, "away0 away1 away2"},
+		"seen ones purged": {func(t *testing.T, b *streamBed, first uint64) {
+			purge(jetstream.WithPurgeSequence(first))(t, b, first)
+		}, "away0 away1 away2"},
+		"some purged":        {purge(jetstream.WithPurgeKeep(1)), "all away2"},
+		"all purged":         {purge(), "all"},
+		"first removed":      {remove(0), "all away1 away2"},
+		"one removed":        {remove(1), "away0 all away2"},
+		"last removed":       {remove(2), "away0 away1 all"},
+		"all unseen removed": {remove(0, 1, 2), "all"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newStreamBed(t)
-			s, writer := b.open(t), b.open(t)
-			f := follow(t, s)
-			before := f.current(t)
-			w := follow(t, writer)
-			w.current(t)
-			appendEntry(t, writer, coherence.Intent, "before1")
-			f.applied(t, appendEntry(t, writer, coherence.Intent, "before2"))
-			f.stop()
-			var end subjects.Revision
-			for n := 3; n <= 5; n++ {
-				end = appendEntry(t, writer, coherence.Intent, fmt.Sprintf("away%d", n))
+			writer := b.open(t)
+			follow(t, writer, "writer")
+			r := newStreamReplica(t, b.open(t), "r0")
+			r.reaches(t, appendEntry(t, writer, coherence.Intent, "before"))
+			if got := r.outline(); got != "before" {
+				t.Fatalf("before that it dropped %q", got)
 			}
-			test.away(t, b)
-			f = follow(t, s)
-			steps := f.current(t)
-			// A gap before the first entry shows when that comes.
-			if got := strings.ReplaceAll(outline(steps), "begin gap", "gap"); got != test.want {
-				t.Errorf("told %q, want %q", got, test.want)
+			r.stop()
+			var first, last subjects.Revision
+			for n := range 3 {
+				last = appendEntry(t, writer, coherence.Intent, fmt.Sprintf("away%d", n))
+				if n == 0 {
+					first = last
+				}
 			}
-			if last := steps[len(steps)-1].at; last != end || last.Stream != before[len(before)-1].at.Stream {
-				t.Errorf("current at %v, want %v", last, end)
+			test.away(t, b, first.Seq)
+			r.run(t)
+			if got := r.outline(); got != test.want {
+				t.Errorf("it dropped %q, want %q", got, test.want)
 			}
-			next := appendEntry(t, writer, coherence.Intent, "next")
-			if got := outline(f.applied(t, next)); got != "next" {
-				t.Errorf("then told %q", got)
+			if at := r.Applied(); at.Stream != last.Stream {
+				t.Errorf("it is at %v, the stream at %v", at, last)
+			}
+			r.reaches(t, appendEntry(t, writer, coherence.Intent, "next"))
+			if got := r.outline(); got != "next" {
+				t.Errorf("then it dropped %q", got)
 			}
 		})
 	}
@@ -138,86 +158,83 @@ func TestStreamWhileAway(t *testing.T) {
 
 func TestStreamDeletedAndMadeAnew(t *testing.T) {
 	b := newStreamBed(t)
+	r := newStreamReplica(t, b.open(t), "r0")
 	s := b.open(t)
-	f := follow(t, s)
-	f.current(t)
+	follow(t, s, "writer")
 	old := appendEntry(t, s, coherence.Intent, "old")
-	f.applied(t, old)
+	r.reaches(t, old)
+	r.outline()
 	if err := b.admin.DeleteStream(t.Context(), streamName); err != nil {
 		t.Fatal(err)
 	}
-	if got := outline(f.current(t)); got != "lost gap current" {
-		t.Errorf("told %q", got)
+	r.reaches(t, subjects.Revision{Stream: old.Stream + 1}) // whatever its end
+	if got := r.outline(); got != "all" {
+		t.Errorf("it dropped %q", got)
 	}
-	anew := appendEntry(t, s, coherence.Intent, "anew")
-	if got := outline(f.applied(t, anew)); got != "anew" {
-		t.Errorf("then told %q", got)
+	r.trusts(t)
+	if _, ok := r.Token(streamKey("db"), subjects.Revision{}); ok {
+		t.Error("a key is cached though an intent may have been lost with the stream")
 	}
-	if anew.Compare(old) <= 0 || anew.Seq != 1 {
-		t.Errorf("revision %v comes after %v of the stream before", anew, old)
+	revision, ran, err := r.Write(t.Context(), streamKey("db"), "w1", stored)
+	if err != nil || !ran || revision.Compare(old) <= 0 {
+		t.Errorf("a write is at %v, %v, the last of the old stream at %v", revision, err, old)
 	}
 }
 
 func TestStreamReplacedWhileAway(t *testing.T) {
 	b := newStreamBed(t)
-	s := b.open(t)
-	f := follow(t, s)
-	f.current(t)
-	old := appendEntry(t, s, coherence.Intent, "old")
-	f.applied(t, old)
-	f.stop()
+	r := newStreamReplica(t, b.open(t), "r0")
+	before := b.open(t)
+	old := r.Applied()
+	appendEntry(t, before, coherence.Intent, "old")
+	r.stop()
+	r.outline()
 	if err := b.admin.DeleteStream(t.Context(), streamName); err != nil {
 		t.Fatal(err)
 	}
-	if at, err := s.End(t.Context()); err == nil {
-		t.Errorf("a stream that is gone ends at %v", at)
-	}
 	other := b.open(t) // makes it anew
-	o := follow(t, other)
-	o.current(t)
-	for _, id := range []string{"one", "two", "three"} { // past where s was
-		appendEntry(t, other, coherence.Intent, id)
+	follow(t, other, "other")
+	var last subjects.Revision
+	for _, id := range []string{"one", "two", "three"} { // past where r was
+		last = appendEntry(t, other, coherence.Intent, id)
 	}
-	end, err := s.End(t.Context())
-	if err != nil || end.Seq != 3 || end.Compare(old) <= 0 {
-		t.Errorf("the new stream ends at %v, %v, before it is followed", end, err)
+	if end, err := before.End(t.Context()); err != nil || end.Compare(last) < 0 || end.Compare(old) <= 0 {
+		t.Errorf("the new stream ends at %v, %v; the old at %v", end, err, old)
 	}
-	steps := follow(t, s).current(t)
-	if got := outline(steps); got != "gap one two three current" {
-		t.Errorf("told %q", got)
+	r.run(t)
+	if got := r.outline(); got != "all one two three" {
+		t.Errorf("it dropped %q", got)
 	}
-	if at := steps[len(steps)-1].at; at.Compare(old) <= 0 {
+	if at := r.Applied(); at.Compare(old) <= 0 {
 		t.Errorf("revision %v is not after %v", at, old)
 	}
 }
 
 func TestStreamSurvivesServerRestart(t *testing.T) {
 	b := newStreamBed(t)
-	s := b.open(t)
-	f := follow(t, s)
-	before := f.current(t)
-	f.applied(t, appendEntry(t, s, coherence.Intent, "before"))
+	r := newStreamReplica(t, b.open(t), "r0")
+	before := r.Applied()
 	b.server.Shutdown()
 	b.server.WaitForShutdown()
-	f.until(t, "lost", func(s step) bool { return s.what == "lost" })
+	untrusted := func() bool { return r.Trust() != coherence.Trusted }
+	for deadline := time.Now().Add(15 * time.Second); !untrusted(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("without its server the replica goes on trusting its cache")
+		}
+	}
 	b.start(t)
-	steps := f.current(t)
-	if got := strings.ReplaceAll(outline(steps), "lost ", ""); got != "begin current" {
-		t.Errorf("told %q", got)
+	r.trusts(t)
+	if got := r.outline(); got != "" {
+		t.Errorf("it dropped %q, though nothing was missed", got)
 	}
-	after := appendEntry(t, s, coherence.Intent, "after")
-	if got := outline(f.applied(t, after)); got != "after" {
-		t.Errorf("then told %q", got)
-	}
-	if after.Stream != before[len(before)-1].at.Stream || after.Seq != 2 {
-		t.Errorf("after the restart the revision is %v", after)
+	if revision, _, err := r.Write(t.Context(), streamKey("db"), "w1", stored); err != nil || revision.Stream == 0 || before.Stream != 0 && revision.Stream != before.Stream {
+		t.Errorf("a write is at %v, %v", revision, err)
 	}
 }
 
 func TestStreamUnreadableEntry(t *testing.T) {
 	b := newStreamBed(t)
-	f := follow(t, b.open(t))
-	f.current(t)
+	f := follow(t, b.open(t), "r0")
 	for _, test := range []struct {
 		subject, body string
 		want          subjects.Event

@@ -14,16 +14,17 @@ import (
 
 // Config is the worker's effective configuration. Load makes it.
 type Config struct {
-	DataDir  string   `koanf:"data_dir"`
-	Log      Log      `koanf:"log"`
-	NATS     NATS     `koanf:"nats"`
-	Store    Store    `koanf:"store"`
-	Keyring  Keyring  `koanf:"keyring"`
-	Cache    Cache    `koanf:"cache"`
-	Batch    Batch    `koanf:"batch"`
-	Pool     Pool     `koanf:"pool"`
-	Stream   Stream   `koanf:"stream"`
-	Shutdown Shutdown `koanf:"shutdown"`
+	DataDir   string    `koanf:"data_dir"`
+	Log       Log       `koanf:"log"`
+	NATS      NATS      `koanf:"nats"`
+	Store     Store     `koanf:"store"`
+	Keyring   Keyring   `koanf:"keyring"`
+	Cache     Cache     `koanf:"cache"`
+	Batch     Batch     `koanf:"batch"`
+	Pool      Pool      `koanf:"pool"`
+	Stream    Stream    `koanf:"stream"`
+	Coherence Coherence `koanf:"coherence"`
+	Shutdown  Shutdown  `koanf:"shutdown"`
 
 	values map[string]value // by key; what WriteYAML and Check name origins from
 }
@@ -79,11 +80,12 @@ type Keyring struct {
 
 // Cache bounds the cache of sealed credentials.
 type Cache struct {
-	Enabled bool          `koanf:"enabled"`
-	TTL     time.Duration `koanf:"ttl"`
-	Idle    time.Duration `koanf:"idle"` // zero: entries do not idle out
-	Entries int           `koanf:"entries"`
-	Bytes   Bytes         `koanf:"bytes"`
+	Enabled     bool          `koanf:"enabled"`
+	TTL         time.Duration `koanf:"ttl"`
+	NegativeTTL time.Duration `koanf:"negative_ttl"` // of absences; zero: they are not cached
+	Idle        time.Duration `koanf:"idle"`         // zero: entries do not idle out
+	Entries     int           `koanf:"entries"`
+	Bytes       Bytes         `koanf:"bytes"`
 }
 
 // Batch bounds one batch command.
@@ -105,6 +107,11 @@ type Stream struct {
 	Replicas int           `koanf:"replicas"`
 	MaxAge   time.Duration `koanf:"max_age"`
 	MaxBytes Bytes         `koanf:"max_bytes"`
+}
+
+// Coherence says what replicas promise of what they have cached.
+type Coherence struct {
+	Mode string `koanf:"mode"` // bounded, strict or off
 }
 
 // Shutdown says how long work under way may take to end.

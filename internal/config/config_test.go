@@ -62,16 +62,17 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Config{
-		DataDir:  dir,
-		Log:      Log{Level: slog.LevelInfo, Format: "text"},
-		NATS:     NATS{Host: "127.0.0.1", Port: 4222, Prefix: "cred.v1", InboxPrefixes: []string{"_INBOX"}, Queue: "credbus"},
-		Store:    Store{Type: "file", Dir: filepath.Join(dir, "credentials"), ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, Retries: 5, RetryBackoff: 100 * time.Millisecond},
-		Keyring:  Keyring{File: filepath.Join(dir, "keyring.json")},
-		Cache:    Cache{Enabled: true, TTL: 5 * time.Minute, Entries: 1000, Bytes: 64 << 20},
-		Batch:    Batch{Items: 100, Concurrency: 10},
-		Pool:     Pool{Workers: 256, Queue: 16384, Bytes: 64 << 20},
-		Stream:   Stream{Name: "CREDBUS", Replicas: 1, MaxAge: 24 * time.Hour, MaxBytes: 256 << 20},
-		Shutdown: Shutdown{Timeout: 10 * time.Second},
+		DataDir:   dir,
+		Log:       Log{Level: slog.LevelInfo, Format: "text"},
+		NATS:      NATS{Host: "127.0.0.1", Port: 4222, Prefix: "cred.v1", InboxPrefixes: []string{"_INBOX"}, Queue: "credbus"},
+		Store:     Store{Type: "file", Dir: filepath.Join(dir, "credentials"), ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, Retries: 5, RetryBackoff: 100 * time.Millisecond},
+		Keyring:   Keyring{File: filepath.Join(dir, "keyring.json")},
+		Cache:     Cache{Enabled: true, TTL: 5 * time.Minute, NegativeTTL: 10 * time.Second, Entries: 1000, Bytes: 64 << 20},
+		Batch:     Batch{Items: 100, Concurrency: 10},
+		Pool:      Pool{Workers: 256, Queue: 16384, Bytes: 64 << 20},
+		Stream:    Stream{Name: "CREDBUS", Replicas: 1, MaxAge: 24 * time.Hour, MaxBytes: 256 << 20},
+		Coherence: Coherence{Mode: "bounded"},
+		Shutdown:  Shutdown{Timeout: 10 * time.Second},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -149,7 +150,7 @@ func TestPrecedence(t *testing.T) {
 // TestEverySourceOfEverySetting sets each setting by each of its names.
 func TestEverySourceOfEverySetting(t *testing.T) {
 	values := map[string]string{ // those that are not the default, by key or kind
-		"log.level": "debug", "log.format": "json", "store.type": "memory", "stream.replicas": "3",
+		"log.level": "debug", "log.format": "json", "store.type": "memory", "stream.replicas": "3", "coherence.mode": "strict",
 		"text": "x", "path": filepath.Join(t.TempDir(), "x"), "address": "nats://x", "bool": "false",
 		"number": "7", "duration": "7m", "size": "7MiB", "name": "x", "subject": "x.y", "subjects": "_R.x,_I",
 	}

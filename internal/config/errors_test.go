@@ -32,6 +32,8 @@ func TestWrongValues(t *testing.T) {
 		{"store.retry_backoff", "fast", "1ms to 1h"},
 		{"cache.enabled", "perhaps", "true or false"},
 		{"cache.ttl", "0", "1ms to 8760h"},
+		{"cache.negative_ttl", "25h", "0s to 24h"},
+		{"cache.negative_ttl", "-1s", "0s to 24h"},
 		{"cache.idle", "-1m", "0s to 8760h"},
 		{"cache.entries", "0", "1 to 100000"},
 		{"cache.entries", "100001", "1 to 100000"},

@@ -65,6 +65,7 @@ var settings = []setting{
 
 	{key: "cache.enabled", kind: boolean(), fallback: "true", help: "answer from memory where that is safe"},
 	{key: "cache.ttl", kind: duration(time.Millisecond, 365*day), fallback: "5m", help: "how long an entry is used"},
+	{key: "cache.negative_ttl", kind: duration(0, day), fallback: "10s", help: "how long it is remembered that a credential does not exist; 0s for not at all"},
 	{key: "cache.idle", kind: duration(0, 365*day), fallback: "0s", help: "drop an entry not asked for this long; 0s for never"},
 	{key: "cache.entries", kind: count(1, 100_000), fallback: "1000", help: "most entries"},
 	{key: "cache.bytes", kind: size(1<<20, 1<<40), fallback: "64MiB", help: "most memory of the entries"},
@@ -80,6 +81,8 @@ var settings = []setting{
 	{key: "stream.replicas", kind: oneOfCounts(1, 3, 5), fallback: "1", help: "copies of the stream in a cluster: 1, 3 or 5"},
 	{key: "stream.max_age", kind: duration(time.Minute, 365*day), fallback: "24h", help: "how long change events are kept"},
 	{key: "stream.max_bytes", kind: size(1<<20, 100<<40), fallback: "256MiB", help: "most disk space of the stream"},
+
+	{key: "coherence.mode", kind: oneOf("bounded", "strict", "off"), fallback: "bounded", help: "bounded: a replica that is cut off may be 2 s behind; strict: none ever is, and writes wait for all; off: entries are trusted for all their TTL, for measuring only"},
 
 	{key: "shutdown.timeout", kind: duration(0, time.Hour), fallback: "10s", help: "how long work under way may take to end"},
 }

@@ -140,7 +140,7 @@ func (h *Handler) recover(c *call) {
 	if r := recover(); r != nil {
 		// What is recovered may hold a value, so it is not printed.
 		h.config.Logger.Error("command panicked", "command", c.command, "scope", c.scope, "stack", string(debug.Stack()))
-		h.refuse(c, subjects.Errorf(subjects.Internal, "the worker failed; its log has the reason"))
+		h.refuseBegun(c, subjects.Errorf(subjects.Internal, "the worker failed; its log has the reason"))
 	}
 }
 
@@ -184,20 +184,21 @@ func (f failure) Unwrap() error { return f.error }
 
 func about(target subjects.Target, err error) error { return failure{err, target} }
 
-// send publishes an encoded reply and wipes it.
+// send publishes an encoded reply and wipes it. What the reply tells was done,
+// whether or not it can be told.
 func (h *Handler) send(c *call, body []byte) {
 	defer clear(body)
 	if c.json {
 		text, err := subjects.ToJSON(body)
 		if err != nil {
-			h.refuse(c, err)
+			h.refuseBegun(c, err)
 			return
 		}
 		defer clear(text)
 		body = text
 	}
 	if len(body) > h.replyLimit() {
-		h.refuse(c, subjects.Errorf(subjects.PayloadTooLarge, "the reply has %d bytes, the server's maximum payload is %d", len(body), h.replyLimit()))
+		h.refuseBegun(c, subjects.Errorf(subjects.PayloadTooLarge, "the reply has %d bytes, the server's maximum payload is %d", len(body), h.replyLimit()))
 		return
 	}
 	if err := h.config.Conn.Publish(c.msg.Reply, body); err != nil {
@@ -209,6 +210,16 @@ func (h *Handler) send(c *call, body []byte) {
 func (h *Handler) refuseMalformed(c *call, err error) {
 	h.counts.malformed.Add(1)
 	h.refuse(c, err)
+}
+
+// refuseBegun is refuse for a command that came so far that, if it writes, it
+// may have written.
+func (h *Handler) refuseBegun(c *call, err error) {
+	told, _ := manager.Explain(err, subjects.Target{})
+	if c.command.Writes() {
+		told.MarkOutcomeUnknown()
+	}
+	h.refuse(c, told)
 }
 
 // refuse answers with an error: the code in the headers that NATS services

@@ -111,7 +111,7 @@ func TestFullPool(t *testing.T) {
 	<-s.begun
 	begun := time.Now()
 	told := b.ask(t, subjects.Retrieve, `{"id":"one-more"}`)
-	if told == nil || told.Code != subjects.ResourceExhausted || !told.Retryable {
+	if told == nil || told.Code != subjects.ResourceExhausted || !told.Retryable || told.OutcomeUnknown {
 		t.Errorf("told %v", told)
 	}
 	if took := time.Since(begun); took > time.Second {

@@ -13,6 +13,7 @@ import (
 	"credbus/internal/seal"
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
+	"credbus/internal/store/storetest"
 	"credbus/subjects"
 )
 
@@ -78,16 +79,25 @@ func TestPanic(t *testing.T) {
 			told := b.ask(t, command, body)
 			if told == nil || told.Code != subjects.Internal || strings.Contains(told.Error(), "canary") {
 				t.Errorf("%s: %v", command, told)
+			} else if told.OutcomeUnknown != command.Writes() {
+				t.Errorf("%s: the outcome is unknown: %v", command, told.OutcomeUnknown)
 			}
 		}
 	}
 	for _, command := range []subjects.Command{subjects.StoreBatch, subjects.RetrieveBatch, subjects.DeleteBatch, subjects.ValidateBatch} {
-		msg, err := b.client.Request(subjects.DefaultPrefix.Command(command, "org:acme"), []byte(`{"items":[{"id":"db","value":"canary"},{"id":"x"}]}`), requestTimeout)
+		msg, err := b.client.Request(subjects.DefaultPrefix.Command(command, "org:acme"), []byte(`{"items":[{"id":"db","value":"canary"},{"id":"x","value":"canary"}]}`), requestTimeout)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if text := string(msg.Data); !strings.Contains(text, `"code":"internal"`) || strings.Contains(text, "canary") {
 			t.Errorf("%s: %s", command, text)
+		}
+		want := 0
+		if command.Writes() {
+			want = 2
+		}
+		if n := strings.Count(string(msg.Data), `"outcome_unknown":true`); n != want {
+			t.Errorf("%s: the outcome of %d items is unknown, want %d: %s", command, n, want, msg.Data)
 		}
 	}
 	logged := b.logged.String()
@@ -177,6 +187,59 @@ func TestStoreErrorsOnTheWire(t *testing.T) {
 		}
 		if !strings.Contains(b.logged.String(), "/some/path") {
 			t.Errorf("%v: the log lacks the detail", test.err)
+		}
+	}
+}
+
+// A reply that cannot be sent tells of what was done: the error in its place
+// must not say that it was not.
+func TestReplyThatCannotBeSent(t *testing.T) {
+	b := newBed(t, memory.New(), nil)
+	for _, command := range subjects.Commands {
+		for what, body := range map[string][]byte{
+			"too large": make([]byte, 2<<20), "not to be written as JSON": []byte("\xc1"),
+		} {
+			replies, err := b.client.SubscribeSync(nats.NewInbox())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := b.client.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			c := &call{command: command, msg: &nats.Msg{Reply: replies.Subject}, json: what != "too large"}
+			b.send(c, body)
+			msg, err := replies.NextMsg(requestTimeout)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if told := refusal(t, msg); told == nil || told.OutcomeUnknown != command.Writes() {
+				t.Errorf("%s, %s: %+v", command, what, told)
+			}
+		}
+	}
+}
+
+// What a store says of a write reaches the client with whether it took effect.
+func TestOutcomeOnTheWire(t *testing.T) {
+	for _, test := range []struct {
+		err     error
+		unknown bool
+	}{
+		{store.ErrTimeout, true}, {store.ErrUnavailable, true}, {errors.New("x"), true},
+		{store.ErrPermission, false}, {store.ErrConflict, false},
+	} {
+		faults := storetest.NewFaults(memory.New())
+		b := newBed(t, faults, nil)
+		faults.Set(storetest.Put, storetest.Fault{Err: test.err})
+		faults.Set(storetest.Get, storetest.Fault{Err: test.err})
+		for _, body := range []string{`{"id":"db","value":"x","request_id":"r1"}`, "\x82\xa2id\xa2db\xa5value\xa1x"} {
+			told := b.ask(t, subjects.Store, body)
+			if told == nil || told.OutcomeUnknown != test.unknown || strings.Contains(told.Message, "request_id") != test.unknown {
+				t.Errorf("store, %v: %+v", test.err, told)
+			}
+		}
+		if told := b.ask(t, subjects.Retrieve, `{"id":"db","fresh":true}`); told == nil || told.OutcomeUnknown {
+			t.Errorf("retrieve, %v: %+v", test.err, told)
 		}
 	}
 }

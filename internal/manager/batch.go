@@ -2,10 +2,10 @@ package manager
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"strconv"
-	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -30,25 +30,17 @@ func (m *Manager) StoreBatch(ctx context.Context, request *subjects.StoreBatchRe
 // RetrieveBatch retrieves every item. The values in the reply are the caller's
 // to wipe.
 func (m *Manager) RetrieveBatch(ctx context.Context, request *subjects.RetrieveBatchRequest, resolve Resolve) (*subjects.RetrieveBatchReply, error) {
-	var anyAbsent atomic.Bool
-	reply, err := batch(ctx, m, subjects.RetrieveBatch, request, resolve,
+	return batch(ctx, m, subjects.RetrieveBatch, request, resolve,
 		func(item *subjects.RetrieveItem) *subjects.Target { return &item.Target },
 		func(reply *subjects.RetrieveReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, _ int, item *subjects.RetrieveItem) (*subjects.RetrieveReply, error) {
-			encoded, revision, absent, err := m.retrieve(ctx, nil, *item, request.Revision)
-			if absent {
-				anyAbsent.Store(true)
-			}
+			encoded, revision, err := m.Retrieve(ctx, nil, *item, request.Revision)
 			if err != nil {
-				return nil, asOf(revision, err)
+				return nil, err
 			}
 			reply := new(subjects.RetrieveReply)
 			return reply, subjects.Decode(subjects.AppendRevision(encoded, revision), reply)
 		})
-	if err == nil && anyAbsent.Load() {
-		reply.Revision = later(reply.Revision, m.end(ctx))
-	}
-	return reply, err
 }
 
 // DeleteBatch deletes every item.
@@ -88,7 +80,8 @@ func (m *Manager) ValidateBatch(ctx context.Context, request *subjects.ValidateB
 		listed.Items = append(listed.Items, subjects.Target(record.Key))
 	}
 	if len(listed.Items) == 0 {
-		return &subjects.ValidateBatchReply{Cursor: page.Next, Revision: m.end(ctx)}, nil
+		end, err := m.end(ctx)
+		return &subjects.ValidateBatchReply{Cursor: page.Next, Revision: end}, err
 	}
 	reply, err := m.validateItems(ctx, &listed, resolve)
 	if err == nil {
@@ -106,9 +99,11 @@ func (m *Manager) validateItems(ctx context.Context, request *subjects.BatchRequ
 		func(ctx context.Context, _ int, item *subjects.Target) (*subjects.ValidateReply, error) {
 			return m.validate(ctx, *item)
 		})
-	if err == nil {
-		reply.Revision = later(reply.Revision, m.end(ctx))
+	if err != nil {
+		return nil, err
 	}
+	end, err := m.end(ctx)
+	reply.Revision = later(reply.Revision, end)
 	return reply, err
 }
 
@@ -157,6 +152,9 @@ func batch[T, R any, P subjects.Item[T], Q subjects.Item[R]](
 					}
 					return err
 				})
+				if _, broke := errors.AsType[panicked](err); broke && name.Writes() {
+					err = unknownOutcome{err} // where it broke off nobody knows
+				}
 			}
 			if err != nil {
 				result.Err = m.explain(name, err, *target(item))
@@ -183,12 +181,15 @@ func concurrency(asked, allowed int) int {
 	return asked
 }
 
+// panicked is the error of what panicked.
+type panicked struct{ error }
+
 // runItem keeps a panic on a goroutine of the manager from taking the worker
 // down. What is recovered may hold a value, so it is not printed.
 func runItem(item func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("panic (%T) at %s", r, debug.Stack())
+			err = panicked{fmt.Errorf("panic (%T) at %s", r, debug.Stack())}
 		}
 	}()
 	return item()

@@ -153,8 +153,10 @@ func TestRepeatedBatch(t *testing.T) {
 	}
 }
 
-// panicking is a store whose reads of one key panic.
+// panicking is a store whose reads and deletes panic.
 type panicking struct{ store.Store }
+
+func (p panicking) Get(context.Context, store.Key) (*store.Record, error) { panic("canary-7f3a") }
 
 func (p panicking) Delete(context.Context, store.Key, store.Precondition) error { panic("canary-7f3a") }
 
@@ -166,8 +168,19 @@ func TestPanicInAnItem(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range reply.Results {
-		if e := reply.Results[i].Err; e == nil || e.Code != subjects.Internal || strings.Contains(e.Message, "canary") {
+		e := reply.Results[i].Err
+		if e == nil || e.Code != subjects.Internal || strings.Contains(e.Message, "canary") {
 			t.Errorf("item %d: %v", i, e)
+		} else if !e.OutcomeUnknown || !strings.HasSuffix(e.Message, subjects.UnknownOutcomeRule) {
+			t.Errorf("item %d may have been deleted, and is told %+v", i, e)
 		}
+	}
+	reads := &subjects.RetrieveBatchRequest{Items: []subjects.RetrieveItem{{Target: target("org:acme", "a"), Fresh: true}}}
+	read, err := b.RetrieveBatch(t.Context(), reads, whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := read.Results[0].Err; e == nil || e.Code != subjects.Internal || e.OutcomeUnknown {
+		t.Errorf("a read: %+v", e)
 	}
 }

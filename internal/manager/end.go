@@ -11,8 +11,7 @@ import (
 	"credbus/subjects"
 )
 
-// endTimeout keeps a log that does not answer from delaying for long what the
-// store has already answered.
+// endTimeout bounds one question for the end of the log.
 const endTimeout = time.Second
 
 // ends shares questions for the end of the log, of which one is under way at a
@@ -24,11 +23,8 @@ type ends struct {
 }
 
 // end is the revision of an answer that shows something to be missing. It is to
-// be called after the store was read. A log that does not answer leaves what
-// the replica has applied, and the next replica may show once more what is gone.
-func (m *Manager) end(ctx context.Context) subjects.Revision {
-	ctx, cancel := context.WithTimeout(ctx, endTimeout)
-	defer cancel()
+// be called after the store was read.
+func (m *Manager) end(ctx context.Context) (subjects.Revision, error) {
 	// Only a question that has not begun may be shared: the end that an earlier
 	// one brings may lie before what this caller saw.
 	next := strconv.FormatUint(m.ends.begun.Load(), 36)
@@ -37,19 +33,18 @@ func (m *Manager) end(ctx context.Context) subjects.Revision {
 			m.ends.asking <- struct{}{}
 			defer func() { <-m.ends.asking }()
 			m.ends.begun.Add(1)
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
-			defer cancel()
-			end, err = m.config.Replica.End(ctx)
+			end, err = m.config.Replica.End(context.WithoutCancel(ctx), endTimeout)
 			return err
 		})
 		return end, err
 	})
 	select {
 	case result := <-flight:
-		if result.Err == nil {
-			return result.Val.(subjects.Revision)
+		if result.Err != nil {
+			return subjects.Revision{}, result.Err
 		}
+		return result.Val.(subjects.Revision), nil
 	case <-ctx.Done():
+		return subjects.Revision{}, ctx.Err()
 	}
-	return m.config.Replica.Applied()
 }

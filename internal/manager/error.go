@@ -45,10 +45,25 @@ func (s seen) Unwrap() error { return s.error }
 
 func asOf(revision subjects.Revision, err error) error { return seen{err, revision} }
 
+// unknownOutcome is the error of a write that may have taken effect, or may
+// still do so. An error of a write that is none says that nothing was written.
+type unknownOutcome struct{ error }
+
+func (u unknownOutcome) Unwrap() error { return u.error }
+
 // Explain turns an error of a command into what its caller is told. Only the
 // text of errors about the request itself crosses the wire; every other error
 // that the caller cannot be blamed for is to be logged, which detail reports.
 func Explain(err error, target subjects.Target) (told *subjects.Error, detail bool) {
+	told, detail = translate(err, target)
+	if _, unknown := errors.AsType[unknownOutcome](err); unknown {
+		told.MarkOutcomeUnknown()
+	}
+	return told, detail
+}
+
+// translate is Explain, but for what becomes of a write.
+func translate(err error, target subjects.Target) (told *subjects.Error, detail bool) {
 	var at seen
 	errors.As(err, &at)
 	var known *subjects.Error

@@ -60,8 +60,9 @@ func (m *Manager) List(ctx context.Context, request *subjects.ListRequest, maxBy
 			break
 		}
 	}
-	reply.Revision = later(reply.Revision, m.end(ctx)) // a list shows what is missing as well
-	return reply, nil
+	end, err := m.end(ctx) // a list shows what is missing as well
+	reply.Revision = later(reply.Revision, end)
+	return reply, err
 }
 
 // matching returns those records that pass the filters, and the bytes they

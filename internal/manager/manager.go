@@ -23,6 +23,8 @@ type Config struct {
 	Keyring *seal.Keyring
 	Replica *coherence.Replica
 	Cache   *cache.Cache // nil: every read goes to the store
+	// NegativeCaching has Cache hold that a credential does not exist, too.
+	NegativeCaching bool
 
 	// ReadTimeout bounds one read of the store; default 5 s. WriteTimeout
 	// bounds one write; default 10 s.
@@ -71,10 +73,17 @@ const inheritable uint8 = 1
 // asked for. Without ok the caller asks Retrieve. The bytes are the caller's to
 // wipe.
 func (m *Manager) Hit(dst, scope, id, min []byte) (reply []byte, ok bool) {
-	if m.config.Cache == nil || !m.config.Replica.MayHitText(min) {
+	if m.config.Cache == nil {
 		return dst, false
 	}
-	reply, _, ok = m.config.Cache.Probe(dst, scope, id)
+	look := m.config.Replica.Look()
+	if !look.ReachedText(min) {
+		return dst, false
+	}
+	if reply, _, ok = m.config.Cache.Probe(dst, scope, id); ok && !look.Live() {
+		clear(reply[len(dst):])
+		return dst, false
+	}
 	return reply, ok
 }
 
@@ -82,14 +91,27 @@ func (m *Manager) Hit(dst, scope, id, min []byte) (reply []byte, ok bool) {
 // revision that it returns is the least for the reply to carry; Explain tells
 // that of an error.
 func (m *Manager) Retrieve(ctx context.Context, dst []byte, item subjects.RetrieveItem, min subjects.Revision) ([]byte, subjects.Revision, error) {
-	reply, revision, absent, err := m.retrieve(ctx, dst, item, min)
-	if absent {
-		revision = later(revision, m.end(ctx))
+	if err := checkTarget(item.Target); err != nil {
+		return dst, subjects.Revision{}, err
 	}
-	if errors.Is(err, store.ErrNotFound) {
-		err = asOf(revision, err)
+	var revision subjects.Revision
+	for target := item.Target; ; target.Scope = target.Scope.Parent() {
+		found, err := m.lookup(ctx, dst, target, item.Fresh, min)
+		revision = later(revision, found.revision)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+		case found.exists && target != item.Target && !found.inheritable:
+			// An ancestor keeps it to itself, whether or not it opens.
+			clear(found.reply[len(dst):])
+		case err != nil:
+			return dst, revision, err
+		default:
+			return found.reply, revision, nil
+		}
+		if !item.Inherit || target.Scope.Parent() == subjects.Root {
+			return dst, revision, asOf(revision, store.ErrNotFound)
+		}
 	}
-	return reply, revision, err
 }
 
 // answer is what a scope has to say of an ID.
@@ -100,33 +122,8 @@ type answer struct {
 	inheritable bool              // what the record says of itself, in clear
 }
 
-// retrieve is Retrieve, but for what it takes to vouch for an absence: absent
-// is set if the store lacked the credential in one of the scopes.
-func (m *Manager) retrieve(ctx context.Context, dst []byte, item subjects.RetrieveItem, min subjects.Revision) (reply []byte, revision subjects.Revision, absent bool, err error) {
-	if err := checkTarget(item.Target); err != nil {
-		return dst, revision, false, err
-	}
-	for target := item.Target; ; target.Scope = target.Scope.Parent() {
-		found, err := m.lookup(ctx, dst, target, item.Fresh, min)
-		revision = later(revision, found.revision)
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-			absent = true
-		case found.exists && target != item.Target && !found.inheritable:
-			// An ancestor keeps it to itself, whether or not it opens.
-			clear(found.reply[len(dst):])
-		case err != nil:
-			return dst, revision, false, err
-		default:
-			return found.reply, revision, absent, nil
-		}
-		if !item.Inherit || target.Scope.Parent() == subjects.Root {
-			return dst, revision, absent, store.ErrNotFound
-		}
-	}
-}
-
-// lookup answers for one scope.
+// lookup answers for one scope. That there is nothing is store.ErrNotFound,
+// with the revision in the answer.
 func (m *Manager) lookup(ctx context.Context, dst []byte, key subjects.Target, fresh bool, min subjects.Revision) (answer, error) {
 	if err := ctx.Err(); err != nil {
 		return answer{}, err // a hit would not notice
@@ -134,8 +131,16 @@ func (m *Manager) lookup(ctx context.Context, dst []byte, key subjects.Target, f
 	if fresh || m.config.Cache == nil {
 		return m.read(ctx, dst, key)
 	}
-	if m.config.Replica.MayHit(min) {
-		if reply, flags, ok := m.config.Cache.Get(dst, []byte(key.Scope), []byte(key.ID)); ok {
+	m.config.Replica.Renew(ctx)
+	if look := m.config.Replica.Look(); look.Reached(min) {
+		reply, flags, ok := m.config.Cache.Get(dst, []byte(key.Scope), []byte(key.ID))
+		switch {
+		case !ok:
+		case !look.Live():
+			clear(reply[len(dst):])
+		case flags&cache.Absent != 0:
+			return answer{}, store.ErrNotFound
+		default:
 			return answer{reply: reply, exists: true, inheritable: flags&inheritable != 0}, nil
 		}
 	}
@@ -145,58 +150,104 @@ func (m *Manager) lookup(ctx context.Context, dst []byte, key subjects.Target, f
 	}
 	// Reads whose tokens differ see different states of the key and must not
 	// share a flight.
-	name := key.String() + " " + strconv.FormatUint(token.Epoch, 36) + " " + strconv.FormatUint(token.Generation, 36)
-	flight := m.flights.DoChan(name, func() (record any, err error) {
+	name := key.String()
+	if !coherence.LeftOut(coherence.FlightToken) {
+		name += " " + strconv.FormatUint(token.Epoch, 36) + " " + strconv.FormatUint(token.Generation, 36)
+	}
+	flight := m.flights.DoChan(name, func() (result any, err error) {
 		// It runs on a goroutine of its own, where a panic ends the process.
 		err = runItem(func() (err error) {
 			// The flight outlives a caller that gives up: others may wait for it.
-			record, err = m.load(context.WithoutCancel(ctx), key, token)
+			result, err = m.load(context.WithoutCancel(ctx), key, token)
 			return err
 		})
-		return record, err
+		return result, err
 	})
 	select {
 	case result := <-flight:
 		if result.Err != nil {
 			return answer{}, result.Err
 		}
-		return m.open(dst, result.Val.(*store.Record))
+		return m.open(dst, result.Val.(loaded))
 	case <-ctx.Done():
 		return answer{}, ctx.Err()
 	}
 }
 
-// load reads a record for all who wait for it and fills the cache.
-func (m *Manager) load(ctx context.Context, key subjects.Target, token coherence.Token) (*store.Record, error) {
-	record, err := m.get(ctx, key)
+// loaded is what the store said of a key: a record or, with a revision, that
+// there is none.
+type loaded struct {
+	record *store.Record
+	absent subjects.Revision // what End returned after the read
+}
+
+// load reads a key for all who wait for it and fills the cache.
+func (m *Manager) load(ctx context.Context, key subjects.Target, token coherence.Token) (loaded, error) {
+	found, err := m.get(ctx, key)
 	if err != nil {
-		return nil, err
+		return found, err
 	}
-	found, err := m.open(nil, record)
+	if found.record == nil {
+		if m.config.NegativeCaching {
+			m.fillAbsent(ctx, key, token, found.absent)
+		}
+		return found, nil
+	}
+	m.config.Replica.Fill(key, token, coherence.Answer{Revision: found.record.Revision}, func() { m.fill(found.record) })
+	return found, nil
+}
+
+// fill caches a record, if it opens: who waits for one that does not finds out
+// by opening it.
+func (m *Manager) fill(record *store.Record) {
+	found, err := m.open(nil, loaded{record: record})
 	if err != nil {
-		return record, nil // who waits finds out by opening it
+		return
 	}
 	defer clear(found.reply)
 	var flags uint8
 	if found.inheritable {
 		flags |= inheritable
 	}
-	m.config.Replica.Fill(key, token, record.Revision, func() {
-		m.config.Cache.Put(string(key.Scope), string(key.ID), found.reply, flags)
+	m.config.Cache.Put(string(record.Scope), string(record.ID), found.reply, flags)
+}
+
+// catchUp is how long a fill waits for the replica to apply what the log held
+// when something was found to be missing. It is most often a message away.
+const catchUp = 50 * time.Millisecond
+
+// fillAbsent caches that there is no such credential, as of the log's end.
+func (m *Manager) fillAbsent(ctx context.Context, key subjects.Target, token coherence.Token, end subjects.Revision) {
+	ctx, cancel := context.WithTimeout(ctx, catchUp)
+	defer cancel()
+	if m.config.Replica.Await(ctx, end) != nil {
+		return
+	}
+	m.config.Replica.Fill(key, token, coherence.Answer{Revision: end, Absent: true}, func() {
+		m.config.Cache.Put(string(key.Scope), string(key.ID), nil, cache.Absent)
 	})
-	return record, nil
 }
 
 // read answers from the store alone.
 func (m *Manager) read(ctx context.Context, dst []byte, key subjects.Target) (answer, error) {
-	record, err := m.get(ctx, key)
+	found, err := m.get(ctx, key)
 	if err != nil {
 		return answer{}, err
 	}
-	return m.open(dst, record)
+	return m.open(dst, found)
 }
 
-func (m *Manager) get(ctx context.Context, key subjects.Target) (*store.Record, error) {
+// get asks the store, and the log for its end if there is no such credential.
+func (m *Manager) get(ctx context.Context, key subjects.Target) (loaded, error) {
+	record, err := m.record(ctx, key)
+	if errors.Is(err, store.ErrNotFound) {
+		end, err := m.end(ctx)
+		return loaded{absent: end}, err
+	}
+	return loaded{record: record}, err
+}
+
+func (m *Manager) record(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.config.ReadTimeout)
 	defer cancel()
 	return m.config.Store.Get(ctx, store.Key(key))
@@ -204,7 +255,11 @@ func (m *Manager) get(ctx context.Context, key subjects.Target) (*store.Record, 
 
 // open appends the encoded reply of a record to dst. With an error the answer
 // still has what the record says in clear, and dst for its reply.
-func (m *Manager) open(dst []byte, record *store.Record) (answer, error) {
+func (m *Manager) open(dst []byte, from loaded) (answer, error) {
+	record := from.record
+	if record == nil {
+		return answer{reply: dst, revision: from.absent}, store.ErrNotFound
+	}
 	found := answer{
 		reply:       dst,
 		revision:    m.config.Replica.Including(record.Revision),

@@ -17,7 +17,7 @@ import (
 func (m *Manager) Validate(ctx context.Context, target subjects.Target) (*subjects.ValidateReply, error) {
 	reply, err := m.validate(ctx, target)
 	if err == nil && reply.Status == subjects.Missing {
-		reply.Revision = m.end(ctx)
+		reply.Revision, err = m.end(ctx)
 	}
 	return reply, err
 }
@@ -27,7 +27,7 @@ func (m *Manager) validate(ctx context.Context, target subjects.Target) (*subjec
 		return nil, err
 	}
 	reply := &subjects.ValidateReply{Target: target, Checked: time.Now().UTC()}
-	record, err := m.get(ctx, target)
+	record, err := m.record(ctx, target)
 	if err == nil {
 		reply.Revision = m.config.Replica.Including(record.Revision)
 		var wipe func()

@@ -38,10 +38,10 @@ func (m *Manager) Store(ctx context.Context, item *subjects.StoreItem, requestID
 
 	reply := &subjects.StoreReply{Target: item.Target}
 	precondition := store.Precondition{Absent: item.CreateOnly, Present: item.UpdateOnly, Version: item.Version}
-	reply.Revision, err = m.write(ctx, item.Target, func(ctx context.Context, intent subjects.Revision) (*subjects.Event, error) {
+	reply.Revision, err = m.write(ctx, item.Target, func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
 		record.Revision = intent
 		reply.Version, err = m.config.Store.Put(ctx, record, precondition)
-		return &subjects.Event{Kind: subjects.EventStored, Version: reply.Version}, err
+		return coherence.Commit{Kind: subjects.EventStored, Version: reply.Version}, err
 	})
 	if err != nil {
 		return nil, err
@@ -57,9 +57,9 @@ func (m *Manager) Delete(ctx context.Context, item subjects.DeleteItem) (*subjec
 	}
 	reply := &subjects.DeleteReply{Target: item.Target}
 	var err error
-	reply.Revision, err = m.write(ctx, item.Target, func(ctx context.Context, _ subjects.Revision) (*subjects.Event, error) {
+	reply.Revision, err = m.write(ctx, item.Target, func(ctx context.Context, _ subjects.Revision) (coherence.Commit, error) {
 		err := m.config.Store.Delete(ctx, store.Key(item.Target), store.Precondition{Version: item.Version})
-		return &subjects.Event{Kind: subjects.EventDeleted}, err
+		return coherence.Commit{Kind: subjects.EventDeleted}, err
 	})
 	if err != nil {
 		return nil, err
@@ -71,19 +71,19 @@ func (m *Manager) Delete(ctx context.Context, item subjects.DeleteItem) (*subjec
 // each attempt has a name of its own: one that is repeated under its request id
 // may find another write in between, and then changes the store again.
 func (m *Manager) write(ctx context.Context, key subjects.Target,
-	commit func(ctx context.Context, intent subjects.Revision) (*subjects.Event, error),
+	commit func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error),
 ) (subjects.Revision, error) {
-	revision, ran, err := m.config.Replica.Write(ctx, key, rand.Text(), func(ctx context.Context, intent subjects.Revision) (*subjects.Event, error) {
+	revision, ran, err := m.config.Replica.Write(ctx, key, rand.Text(), func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
 		ctx, cancel := context.WithTimeout(ctx, m.config.WriteTimeout)
 		defer cancel()
-		event, err := commit(ctx, intent)
+		done, err := commit(ctx, intent)
 		if err != nil {
-			event.Kind = coherence.Unknown
+			done = coherence.Commit{Kind: coherence.Unknown}
 			if definite(err) {
-				event.Kind = coherence.Unchanged
+				done.Kind = coherence.Unchanged
 			}
 		}
-		return event, err
+		return done, err
 	})
 	switch {
 	case err == nil:
@@ -96,6 +96,9 @@ func (m *Manager) write(ctx context.Context, key subjects.Target,
 		return revision, subjects.Errorf(subjects.StorageUnavailable,
 			"nothing was written: the event stream did not take the announcement of the write; send it again")
 	default:
+		if !definite(err) {
+			err = unknownOutcome{err}
+		}
 		// A precondition that did not hold tells what the store holds.
 		return revision, asOf(revision, err)
 	}
@@ -105,7 +108,10 @@ func (m *Manager) write(ctx context.Context, key subjects.Target,
 // definite reports whether an error of the store says for certain that it
 // changed nothing.
 func definite(err error) bool {
-	for _, sure := range []error{store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrPermission, store.ErrClosed} {
+	for _, sure := range []error{
+		store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrPermission, store.ErrClosed,
+		subjects.ErrInvalid, subjects.ErrTooLarge, // which a driver may have for a record before it writes
+	} {
 		if errors.Is(err, sure) {
 			return true
 		}

@@ -28,7 +28,7 @@ func TestPastDeadline(t *testing.T) {
 		}
 		for _, body := range [][]byte{text, transcoded} {
 			told := failed(t, b.send(t, subjects.DefaultPrefix.Command(command, scope), body))
-			if told == nil || told.Code != subjects.StorageTimeout || !told.Retryable {
+			if told == nil || told.Code != subjects.StorageTimeout || !told.Retryable || told.OutcomeUnknown {
 				t.Errorf("%s: %v", command, told)
 			}
 		}
@@ -191,11 +191,12 @@ func TestEvents(t *testing.T) {
 	got := eventsUntil(t, all, "end")
 	var last subjects.Revision
 	for n, event := range got {
-		if event.At.Before(begun) || event.At.After(time.Now()) || event.Revision.Compare(last) <= 0 || event.WriteID == "" {
-			t.Errorf("event %d: at %v, revision %v after %v, write %q", n, event.At, event.Revision, last, event.WriteID)
+		if event.At.Before(begun) || event.At.After(time.Now()) || event.Revision.Compare(last) <= 0 || event.WriteID == "" || event.Replica == "" {
+			t.Errorf("event %d: at %v, revision %v after %v, write %q of %q", n, event.At, event.Revision, last, event.WriteID, event.Replica)
 		}
 		last = event.Revision
 		event.At, event.Revision, event.WriteID = time.Time{}, subjects.Revision{}, ""
+		event.Replica = ""
 		if n >= len(want) || event != want[n] {
 			t.Errorf("event %d is %+v", n, event)
 		}

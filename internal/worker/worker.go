@@ -164,26 +164,35 @@ func (w *Worker) openCache(context.Context) (err error) {
 	if !c.Enabled {
 		return nil
 	}
-	w.cache, err = cache.New(cache.Config{Entries: c.Entries, Bytes: int64(c.Bytes), TTL: c.TTL, Idle: c.Idle})
+	w.cache, err = cache.New(cache.Config{
+		Entries: c.Entries, Bytes: int64(c.Bytes), TTL: c.TTL, Idle: c.Idle,
+		// When absences are not to be cached, nobody puts any, and the cache's
+		// default, which zero stands for, is never used.
+		NegativeTTL: c.NegativeTTL,
+	})
 	return err
 }
 
 func (w *Worker) startReplica(ctx context.Context) error {
-	// A key is held a little longer than a write to it may take.
-	hold := w.config.Store.WriteTimeout + 2*time.Second
+	// A key is held longer than a write to it may take, with what a strict one
+	// waits for the other replicas.
+	hold := w.config.Store.WriteTimeout + 2*coherence.DefaultLease
 	stream, err := coherence.OpenStream(ctx, w.conn, coherence.StreamConfig{
 		Name:     w.config.Stream.Name,
 		Prefix:   subjects.Prefix(w.config.NATS.Prefix),
 		Replicas: w.config.Stream.Replicas,
 		MaxAge:   w.config.Stream.MaxAge,
 		MaxBytes: int64(w.config.Stream.MaxBytes),
-		Window:   hold,
 		Logger:   w.logger,
 	})
 	if err != nil {
 		return err
 	}
-	w.replica = coherence.NewReplica(stream, w.coherentCache(), coherence.Config{Hold: hold})
+	mode := coherence.Mode(w.config.Coherence.Mode)
+	if mode == coherence.Off {
+		w.logger.Warn("coherence.mode is off: this worker goes on serving what was changed elsewhere until its TTL has passed; for measuring only")
+	}
+	w.replica = coherence.NewReplica(stream, w.coherentCache(), coherence.Config{Name: w.name, Mode: mode, Hold: hold, Logger: w.logger})
 	follow, stop := context.WithCancel(context.Background())
 	w.stopFollowing = stop
 	w.following.Go(func() { w.replica.Run(follow) })
@@ -209,7 +218,8 @@ func (noCache) Clear()              {}
 
 func (w *Worker) serve(ctx context.Context) error {
 	m, err := manager.New(manager.Config{
-		Store: w.store, Keyring: w.keyring, Replica: w.replica, Cache: w.cache,
+		Store: w.store, Keyring: w.keyring, Replica: w.replica,
+		Cache: w.cache, NegativeCaching: w.config.Cache.NegativeTTL > 0,
 		ReadTimeout: w.config.Store.ReadTimeout, WriteTimeout: w.config.Store.WriteTimeout,
 		BatchItems: w.config.Batch.Items, BatchConcurrency: w.config.Batch.Concurrency,
 		Logger: w.logger,
@@ -239,7 +249,7 @@ func (w *Worker) stats() subjects.ReplicaStats {
 	stats.Hits, stats.Misses = int64(s.Hits), int64(s.Misses)
 	stats.Evictions, stats.Expired = int64(s.Evictions), int64(s.Expired)
 	stats.Refused += int64(s.Refused)
-	stats.Entries, stats.Capacity = int64(s.Entries), int64(s.Capacity)
+	stats.Entries, stats.Negative, stats.Capacity = int64(s.Entries), int64(s.Negative), int64(s.Capacity)
 	stats.Bytes, stats.MaxBytes = s.Bytes, s.BytesCapacity
 	return stats
 }
@@ -267,6 +277,15 @@ func (w *Worker) Close(ctx context.Context) (err error) {
 	return err
 }
 
+// leave spares the writes of other replicas the wait for this one's lease.
+func (w *Worker) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if err := w.replica.Leave(ctx); err != nil {
+		w.logger.Debug("the other replicas could not be told that this one is gone", "error", err)
+	}
+}
+
 // stop takes the parts down in the order in which they lean on each other.
 func (w *Worker) stop(ctx context.Context) error {
 	var errs []error
@@ -274,6 +293,7 @@ func (w *Worker) stop(ctx context.Context) error {
 		errs = append(errs, w.handler.Close(ctx))
 	}
 	if w.stopFollowing != nil {
+		w.leave(ctx)
 		w.stopFollowing()
 		w.following.Wait()
 	}

@@ -4,28 +4,40 @@ package coherencetest
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"sync"
+	"time"
 
 	"credbus/internal/coherence"
 	"credbus/subjects"
 )
 
-// Log is a coherence.Log in memory. Each follower is fed by a goroutine of its
-// own, in order, and may lag behind the others.
+// Log is a coherence.Log in memory, shared by all replicas. Each follower is
+// fed by a goroutine of its own, in order, and may lag behind the others.
 type Log struct {
-	mu      sync.Mutex
-	stream  uint64
-	entries []*subjects.Event
-	grown   chan struct{}
-	failure error
-	held    bool
+	mu        sync.Mutex
+	stream    uint64
+	first     uint64 // sequence of entries[0]
+	entries   []entry
+	grown     chan struct{}
+	failure   error
+	held      []string
+	followers map[string]coherence.Follower
+}
+
+type entry struct {
+	*subjects.Event
+	at time.Time
 }
 
 // NewLog returns an empty log.
-func NewLog() *Log { return &Log{stream: 1, grown: make(chan struct{})} }
+func NewLog() *Log {
+	return &Log{stream: 1, first: 1, grown: make(chan struct{}), followers: make(map[string]coherence.Follower)}
+}
 
 // Append implements coherence.Log.
-func (l *Log) Append(ctx context.Context, entry *subjects.Event) (subjects.Revision, error) {
+func (l *Log) Append(ctx context.Context, e *subjects.Event) (subjects.Revision, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := ctx.Err(); err != nil {
@@ -34,10 +46,10 @@ func (l *Log) Append(ctx context.Context, entry *subjects.Event) (subjects.Revis
 	if l.failure != nil {
 		return subjects.Revision{}, l.failure
 	}
-	stored := *entry
-	l.entries = append(l.entries, &stored)
+	stored := *e
+	l.entries = append(l.entries, entry{&stored, time.Now()})
 	l.wakeLocked()
-	return l.revisionLocked(len(l.entries)), nil
+	return l.endLocked(), nil
 }
 
 // End implements coherence.Log.
@@ -50,7 +62,19 @@ func (l *Log) End(ctx context.Context) (subjects.Revision, error) {
 	if l.failure != nil {
 		return subjects.Revision{}, l.failure
 	}
-	return l.revisionLocked(len(l.entries)), nil
+	return l.endLocked(), nil
+}
+
+// Entries returns what the log holds, but for pings.
+func (l *Log) Entries() (events []subjects.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.entries {
+		if e.Kind != coherence.Ping {
+			events = append(events, *e.Event)
+		}
+	}
+	return events
 }
 
 // Fail makes Append and End return err; nil ends that.
@@ -60,16 +84,16 @@ func (l *Log) Fail(err error) {
 	l.failure = err
 }
 
-// Hold keeps entries from the followers until Release: they lag behind.
-func (l *Log) Hold() { l.setHeld(true) }
+// Hold keeps entries from the replicas named until Release: they lag behind.
+func (l *Log) Hold(replicas ...string) { l.setHeld(replicas) }
 
 // Release hands over what was held.
-func (l *Log) Release() { l.setHeld(false) }
+func (l *Log) Release() { l.setHeld(nil) }
 
-func (l *Log) setHeld(held bool) {
+func (l *Log) setHeld(replicas []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.held = held
+	l.held = replicas
 	l.wakeLocked()
 }
 
@@ -79,7 +103,27 @@ func (l *Log) Recreate() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stream++
-	l.entries = nil
+	l.first, l.entries = 1, nil
+	l.wakeLocked()
+}
+
+// Trim removes all but the last n entries.
+func (l *Log) Trim(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if drop := len(l.entries) - n; drop > 0 {
+		l.entries = l.entries[drop:]
+		l.first += uint64(drop)
+	}
+	l.wakeLocked()
+}
+
+// Truncate removes the last n entries, as when a stream is restored from a
+// backup.
+func (l *Log) Truncate(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entries = l.entries[:max(0, len(l.entries)-n)]
 	l.wakeLocked()
 }
 
@@ -88,31 +132,50 @@ func (l *Log) wakeLocked() {
 	l.grown = make(chan struct{})
 }
 
-func (l *Log) revisionLocked(n int) subjects.Revision {
-	return subjects.Revision{Stream: l.stream, Seq: uint64(n)}
+func (l *Log) endLocked() subjects.Revision {
+	return subjects.Revision{Stream: l.stream, Seq: l.first + uint64(len(l.entries)) - 1}
 }
 
+// Acknowledge implements coherence.Log.
+func (l *Log) Acknowledge(from, to, write string) {
+	l.mu.Lock()
+	f := l.followers[to]
+	l.mu.Unlock()
+	if f != nil {
+		f.Acknowledged(from, write)
+	}
+}
+
+var errOther = errors.New("the log is another one, or lost its end")
+
 // Follow implements coherence.Log.
-func (l *Log) Follow(ctx context.Context, f coherence.Follower) {
-	var stream uint64
-	next := 0
+func (l *Log) Follow(ctx context.Context, replica string, from subjects.Revision, window time.Duration, f coherence.Follower) error {
+	l.mu.Lock()
+	l.followers[replica] = f
+	end := l.endLocked()
+	next := end.Seq + 1
+	if from.Stream == end.Stream && from.Seq > 0 && from.Seq <= end.Seq {
+		next = from.Seq + 1
+	} else {
+		for next > l.first && time.Since(l.entries[next-1-l.first].at) <= window {
+			next--
+		}
+	}
+	l.mu.Unlock()
+	f.Open(end)
 	for ctx.Err() == nil {
 		l.mu.Lock()
-		grown := l.grown
-		if stream != l.stream && !l.held {
-			known := stream != 0
-			stream, next = l.stream, len(l.entries)
-			at := l.revisionLocked(next)
+		grown, last := l.grown, l.endLocked()
+		if last.Stream != end.Stream || next > last.Seq+1 {
 			l.mu.Unlock()
-			f.Begin(known)
-			f.Current(at)
-			continue
+			return errOther
 		}
-		if !l.held && next < len(l.entries) {
-			entry, at := l.entries[next], l.revisionLocked(next+1)
-			next++
+		if !slices.Contains(l.held, replica) && next <= last.Seq {
+			next = max(next, l.first)
+			e := l.entries[next-l.first]
 			l.mu.Unlock()
-			f.Apply(at, entry)
+			f.Deliver(subjects.Revision{Stream: end.Stream, Seq: next}, e.Event)
+			next++
 			continue
 		}
 		l.mu.Unlock()
@@ -121,4 +184,5 @@ func (l *Log) Follow(ctx context.Context, f coherence.Follower) {
 		case <-ctx.Done():
 		}
 	}
+	return ctx.Err()
 }

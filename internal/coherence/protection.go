@@ -1,0 +1,34 @@
+package coherence
+
+// Protection names one part of the protocol that can be left out in the
+// simulation, to show that it is needed: a build with the tag simulation has a
+// switch for each. In every other build off is the constant false, and the
+// compiler removes what it guards.
+type Protection string
+
+// The protections.
+const (
+	LeaseExpiry     Protection = "lease expiry"     // a lease ends
+	LeaseStart      Protection = "lease start"      // a lease counts from when its ping was sent
+	LeaseRecheck    Protection = "lease recheck"    // the lease is looked at once the entry is open
+	StartEcho       Protection = "start echo"       // no trust before the first echo
+	IntentDrop      Protection = "intent drop"      // an intent drops the key
+	IntentHold      Protection = "intent hold"      // an intent holds the key
+	OwnRelease      Protection = "own release"      // a done releases the hold of its own write
+	UnknownHold     Protection = "unknown hold"     // a write that may still land holds the key
+	WriteDeadline   Protection = "write deadline"   // no write outlasts its hold
+	FillToken       Protection = "fill token"       // no fill after an invalidation
+	TokenLease      Protection = "token lease"      // without a lease a read joins no flight
+	FlightToken     Protection = "flight token"     // flights are keyed by token
+	FlushEpoch      Protection = "flush epoch"      // a flush makes every token void
+	GapCheck        Protection = "gap check"        // a gap clears the cache
+	GapHold         Protection = "gap hold"         // a gap holds every key
+	IdentityCheck   Protection = "identity check"   // another stream clears the cache
+	RegressCheck    Protection = "regress check"    // so does one that has lost its end
+	RevisionCheck   Protection = "revision check"   // a read names what its client has seen
+	ReadAhead       Protection = "read ahead"       // what is ahead of the log says so, and is not cached
+	AbsenceRevision Protection = "absence revision" // what is missing carries the log's end
+	DoneMemory      Protection = "done memory"      // a store that lags does not fill
+	StrictWait      Protection = "strict wait"      // a strict write waits for the replicas
+	UnknownMembers  Protection = "unknown members"  // also for those it may not have heard of
+)

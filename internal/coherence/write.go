@@ -1,0 +1,143 @@
+package coherence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"credbus/subjects"
+)
+
+// Commit is what came of a change of the store.
+type Commit struct {
+	// Kind is subjects.EventStored or EventDeleted or, with an error, what
+	// the error leaves of the key: Unchanged or Unknown.
+	Kind    subjects.EventKind
+	Version string // of what was stored
+}
+
+// Write runs commit, which changes key in the store, between an intent and a
+// done. write names it, and must never name another. It returns a revision that
+// includes the change, and whether commit ran: if it did not, nothing was
+// written.
+//
+// commit is given the revision of the intent, which the store is to keep with
+// what is written, and must have ended when its context does. What it wrote is
+// not put into the cache: the store alone knows what came of it, the next reader
+// asks for it, and most of what is written in bulk nobody reads soon.
+func (r *Replica) Write(ctx context.Context, key subjects.Target, write string,
+	commit func(ctx context.Context, intent subjects.Revision) (Commit, error),
+) (revision subjects.Revision, ran bool, err error) {
+	// The replicas count from when they see the intent, which is later.
+	limited := ctx
+	if !off(WriteDeadline) {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, r.config.Hold)
+		defer cancel()
+	}
+	intent, err := r.intend(limited, key, write)
+	if err != nil {
+		return intent, false, fmt.Errorf("announce the write: %w", err)
+	}
+	done, commitErr := commit(limited, intent)
+	failpoint("after_store")
+	entry := r.entry(done.Kind, key, write)
+	entry.Version, entry.Revision = done.Version, intent
+
+	// The store has changed, whatever became of the caller.
+	revision, err = r.finish(context.WithoutCancel(ctx), entry)
+	if revision.Compare(intent) < 0 {
+		revision = intent
+	}
+	if err != nil && commitErr == nil {
+		// Every replica has dropped the key and holds it. What is missing is
+		// the public event and an early release.
+		err = fmt.Errorf("%w: %w", ErrUnannounced, err)
+	}
+	if commitErr != nil {
+		err = commitErr
+	}
+	return revision, true, err
+}
+
+// ErrUnannounced is returned by Write when the store was changed and no
+// replica serves what was before, but the change event could not be published.
+var ErrUnannounced = errors.New("written, but its change event was not published")
+
+// intend announces a write. After an error nothing may be written.
+func (r *Replica) intend(ctx context.Context, key subjects.Target, write string) (subjects.Revision, error) {
+	intent := r.entry(Intent, key, write)
+	intent.Acknowledge = r.config.Mode == Strict
+	if intent.Acknowledge {
+		defer r.members.expect(write)()
+	}
+	r.mu.Lock()
+	r.announceLocked(key, write)
+	r.mu.Unlock()
+
+	appending, cancel := context.WithTimeout(ctx, r.config.Lease)
+	defer cancel()
+	at, err := r.log.Append(appending, intent)
+	if err != nil {
+		r.release(key, write)
+		return at, err
+	}
+	at, err = r.awaitIntent(appending, key, write)
+	if err == nil && intent.Acknowledge {
+		err = r.awaitMembers(ctx, write)
+	}
+	if err != nil {
+		// It is in the log, and holds the key for nothing.
+		r.release(key, write)
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.config.Lease)
+		defer cancel()
+		_, _ = r.log.Append(ending, r.entry(Unchanged, key, write))
+	}
+	return at, err
+}
+
+// release forgets what this replica itself holds a key for.
+func (r *Replica) release(key subjects.Target, write string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if state := r.keys[key]; state != nil {
+		delete(state.holds, write)
+	}
+}
+
+// awaitIntent returns the place of an intent once the log has brought it. That
+// it was appended is not enough to know its place: if the stream was made anew
+// just now, it is in another one than this replica follows. And from here on
+// every ping that came before it is known.
+func (r *Replica) awaitIntent(ctx context.Context, key subjects.Target, write string) (at subjects.Revision, err error) {
+	err = r.await(ctx, func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if state := r.keys[key]; state != nil && state.holds[write] != nil {
+			at = state.holds[write].at
+		}
+		return !at.IsZero()
+	})
+	return at, err
+}
+
+// finish appends the end of a write, again and again for as long as the others
+// may hold the key. That it may be in the log twice does no harm.
+func (r *Replica) finish(ctx context.Context, entry *subjects.Event) (subjects.Revision, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.config.Hold)
+	defer cancel()
+	for pause := 50 * time.Millisecond; ; pause *= 2 {
+		attempt, cancel := context.WithTimeout(ctx, r.config.Lease)
+		at, err := r.log.Append(attempt, entry)
+		cancel()
+		if err == nil {
+			return at, nil
+		}
+		select {
+		case <-time.After(min(pause, time.Second)):
+		case <-ctx.Done():
+			return at, err
+		}
+	}
+}

@@ -1,0 +1,104 @@
+package manager_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"credbus/internal/coherence/coherencetest"
+	"credbus/internal/manager"
+	"credbus/internal/store"
+	"credbus/internal/store/memory"
+	"credbus/internal/store/storetest"
+	"credbus/subjects"
+)
+
+// A write that failed says whether it may have taken effect; whatever a read
+// fails with, it took none.
+func TestOutcomeUnknown(t *testing.T) {
+	at := target("org:acme", "db")
+	for _, test := range []struct {
+		fault   storetest.Fault
+		code    subjects.Code
+		unknown bool
+	}{
+		{storetest.Fault{Err: store.ErrNotFound}, subjects.NotFound, false},
+		{storetest.Fault{Err: store.ErrExists}, subjects.AlreadyExists, false},
+		{storetest.Fault{Err: store.ErrConflict}, subjects.VersionConflict, false},
+		{storetest.Fault{Err: store.ErrPermission}, subjects.PermissionDenied, false},
+		{storetest.Fault{Err: store.ErrClosed}, subjects.StorageUnavailable, false},
+		{storetest.Fault{Err: subjects.ErrTooLarge}, subjects.PayloadTooLarge, false},
+		{storetest.Fault{Err: subjects.ErrInvalid}, subjects.InvalidArgument, false},
+		{storetest.Fault{Err: store.ErrUnavailable}, subjects.StorageUnavailable, true},
+		{storetest.Fault{Err: store.ErrTimeout, Applied: true}, subjects.StorageTimeout, true},
+		{storetest.Fault{Err: errors.New("of no kind")}, subjects.Internal, true},
+		{storetest.Fault{Hang: true}, subjects.StorageTimeout, true},
+	} {
+		t.Run(fmt.Sprint(test.code, test.fault.Err), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				faults := storetest.NewFaults(memory.New())
+				b := newBed(t, faults, nil, nil)
+				for _, op := range []storetest.Operation{storetest.Get, storetest.Put, storetest.Delete} {
+					faults.Set(op, test.fault)
+				}
+				store := &subjects.StoreItem{Target: at, Data: subjects.Value([]byte("x"))}
+				_, stored := b.Store(t.Context(), store, "r1")
+				_, deleted := b.Delete(t.Context(), subjects.DeleteItem{Target: at})
+				batch, err := b.DeleteBatch(t.Context(), &subjects.DeleteBatchRequest{Items: []subjects.DeleteItem{{Target: at}}}, whole)
+				if err != nil {
+					t.Fatal(err)
+				}
+				inBatch := batch.Results[0].Err
+				for what, err := range map[string]error{"store": stored, "delete": deleted, "an item of a batch": inBatch} {
+					told, _ := manager.Explain(err, at)
+					if told.Code != test.code || told.OutcomeUnknown != test.unknown || told.ID != at.ID ||
+						strings.HasSuffix(told.Message, subjects.UnknownOutcomeRule) != test.unknown {
+						t.Errorf("%s: %+v; want %s, unknown %v", what, told, test.code, test.unknown)
+					}
+					if told.Revision.IsZero() {
+						t.Errorf("%s: no revision", what)
+					}
+					// And what is explained once more, by the handler, stays so.
+					if again, _ := manager.Explain(told, at); *again != *told {
+						t.Errorf("%s: explained again it is %+v", what, again)
+					}
+				}
+				_, read := b.retrieve(t.Context(), subjects.RetrieveItem{Target: at, Fresh: true}, subjects.Revision{})
+				if told, _ := manager.Explain(read, at); told.Code != test.code || told.OutcomeUnknown {
+					t.Errorf("a read: %+v", told)
+				}
+			})
+		})
+	}
+}
+
+// What ends before the store is asked has written nothing, and says so by
+// saying nothing of an unknown outcome.
+func TestOutcomeOfWhatDidNotBegin(t *testing.T) {
+	log := coherencetest.NewLog()
+	faults := storetest.NewFaults(memory.New())
+	b := newBed(t, faults, log, nil)
+	item := &subjects.StoreItem{Target: target("org:acme", "db"), Data: subjects.Value([]byte("x"))}
+	wants := func(what string, err error, code subjects.Code) {
+		t.Helper()
+		if told, _ := manager.Explain(err, item.Target); told.Code != code || told.OutcomeUnknown {
+			t.Errorf("%s: %+v, want %s", what, told, code)
+		}
+	}
+	_, err := b.Store(t.Context(), &subjects.StoreItem{Target: item.Target}, "")
+	wants("no data", err, subjects.InvalidArgument)
+	log.Fail(errors.New("no stream"))
+	_, err = b.Store(t.Context(), item, "")
+	wants("no stream", err, subjects.StorageUnavailable)
+	ctx, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	_, err = b.Store(ctx, item, "")
+	wants("no time", err, subjects.StorageTimeout)
+	if n := faults.Calls(storetest.Put); n != 0 {
+		t.Errorf("the store was asked %d times", n)
+	}
+}
