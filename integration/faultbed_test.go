@@ -50,6 +50,7 @@ type faultBed struct {
 	inner, routes *segmentNet
 	servers       []*natsServer
 	data          string       // the volume of the workers
+	starts        int          // attempts to start all workers
 	past          bytes.Buffer // logs of containers that are gone
 }
 
@@ -67,7 +68,7 @@ func startFaultBed(ctx context.Context, e *engine, built images, c combination) 
 			return b, err
 		}
 	}
-	return b, b.awaitAll(ctx)
+	return b, nil
 }
 
 func (b *faultBed) close(ctx context.Context) error {
@@ -133,11 +134,27 @@ func (b *faultBed) startFaultWorkers(ctx context.Context) (err error) {
 		}
 		b.workers = append(b.workers, w)
 	}
-	var starts errgroup.Group
-	for _, w := range b.workers {
-		starts.Go(func() error { return w.Start(ctx) })
-	}
-	return starts.Wait()
+	return b.startTogether(ctx)
+}
+
+// startTogether starts all workers at the same time, and again those that give
+// up: in a cluster, who asks for the stream while another is making it may wait
+// for an answer in vain.
+func (b *faultBed) startTogether(ctx context.Context) error {
+	const patience = 12 * time.Second // more than a worker has to start
+	return poll(ctx, "start", func() error {
+		var starts errgroup.Group
+		for _, w := range b.workers {
+			starts.Go(func() error { return b.restartWorker(ctx, w) })
+		}
+		if err := starts.Wait(); err != nil {
+			return err
+		}
+		b.starts++
+		short, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		return b.awaitAll(short)
+	})
 }
 
 func (b *faultBed) createWorker(ctx context.Context, i int, extra map[string]string) (*worker, error) {

@@ -90,7 +90,7 @@ func runFaults(t *testing.T, images images, c combination) (report history.Repor
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("the bed is up after %v", time.Since(begun).Round(time.Millisecond))
+	t.Logf("the bed is up after %v and %d starts of the workers", time.Since(begun).Round(time.Millisecond), b.starts)
 
 	report.Propagation = measure(ctx, t, b)
 
@@ -117,7 +117,12 @@ func runFaults(t *testing.T, images images, c combination) (report history.Repor
 	report.Hits, report.Misses = total.Hits, total.Misses
 	logs := b.logs(ctx)
 	report.Flushes = l.flushes.Load() + int64(bytes.Count(logs, []byte("cache cleared")))
-	t.Logf("caches: %+v", total)
+	t.Logf("caches: hits=%d misses=%d refused fills=%d, cleared %d times", total.Hits, total.Misses, total.Refused, report.Flushes)
+	for _, worker := range b.workers {
+		if w.hitsOf(worker.name) == 0 {
+			t.Errorf("%s has answered nothing from its cache, so nothing was shown of it", worker.name)
+		}
+	}
 	l.judgeFaults(t, b, &report)
 	if t.Failed() {
 		l.dump(t, b.String(), logs)

@@ -92,10 +92,20 @@ func (w *watch) totals() (total subjects.ReplicaStats) {
 		total.Hits += s.Hits
 		total.Misses += s.Misses
 		total.Refused += s.Refused
-		total.Evictions += s.Evictions
-		total.Expired += s.Expired
 	}
 	return total
+}
+
+// hitsOf are the answers from a worker's caches, of all replicas it has been.
+func (w *watch) hitsOf(name string) (hits int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for replica, s := range w.last {
+		if w.bed.workerOf(replica) == name {
+			hits += s.Hits
+		}
+	}
+	return hits
 }
 
 // awaitTrust returns once every worker answers from its cache.
