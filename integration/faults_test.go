@@ -252,8 +252,9 @@ func (l *faultLoad) judgeFaults(t *testing.T, b *faultBed, report *history.Repor
 	report.Ops, report.Keys = len(ops), history.Keys(ops)
 	report.Stale, report.MaxAge = v.ages.Stale, v.ages.Max
 	report.Sessions = v.sessions.Count()
+	commits := history.CommitsOf(ops)
 	for _, p := range l.phases {
-		ages := history.Staleness(p.of(ops), history.CommitsOf(ops))
+		ages := history.Staleness(p.of(ops), commits)
 		t.Logf("%s: %d stale reads, at most by %v", p.name, ages.Stale, ages.Max.Round(time.Microsecond))
 	}
 	if !b.strict() {
