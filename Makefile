@@ -4,8 +4,9 @@ GO ?= go
 FUZZTIME ?= 60s
 BENCH ?=
 KILLS ?= 500
+FAULTS ?=
 
-.PHONY: all check fmt tidy vet staticcheck cross imports test test-root test-integration fuzz bench bench-cache hit-ratio crash
+.PHONY: all check fmt tidy vet staticcheck cross imports test test-root test-integration test-faults fuzz bench bench-cache hit-ratio crash
 
 all: check test
 
@@ -22,7 +23,9 @@ tidy:
 
 vet:
 	$(GO) vet ./...
+	$(GO) vet -tags failpoints ./...
 	$(GO) -C integration vet ./...
+	$(GO) -C integration vet -tags faults ./...
 
 staticcheck:
 	$(GO) tool staticcheck ./...
@@ -45,6 +48,11 @@ test-root:
 # they fail. Results are not cached, since the cache does not see the worker.
 test-integration:
 	$(GO) -C integration test -race -v -count=1 -timeout 20m ./...
+
+## test-faults: cuts, pauses, kills and restarts in beds of containers, judged from
+## what clients saw; FAULTS="-bed cluster -mode strict -fault cut,pause -seconds 60"
+test-faults:
+	$(GO) -C integration test -race -tags faults -v -count=1 -run Faults -timeout 40m . $(FAULTS)
 
 ## fuzz: every fuzz target for FUZZTIME each
 fuzz:

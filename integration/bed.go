@@ -145,18 +145,25 @@ func (b *bed) await(ctx context.Context, workers ...*worker) error {
 	for _, w := range workers {
 		awaited[w.name] = true
 	}
-	err := b.survey(ctx, "PING", func(data []byte) (bool, error) {
-		var ping micro.Ping
-		if err := json.Unmarshal(data, &ping); err != nil {
-			return false, err
-		}
-		delete(awaited, b.workerOf(ping.ID))
-		return len(awaited) == 0, nil
+	err := b.ping(ctx, func(worker string) bool {
+		delete(awaited, worker)
+		return len(awaited) == 0
 	})
 	if err != nil {
 		err = fmt.Errorf("workers that do not serve: %v: %w", awaited, err)
 	}
 	return err
+}
+
+// ping tells done of each worker that answers, until it says that it is.
+func (b *bed) ping(ctx context.Context, done func(worker string) bool) error {
+	return b.survey(ctx, "PING", func(data []byte) (bool, error) {
+		var ping micro.Ping
+		if err := json.Unmarshal(data, &ping); err != nil {
+			return false, err
+		}
+		return done(b.workerOf(ping.ID)), nil
+	})
 }
 
 // served is how often each worker's present replica has answered a command.
@@ -245,15 +252,21 @@ func (b *bed) stop(ctx context.Context, w *worker) (code int, err error) {
 func (b *bed) logs(ctx context.Context) []byte {
 	var all bytes.Buffer
 	for _, w := range b.workers {
-		fmt.Fprintf(&all, "--- %s\n", w.name)
-		r, err := w.Logs(ctx)
-		if err == nil {
-			_, err = io.Copy(&all, r)
-			r.Close()
-		}
-		if err != nil {
-			fmt.Fprintln(&all, err)
-		}
+		all.Write(logsOf(ctx, w.name, w.DockerContainer))
+	}
+	return all.Bytes()
+}
+
+func logsOf(ctx context.Context, name string, c *testcontainers.DockerContainer) []byte {
+	var all bytes.Buffer
+	fmt.Fprintf(&all, "--- %s\n", name)
+	r, err := c.Logs(ctx)
+	if err == nil {
+		_, err = io.Copy(&all, r)
+		r.Close()
+	}
+	if err != nil {
+		fmt.Fprintln(&all, err)
 	}
 	return all.Bytes()
 }

@@ -22,6 +22,11 @@
 // Correctness under load is judged from a recorded history of all requests, by
 // package credbus/internal/history, whose own tests need no container.
 //
+// The tests of faults, behind the build tag faults, have beds of three workers
+// and one server or a cluster of three, in which networks are cut, processes
+// paused and killed, servers restarted, and the stream deleted, under load from
+// all kinds of clients. They take a while: see TestFaults and its flags.
+//
 // Without a Docker engine the tests are skipped, or fail where
 // CREDBUS_REQUIRE_DOCKER=1 is set. Run them with -count=1: go test does not
 // see that the worker has changed.

@@ -14,6 +14,9 @@ import (
 // images are the names of those that a run has built.
 type images struct{ nats, worker string }
 
+// workerFlags are more flags for the build of the worker.
+var workerFlags []string
+
 // dockerfile is that of both images. The user, nobody's by custom, owns /data,
 // and so a volume that is mounted there for the first time.
 const dockerfile = `FROM scratch
@@ -29,14 +32,14 @@ func buildImages(ctx context.Context, e *engine, dir string) (built images, err 
 	if built.nats, err = buildImage(ctx, e, filepath.Join(dir, "nats"), ".", "github.com/nats-io/nats-server/v2"); err != nil {
 		return images{}, err
 	}
-	if built.worker, err = buildImage(ctx, e, filepath.Join(dir, "worker"), "..", "./cmd/worker"); err != nil {
+	if built.worker, err = buildImage(ctx, e, filepath.Join(dir, "worker"), "..", "./cmd/worker", workerFlags...); err != nil {
 		return images{}, err
 	}
 	return built, nil
 }
 
 // buildImage wraps a program of a module into an image, dir being the context.
-func buildImage(ctx context.Context, e *engine, dir, module, program string) (string, error) {
+func buildImage(ctx context.Context, e *engine, dir, module, program string, flags ...string) (string, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o700); err != nil {
 		return "", err
 	}
@@ -44,7 +47,8 @@ func buildImage(ctx context.Context, e *engine, dir, module, program string) (st
 		return "", err
 	}
 	// Without cgo the binary is static, and runs where there is no libc.
-	compile := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "program"), program)
+	arguments := append([]string{"build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "program")}, flags...)
+	compile := exec.CommandContext(ctx, "go", append(arguments, program)...)
 	compile.Dir = module
 	compile.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
 	if output, err := compile.CombinedOutput(); err != nil {

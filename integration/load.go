@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"credbus/client"
 	"credbus/internal/history"
 )
@@ -174,9 +176,11 @@ func kindOf(err error) string {
 	switch {
 	case errors.As(err, &failure):
 		return string(failure.Code)
-	case errors.Is(err, client.ErrNoWorkers):
+	case errors.Is(err, client.ErrNoWorkers), errors.Is(err, nats.ErrNoResponders):
 		return noWorkers
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, client.ErrDisconnected):
+		return disconnected
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		return timeout
 	}
 	return err.Error()
@@ -184,8 +188,9 @@ func kindOf(err error) string {
 
 // The kinds of errors that no worker answered.
 const (
-	noWorkers = "no workers"
-	timeout   = "timeout"
+	noWorkers    = "no workers"
+	disconnected = "disconnected"
+	timeout      = "timeout"
 )
 
 // final reads each key from the store, by a client that knows nothing.

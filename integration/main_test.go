@@ -75,9 +75,22 @@ func removeAll(dir string) error {
 	return errors.Join(docker.remove(ctx, runLabel, docker.run), os.RemoveAll(dir))
 }
 
-// newBed starts a bed for a test, and a context that bounds it. At the test's
-// end no value may stand in clear in the workers' logs and files.
+// newBed starts a bed for a test, and a context that bounds it.
 func newBed(t *testing.T) (context.Context, *bed) {
+	t.Helper()
+	images := needImages(t)
+	ctx, cancel := context.WithTimeout(t.Context(), testLimit)
+	t.Cleanup(cancel)
+	b, err := startBed(ctx, docker, images, strings.ToLower(t.Name()))
+	t.Cleanup(func() { tidy(t, b) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ctx, b
+}
+
+// needImages ends a test that has no Docker engine.
+func needImages(t *testing.T) images {
 	t.Helper()
 	if noDocker != nil {
 		if os.Getenv("CREDBUS_REQUIRE_DOCKER") == "1" {
@@ -89,35 +102,38 @@ func newBed(t *testing.T) (context.Context, *bed) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), testLimit)
-	t.Cleanup(cancel)
-	b, err := startBed(ctx, docker, images, strings.ToLower(t.Name()))
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), removeLimit)
-		defer cancel()
-		logs := b.logs(ctx)
-		if t.Failed() {
-			t.Logf("%s", logs[max(0, len(logs)-16<<10):])
-		} else if len(b.workers) > 0 {
-			files, err := b.files(ctx)
-			if err != nil {
-				t.Error(err)
-			}
-			if !bytes.Contains(files, []byte("keyring.json")) {
-				t.Error("the data directory has no keyring, so what was looked through is something else")
-			}
-			if bytes.Contains(files, []byte(plain)) || bytes.Contains(logs, []byte(plain)) {
-				t.Error("a value stands in clear in the data directory or the logs")
-			}
-		}
-		if err := b.close(ctx); err != nil {
+	return images
+}
+
+// tidy removes a bed at the end of its test. Of one that worked it makes sure
+// that no value stands in clear in the workers' logs and files; of one that
+// failed it shows the logs' ends.
+func tidy(t *testing.T, b interface {
+	logs(context.Context) []byte
+	files(context.Context) ([]byte, error)
+	close(context.Context) error
+}) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), removeLimit)
+	defer cancel()
+	logs := b.logs(ctx)
+	if t.Failed() {
+		t.Logf("%s", logs[max(0, len(logs)-16<<10):])
+	} else {
+		files, err := b.files(ctx)
+		if err != nil {
 			t.Error(err)
 		}
-	})
-	if err != nil {
-		t.Fatal(err)
+		if !bytes.Contains(files, []byte("keyring.json")) {
+			t.Error("the data directory has no keyring, so what was looked through is something else")
+		}
+		if bytes.Contains(files, []byte(plain)) || bytes.Contains(logs, []byte(plain)) {
+			t.Error("a value stands in clear in the data directory or the logs")
+		}
 	}
-	return ctx, b
+	if err := b.close(ctx); err != nil {
+		t.Error(err)
+	}
 }
 
 // show prints the first of what is wrong, and fails.

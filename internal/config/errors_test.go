@@ -115,6 +115,14 @@ func TestUnknownNames(t *testing.T) {
 	mustLoad(t, []string{"--other"}, "NATS_TIMEOUT=5s", "CREDBUS_TEST_AWS_ENDPOINT=x", "CREDBUS_REQUIRE_DOCKER=1",
 		"CREDBUS_SERVICE_HOST=10.0.0.1", "CREDBUS_SERVICE_PORT_METRICS=80", "CREDBUS_PORT=tcp://10.0.0.1:80", "CREDBUS_PORT_80_TCP_ADDR=10.0.0.1",
 		"CREDBUSX=1")
+
+	// A failpoint that does nothing would be taken for one that was passed.
+	_, err := load(t, nil, "CREDBUS_FAILPOINT_X=1")
+	if failpoints && err != nil {
+		t.Error(err)
+	} else if !failpoints {
+		wantProblems(t, err, "CREDBUS_FAILPOINT_X is not a setting")
+	}
 }
 
 func TestFileErrors(t *testing.T) {

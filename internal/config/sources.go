@@ -190,7 +190,8 @@ var serviceLink = regexp.MustCompile(`^CREDBUS_(.+_)?(SERVICE_HOST|SERVICE_PORT(
 // configuration: the path of the file, what tests set, what Kubernetes adds.
 func foreign(variable string) bool {
 	return variable == prefix+"CONFIG" || variable == prefix+"REQUIRE_DOCKER" ||
-		strings.HasPrefix(variable, prefix+"TEST_") || serviceLink.MatchString(variable)
+		strings.HasPrefix(variable, prefix+"TEST_") || failpoints && strings.HasPrefix(variable, prefix+"FAILPOINT_") ||
+		serviceLink.MatchString(variable)
 }
 
 func (src *sources) fromFlags() map[string]value {

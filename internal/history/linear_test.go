@@ -37,6 +37,7 @@ func TestLinearizable(t *testing.T) {
 		"unknown delete, took effect":          {append(two, unknown(write("", 40, 50)), read("a", "", 55, 56)), true},
 		"unknown delete, came and went":        {append(two, unknown(write("", 40, 50)), read("a", "", 55, 56), read("a", "2", 57, 58)), false},
 		"unknown write landed over a later":    {append(two, unknown(write("3", 40, 50)), write("4", 60, 70), read("a", "3", 80, 90)), true},
+		"unknown, of a value that came again":  {[]Op{unknown(write("1", 0, 10)), write("1", 20, 30), read("a", "1", 35, 36), write("2", 40, 50), read("a", "2", 55, 56), read("a", "1", 60, 61)}, true},
 		"refused, took effect":                 {append(two, refused(write("3", 40, 50)), read("a", "3", 55, 56)), false},
 		"refused, took no effect":              {append(two, refused(write("3", 40, 50)), read("a", "2", 55, 56)), true},
 		"a read without an answer":             {append(two, refused(read("a", "1", 35, 36)), unknown(read("a", "", 35, 36))), true},

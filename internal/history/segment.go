@@ -119,19 +119,15 @@ func (c *cutter) cut(at time.Duration) bool {
 	for _, o := range c.current.ops {
 		switch {
 		case o.Outcome == Unknown:
-			before = append(before, o)
-			o.Begin = max(o.Begin, at)
-			after = append(after, o)
+			before, after = append(before, o), append(after, o)
 		case o.End < at:
 			before = append(before, o)
 		default: // a read that is under way
 			s, written := c.spans[o.Value]
 			switch {
 			case o.Value == c.state, !written, s.to < at:
-				o.End = at
 				before = append(before, o)
 			case s.from >= at:
-				o.Begin = at
 				after = append(after, o)
 			default:
 				return false

@@ -66,6 +66,10 @@ func (l *locks) lock(ctx, stopping context.Context, stripe byte) (unlock func(),
 		if locked, err := s.file.TryLock(); err != nil {
 			return nil, failed(err)
 		} else if locked {
+			if err := overdue(ctx); err != nil {
+				s.file.Unlock()
+				return nil, err
+			}
 			return func() {
 				s.file.Unlock() // closes the file, which frees the lock in any case
 				<-s.turn
@@ -82,6 +86,17 @@ func (l *locks) lock(ctx, stopping context.Context, stripe byte) (unlock func(),
 			return nil, store.ErrClosed
 		}
 	}
+}
+
+// overdue is the error of a context whose time has passed, also of one that does
+// not know yet: in a process that was stopped and goes on, what it was about to
+// do may come before the timer that would have ended it. Meanwhile its client may
+// have had the write done elsewhere, and made the next one.
+func overdue(ctx context.Context) error {
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	return ctx.Err()
 }
 
 // tryLock takes a stripe only if no one holds it.

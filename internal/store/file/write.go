@@ -139,9 +139,9 @@ func (s *Store) write(ctx context.Context, name string, stripe byte, content []b
 			err = s.writeTemp(temp, content)
 		}
 	}
-	if err == nil && ctx.Err() != nil {
+	if late := overdue(ctx); err == nil && late != nil {
 		s.root.Remove(temp)
-		return ctx.Err()
+		return late
 	}
 	if err == nil {
 		err = retryBusy(func() error { return s.root.Rename(temp, name) })

@@ -1,0 +1,5 @@
+//go:build failpoints
+
+package config
+
+const failpoints = true
