@@ -5,8 +5,9 @@ FUZZTIME ?= 60s
 BENCH ?=
 KILLS ?= 500
 FAULTS ?=
+SEEDS ?= 200
 
-.PHONY: all check fmt tidy vet staticcheck cross imports test test-root test-integration test-faults fuzz bench bench-cache hit-ratio crash
+.PHONY: all check fmt tidy vet staticcheck cross imports test test-root test-sim test-integration sim test-faults fuzz bench bench-cache hit-ratio crash
 
 all: check test
 
@@ -24,6 +25,7 @@ tidy:
 vet:
 	$(GO) vet ./...
 	$(GO) vet -tags failpoints ./...
+	$(GO) vet -tags simulation ./internal/...
 	$(GO) -C integration vet ./...
 	$(GO) -C integration vet -tags faults ./...
 
@@ -39,15 +41,27 @@ imports:
 	$(GO) test -count=1 ./internal/imports
 
 ## test: everything that needs no long build, under the race detector
-test: test-root test-integration
+test: test-root test-sim test-integration
 
 test-root:
 	$(GO) test -race -timeout 20m ./...
+
+# The protocol between replicas in synthetic time: a few seeds under the race
+# detector, then each mutant until it is caught, which wants speed instead.
+test-sim:
+	$(GO) test -race -tags simulation -count=1 -timeout 20m ./internal/coherence
+	$(GO) test -race -tags simulation -count=1 -timeout 20m -v -run Simulation ./internal/simulation
+	$(GO) test -tags simulation -count=1 -timeout 20m -v -run Mutants ./internal/simulation
 
 # Containers; without a Docker engine these skip, with CREDBUS_REQUIRE_DOCKER=1
 # they fail. Results are not cached, since the cache does not see the worker.
 test-integration:
 	$(GO) -C integration test -race -v -count=1 -timeout 20m ./...
+
+## sim: SEEDS seeds of 60 simulated seconds for each class of faults and mode, and
+## every mutant; about half an hour
+sim:
+	$(GO) test -tags simulation -count=1 -timeout 3h -v ./internal/simulation -seeds $(SEEDS) -duration 60s
 
 ## test-faults: cuts, pauses, kills and restarts in beds of containers, judged from
 ## what clients saw; FAULTS="-bed cluster -mode strict -fault cut,pause -seconds 60"

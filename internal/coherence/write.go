@@ -40,6 +40,12 @@ func (r *Replica) Write(ctx context.Context, key subjects.Target, write string,
 	if err != nil {
 		return intent, false, fmt.Errorf("announce the write: %w", err)
 	}
+	// The process may have been paused for longer than the others hold the key,
+	// and its contexts learn of that from timers, a moment later.
+	if until, ok := limited.Deadline(); ok && !time.Now().Before(until) {
+		r.abandon(ctx, key, write)
+		return intent, false, context.DeadlineExceeded
+	}
 	done, commitErr := commit(limited, intent)
 	failpoint("after_store")
 	entry := r.entry(done.Kind, key, write)
@@ -88,13 +94,18 @@ func (r *Replica) intend(ctx context.Context, key subjects.Target, write string)
 		err = r.awaitMembers(ctx, write)
 	}
 	if err != nil {
-		// It is in the log, and holds the key for nothing.
-		r.release(key, write)
-		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.config.Lease)
-		defer cancel()
-		_, _ = r.log.Append(ending, r.entry(Unchanged, key, write))
+		r.abandon(ctx, key, write)
 	}
 	return at, err
+}
+
+// abandon tells that an announced write will not be: its intent holds the key
+// for nothing.
+func (r *Replica) abandon(ctx context.Context, key subjects.Target, write string) {
+	r.release(key, write)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.config.Lease)
+	defer cancel()
+	_, _ = r.log.Append(ctx, r.entry(Unchanged, key, write))
 }
 
 // release forgets what this replica itself holds a key for.
