@@ -72,7 +72,7 @@ func (r *Replica) Look() Look {
 	}
 	look := Look{view: r.view.Load()}
 	if off(LeaseRecheck) {
-		look.live = look.view.lease.after(time.Now())
+		look.live = look.view.live()
 	}
 	return look
 }
@@ -97,13 +97,17 @@ func (l Look) ReachedText(min []byte) bool {
 // process was paused in between.
 func (l Look) Live() bool {
 	atRecheck()
-	if off(LeaseExpiry) {
-		return l.view.lease != deadline{}
-	}
 	if off(LeaseRecheck) {
 		return l.live
 	}
-	return l.view.lease == forever || l.view.lease.after(time.Now())
+	return l.view.live()
+}
+
+func (v *view) live() bool {
+	if off(LeaseExpiry) {
+		return v.lease != deadline{}
+	}
+	return v.lease == forever || v.lease.after(time.Now())
 }
 
 // Trust is Trusted, or why the replica does not answer from its cache.
@@ -112,7 +116,7 @@ func (r *Replica) Trust() string {
 	switch {
 	case v.lost != "":
 		return v.lost
-	case (Look{view: v}).Live():
+	case v.live():
 		return Trusted
 	case r.lease.isIdle():
 		return "idle: nothing was asked for a while"
@@ -139,7 +143,7 @@ func (r *Replica) keepLease(ctx context.Context) {
 			switch {
 			case r.lease.wanted.Swap(false):
 				r.ping(ctx)
-			case !(Look{view: r.view.Load()}).Live():
+			case !r.view.Load().live():
 				r.lease.rest()
 				continue // until it is woken
 			}
@@ -219,7 +223,7 @@ func (r *Replica) Renew(ctx context.Context) {
 	defer cancel()
 	_ = r.await(ctx, func() bool {
 		v := r.view.Load()
-		return v.lost != "" || (Look{view: v}).Live()
+		return v.lost != "" || v.live()
 	})
 }
 
