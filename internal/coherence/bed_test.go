@@ -91,6 +91,8 @@ type tale struct {
 	mu    sync.Mutex
 	told  []step
 	grown chan struct{}
+	// opened is the age of the log that was opened first.
+	opened time.Duration
 }
 
 type step struct {
@@ -124,7 +126,15 @@ func (f *tale) add(s step) {
 	f.grown = make(chan struct{})
 }
 
-func (f *tale) Open(end subjects.Revision, _ time.Duration) { f.add(step{what: "open", at: end}) }
+func (f *tale) Open(end subjects.Revision, age time.Duration) {
+	f.mu.Lock()
+	if f.opened == 0 {
+		f.opened = age
+	}
+	f.mu.Unlock()
+	f.add(step{what: "open", at: end})
+}
+
 func (f *tale) Deliver(at subjects.Revision, entry *subjects.Event) {
 	f.add(step{what: "deliver", at: at, entry: *entry})
 }

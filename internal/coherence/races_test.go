@@ -40,6 +40,7 @@ var races = []struct {
 	{"reconnect past retention", []string{"coherence.TestReconnectPastRetention", "coherence.TestStreamWhileAway"}},
 	{"stream deleted and recreated", []string{
 		"coherence.TestStreamRecreated", "coherence.TestStreamDeletedAndMadeAnew", "coherence.TestStreamReplacedWhileAway"}},
+	{"a start on a stream that replaced another", []string{"coherence.TestStartOnAYoungLog", "coherence.TestStreamFounded"}},
 	{"stream that lost its end", []string{"coherence.TestLogLosesItsEnd", "coherence.TestStreamWhileAway"}},
 	{"slow-consumer drop", []string{"coherence.TestSlowConsumer"}},
 	{"write on one replica then read on another with its revision", []string{
