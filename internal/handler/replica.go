@@ -112,6 +112,7 @@ func (h *Handler) report(msg *nats.Msg) {
 		if h.config.Replica.Await(ctx, request.Revision) != nil {
 			return // the one who asked will name this replica as missing
 		}
+		h.config.Replica.Renew(ctx) // being idle is no lack of trust
 		stats := h.config.Stats()
 		stats.Replica, stats.Trust = h.config.Name, h.config.Replica.Trust()
 		if err := h.config.Conn.Publish(msg.Reply, subjects.Append(nil, &stats)); err != nil {

@@ -42,7 +42,7 @@ func newModeBed(t testing.TB, mode coherence.Mode, s store.Store, log *coherence
 	done := make(chan struct{})
 	go func() { defer close(done); replica.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done; c.Close() })
-	config := manager.Config{Store: s, Keyring: keyring(t), Replica: replica, Cache: c, Logger: slog.New(slog.DiscardHandler)}
+	config := manager.Config{Store: s, Keyring: keyring(t), Replica: replica, Cache: c, NegativeCaching: true, Logger: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&config)
 	}

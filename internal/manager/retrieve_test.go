@@ -103,6 +103,28 @@ func TestInherit(t *testing.T) {
 	}
 }
 
+// An inherited lookup asks the store once for each scope, and then for none of
+// them, be it that there is nothing in any.
+func TestInheritFromTheCache(t *testing.T) {
+	faults := storetest.NewFaults(memory.New())
+	b := newBed(t, faults, nil, nil)
+	shared := subjects.StoreItem{Target: target("org:acme", "shared"), Data: subjects.Value([]byte("x")), Metadata: subjects.Metadata{Inheritable: true}}
+	b.storeItem(t, shared)
+	for _, id := range []string{"shared", "none"} {
+		item := subjects.RetrieveItem{Target: target("org:acme/team:eng/service:api", id), Inherit: true}
+		for round, want := range []int{3, 0, 0} {
+			reads := faults.Calls(storetest.Get)
+			_, err := b.retrieve(t.Context(), item, b.replica.Applied())
+			if err != nil && told(err) != subjects.NotFound {
+				t.Fatal(err)
+			}
+			if n := faults.Calls(storetest.Get) - reads; n != want {
+				t.Errorf("%s, round %d: %d reads of the store, want %d", id, round, n, want)
+			}
+		}
+	}
+}
+
 // Whether an ancestor has a credential that it keeps to itself is none of the
 // caller's business, nor whether that one opens.
 func TestInheritPastWhatDoesNotOpen(t *testing.T) {

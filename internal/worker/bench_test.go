@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"testing"
@@ -67,4 +68,38 @@ func BenchmarkHit(b *testing.B) {
 		send()
 	}
 	<-done
+}
+
+// BenchmarkStore is one write after the other on an embedded server with a file
+// store, with three workers, in both modes side by side.
+func BenchmarkStore(b *testing.B) {
+	for _, mode := range []string{"bounded", "strict"} {
+		b.Run("mode="+mode, func(b *testing.B) {
+			first := newBed(b, "CREDBUS_COHERENCE_MODE="+mode)
+			joinBed(b, first)
+			joinBed(b, first)
+			for b.Loop() {
+				// A read, so that the workers have leases that a strict write waits for.
+				reply := first.put(b, "org:acme", "db", "value")
+				request := retrieve("db")
+				request.Revision = reply.Revision
+				first.must(b, subjects.Retrieve, "org:acme", request, new(subjects.RetrieveReply))
+			}
+		})
+	}
+}
+
+// BenchmarkMissing retrieves what does not exist, from the store, where the log
+// is asked for its end as well, and from the cache.
+func BenchmarkMissing(b *testing.B) {
+	bed := newBed(b)
+	for _, fresh := range []bool{true, false} {
+		b.Run(fmt.Sprintf("fresh=%v", fresh), func(b *testing.B) {
+			request := retrieve("none")
+			request.Fresh = fresh
+			for b.Loop() {
+				wantCode(b, bed.ask(b, subjects.Retrieve, "org:acme", request, new(subjects.RetrieveReply)), subjects.NotFound)
+			}
+		})
+	}
 }

@@ -15,9 +15,10 @@ import (
 
 // joinBed starts a second worker on the server, the store and the keyring of
 // the first.
-func joinBed(t *testing.T, first *bed) *bed {
+func joinBed(t testing.TB, first *bed) *bed {
 	t.Helper()
 	c, err := config.Load(nil, []string{
+		"CREDBUS_COHERENCE_MODE=" + first.config.Coherence.Mode,
 		"CREDBUS_DATA_DIR=" + t.TempDir(),
 		"CREDBUS_NATS_CONTEXT=" + first.server.WorkerContext(),
 		"CREDBUS_STORE_TYPE=" + first.config.Store.Type,
