@@ -188,3 +188,32 @@ func TestDeleteLeavesNothing(t *testing.T) {
 		}
 	}
 }
+
+// Markers go by themselves, and leave the key as if it had never been.
+func TestMarkersGo(t *testing.T) {
+	b := newBed(t)
+	s := b.open(t, "markers-go")
+	s.SetMarkerTTL(time.Second) // the shortest that the server takes
+	rec := newRecord("org:acme", "key", "w1")
+	put(t, s, rec)
+	must(t, s.Delete(t.Context(), rec.Key, store.Precondition{}))
+	stream := b.stream(t, "markers-go")
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		info, err := stream.Info(t.Context())
+		must(t, err)
+		if info.State.Msgs == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the marker stays: %+v", info.State)
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+	if err := s.Delete(t.Context(), rec.Key, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("Delete: %v", err)
+	}
+	version, err := s.Put(t.Context(), newRecord("org:acme", "key", "w2"), store.Precondition{Absent: true})
+	if err != nil || version != "3" {
+		t.Errorf("Put = %s, %v; want version 3, after the record and its marker", version, err)
+	}
+}

@@ -8,8 +8,11 @@
 // A key is a subject, so scopes and IDs stand in clear; a colon, which keys
 // may not hold, becomes an equals sign. The revision of a key, which is its
 // message's sequence in the stream, is the version of the record: the stream
-// never gives out a sequence twice. A write reads the record and publishes the
-// next one on condition that it is still the last of its key:
+// never gives out a sequence twice. A bucket that was deleted and made anew, or
+// restored from a backup, is another: versions of before mean nothing there.
+//
+// A write reads the record and publishes the next one on condition that it is
+// still the last of its key:
 //
 //	read current ─► precondition ─► publish if last is current ─┬─► acknowledged
 //	     ▲                                                      │

@@ -72,6 +72,10 @@ func TestServerIsGone(t *testing.T) {
 		}
 		cancel()
 	}
+	// A caller that sets no limit is not left waiting.
+	if err := calls(s)["Get"](context.Background()); !errors.Is(err, store.ErrTimeout) || !strings.Contains(err.Error(), "leader") {
+		t.Errorf("Get without a deadline: %v", err)
+	}
 	// Close does not wait for an answer that will not come.
 	results := make(chan error)
 	for _, call := range calls(s) {
