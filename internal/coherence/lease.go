@@ -17,8 +17,8 @@ import (
 // cache is at most a Lease behind. No clocks are compared, and since an append
 // takes a majority, a part of the log that is cut off cannot extend a lease.
 //
-// A replica that nobody asks lets its lease run out. The first read after that waits
-// for a new lease, for a moment, rather than leave a cache unused that costs
+// A replica that nobody asks lets its lease run out. The first read after that
+// waits for a new one, for a moment, rather than leave a cache unused that costs
 // one append to trust again.
 type leaseKeeper struct {
 	wanted atomic.Bool // a read has looked since the last ping

@@ -34,8 +34,16 @@ func (m *members) init() {
 }
 
 func (m *members) pinged(replica string, now time.Time) {
+	const forget = time.Minute // longer than any lease
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if _, known := m.seen[replica]; !known {
+		for other, seen := range m.seen {
+			if now.Sub(seen) > forget {
+				delete(m.seen, other)
+			}
+		}
+	}
 	m.seen[replica] = now
 }
 

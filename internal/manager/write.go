@@ -94,7 +94,7 @@ func (m *Manager) write(ctx context.Context, key subjects.Target,
 		return revision, ctx.Err()
 	case !ran:
 		return revision, subjects.Errorf(subjects.StorageUnavailable,
-			"nothing was written: the event stream did not take the announcement of the write; send it again")
+			"nothing was written: the write could not be announced to the other workers in time; send it again")
 	default:
 		if !definite(err) {
 			err = unknownOutcome{err}
