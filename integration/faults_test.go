@@ -135,7 +135,7 @@ func runFaults(t *testing.T, images images, c combination) (report history.Repor
 // may spoil a round, so the best of a few counts.
 func measure(ctx context.Context, t *testing.T, b *faultBed) (best []time.Duration) {
 	t.Helper()
-	const rounds, writes = 3, 300
+	const rounds, writes = 6, 300
 	for round := range rounds {
 		samples, err := b.propagation(ctx, writes)
 		if err != nil {
@@ -205,6 +205,10 @@ func (l *faultLoad) suffer(ctx context.Context, t *testing.T, f fault) (strikes 
 					return err
 				}
 				strikes++
+				// The next one is to meet a bed that is at work.
+				if err := b.awaitAll(ctx); err != nil {
+					return err
+				}
 				return lasts(ctx, between)
 			})
 		}
