@@ -164,8 +164,11 @@ func (b *faultBed) createWorker(ctx context.Context, i int, extra map[string]str
 		env["CREDBUS_COHERENCE_MODE"] = b.mode
 	}
 	maps.Copy(env, extra)
+	// Not by its name: who asks for that of a container which is down may have
+	// to wait for another network's answer.
+	url := fmt.Sprintf("nats://%s:4222", b.inner.address(b.serverOf(i).number))
 	c, err := b.container(ctx, b.images.worker, name,
-		testcontainers.WithCmd("--nats.url", "nats://"+b.serverOf(i).name+":4222", "--data-dir", "/data"),
+		testcontainers.WithCmd("--nats.url", url, "--data-dir", "/data"),
 		testcontainers.WithEnv(env),
 		mounted(b.data),
 		b.inner.at(name, workerNumber(i)),

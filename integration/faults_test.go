@@ -5,6 +5,7 @@ package integration
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 
 	"slices"
@@ -135,7 +136,7 @@ func runFaults(t *testing.T, images images, c combination) (report history.Repor
 // may spoil a round, so the best of a few counts.
 func measure(ctx context.Context, t *testing.T, b *faultBed) (best []time.Duration) {
 	t.Helper()
-	const rounds, writes = 3, 300
+	const rounds, writes = 6, 300
 	for round := range rounds {
 		samples, err := b.propagation(ctx, writes)
 		if err != nil {
@@ -205,6 +206,10 @@ func (l *faultLoad) suffer(ctx context.Context, t *testing.T, f fault) (strikes 
 					return err
 				}
 				strikes++
+				// The next one is to meet a bed that is at work.
+				if err := b.awaitAll(ctx); err != nil {
+					return err
+				}
 				return lasts(ctx, between)
 			})
 		}
@@ -217,12 +222,27 @@ func (l *faultLoad) suffer(ctx context.Context, t *testing.T, f fault) (strikes 
 	if err == nil {
 		err = l.bed.awaitTrust(recovering)
 	}
+	if err == nil {
+		err = l.awaitWrite(recovering)
+	}
 	if err != nil {
 		t.Errorf("after %s: %v", f.name, err)
 	}
-	t.Logf("%s happened %d times; all workers serve from their caches %v later", f.name, strikes, time.Since(begun).Round(time.Millisecond))
+	t.Logf("%s happened %d times; all works again %v later", f.name, strikes, time.Since(begun).Round(time.Millisecond))
 	l.during(ctx, t, "after "+f.name, 2*time.Second)
 	return strikes
+}
+
+// awaitWrite returns when one more write was acknowledged: servers that have
+// found each other again may still have to agree on a leader of the stream.
+func (l *faultLoad) awaitWrite(ctx context.Context) error {
+	before := l.writes.Load()
+	return poll(ctx, "writes", func() error {
+		if l.writes.Load() == before {
+			return errors.New("none is acknowledged")
+		}
+		return nil
+	})
 }
 
 // phase is the time of a fault, with the bed's recovery.
