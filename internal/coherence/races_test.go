@@ -39,7 +39,8 @@ var races = []struct {
 		"coherence.TestReconnectWithinRetention", "coherence.TestStreamWhileAway", "coherence.TestStreamSurvivesServerRestart"}},
 	{"reconnect past retention", []string{"coherence.TestReconnectPastRetention", "coherence.TestStreamWhileAway"}},
 	{"stream deleted and recreated", []string{
-		"coherence.TestStreamRecreated", "coherence.TestStreamDeletedAndMadeAnew", "coherence.TestStreamReplacedWhileAway"}},
+		"coherence.TestStreamRecreated", "coherence.TestStreamDeletedAndMadeAnew", "coherence.TestStreamReplacedWhileAway",
+		"manager.TestRecordOfALaterStream"}},
 	{"a start on a stream that replaced another", []string{"coherence.TestStartOnAYoungLog", "coherence.TestStreamFounded"}},
 	{"stream that lost its end", []string{"coherence.TestLogLosesItsEnd", "coherence.TestStreamWhileAway"}},
 	{"slow-consumer drop", []string{"coherence.TestSlowConsumer"}},

@@ -204,14 +204,21 @@ func (r *Replica) Including(intent subjects.Revision) subjects.Revision {
 }
 
 // ahead reports whether an intent is still to be applied. One of another stream
-// than is followed counts as over: a store that was moved here from elsewhere
-// has many, and none of them will ever come.
+// than is followed counts as over; see Newer.
 func (r *Replica) ahead(intent subjects.Revision) bool {
 	if off(ReadAhead) {
 		return false
 	}
 	followed := r.view.Load().followed
 	return intent.Compare(followed) > 0 && (intent.Stream == followed.Stream || followed.IsZero())
+}
+
+// Newer reports whether an intent is of a later stream than the one that is
+// followed. That was made anew a moment ago, or it is another one altogether,
+// from where the store was moved here: what End returns tells.
+func (r *Replica) Newer(intent subjects.Revision) bool {
+	followed := r.view.Load().followed
+	return intent.Stream > followed.Stream && !followed.IsZero() && !off(ReadAhead)
 }
 
 // End is the revision of an answer that shows something to be missing: nothing

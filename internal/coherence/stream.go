@@ -58,7 +58,17 @@ func OpenStream(ctx context.Context, nc *nats.Conn, config StreamConfig) (*Strea
 		return nil, err
 	}
 	s := &Stream{config: config, nc: nc, js: js}
-	_, err = s.create(ctx)
+	for {
+		// While a cluster agrees on a leader, questions to it get lost, above all
+		// when several workers ask for the same stream at once.
+		const patience = 3 * time.Second
+		attempt, cancel := context.WithTimeout(ctx, patience)
+		_, err = s.create(attempt)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			break
+		}
+	}
 	switch {
 	case err == nil:
 		return s, nil

@@ -84,27 +84,22 @@ func (m *Manager) ValidateBatch(ctx context.Context, request *subjects.ValidateB
 		return &subjects.ValidateBatchReply{Cursor: page.Next, Revision: end}, err
 	}
 	reply, err := m.validateItems(ctx, &listed, resolve)
-	if err == nil {
-		reply.Cursor = page.Next
-	}
-	return reply, err
-}
-
-// validateItems validates what request lists. Any of it may be missing, and so
-// may what a page does not list.
-func (m *Manager) validateItems(ctx context.Context, request *subjects.BatchRequest[subjects.Target, *subjects.Target], resolve Resolve) (*subjects.ValidateBatchReply, error) {
-	reply, err := batch(ctx, m, subjects.ValidateBatch, request, resolve,
-		func(item *subjects.Target) *subjects.Target { return item },
-		func(reply *subjects.ValidateReply) subjects.Revision { return reply.Revision },
-		func(ctx context.Context, _ int, item *subjects.Target) (*subjects.ValidateReply, error) {
-			return m.validate(ctx, *item)
-		})
 	if err != nil {
 		return nil, err
 	}
-	end, err := m.end(ctx)
-	reply.Revision = later(reply.Revision, end)
+	end, err := m.end(ctx) // what a page does not list is missing
+	reply.Cursor, reply.Revision = page.Next, later(reply.Revision, end)
 	return reply, err
+}
+
+// validateItems validates what request lists.
+func (m *Manager) validateItems(ctx context.Context, request *subjects.BatchRequest[subjects.Target, *subjects.Target], resolve Resolve) (*subjects.ValidateBatchReply, error) {
+	return batch(ctx, m, subjects.ValidateBatch, request, resolve,
+		func(item *subjects.Target) *subjects.Target { return item },
+		func(reply *subjects.ValidateReply) subjects.Revision { return reply.Revision },
+		func(ctx context.Context, _ int, item *subjects.Target) (*subjects.ValidateReply, error) {
+			return m.Validate(ctx, *item)
+		})
 }
 
 // itemRequestID names an item's write after its batch's request.

@@ -178,7 +178,9 @@ func (m *Manager) lookup(ctx context.Context, dst []byte, key subjects.Target, f
 // there is none.
 type loaded struct {
 	record *store.Record
-	absent subjects.Revision // what End returned after the read
+	// end is what End returned after the read, where that was asked: there is
+	// no record, or the replica does not follow the stream yet that it is of.
+	end subjects.Revision
 }
 
 // load reads a key for all who wait for it and fills the cache.
@@ -189,9 +191,12 @@ func (m *Manager) load(ctx context.Context, key subjects.Target, token coherence
 	}
 	if found.record == nil {
 		if m.config.NegativeCaching {
-			m.fillAbsent(ctx, key, token, found.absent)
+			m.fillAbsent(ctx, key, token, found.end)
 		}
 		return found, nil
+	}
+	if !found.end.IsZero() {
+		return found, nil // from ahead of all that this replica has applied
 	}
 	m.config.Replica.Fill(key, token, coherence.Answer{Revision: found.record.Revision}, func() { m.fill(found.record) })
 	return found, nil
@@ -237,12 +242,20 @@ func (m *Manager) read(ctx context.Context, dst []byte, key subjects.Target) (an
 	return m.open(dst, found)
 }
 
-// get asks the store, and the log for its end if there is no such credential.
+// get asks the store, and the log for its end if the store alone does not tell
+// how new its answer is.
 func (m *Manager) get(ctx context.Context, key subjects.Target) (loaded, error) {
 	record, err := m.record(ctx, key)
-	if errors.Is(err, store.ErrNotFound) {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
 		end, err := m.end(ctx)
-		return loaded{absent: end}, err
+		return loaded{end: end}, err
+	case err == nil && m.config.Replica.Newer(record.Revision):
+		end, err := m.end(ctx)
+		if end.Stream < record.Revision.Stream {
+			end = subjects.Revision{} // it is of no stream that was ever here
+		}
+		return loaded{record: record, end: end}, err
 	}
 	return loaded{record: record}, err
 }
@@ -258,11 +271,11 @@ func (m *Manager) record(ctx context.Context, key subjects.Target) (*store.Recor
 func (m *Manager) open(dst []byte, from loaded) (answer, error) {
 	record := from.record
 	if record == nil {
-		return answer{reply: dst, revision: from.absent}, store.ErrNotFound
+		return answer{reply: dst, revision: from.end}, store.ErrNotFound
 	}
 	found := answer{
 		reply:       dst,
-		revision:    m.config.Replica.Including(record.Revision),
+		revision:    later(m.config.Replica.Including(record.Revision), from.end),
 		exists:      true,
 		inheritable: record.Inheritable,
 	}

@@ -15,21 +15,18 @@ import (
 // has not expired. Whether its rotation is due is told as well. It asks nobody
 // outside, and the cache neither answers nor is filled.
 func (m *Manager) Validate(ctx context.Context, target subjects.Target) (*subjects.ValidateReply, error) {
-	reply, err := m.validate(ctx, target)
-	if err == nil && reply.Status == subjects.Missing {
-		reply.Revision, err = m.end(ctx)
-	}
-	return reply, err
-}
-
-func (m *Manager) validate(ctx context.Context, target subjects.Target) (*subjects.ValidateReply, error) {
 	if err := checkTarget(target); err != nil {
 		return nil, err
 	}
 	reply := &subjects.ValidateReply{Target: target, Checked: time.Now().UTC()}
-	record, err := m.record(ctx, target)
-	if err == nil {
-		reply.Revision = m.config.Replica.Including(record.Revision)
+	found, err := m.get(ctx, target)
+	record := found.record
+	switch {
+	case err != nil:
+	case record == nil:
+		reply.Revision, err = found.end, store.ErrNotFound
+	default:
+		reply.Revision = later(m.config.Replica.Including(record.Revision), found.end)
 		var wipe func()
 		if _, wipe, err = m.unseal(record); err == nil {
 			wipe()

@@ -1,0 +1,78 @@
+package manager_test
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"credbus/internal/coherence"
+	"credbus/internal/coherence/coherencetest"
+	"credbus/internal/manager"
+	"credbus/internal/store"
+	"credbus/internal/store/memory"
+	"credbus/subjects"
+)
+
+// movedLog is a log whose end is already that of another stream than the one
+// that a replica follows.
+type movedLog struct {
+	*coherencetest.Log
+	end subjects.Revision
+}
+
+func (l *movedLog) End(context.Context) (subjects.Revision, error) { return l.end, nil }
+
+// Stream deleted and recreated: a record that was written under the new stream
+// is read by a replica that still follows the old one. It is told with a
+// revision of the new stream, and not cached. A record of a stream that was
+// never here is told and cached like any other.
+func TestRecordOfALaterStream(t *testing.T) {
+	for name, recreated := range map[string]bool{"recreated": true, "moved here": false} {
+		t.Run(name, func(t *testing.T) {
+			shared, ring := memory.New(), keyring(t)
+			at := target("org:acme", "db")
+			first := newBed(t, shared, nil, func(c *manager.Config) { c.Keyring = ring })
+			first.store(t, at, "value")
+			record, err := shared.Get(t.Context(), store.Key(at))
+			if err != nil {
+				t.Fatal(err)
+			}
+			record.Revision = subjects.Revision{Stream: 5, Seq: 7}
+			if err := shared.Delete(t.Context(), store.Key(at), store.Precondition{}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := shared.Put(t.Context(), record, store.Precondition{}); err != nil {
+				t.Fatal(err)
+			}
+
+			log := &movedLog{Log: coherencetest.NewLog(), end: subjects.Revision{Stream: 1, Seq: 1}}
+			if recreated {
+				log.end = subjects.Revision{Stream: 5, Seq: 9}
+			}
+			b := newBed(t, shared, log.Log, func(c *manager.Config) {
+				c.Keyring = ring
+				c.Replica = coherence.NewReplica(log, c.Cache, coherence.Config{Logger: slog.New(slog.DiscardHandler)})
+				ctx, cancel := context.WithCancel(context.Background())
+				done := make(chan struct{})
+				go func() { defer close(done); c.Replica.Run(ctx) }()
+				t.Cleanup(func() { cancel(); <-done })
+				wait, stop := context.WithTimeout(t.Context(), 5*time.Second)
+				defer stop()
+				if err := c.Replica.AwaitTrust(wait); err != nil {
+					t.Fatal(err)
+				}
+			})
+			reply, err := b.retrieve(t.Context(), subjects.RetrieveItem{Target: at}, subjects.Revision{})
+			if err != nil || string(reply.Data[subjects.ValueName].Bytes()) != "value" {
+				t.Fatalf("%v, %v", reply, err)
+			}
+			if ahead := reply.Revision.Stream == record.Revision.Stream; ahead != recreated {
+				t.Errorf("it is told with revision %s, the log ends at %s", reply.Revision, log.end)
+			}
+			if _, _, cached := b.cache.Get(nil, []byte(at.Scope), []byte(at.ID)); cached == recreated {
+				t.Errorf("it is cached: %v", cached)
+			}
+		})
+	}
+}
