@@ -172,6 +172,7 @@ func askListUnderChurn(s *subject) {
 	fillers.Wait()
 
 	stop := make(chan struct{})
+	steps := make(chan struct{})
 	var churn sync.WaitGroup
 	for range writers / 2 {
 		churn.Go(func() {
@@ -198,12 +199,25 @@ func askListUnderChurn(s *subject) {
 					s.Errorf("churn: %v", err)
 					return
 				}
+				select {
+				case steps <- struct{}{}:
+				default: // no walk waits for it
+				}
 			}
 		})
 	}
+	// However busy the machine is, something changes between two pages.
+	change := func() {
+		for range writers {
+			select {
+			case <-steps:
+			case <-s.ctx.Done():
+			}
+		}
+	}
 	for _, limit := range []int{97, 1000} {
 		times := make(map[store.Key]int)
-		for _, rec := range s.walk("org:acme", limit) {
+		for _, rec := range s.walkAnd("org:acme", limit, change) {
 			times[rec.Key]++
 			if times[rec.Key] > 1 {
 				s.Errorf("%v is shown twice in one walk", rec.Key)

@@ -185,6 +185,12 @@ func (s *subject) same(got, want *store.Record, version string) {
 // walk lists all pages of a scope.
 func (s *subject) walk(scope subjects.Scope, limit int) []store.Record {
 	s.Helper()
+	return s.walkAnd(scope, limit, func() {})
+}
+
+// walkAnd is walk with something that happens after each page but the last.
+func (s *subject) walkAnd(scope subjects.Scope, limit int, between func()) []store.Record {
+	s.Helper()
 	var all []store.Record
 	opts := store.ListOptions{Scope: scope, Limit: limit}
 	for {
@@ -208,6 +214,7 @@ func (s *subject) walk(scope subjects.Scope, limit int) []store.Record {
 			s.Fatalf("List %q gave out the cursor %q that it was given", scope, opts.After)
 		}
 		opts.After = page.Next
+		between()
 	}
 }
 
