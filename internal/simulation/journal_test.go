@@ -189,6 +189,9 @@ func (l *link) Append(ctx context.Context, e *subjects.Event) (subjects.Revision
 				l.w.count("faint")
 				l.process.pause(l.w.between(hold, 2*hold))
 			}
+			if beforeAppend(e) == "before_done" && l.w.crashes(l.process, "after_done") {
+				return r.at, errCrashed
+			}
 			if err := l.process.pass(); err != nil {
 				return r.at, err
 			}
