@@ -16,7 +16,7 @@ import (
 //
 // So a strict write has to wait, for each replica that pinged before its
 // intent, until that replica acknowledges the intent or a Lease has passed
-// since its last ping; and needs no list of who takes part.
+// since that ping; and needs no list of who takes part.
 type members struct {
 	mu      sync.Mutex
 	seen    map[string]time.Time       // when the last ping of each was delivered

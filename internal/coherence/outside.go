@@ -53,10 +53,9 @@ func (o *outside) stop() {
 const Unreadable = "unreadable"
 
 // Changed says that the store has another version of a key than before, or
-// none (""). The key is
-// dropped from this replica's cache at once, unless a write through the workers
-// explains the change, or is under way and may. What none explains a moment
-// later, once no write is under way, becomes an event.
+// none (""). The key is dropped from this replica's cache at once, unless a write
+// through the workers explains the change, or is under way and may. What none
+// explains a moment later, once no write is under way, becomes an event.
 func (r *Replica) Changed(key subjects.Target, version string) {
 	r.mu.Lock()
 	explained, held := r.explainsLocked(key, version)

@@ -205,7 +205,8 @@ func (s *Store) Delete(caller context.Context, key store.Key, pre store.Precondi
 }
 
 // Close implements [store.Store]. Calls under way give up, a Watch too, unless
-// they wait for the answer to a write; it waits until all have returned. The connection stays open.
+// they wait for the answer to a write; it waits until all have returned. The
+// connection stays open.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	s.closed = true
