@@ -34,6 +34,10 @@ func TestOutcomeUnknown(t *testing.T) {
 		{storetest.Fault{Err: subjects.ErrTooLarge}, subjects.PayloadTooLarge, false},
 		{storetest.Fault{Err: subjects.ErrInvalid}, subjects.InvalidArgument, false},
 		{storetest.Fault{Err: store.ErrUnavailable}, subjects.StorageUnavailable, true},
+		{storetest.Fault{Err: store.ErrOpen}, subjects.StorageUnavailable, false},
+		{storetest.Fault{Err: fmt.Errorf("below: %w: until noon", store.ErrOpen)}, subjects.StorageUnavailable, false},
+		{storetest.Fault{Err: errors.Join(store.ErrOpen, store.ErrTimeout)}, subjects.StorageTimeout, true}, // a try, then none
+		{storetest.Fault{Err: fmt.Errorf("%w, then %w", store.ErrUnavailable, store.ErrOpen)}, subjects.StorageUnavailable, true},
 		{storetest.Fault{Err: store.ErrTimeout, Applied: true}, subjects.StorageTimeout, true},
 		{storetest.Fault{Err: errors.New("of no kind")}, subjects.Internal, true},
 		{storetest.Fault{Err: errors.Join(store.ErrConflict, store.ErrTimeout)}, subjects.VersionConflict, true}, // of two tries
