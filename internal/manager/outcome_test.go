@@ -13,6 +13,7 @@ import (
 	"credbus/internal/manager"
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
+	storepolicy "credbus/internal/store/policy"
 	"credbus/internal/store/storetest"
 	"credbus/subjects"
 )
@@ -106,4 +107,25 @@ func TestOutcomeOfWhatDidNotBegin(t *testing.T) {
 	if n := faults.Calls(storetest.Put); n != 0 {
 		t.Errorf("the store was asked %d times", n)
 	}
+}
+
+// Behind the policy of the stores, a write that found the breaker open at once
+// was not written; one that found it open after a try may have been.
+func TestOutcomeBehindABreaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		faults := storetest.NewFaults(memory.New())
+		b := newBed(t, storepolicy.New(faults, storepolicy.Config{Retries: 5, BreakerFailures: 2}), nil, nil)
+		item := &subjects.StoreItem{Target: target("org:acme", "db"), Data: subjects.Value([]byte("x"))}
+		faults.Set(storetest.Put, storetest.Fault{Err: store.ErrUnavailable, Applied: true})
+		for i, unknown := range []bool{true, false} {
+			_, err := b.Store(t.Context(), item, "")
+			told, _ := manager.Explain(err, item.Target)
+			if told.Code != subjects.StorageUnavailable || told.OutcomeUnknown != unknown {
+				t.Errorf("write %d: %+v, want an unknown outcome: %v (%v)", i+1, told, unknown, err)
+			}
+			if n := faults.Calls(storetest.Put); n != 2 {
+				t.Errorf("write %d: the store was asked %d times", i+1, n)
+			}
+		}
+	})
 }

@@ -152,14 +152,23 @@ func TestBreakerOfAHangingStore(t *testing.T) {
 				t.Error(err)
 			}
 		}
+		for range 20 { // the driver calls it by another name
+			until := make(chan struct{})
+			time.AfterFunc(950*time.Millisecond, func() { close(until) })
+			b.faults.Set(storetest.Get, storetest.Fault{Until: until, Err: store.ErrTimeout})
+			if _, err := b.get(time.Second); !errors.Is(err, store.ErrTimeout) {
+				t.Error(err)
+			}
+		}
 		b.changed()
+		b.faults.Set(storetest.Get, storetest.Fault{Hang: true})
 		for range 3 {
 			if took, err := b.get(5 * time.Second); !errors.Is(err, store.ErrTimeout) || took > 5*time.Second {
 				t.Errorf("%v after %s", err, took)
 			}
 		}
 		b.changed(policy.Open)
-		b.refused(23)
+		b.refused(43)
 	})
 }
 

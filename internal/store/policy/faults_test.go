@@ -118,6 +118,26 @@ func TestHang(t *testing.T) {
 			})
 		}
 	})
+	// Though the caller would wait, and no try is over its limit.
+	t.Run("reads that fail slowly", func(t *testing.T) {
+		bubble(t, retrying, func(b *bed) {
+			b.faults.Set(storetest.Get, storetest.Fault{Latency: 2 * time.Second, Err: store.ErrUnavailable})
+			took, err := b.get(time.Hour)
+			if !errors.Is(err, store.ErrTimeout) || !errors.Is(err, store.ErrUnavailable) {
+				t.Error(err)
+			}
+			b.within("it", took, 4*time.Second, 5*time.Second)
+			b.calls(storetest.Get, 3)
+		})
+	})
+	t.Run("a caller that left before", func(t *testing.T) {
+		bubble(t, retrying, func(b *bed) {
+			if _, err := b.get(0); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+			b.calls(storetest.Get, 0)
+		})
+	})
 	t.Run("a read without retries", func(t *testing.T) {
 		bubble(t, policy.Config{}, func(b *bed) {
 			b.faults.Set(storetest.Get, storetest.Fault{Hang: true})
