@@ -206,7 +206,7 @@ func TestDeafDriver(t *testing.T) {
 		})
 	})
 	// The first try may land after a second was acknowledged, and what others
-	// wrote then; so there is no second.
+	// wrote then; so there is no second while it lasts.
 	t.Run("write", func(t *testing.T) {
 		bubble(t, retrying, func(b *bed) {
 			until := make(chan struct{})
@@ -218,7 +218,7 @@ func TestDeafDriver(t *testing.T) {
 			if !errors.Is(err, store.ErrTimeout) || errors.Is(err, store.ErrOpen) {
 				t.Error(err)
 			}
-			b.within("it", time.Since(begun), 5*time.Second, 5200*time.Millisecond)
+			b.within("it", time.Since(begun), 9*time.Second, 10*time.Second)
 			b.calls(storetest.Put, 1)
 			// What was passed is the caller's again.
 			clear(record.Payload)
@@ -264,6 +264,33 @@ func TestDeafDriver(t *testing.T) {
 				t.Errorf("a read that was refused late: %v after %s", err, took)
 			}
 			b.calls(storetest.Get, 1)
+		})
+	})
+	t.Run("write that lands within its time", func(t *testing.T) {
+		for _, fault := range []storetest.Fault{{}, {Err: store.ErrConflict}} {
+			bubble(t, retrying, func(b *bed) {
+				until := make(chan struct{})
+				fault.Until = until
+				b.faults.Set(storetest.Put, fault)
+				time.AfterFunc(7*time.Second, func() { close(until) })
+				if took, err := b.put("w1", 10*time.Second); !errors.Is(err, fault.Err) || unknownTo(err) || took != 7*time.Second {
+					t.Errorf("%v after %s", err, took)
+				}
+				b.calls(storetest.Put, 1)
+			})
+		}
+	})
+	t.Run("writes count for the breaker", func(t *testing.T) {
+		bubble(t, breaking, func(b *bed) {
+			until := make(chan struct{})
+			defer close(until)
+			b.faults.Set(storetest.Put, storetest.Fault{Until: until})
+			for range 3 {
+				if took, err := b.put("w1", 10*time.Second); !errors.Is(err, store.ErrTimeout) || took > 10*time.Second {
+					t.Errorf("%v after %s", err, took)
+				}
+			}
+			b.changed(policy.Open)
 		})
 	})
 	t.Run("without end", func(t *testing.T) {
@@ -322,4 +349,9 @@ func TestThrottling(t *testing.T) {
 			t.Errorf("changes: %v", changes)
 		}
 	})
+}
+
+// unknownTo reports whether the manager takes err for an unknown outcome.
+func unknownTo(err error) bool {
+	return errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrTimeout)
 }

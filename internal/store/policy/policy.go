@@ -42,7 +42,8 @@ type Config struct {
 	// defaults 5 s and 10 s. One try gets half: if it hangs, as a request does
 	// that a dead connection swallowed, as much is left for one on a new
 	// connection. A smaller share would cost stores that are slow, not gone,
-	// their answer. Without retries a try gets all of it.
+	// their answer. A write whose driver goes on after that is waited for, not
+	// repeated. Without retries a try gets all of it.
 	ReadTimeout, WriteTimeout time.Duration
 
 	// BreakerFailures is how many tries in a row must fail for calls to be
@@ -190,13 +191,8 @@ func call[T any](caller context.Context, s *Store, k *kind, f func(ctx context.C
 		if retryable(err) {
 			failed = err
 		}
-		var left bool
-		value, left, err = try(ctx, s, k, e, f)
-		// What was left behind may land when a retry of it was acknowledged, and
-		// another write after that: it would undo them both. So a write is not
-		// repeated then.
-		if !retryable(err) || left && k.changes {
-			stop()
+		if value, err = try(ctx, s, k, e, f); !retryable(err) {
+			stop() // what the timeout policy makes of it is not to be repeated either
 		}
 		return err
 	})

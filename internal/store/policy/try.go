@@ -48,35 +48,39 @@ type outcome[T any] struct {
 }
 
 // try runs f once, when the breaker lets it, for no longer than its context
-// lives, and the moment to settle. left is that f had not returned by then.
+// lives, and the moment to settle.
 func try[T any](call context.Context, s *Store, k *kind, e failsafe.Execution[struct{}],
 	f func(ctx context.Context, retries int) (T, error),
-) (value T, left bool, err error) {
+) (value T, err error) {
 	if err := call.Err(); err != nil {
-		return value, false, err
+		return value, err
 	}
 	if s.closed.Load() {
-		return value, false, store.ErrClosed
+		return value, store.ErrClosed
 	}
 	if n := s.leftBehind.Load(); n >= maxLeftBehind {
-		return value, false, fmt.Errorf("%w: %d earlier calls have not returned, though they were told to: look for what the driver waits for, then restart the worker", store.ErrOpen, n)
+		return value, fmt.Errorf("%w: %d earlier calls have not returned, though they were told to: look for what the driver waits for, then restart the worker", store.ErrOpen, n)
 	}
 	permit, err := s.breaker.acquire()
 	if err != nil {
-		return value, false, err
+		return value, err
 	}
-	value, left, err = run(e.Context(), &s.leftBehind, e.Retries(), f)
-	usedUp := e.Context().Err() != nil && call.Err() == nil
-	if usedUp && (left || endedError(err) && !transient(err)) {
+	value, overdue, err := run(call, s, k, e, f)
+	if overdue && endedError(err) && !transient(err) {
 		// Not wrapped: the context that it speaks of was not the caller's.
 		err = fmt.Errorf("%w: one try took longer than %s: %v", store.ErrTimeout, k.try, err)
 	}
-	s.breaker.record(permit, verdictOf(call, err), err)
-	return value, left, err
+	s.breaker.record(permit, verdictOf(call, overdue, err), err)
+	return value, err
 }
 
 // run is f in a goroutine of its own, which is left behind if it must be.
-func run[T any](ctx context.Context, leftBehind *atomic.Int64, retries int, f func(ctx context.Context, retries int) (T, error)) (value T, left bool, err error) {
+// overdue is that f had not returned at the limit of a try, and the call still
+// had time.
+func run[T any](call context.Context, s *Store, k *kind, e failsafe.Execution[struct{}],
+	f func(ctx context.Context, retries int) (T, error),
+) (value T, overdue bool, err error) {
+	ctx, retries := e.Context(), e.Retries()
 	var over atomic.Bool // it has returned, or was left behind: whichever was first
 	returned := make(chan outcome[T], 1)
 	go func() {
@@ -90,7 +94,7 @@ func run[T any](ctx context.Context, leftBehind *atomic.Int64, retries int, f fu
 			if over.CompareAndSwap(false, true) {
 				returned <- o
 			} else {
-				leftBehind.Add(-1)
+				s.leftBehind.Add(-1)
 			}
 		}()
 		o.value, o.err = f(ctx, retries)
@@ -99,29 +103,42 @@ func run[T any](ctx context.Context, leftBehind *atomic.Int64, retries int, f fu
 	case o := <-returned:
 		return o.value, false, o.err
 	case <-ctx.Done():
+		overdue = call.Err() == nil
+	}
+	if k.changes {
+		// A write that goes on all the same is waited for while there is time. If
+		// it were repeated beside itself, it might land when the repetition was
+		// acknowledged, and another write after that: it would undo them both.
+		select {
+		case o := <-returned:
+			return o.value, overdue, o.err
+		case <-call.Done():
+		}
 	}
 	timer := time.NewTimer(settle)
 	defer timer.Stop()
 	select {
 	case o := <-returned:
-		return o.value, false, o.err
+		return o.value, overdue, o.err
 	case <-timer.C:
 	}
-	leftBehind.Add(1)
+	s.leftBehind.Add(1)
 	if !over.CompareAndSwap(false, true) {
-		leftBehind.Add(-1)
+		s.leftBehind.Add(-1)
 		o := <-returned
-		return o.value, false, o.err
+		return o.value, overdue, o.err
 	}
-	return value, true, fmt.Errorf("%w, and the driver did not return", ctx.Err())
+	return value, overdue, fmt.Errorf("%w, and the driver did not return", ctx.Err())
 }
 
 // verdictOf is what an error of a try says of the store. That the caller left
 // says nothing; every other answer, of whatever kind, says that it is there.
-func verdictOf(call context.Context, err error) verdict {
+func verdictOf(call context.Context, overdue bool, err error) verdict {
 	switch {
 	case err == nil:
 		return present
+	case overdue && transient(err):
+		return failing
 	case call.Err() != nil, errors.Is(err, store.ErrClosed):
 		return unknown
 	case transient(err):
