@@ -73,6 +73,9 @@ type Store struct {
 	WriteTimeout time.Duration `koanf:"write_timeout"`
 	Retries      int           `koanf:"retries"`
 	RetryBackoff time.Duration `koanf:"retry_backoff"` // before the first retry; doubles
+
+	BreakerFailures int           `koanf:"breaker_failures"` // in a row; zero: it never opens
+	BreakerDelay    time.Duration `koanf:"breaker_delay"`    // until a probe is let through
 }
 
 // Keyring is where the keys are that seal what is stored.

@@ -65,7 +65,7 @@ func TestDefaults(t *testing.T) {
 		DataDir:   dir,
 		Log:       Log{Level: slog.LevelInfo, Format: "text"},
 		NATS:      NATS{Host: "127.0.0.1", Port: 4222, Prefix: "cred.v1", InboxPrefixes: []string{"_INBOX"}, Queue: "credbus"},
-		Store:     Store{Type: "file", Dir: filepath.Join(dir, "credentials"), Bucket: "CREDBUS_CREDENTIALS", Replicas: 1, ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, Retries: 5, RetryBackoff: 100 * time.Millisecond},
+		Store:     Store{Type: "file", Dir: filepath.Join(dir, "credentials"), Bucket: "CREDBUS_CREDENTIALS", Replicas: 1, ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, Retries: 5, RetryBackoff: 100 * time.Millisecond, BreakerFailures: 10, BreakerDelay: 5 * time.Second},
 		Keyring:   Keyring{File: filepath.Join(dir, "keyring.json")},
 		Cache:     Cache{Enabled: true, TTL: 5 * time.Minute, NegativeTTL: 10 * time.Second, Entries: 1000, Bytes: 64 << 20},
 		Batch:     Batch{Items: 100, Concurrency: 10},

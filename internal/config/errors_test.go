@@ -30,6 +30,8 @@ func TestWrongValues(t *testing.T) {
 		{"store.retries", "-1", "0 to 100"},
 		{"store.retries", "many", "0 to 100"},
 		{"store.retry_backoff", "fast", "1ms to 1h"},
+		{"store.breaker_failures", "-1", "0 to 1000000"},
+		{"store.breaker_delay", "0s", "1ms to 1h"},
 		{"cache.enabled", "perhaps", "true or false"},
 		{"cache.ttl", "0", "1ms to 8760h"},
 		{"cache.negative_ttl", "25h", "0s to 24h"},

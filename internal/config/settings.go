@@ -58,10 +58,12 @@ var settings = []setting{
 	{key: "store.dir", kind: path(), under: "credentials", help: "directory of the file store"},
 	{key: "store.bucket", kind: name(), fallback: "CREDBUS_CREDENTIALS", help: "key-value bucket of the jetstream store; workers that share it need the same keyring.file, which is yours to copy"},
 	{key: "store.replicas", kind: oneOfCounts(1, 3, 5), fallback: "1", help: "copies of the bucket in a cluster: 1, 3 or 5"},
-	{key: "store.read_timeout", kind: duration(time.Millisecond, time.Hour), fallback: "5s", help: "limit of one read"},
-	{key: "store.write_timeout", kind: duration(time.Millisecond, time.Hour), fallback: "10s", help: "limit of one write"},
+	{key: "store.read_timeout", kind: duration(time.Millisecond, time.Hour), fallback: "5s", help: "limit of one read, retries included"},
+	{key: "store.write_timeout", kind: duration(time.Millisecond, time.Hour), fallback: "10s", help: "limit of one write, retries included"},
 	{key: "store.retries", kind: count(0, 100), fallback: "5", help: "how often a passing fault is tried again"},
 	{key: "store.retry_backoff", kind: duration(time.Millisecond, time.Hour), fallback: "100ms", help: "pause before the first retry; doubles with each"},
+	{key: "store.breaker_failures", kind: count(0, 1_000_000), fallback: "10", help: "passing faults in a row after which the store is left alone and calls are refused at once; 0 for never"},
+	{key: "store.breaker_delay", kind: duration(time.Millisecond, time.Hour), fallback: "5s", help: "how long it is left alone before one call is let through to probe"},
 
 	{key: "keyring.file", kind: path(), under: "keyring.json", help: "file with the keys that seal what is stored; every worker on one store needs the same"},
 

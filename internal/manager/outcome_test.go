@@ -13,6 +13,7 @@ import (
 	"credbus/internal/manager"
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
+	storepolicy "credbus/internal/store/policy"
 	"credbus/internal/store/storetest"
 	"credbus/subjects"
 )
@@ -34,6 +35,10 @@ func TestOutcomeUnknown(t *testing.T) {
 		{storetest.Fault{Err: subjects.ErrTooLarge}, subjects.PayloadTooLarge, false},
 		{storetest.Fault{Err: subjects.ErrInvalid}, subjects.InvalidArgument, false},
 		{storetest.Fault{Err: store.ErrUnavailable}, subjects.StorageUnavailable, true},
+		{storetest.Fault{Err: store.ErrOpen}, subjects.StorageUnavailable, false},
+		{storetest.Fault{Err: fmt.Errorf("below: %w: until noon", store.ErrOpen)}, subjects.StorageUnavailable, false},
+		{storetest.Fault{Err: errors.Join(store.ErrOpen, store.ErrTimeout)}, subjects.StorageTimeout, true}, // a try, then none
+		{storetest.Fault{Err: fmt.Errorf("%w, then %w", store.ErrUnavailable, store.ErrOpen)}, subjects.StorageUnavailable, true},
 		{storetest.Fault{Err: store.ErrTimeout, Applied: true}, subjects.StorageTimeout, true},
 		{storetest.Fault{Err: errors.New("of no kind")}, subjects.Internal, true},
 		{storetest.Fault{Err: errors.Join(store.ErrConflict, store.ErrTimeout)}, subjects.VersionConflict, true}, // of two tries
@@ -102,4 +107,25 @@ func TestOutcomeOfWhatDidNotBegin(t *testing.T) {
 	if n := faults.Calls(storetest.Put); n != 0 {
 		t.Errorf("the store was asked %d times", n)
 	}
+}
+
+// Behind the policy of the stores, a write that found the breaker open at once
+// was not written; one that found it open after a try may have been.
+func TestOutcomeBehindABreaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		faults := storetest.NewFaults(memory.New())
+		b := newBed(t, storepolicy.New(faults, storepolicy.Config{Retries: 5, BreakerFailures: 2}), nil, nil)
+		item := &subjects.StoreItem{Target: target("org:acme", "db"), Data: subjects.Value([]byte("x"))}
+		faults.Set(storetest.Put, storetest.Fault{Err: store.ErrUnavailable, Applied: true})
+		for i, unknown := range []bool{true, false} {
+			_, err := b.Store(t.Context(), item, "")
+			told, _ := manager.Explain(err, item.Target)
+			if told.Code != subjects.StorageUnavailable || told.OutcomeUnknown != unknown {
+				t.Errorf("write %d: %+v, want an unknown outcome: %v (%v)", i+1, told, unknown, err)
+			}
+			if n := faults.Calls(storetest.Put); n != 2 {
+				t.Errorf("write %d: the store was asked %d times", i+1, n)
+			}
+		}
+	})
 }

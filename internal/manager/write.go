@@ -108,6 +108,9 @@ func (m *Manager) write(ctx context.Context, key subjects.Target,
 // definite reports whether an error of the store says for certain that it
 // changed nothing.
 func definite(err error) bool {
+	if untried(err) {
+		return true
+	}
 	if errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrTimeout) {
 		return false // that it wraps another too is of a later try
 	}
@@ -118,6 +121,26 @@ func definite(err error) bool {
 		if errors.Is(err, sure) {
 			return true
 		}
+	}
+	return false
+}
+
+// untried reports whether an error says that the store was not asked at all,
+// and nothing else: beside store.ErrOpen there may be what a try failed with.
+func untried(err error) bool {
+	if err == store.ErrOpen {
+		return true
+	}
+	switch wrapping := err.(type) {
+	case interface{ Unwrap() error }:
+		return untried(wrapping.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, err := range wrapping.Unwrap() {
+			if !untried(err) {
+				return false
+			}
+		}
+		return len(wrapping.Unwrap()) > 0
 	}
 	return false
 }

@@ -4,11 +4,11 @@
 // A driver implements [Store] in a package of its own below this one and runs
 // the conformance suite of storetest. It sees records whose values are sealed
 // already, knows nothing of NATS, caches or callers, and does no retries: those
-// belong to whoever calls it.
+// are the policy's.
 //
-//	manager ──► Store ─┬─ file        one sealed file per credential
-//	                   ├─ jetstream   one sealed key of a JetStream bucket per credential
-//	                   └─ memory      for tests and demonstrations
+//	manager ──► policy ──► Store ─┬─ file        one sealed file per credential
+//	                              ├─ jetstream   one sealed key of a JetStream bucket per credential
+//	                              └─ memory      for tests and demonstrations
 //
 // Those that can tell of changes made behind the workers' backs are a
 // [Watcher] as well.

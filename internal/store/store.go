@@ -19,6 +19,9 @@ var (
 	ErrPermission  = errors.New("the store refused")
 	ErrUnavailable = errors.New("the store cannot be reached")
 	ErrTimeout     = errors.New("the store did not answer in time")
+	// ErrOpen is the ErrUnavailable of a call that was refused without any try,
+	// so that nothing was changed. No driver returns it.
+	ErrOpen = fmt.Errorf("%w: refused without a try", ErrUnavailable)
 	// ErrDamaged reports a record that is there and cannot be read.
 	ErrDamaged = errors.New("stored record is damaged")
 	// ErrCursor reports a cursor that List did not give out for that scope.

@@ -26,7 +26,7 @@ import (
 	"credbus/internal/store/file"
 	"credbus/internal/store/jetstream"
 	"credbus/internal/store/memory"
-	"credbus/internal/store/retry"
+	"credbus/internal/store/policy"
 	"credbus/subjects"
 )
 
@@ -121,7 +121,7 @@ func (w *Worker) connect(ctx context.Context) (err error) {
 func (w *Worker) openStore(ctx context.Context) (err error) {
 	switch w.config.Store.Type {
 	case "memory":
-		w.store = memory.New()
+		w.store = w.guard(memory.New())
 		w.keyring, err = seal.NewKeyring()
 		return err
 	case "jetstream":
@@ -141,10 +141,34 @@ func (w *Worker) openStore(ctx context.Context) (err error) {
 	}
 }
 
-// setStore puts the retries in front of a driver.
+// setStore uses a store that others may change as well.
 func (w *Worker) setStore(driver store.Store) {
 	w.watched, _ = driver.(store.Watcher)
-	w.store = retry.New(driver, retry.Config{Retries: w.config.Store.Retries, Backoff: w.config.Store.RetryBackoff})
+	w.store = w.guard(driver)
+}
+
+// guard puts the policy for faults in front of a driver.
+func (w *Worker) guard(driver store.Store) store.Store {
+	c := w.config.Store
+	return policy.New(driver, policy.Config{
+		Retries: c.Retries, Backoff: c.RetryBackoff,
+		ReadTimeout: c.ReadTimeout, WriteTimeout: c.WriteTimeout,
+		BreakerFailures: c.BreakerFailures, BreakerDelay: c.BreakerDelay,
+		Changed: w.storeChanged,
+	})
+}
+
+// storeChanged logs what becomes of the store's breaker.
+func (w *Worker) storeChanged(change policy.Change) {
+	switch change.State {
+	case policy.Open:
+		w.logger.Error("the store fails: calls are refused until a probe succeeds (store.breaker_failures, store.breaker_delay)",
+			"breaker", change.State, "since", change.Since, "probe", change.Probe, "error", change.Err)
+	case policy.HalfOpen:
+		w.logger.Info("the store is probed", "breaker", change.State, "since", change.Since)
+	default:
+		w.logger.Info("the store answers again", "breaker", change.State, "after", time.Since(change.Since).Round(time.Millisecond))
+	}
 }
 
 // openKeyring makes a keyring where there is none, unless the store holds what

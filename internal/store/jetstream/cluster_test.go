@@ -14,7 +14,7 @@ import (
 
 	"credbus/internal/store"
 	"credbus/internal/store/jetstream"
-	"credbus/internal/store/retry"
+	"credbus/internal/store/policy"
 )
 
 // freePort is one that was free a moment ago: the servers of a cluster must
@@ -82,7 +82,7 @@ func TestClusterReadsAreCurrent(t *testing.T) {
 		must(t, err)
 		defer driver.Close()
 		drivers[i] = driver
-		stores[i] = retry.New(driver, retry.Config{Retries: 5})
+		stores[i] = policy.New(driver, policy.Config{Retries: 5})
 	}
 	var rec *store.Record
 	write := 0

@@ -24,6 +24,9 @@ type Fault struct {
 	// Latency passes before anything else happens, unless the call's context
 	// ends first.
 	Latency time.Duration
+	// Until is waited for next, whatever becomes of the call's context, and the
+	// store is reached all the same: a driver that takes no notice of contexts.
+	Until <-chan struct{}
 	// Hang waits until the call's context ends.
 	Hang bool
 	// Err is returned in place of the store's answer.
@@ -83,26 +86,26 @@ func (f *Faults) MostAtOnce(op Operation) int {
 
 // Get implements [store.Store].
 func (f *Faults) Get(ctx context.Context, key store.Key) (*store.Record, error) {
-	return call(ctx, f, Get, func() (*store.Record, error) { return f.Store.Get(ctx, key) })
+	return call(ctx, f, Get, func(ctx context.Context) (*store.Record, error) { return f.Store.Get(ctx, key) })
 }
 
 // Put implements [store.Store].
 func (f *Faults) Put(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
-	return call(ctx, f, Put, func() (string, error) { return f.Store.Put(ctx, rec, pre) })
+	return call(ctx, f, Put, func(ctx context.Context) (string, error) { return f.Store.Put(ctx, rec, pre) })
 }
 
 // Delete implements [store.Store].
 func (f *Faults) Delete(ctx context.Context, key store.Key, pre store.Precondition) error {
-	_, err := call(ctx, f, Delete, func() (struct{}, error) { return struct{}{}, f.Store.Delete(ctx, key, pre) })
+	_, err := call(ctx, f, Delete, func(ctx context.Context) (struct{}, error) { return struct{}{}, f.Store.Delete(ctx, key, pre) })
 	return err
 }
 
 // List implements [store.Store].
 func (f *Faults) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
-	return call(ctx, f, List, func() (store.Page, error) { return f.Store.List(ctx, opts) })
+	return call(ctx, f, List, func(ctx context.Context) (store.Page, error) { return f.Store.List(ctx, opts) })
 }
 
-func call[T any](ctx context.Context, f *Faults, op Operation, reach func() (T, error)) (result T, err error) {
+func call[T any](ctx context.Context, f *Faults, op Operation, reach func(context.Context) (T, error)) (result T, err error) {
 	var none T
 	fault := f.begin(op)
 	defer f.end(op)
@@ -115,8 +118,13 @@ func call[T any](ctx context.Context, f *Faults, op Operation, reach func() (T, 
 			return none, ctx.Err()
 		}
 	}
+	reached := ctx
+	if fault.Until != nil {
+		<-fault.Until
+		reached = context.WithoutCancel(ctx)
+	}
 	if fault.Applied || (!fault.Hang && fault.Err == nil) {
-		result, err = reach()
+		result, err = reach(reached)
 	}
 	if fault.Hang {
 		<-ctx.Done()

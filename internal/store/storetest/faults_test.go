@@ -65,6 +65,20 @@ func TestFaults(t *testing.T) {
 			t.Errorf("Put after the fault's only call: %v", err)
 		}
 	})
+	bubble("deaf", func(t *testing.T, f *storetest.Faults) {
+		until := make(chan struct{})
+		f.Set(storetest.Put, storetest.Fault{Until: until})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		time.AfterFunc(time.Minute, func() { close(until) })
+		start := time.Now()
+		if _, err := f.Put(ctx, rec, store.Precondition{}); err != nil || time.Since(start) != time.Minute {
+			t.Errorf("a Put that takes no notice of its context: %v after %v", err, time.Since(start))
+		}
+		if _, err := f.Get(t.Context(), key); err != nil {
+			t.Errorf("it did not take effect: %v", err)
+		}
+	})
 	bubble("error", func(t *testing.T, f *storetest.Faults) {
 		f.Set(storetest.Delete, storetest.Fault{Err: failure, Calls: 2})
 		for range 2 {

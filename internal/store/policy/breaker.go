@@ -1,0 +1,142 @@
+package policy
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+
+	"credbus/internal/store"
+)
+
+// State is that of the breaker.
+type State string
+
+// The states of the breaker.
+const (
+	Closed   State = "closed"    // every call reaches the store
+	Open     State = "open"      // none does
+	HalfOpen State = "half-open" // one does, as a probe
+)
+
+// Change is a change of the breaker's state.
+type Change struct {
+	State State
+	// Since is when the breaker left Closed, in each change up to the one that
+	// says it is back.
+	Since time.Time
+	// Probe is when the next call is let through; of Open only.
+	Probe time.Time
+	// Err is the failure that opened it; of Open only.
+	Err error
+}
+
+// verdict is what came of a try, for the breaker.
+type verdict int
+
+const (
+	present verdict = iota // the store answered
+	failing
+	unknown // nothing was learned of the store
+)
+
+// breaker is failsafe-go's, with what that one lacks: a permit that can be given
+// back, results that come too late to mean anything, and words.
+type breaker struct {
+	failures int
+	delay    time.Duration
+	changed  func(Change)
+
+	mu      sync.Mutex
+	circuit circuitbreaker.CircuitBreaker[struct{}] // nil: there is none
+	permit  int                                     // counts the changes: results of a permit from before one are dropped
+	current Change
+	last    error // that was recorded
+	silent  bool  // no change is one
+}
+
+func newBreaker(config Config) *breaker {
+	b := &breaker{failures: config.BreakerFailures, delay: config.BreakerDelay, changed: config.Changed}
+	if b.failures <= 0 {
+		return b
+	}
+	if b.delay <= 0 {
+		b.delay = 5 * time.Second
+	}
+	b.circuit = circuitbreaker.NewBuilder[struct{}]().
+		WithFailureThreshold(uint(b.failures)).
+		WithSuccessThreshold(1). // which is also how many probes there are at once
+		WithDelay(b.delay).
+		OnStateChanged(b.changedLocked).
+		Build()
+	return b
+}
+
+// acquire lets a try through, or says why not. Every permit is to be recorded.
+func (b *breaker) acquire() (permit int, err error) {
+	if b.circuit == nil {
+		return 0, nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.circuit.TryAcquirePermit() {
+		return b.permit, nil
+	}
+	next := "a probe is under way"
+	if b.current.State == Open {
+		next = fmt.Sprintf("the next call is let through at %s", clock(b.current.Probe))
+	}
+	return 0, fmt.Errorf("%w: the breaker is open since %s, when %d calls in a row had failed: %s; the worker's log of that time has the reason",
+		store.ErrOpen, clock(b.current.Since), b.failures, next)
+}
+
+func clock(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+
+// record tells what came of a try that was let through.
+func (b *breaker) record(permit int, v verdict, err error) {
+	if b.circuit == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case permit != b.permit:
+		// It began before the last change, and says nothing of what is now.
+	case v == failing:
+		b.last = err
+		b.circuit.RecordFailure()
+	case v == present:
+		b.circuit.RecordSuccess()
+	case b.current.State == HalfOpen:
+		// The caller of the probe left: the next is the probe. failsafe-go
+		// cannot take a permit back, but a new half-open state has one.
+		b.silent = true
+		b.circuit.Close()
+		b.circuit.HalfOpen()
+		b.silent = false
+	}
+}
+
+// changedLocked is called by the circuit, inside acquire and record.
+func (b *breaker) changedLocked(event circuitbreaker.StateChangedEvent) {
+	if b.silent {
+		return
+	}
+	b.permit++
+	now := time.Now()
+	next := Change{State: Closed, Since: b.current.Since}
+	switch event.NewState {
+	case circuitbreaker.OpenState:
+		next.State, next.Probe, next.Err = Open, now.Add(b.delay), b.last
+		if event.OldState == circuitbreaker.ClosedState {
+			next.Since = now
+		}
+	case circuitbreaker.HalfOpenState:
+		next.State = HalfOpen
+	}
+	b.current, b.last = next, nil
+	if b.changed != nil {
+		b.changed(next)
+	}
+}

@@ -1,0 +1,370 @@
+package policy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"credbus/internal/store"
+	"credbus/internal/store/memory"
+	"credbus/internal/store/policy"
+	"credbus/internal/store/storetest"
+)
+
+// breaking opens after three tries, without retries in between.
+var breaking = policy.Config{BreakerFailures: 3, BreakerDelay: 5 * time.Second}
+
+func (b *bed) states() (states []policy.State) {
+	for _, change := range b.changes() {
+		states = append(states, change.State)
+	}
+	return states
+}
+
+func (b *bed) changed(want ...policy.State) {
+	b.t.Helper()
+	if got := b.states(); !slices.Equal(got, want) {
+		b.t.Errorf("states: %v, want %v", got, want)
+	}
+}
+
+// open has the breaker opened.
+func (b *bed) open() {
+	b.t.Helper()
+	b.faults.Set(storetest.Get, storetest.Fault{Err: fmt.Errorf("%w: no route", store.ErrUnavailable)})
+	for range 3 {
+		if _, err := b.get(time.Second); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOpen) {
+			b.t.Errorf("before the breaker opens: %v", err)
+		}
+	}
+	b.changed(policy.Open)
+}
+
+func (b *bed) refused(calls int) {
+	b.t.Helper()
+	took, err := b.get(time.Second)
+	if !errors.Is(err, store.ErrOpen) || !errors.Is(err, store.ErrUnavailable) || took != 0 {
+		b.t.Errorf("with an open breaker: %v after %s", err, took)
+	}
+	if took, err := b.put("w1", time.Second); !errors.Is(err, store.ErrOpen) || took != 0 {
+		b.t.Errorf("a write with an open breaker: %v after %s", err, took)
+	}
+	b.calls(storetest.Get, calls)
+	b.calls(storetest.Put, 0)
+}
+
+func TestBreaker(t *testing.T) {
+	bubble(t, breaking, func(b *bed) {
+		begun := time.Now()
+		b.open()
+		opened := b.changes()[0]
+		if opened.Since != begun || opened.Probe != begun.Add(5*time.Second) || opened.Err == nil || !strings.Contains(opened.Err.Error(), "no route") {
+			t.Errorf("opened: %+v", opened)
+		}
+		_, err := b.get(time.Second)
+		for _, said := range []string{"open since 2000-01-01T00:00:00.000Z", "let through at 2000-01-01T00:00:05.000Z", "3 calls in a row", "log"} {
+			if !strings.Contains(err.Error(), said) {
+				t.Errorf("%q does not say %q", err, said)
+			}
+		}
+		time.Sleep(5*time.Second - 1)
+		b.refused(3)
+		b.changed(policy.Open)
+
+		time.Sleep(time.Nanosecond)
+		if _, err := b.get(time.Second); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOpen) {
+			t.Errorf("the probe: %v", err)
+		}
+		b.changed(policy.Open, policy.HalfOpen, policy.Open)
+		b.refused(4)
+
+		b.faults.Set(storetest.Get, storetest.Fault{})
+		time.Sleep(5 * time.Second)
+		for range 3 {
+			if _, err := b.get(time.Second); err != nil {
+				t.Error(err)
+			}
+		}
+		b.changed(policy.Open, policy.HalfOpen, policy.Open, policy.HalfOpen, policy.Closed)
+		for _, change := range b.changes() {
+			if change.Since != begun {
+				t.Errorf("%s since %s, the first failure was at %s", change.State, change.Since, begun)
+			}
+			if (change.State == policy.Open) != (change.Err != nil && !change.Probe.IsZero()) {
+				t.Errorf("change %+v", change)
+			}
+		}
+	})
+}
+
+// What is no fault of the store's reach is no failure, and ends a row of them.
+func TestBreakerCountsTransientFailuresOnly(t *testing.T) {
+	for _, permanent := range []error{store.ErrPermission, store.ErrNotFound, store.ErrConflict, store.ErrDamaged, store.ErrClosed, errors.New("of no kind")} {
+		bubble(t, breaking, func(b *bed) {
+			b.faults.Set(storetest.Get, storetest.Fault{Err: permanent})
+			for range 20 {
+				if _, err := b.get(time.Second); !errors.Is(err, permanent) {
+					t.Errorf("%v, want %v", err, permanent)
+				}
+			}
+			b.calls(storetest.Get, 20)
+			b.changed()
+		})
+	}
+}
+
+func TestBreakerOfAFlappingStore(t *testing.T) {
+	bubble(t, breaking, func(b *bed) {
+		for range 20 {
+			b.faults.Set(storetest.Get, storetest.Fault{Err: store.ErrTimeout, Calls: 2})
+			for range 3 {
+				_, _ = b.get(time.Second)
+			}
+		}
+		b.changed()
+		b.calls(storetest.Get, 60)
+	})
+}
+
+func TestBreakerOff(t *testing.T) {
+	bubble(t, policy.Config{}, func(b *bed) {
+		b.faults.Set(storetest.Get, storetest.Fault{Err: store.ErrTimeout})
+		for range 100 {
+			_, _ = b.get(time.Second)
+		}
+		b.calls(storetest.Get, 100)
+	})
+}
+
+// A store that hangs opens the breaker by the limits of tries, however patient
+// the callers are; that they are not says nothing of the store.
+func TestBreakerOfAHangingStore(t *testing.T) {
+	bubble(t, breaking, func(b *bed) {
+		b.faults.Set(storetest.Get, storetest.Fault{Hang: true})
+		for range 20 {
+			if _, err := b.get(time.Second); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+		}
+		for range 20 { // the driver calls it by another name
+			until := make(chan struct{})
+			time.AfterFunc(950*time.Millisecond, func() { close(until) })
+			b.faults.Set(storetest.Get, storetest.Fault{Until: until, Err: store.ErrTimeout})
+			if _, err := b.get(time.Second); !errors.Is(err, store.ErrTimeout) {
+				t.Error(err)
+			}
+		}
+		b.changed()
+		b.faults.Set(storetest.Get, storetest.Fault{Hang: true})
+		for range 3 {
+			if took, err := b.get(5 * time.Second); !errors.Is(err, store.ErrTimeout) || took > 5*time.Second {
+				t.Errorf("%v after %s", err, took)
+			}
+		}
+		b.changed(policy.Open)
+		b.refused(43)
+	})
+}
+
+func TestProbe(t *testing.T) {
+	t.Run("one at once", func(t *testing.T) {
+		bubble(t, breaking, func(b *bed) {
+			b.open()
+			time.Sleep(5 * time.Second)
+			b.faults.Set(storetest.Get, storetest.Fault{Latency: time.Second})
+			var calls sync.WaitGroup
+			calls.Go(func() {
+				if _, err := b.get(5 * time.Second); err != nil {
+					t.Errorf("the probe: %v", err)
+				}
+			})
+			synctest.Wait()
+			b.refused(4)
+			if _, err := b.get(time.Second); err == nil || !strings.Contains(err.Error(), "a probe is under way") {
+				t.Error(err)
+			}
+			calls.Wait()
+			if _, err := b.get(5 * time.Second); err != nil {
+				t.Errorf("after the probe: %v", err)
+			}
+		})
+	})
+	// The probe of a caller that leaves is the next one's, and is not logged
+	// again.
+	t.Run("of a caller that leaves", func(t *testing.T) {
+		bubble(t, breaking, func(b *bed) {
+			b.open()
+			time.Sleep(5 * time.Second)
+			b.faults.Set(storetest.Get, storetest.Fault{Hang: true, Calls: 2})
+			for range 2 {
+				if _, err := b.get(time.Second); !errors.Is(err, context.DeadlineExceeded) {
+					t.Error(err)
+				}
+			}
+			b.changed(policy.Open, policy.HalfOpen)
+			if _, err := b.get(time.Second); err != nil {
+				t.Error(err)
+			}
+			b.changed(policy.Open, policy.HalfOpen, policy.Closed)
+			b.openAgain(3)
+		})
+	})
+	// What began before the breaker opened tells of a time that has passed.
+	t.Run("beside an older call", func(t *testing.T) {
+		patient := breaking
+		patient.ReadTimeout = time.Minute
+		bubble(t, patient, func(b *bed) {
+			var calls sync.WaitGroup
+			older := func(fault storetest.Fault) {
+				fault.Calls = 1
+				b.faults.Set(storetest.Get, fault)
+				calls.Go(func() {
+					if _, err := b.get(time.Minute); !errors.Is(err, fault.Err) {
+						t.Errorf("%v, want %v", err, fault.Err)
+					}
+				})
+				synctest.Wait()
+			}
+			older(storetest.Fault{Latency: 4 * time.Second, Err: store.ErrNotFound}) // while it is open
+			older(storetest.Fault{Latency: 6 * time.Second, Err: store.ErrTimeout})  // while it is half-open
+			b.open()
+			time.Sleep(5 * time.Second)
+			b.changed(policy.Open)
+			older(storetest.Fault{Latency: 2 * time.Second}) // the probe
+			time.Sleep(1500 * time.Millisecond)
+			b.changed(policy.Open, policy.HalfOpen)
+			calls.Wait()
+			b.changed(policy.Open, policy.HalfOpen, policy.Closed)
+		})
+	})
+}
+
+// openAgain has the breaker opened once more, by so many failures.
+func (b *bed) openAgain(failures int) {
+	b.t.Helper()
+	before := len(b.changes())
+	b.faults.Set(storetest.Get, storetest.Fault{Err: store.ErrTimeout})
+	for range failures {
+		if len(b.changes()) != before {
+			b.t.Errorf("it opened too early: %v", b.states())
+		}
+		_, _ = b.get(time.Second)
+	}
+	if len(b.changes()) != before+1 {
+		b.t.Errorf("states after %d more failures: %v", failures, b.states())
+	}
+}
+
+// A call whose earlier try reached the store is not one that was refused
+// without a try: its write may have landed.
+func TestBreakerOpensDuringRetries(t *testing.T) {
+	bubble(t, policy.Config{Retries: 5, BreakerFailures: 3}, func(b *bed) {
+		b.faults.Set(storetest.Put, storetest.Fault{Err: store.ErrTimeout, Applied: true})
+		took, err := b.put("w1", 10*time.Second)
+		if !errors.Is(err, store.ErrTimeout) || errors.Is(err, store.ErrOpen) || !strings.Contains(err.Error(), "not tried again") {
+			t.Error(err)
+		}
+		b.within("it", took, 7*75*time.Millisecond, 7*125*time.Millisecond) // two pauses and the third that found it open
+		b.calls(storetest.Put, 3)
+		b.changed(policy.Open)
+		if took, err := b.put("w2", 10*time.Second); !errors.Is(err, store.ErrOpen) || took != 0 {
+			t.Errorf("the next: %v after %s", err, took)
+		}
+		b.calls(storetest.Put, 3)
+	})
+}
+
+func TestClosedBehindAnOpenBreaker(t *testing.T) {
+	bubble(t, breaking, func(b *bed) {
+		b.open()
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := b.get(time.Second); !errors.Is(err, store.ErrClosed) {
+			t.Error(err)
+		}
+	})
+}
+
+// Many callers, a store that comes and goes: every call ends within its time,
+// and the breaker's changes make a path.
+func TestConcurrentCalls(t *testing.T) {
+	bubble(t, policy.Config{Retries: 2, BreakerFailures: 5, BreakerDelay: 300 * time.Millisecond}, func(b *bed) {
+		var calls sync.WaitGroup
+		for i := range 30 {
+			calls.Go(func() {
+				for n := range 100 {
+					var took time.Duration
+					var err error
+					if i%3 == 0 {
+						took, err = b.put(fmt.Sprint(i, "-", n), 2*time.Second)
+					} else {
+						took, err = b.get(2 * time.Second)
+					}
+					if took > 2*time.Second {
+						t.Errorf("a call took %s: %v", took, err)
+					}
+					time.Sleep(time.Duration(i) * time.Millisecond)
+				}
+			})
+		}
+		calls.Go(func() {
+			for n := range 20 {
+				for _, op := range []storetest.Operation{storetest.Get, storetest.Put} {
+					b.faults.Set(op, []storetest.Fault{{Err: store.ErrUnavailable}, {Hang: true}, {}}[n%3])
+				}
+				time.Sleep(500 * time.Millisecond)
+			}
+			for _, op := range []storetest.Operation{storetest.Get, storetest.Put} {
+				b.faults.Set(op, storetest.Fault{})
+			}
+		})
+		calls.Wait()
+		time.Sleep(time.Second)
+		if _, err := b.get(5 * time.Second); err != nil {
+			t.Errorf("at rest: %v", err)
+		}
+		last := policy.Closed
+		for _, state := range b.states() {
+			if from := map[policy.State][]policy.State{
+				policy.Open: {policy.Closed, policy.HalfOpen}, policy.HalfOpen: {policy.Open}, policy.Closed: {policy.HalfOpen},
+			}[state]; !slices.Contains(from, last) {
+				t.Fatalf("%s after %s", state, last)
+			}
+			last = state
+		}
+		if last != policy.Closed || len(b.changes()) < 3 {
+			t.Errorf("states: %v", b.states())
+		}
+	})
+}
+
+// BenchmarkGet is what the policy costs a read that meets no fault, beside the
+// store without it.
+func BenchmarkGet(b *testing.B) {
+	m := memory.New()
+	if _, err := m.Put(b.Context(), newRecord("w"), store.Precondition{}); err != nil {
+		b.Fatal(err)
+	}
+	for _, s := range []struct {
+		name string
+		store.Store
+	}{{"memory", m}, {"policy", policy.New(m, policy.Config{Retries: 5, BreakerFailures: 10})}} {
+		b.Run(s.name, func(b *testing.B) {
+			ctx, cancel := context.WithTimeout(b.Context(), time.Hour) // as the manager's
+			defer cancel()
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := s.Get(ctx, key); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,357 @@
+package policy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"credbus/internal/store"
+	"credbus/internal/store/memory"
+	"credbus/internal/store/policy"
+	"credbus/internal/store/storetest"
+	"credbus/subjects"
+)
+
+// bed is a memory store with a credential and with faults, behind a policy, in
+// synthetic time.
+type bed struct {
+	*policy.Store
+	t      *testing.T
+	faults *storetest.Faults
+
+	mu   sync.Mutex
+	told []policy.Change
+}
+
+func (b *bed) changes() []policy.Change {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.told)
+}
+
+func bubble(t *testing.T, config policy.Config, test func(b *bed)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		m := memory.New()
+		if _, err := m.Put(t.Context(), newRecord("w0"), store.Precondition{}); err != nil {
+			t.Fatal(err)
+		}
+		b := &bed{t: t, faults: storetest.NewFaults(m)}
+		config.Changed = func(change policy.Change) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.told = append(b.told, change)
+		}
+		b.Store = policy.New(b.faults, config)
+		test(b)
+	})
+}
+
+func newRecord(write string) *store.Record {
+	return &store.Record{Key: key, WriteID: write, Payload: []byte(write), Metadata: subjects.Metadata{}}
+}
+
+// get is a Get by a caller that waits for so long.
+func (b *bed) get(patience time.Duration) (took time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	defer cancel()
+	begun := time.Now()
+	record, err := b.Get(ctx, key)
+	if (record == nil) != (err != nil) {
+		b.t.Errorf("Get = %v, %v", record, err)
+	}
+	return time.Since(begun), err
+}
+
+func (b *bed) put(write string, patience time.Duration) (took time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	defer cancel()
+	begun := time.Now()
+	_, err = b.Put(ctx, newRecord(write), store.Precondition{})
+	return time.Since(begun), err
+}
+
+func (b *bed) calls(op storetest.Operation, want int) {
+	b.t.Helper()
+	if got := b.faults.Calls(op); got != want {
+		b.t.Errorf("%d calls of %s reached the store, want %d", got, op, want)
+	}
+}
+
+func (b *bed) within(what string, took, least, most time.Duration) {
+	b.t.Helper()
+	if took < least || took > most {
+		b.t.Errorf("%s took %s, want %s to %s", what, took, least, most)
+	}
+}
+
+var retrying = policy.Config{Retries: 5}
+
+func TestHang(t *testing.T) {
+	t.Run("a read once", func(t *testing.T) {
+		bubble(t, retrying, func(b *bed) {
+			b.faults.Set(storetest.Get, storetest.Fault{Hang: true, Calls: 1})
+			took, err := b.get(5 * time.Second)
+			if err != nil {
+				t.Error(err)
+			}
+			b.within("it", took, 2500*time.Millisecond, 2700*time.Millisecond)
+			b.calls(storetest.Get, 2)
+		})
+	})
+	t.Run("all reads", func(t *testing.T) {
+		for _, patience := range []time.Duration{5 * time.Second, time.Hour} { // the policy has its own limit
+			bubble(t, retrying, func(b *bed) {
+				b.faults.Set(storetest.Get, storetest.Fault{Hang: true})
+				took, err := b.get(patience)
+				if !errors.Is(err, store.ErrTimeout) {
+					t.Error(err)
+				}
+				b.within("it", took, 4*time.Second, 5*time.Second)
+				b.calls(storetest.Get, 2)
+			})
+		}
+	})
+	// Though the caller would wait, and no try is over its limit.
+	t.Run("reads that fail slowly", func(t *testing.T) {
+		bubble(t, retrying, func(b *bed) {
+			b.faults.Set(storetest.Get, storetest.Fault{Latency: 2 * time.Second, Err: store.ErrUnavailable})
+			took, err := b.get(time.Hour)
+			if !errors.Is(err, store.ErrTimeout) || !errors.Is(err, store.ErrUnavailable) {
+				t.Error(err)
+			}
+			b.within("it", took, 4*time.Second, 5*time.Second)
+			b.calls(storetest.Get, 3)
+		})
+	})
+	t.Run("a caller that left before", func(t *testing.T) {
+		bubble(t, retrying, func(b *bed) {
+			if _, err := b.get(0); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+			b.calls(storetest.Get, 0)
+		})
+	})
+	t.Run("a read without retries", func(t *testing.T) {
+		bubble(t, policy.Config{}, func(b *bed) {
+			b.faults.Set(storetest.Get, storetest.Fault{Hang: true})
+			took, err := b.get(time.Hour)
+			if !errors.Is(err, store.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+			b.within("it", took, 4*time.Second, 5*time.Second)
+			b.calls(storetest.Get, 1)
+		})
+	})
+	t.Run("a write once, and landed", func(t *testing.T) {
+		bubble(t, retrying, func(b *bed) {
+			b.faults.Set(storetest.Put, storetest.Fault{Hang: true, Applied: true, Calls: 1})
+			took, err := b.put("w1", 10*time.Second)
+			if err != nil {
+				t.Error(err)
+			}
+			b.within("it", took, 5*time.Second, 5300*time.Millisecond)
+			b.calls(storetest.Put, 2)
+		})
+	})
+	t.Run("a write, and its caller's deadline", func(t *testing.T) {
+		bubble(t, retrying, func(b *bed) {
+			b.faults.Set(storetest.Put, storetest.Fault{Hang: true})
+			took, err := b.put("w1", time.Second)
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+			b.within("it", took, 900*time.Millisecond, time.Second)
+			b.calls(storetest.Put, 1)
+		})
+	})
+	t.Run("a caller that leaves", func(t *testing.T) {
+		bubble(t, retrying, func(b *bed) {
+			b.faults.Set(storetest.Get, storetest.Fault{Hang: true})
+			ctx, cancel := context.WithCancel(b.t.Context())
+			time.AfterFunc(time.Second, cancel)
+			begun := time.Now()
+			if _, err := b.Get(ctx, key); !errors.Is(err, context.Canceled) || time.Since(begun) != time.Second {
+				t.Errorf("%v after %s", err, time.Since(begun))
+			}
+			b.calls(storetest.Get, 1)
+		})
+	})
+}
+
+// A driver that takes no notice of its context keeps nobody waiting, and what
+// it returns in the end is dropped.
+func TestDeafDriver(t *testing.T) {
+	t.Run("read", func(t *testing.T) {
+		bubble(t, retrying, func(b *bed) {
+			until := make(chan struct{})
+			b.faults.Set(storetest.Get, storetest.Fault{Until: until})
+			took, err := b.get(5 * time.Second)
+			if !errors.Is(err, store.ErrTimeout) {
+				t.Error(err)
+			}
+			b.within("it", took, 4*time.Second, 5*time.Second)
+			b.faults.Set(storetest.Get, storetest.Fault{Err: store.ErrNotFound})
+			close(until)
+			synctest.Wait()
+			if _, err := b.get(time.Second); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("the next call: %v", err)
+			}
+		})
+	})
+	// The first try may land after a second was acknowledged, and what others
+	// wrote then; so there is no second while it lasts.
+	t.Run("write", func(t *testing.T) {
+		bubble(t, retrying, func(b *bed) {
+			until := make(chan struct{})
+			b.faults.Set(storetest.Put, storetest.Fault{Until: until, Calls: 1})
+			record := newRecord("w1")
+			record.Tags = map[string]string{"env": "prod"}
+			begun := time.Now()
+			_, err := b.Put(b.t.Context(), record, store.Precondition{})
+			if !errors.Is(err, store.ErrTimeout) || errors.Is(err, store.ErrOpen) {
+				t.Error(err)
+			}
+			b.within("it", time.Since(begun), 9*time.Second, 10*time.Second)
+			b.calls(storetest.Put, 1)
+			// What was passed is the caller's again.
+			clear(record.Payload)
+			record.Tags["env"], record.WriteID = "spoilt", "spoilt"
+			close(until)
+			synctest.Wait()
+			got, err := b.Get(b.t.Context(), key)
+			if err != nil || got.WriteID != "w1" || string(got.Payload) != "w1" || got.Tags["env"] != "prod" {
+				t.Errorf("what landed late: %+v, %v", got, err)
+			}
+		})
+	})
+	t.Run("write, to its deadline", func(t *testing.T) {
+		bubble(t, retrying, func(b *bed) {
+			until := make(chan struct{})
+			defer close(until)
+			b.faults.Set(storetest.Delete, storetest.Fault{Until: until})
+			ctx, cancel := context.WithTimeout(b.t.Context(), time.Second)
+			defer cancel()
+			begun := time.Now()
+			err := b.Delete(ctx, key, store.Precondition{})
+			if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, store.ErrOpen) {
+				t.Error(err)
+			}
+			b.within("it", time.Since(begun), time.Second, time.Second)
+		})
+	})
+	// What a driver knows a moment after its context ended is worth more than
+	// that it took too long.
+	t.Run("slow to return", func(t *testing.T) {
+		bubble(t, retrying, func(b *bed) {
+			until := make(chan struct{})
+			b.faults.Set(storetest.Put, storetest.Fault{Until: until})
+			time.AfterFunc(5050*time.Millisecond, func() { close(until) })
+			if took, err := b.put("w1", 10*time.Second); err != nil || took != 5050*time.Millisecond {
+				t.Errorf("a write that landed late: %v after %s", err, took)
+			}
+			b.calls(storetest.Put, 1)
+			again := make(chan struct{})
+			b.faults.Set(storetest.Get, storetest.Fault{Until: again, Err: store.ErrPermission})
+			time.AfterFunc(2550*time.Millisecond, func() { close(again) })
+			if took, err := b.get(5 * time.Second); !errors.Is(err, store.ErrPermission) || took != 2550*time.Millisecond {
+				t.Errorf("a read that was refused late: %v after %s", err, took)
+			}
+			b.calls(storetest.Get, 1)
+		})
+	})
+	t.Run("write that lands within its time", func(t *testing.T) {
+		for _, fault := range []storetest.Fault{{}, {Err: store.ErrConflict}} {
+			bubble(t, retrying, func(b *bed) {
+				until := make(chan struct{})
+				fault.Until = until
+				b.faults.Set(storetest.Put, fault)
+				time.AfterFunc(7*time.Second, func() { close(until) })
+				if took, err := b.put("w1", 10*time.Second); !errors.Is(err, fault.Err) || unknownTo(err) || took != 7*time.Second {
+					t.Errorf("%v after %s", err, took)
+				}
+				b.calls(storetest.Put, 1)
+			})
+		}
+	})
+	t.Run("writes count for the breaker", func(t *testing.T) {
+		bubble(t, breaking, func(b *bed) {
+			until := make(chan struct{})
+			defer close(until)
+			b.faults.Set(storetest.Put, storetest.Fault{Until: until})
+			for range 3 {
+				if took, err := b.put("w1", 10*time.Second); !errors.Is(err, store.ErrTimeout) || took > 10*time.Second {
+					t.Errorf("%v after %s", err, took)
+				}
+			}
+			b.changed(policy.Open)
+		})
+	})
+	t.Run("without end", func(t *testing.T) {
+		bubble(t, policy.Config{}, func(b *bed) {
+			until := make(chan struct{})
+			b.faults.Set(storetest.Get, storetest.Fault{Until: until})
+			results := make(chan error)
+			for range 1000 {
+				go func() { _, err := b.get(time.Second); results <- err }()
+			}
+			for range 1000 {
+				if err := <-results; !errors.Is(err, context.DeadlineExceeded) {
+					t.Fatal(err)
+				}
+			}
+			if took, err := b.put("w1", time.Second); !errors.Is(err, store.ErrOpen) || took != 0 || !strings.Contains(err.Error(), "restart") {
+				t.Errorf("with 1000 goroutines left behind: %v after %s", err, took)
+			}
+			b.faults.Set(storetest.Get, storetest.Fault{})
+			close(until)
+			synctest.Wait()
+			if _, err := b.get(time.Second); err != nil {
+				t.Errorf("when they are back: %v", err)
+			}
+		})
+	})
+}
+
+// panicking is a driver with a bug.
+type panicking struct{ store.Store }
+
+func (panicking) Get(context.Context, store.Key) (*store.Record, error) { panic("s3cret") }
+
+func TestPanic(t *testing.T) {
+	_, err := policy.New(panicking{}, policy.Config{Retries: 5, BreakerFailures: 1}).Get(t.Context(), key)
+	if err == nil || !strings.Contains(err.Error(), "panicking") || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("%v; want the stack, and not the value", err)
+	}
+}
+
+// Many callers of a store that throttles are all served when it recovers.
+func TestThrottling(t *testing.T) {
+	bubble(t, policy.Config{Retries: 5, BreakerFailures: 100}, func(b *bed) {
+		b.faults.Set(storetest.Get, storetest.Fault{Err: fmt.Errorf("%w: slow down", store.ErrUnavailable), Calls: 60})
+		results := make(chan error)
+		for range 20 {
+			go func() { _, err := b.get(5 * time.Second); results <- err }()
+		}
+		for range 20 {
+			if err := <-results; err != nil {
+				t.Error(err)
+			}
+		}
+		b.calls(storetest.Get, 80)
+		if changes := b.changes(); len(changes) != 0 {
+			t.Errorf("changes: %v", changes)
+		}
+	})
+}
+
+// unknownTo reports whether the manager takes err for an unknown outcome.
+func unknownTo(err error) bool {
+	return errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrTimeout)
+}

@@ -1,0 +1,150 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go"
+
+	"credbus/internal/store"
+)
+
+// bound is the context of a call: that of its caller, ended early enough for a
+// driver to return before the caller is gone.
+func (k *kind) bound(caller context.Context) (context.Context, context.CancelFunc) {
+	whole := k.whole
+	if deadline, ok := caller.Deadline(); ok {
+		whole = min(whole, time.Until(deadline))
+	}
+	return context.WithTimeout(caller, whole-settleWithin(whole))
+}
+
+// settleWithin is the part of a call's time that is kept for settling.
+func settleWithin(whole time.Duration) time.Duration { return min(settle, whole/10) }
+
+// ended is the error of a call whose time is up, nil while it is not.
+func ended(caller, call context.Context) error {
+	switch {
+	case caller.Err() != nil:
+		return caller.Err()
+	case errors.Is(call.Err(), context.DeadlineExceeded):
+		return fmt.Errorf("%w: %w", store.ErrTimeout, call.Err())
+	}
+	return nil
+}
+
+func endedError(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// outcome is what a driver returned.
+type outcome[T any] struct {
+	value T
+	err   error
+}
+
+// try runs f once, when the breaker lets it, for no longer than its context
+// lives, and the moment to settle.
+func try[T any](call context.Context, s *Store, k *kind, e failsafe.Execution[struct{}],
+	f func(ctx context.Context, retries int) (T, error),
+) (value T, err error) {
+	if err := call.Err(); err != nil {
+		return value, err
+	}
+	if s.closed.Load() {
+		return value, store.ErrClosed
+	}
+	if n := s.leftBehind.Load(); n >= maxLeftBehind {
+		return value, fmt.Errorf("%w: %d earlier calls have not returned, though they were told to: look for what the driver waits for, then restart the worker", store.ErrOpen, n)
+	}
+	permit, err := s.breaker.acquire()
+	if err != nil {
+		return value, err
+	}
+	value, overdue, err := run(call, s, k, e, f)
+	if overdue && endedError(err) && !transient(err) {
+		// Not wrapped: the context that it speaks of was not the caller's.
+		err = fmt.Errorf("%w: one try took longer than %s: %v", store.ErrTimeout, k.try, err)
+	}
+	s.breaker.record(permit, verdictOf(call, overdue, err), err)
+	return value, err
+}
+
+// run is f in a goroutine of its own, which is left behind if it must be.
+// overdue is that f had not returned at the limit of a try, and the call still
+// had time.
+func run[T any](call context.Context, s *Store, k *kind, e failsafe.Execution[struct{}],
+	f func(ctx context.Context, retries int) (T, error),
+) (value T, overdue bool, err error) {
+	ctx, retries := e.Context(), e.Retries()
+	var over atomic.Bool // it has returned, or was left behind: whichever was first
+	returned := make(chan outcome[T], 1)
+	go func() {
+		var o outcome[T]
+		defer func() {
+			if r := recover(); r != nil {
+				// Nobody above this goroutine could catch it. What is recovered may
+				// hold a value, so it is not told.
+				o.err = fmt.Errorf("the driver panicked, which is a bug in it:\n%s", debug.Stack())
+			}
+			if over.CompareAndSwap(false, true) {
+				returned <- o
+			} else {
+				s.leftBehind.Add(-1)
+			}
+		}()
+		o.value, o.err = f(ctx, retries)
+	}()
+	select {
+	case o := <-returned:
+		return o.value, false, o.err
+	case <-ctx.Done():
+		overdue = call.Err() == nil
+	}
+	if k.changes {
+		// A write that goes on all the same is waited for while there is time. If
+		// it were repeated beside itself, it might land when the repetition was
+		// acknowledged, and another write after that: it would undo them both.
+		select {
+		case o := <-returned:
+			return o.value, overdue, o.err
+		case <-call.Done():
+		}
+	}
+	timer := time.NewTimer(settle)
+	defer timer.Stop()
+	select {
+	case o := <-returned:
+		return o.value, overdue, o.err
+	case <-timer.C:
+	}
+	s.leftBehind.Add(1)
+	if !over.CompareAndSwap(false, true) {
+		s.leftBehind.Add(-1)
+		o := <-returned
+		return o.value, overdue, o.err
+	}
+	return value, overdue, fmt.Errorf("%w, and the driver did not return", ctx.Err())
+}
+
+// verdictOf is what an error of a try says of the store. That the caller left
+// says nothing; every other answer, of whatever kind, says that it is there.
+func verdictOf(call context.Context, overdue bool, err error) verdict {
+	switch {
+	case err == nil:
+		return present
+	case overdue && transient(err):
+		return failing
+	case call.Err() != nil, errors.Is(err, store.ErrClosed):
+		return unknown
+	case transient(err):
+		return failing
+	case endedError(err):
+		return unknown
+	}
+	return present
+}
