@@ -172,7 +172,11 @@ func askListUnderChurn(s *subject) {
 	fillers.Wait()
 
 	stop := make(chan struct{})
-	steps := make(chan struct{})
+	// What may change is handed out: half of it happens between two pages,
+	// however busy the machine is, the rest while pages are read, and all of it
+	// leaves a store that can be listed in time.
+	const atOnce = 32
+	steps := make(chan struct{}, atOnce)
 	var churn sync.WaitGroup
 	for range writers / 2 {
 		churn.Go(func() {
@@ -180,7 +184,7 @@ func askListUnderChurn(s *subject) {
 				select {
 				case <-stop:
 					return
-				default:
+				case <-steps:
 				}
 				// Names of all lengths between those that stay, so that they
 				// land on both sides of every cursor.
@@ -199,18 +203,13 @@ func askListUnderChurn(s *subject) {
 					s.Errorf("churn: %v", err)
 					return
 				}
-				select {
-				case steps <- struct{}{}:
-				default: // no walk waits for it
-				}
 			}
 		})
 	}
-	// However busy the machine is, something changes between two pages.
 	change := func() {
-		for range writers {
+		for range 2 * atOnce {
 			select {
-			case <-steps:
+			case steps <- struct{}{}:
 			case <-s.ctx.Done():
 			}
 		}

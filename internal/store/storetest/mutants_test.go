@@ -373,6 +373,7 @@ func TestSuiteCatchesMutants(t *testing.T) {
 	}
 	for name := range mutants {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // most of what a lost change takes is waiting for it
 			question, _, _ := strings.Cut(name, ":")
 			cmd := exec.CommandContext(t.Context(), executable, "-test.run", "^TestMutant$/^"+question+"$", "-test.timeout", "1m")
 			cmd.Env = append(os.Environ(), mutantVariable+"="+name)
