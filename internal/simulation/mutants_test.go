@@ -51,9 +51,12 @@ var mutants = []struct {
 	{coherence.UnknownMembers, "recreate", coherence.Strict},
 }
 
+// mutated is what TestMutants found, for the report of all.
+var mutated history.Report
+
 // TestMutants leaves out one protection after the other: each must be missed.
 func TestMutants(t *testing.T) {
-	report := history.Report{}
+	report := &mutated
 	for _, m := range mutants {
 		if *onlyMutant != "" && string(m.without) != *onlyMutant {
 			continue

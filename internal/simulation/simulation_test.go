@@ -161,5 +161,6 @@ func TestSimulation(t *testing.T) {
 			})
 		}
 	}
+	total.Merge(mutated)
 	fmt.Printf("simulation: runs=%d simulated=%v each\n%v\n", runs, *duration, total)
 }
