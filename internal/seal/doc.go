@@ -12,9 +12,13 @@
 // ciphertext that is moved to another scope, ID or write does not open.
 //
 // A [Keyring] opens with every key it holds and seals with its primary. It does
-// not change; [Keyring.Rotated] makes another one. It lies in a file as a Tink
-// JSON keyset in clear, mode 0600, so whoever reads that file and the store
-// reads everything: keep them apart in backups.
+// not change; Add, WithPrimary and Without make another one. [Live] holds the one
+// in use, and follows the file. What a key sealed says so ([KeyOf]), which is how
+// a rotation finds what it has still to do.
+//
+// A keyring lies in a [File] as a Tink JSON keyset, mode 0600: in clear, so that
+// whoever reads that file and the store reads everything (keep them apart in
+// backups), or wrapped by a key service (package kms).
 //
 // On Windows files have no modes. What protects the keyring there is the access
 // control list that it inherits from its directory: keep it below the profile

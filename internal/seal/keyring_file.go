@@ -2,6 +2,7 @@ package seal
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	"github.com/tink-crypto/tink-go/v2/keyset"
+	"github.com/tink-crypto/tink-go/v2/tink"
 )
 
 const (
@@ -18,31 +20,99 @@ const (
 	maxKeyringLen = 1 << 20 // bytes; a key takes about 250
 )
 
-// OpenKeyring reads a keyring file. It refuses one that others than its owner
-// may read (not on Windows, see the package comment).
-func OpenKeyring(path string) (*Keyring, error) {
+// File is where a keyring lies.
+type File struct {
+	Path string
+	// Wrap is a key service that encrypts the file; nil for one in clear, which
+	// only its mode protects.
+	Wrap tink.AEAD
+}
+
+// wrapUse is the associated data of a wrapped keyring: what a key service
+// wrapped for another use does not pass for one.
+const wrapUse = "credbus keyring v1"
+
+// OpenKeyring reads a keyring file in clear.
+func OpenKeyring(path string) (*Keyring, error) { return File{Path: path}.Open() }
+
+// CreateKeyring makes a keyring file in clear, as File.Create does.
+func CreateKeyring(path string) (*Keyring, error) { return File{Path: path}.Create() }
+
+// Save writes the keyring to a file in clear, as File.Save does.
+func (k *Keyring) Save(path string) error { return File{Path: path}.Save(k) }
+
+// Open reads the keyring. It refuses a file that others than its owner may read
+// (not on Windows, see the package comment).
+func (f File) Open() (*Keyring, error) {
+	path := f.Path
 	text, err := readPrivate(path)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(text)
-	// Errors of the parser quote what they stumble over, which may be a key:
-	// none of them is passed on.
-	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(text)))
-	switch {
-	case err == nil:
-	case len(bytes.TrimSpace(text)) == 0:
+	if len(bytes.TrimSpace(text)) == 0 {
 		return nil, fmt.Errorf("keyring %s is empty: restore it from a backup; a new one cannot open what the old one sealed", path)
-	case bytes.Contains(text, []byte(`"encryptedKeyset"`)):
-		return nil, fmt.Errorf("keyring %s is wrapped by a key service and cannot be opened as a clear one", path)
-	default:
-		return nil, fmt.Errorf("keyring %s is not a Tink JSON keyset, or is damaged: restore it from a backup", path)
+	}
+	handle, err := f.read(text)
+	if err != nil {
+		return nil, err
 	}
 	keyring, err := newKeyring(handle)
 	if err != nil {
 		return nil, fmt.Errorf("keyring %s: %w", path, err)
 	}
 	return keyring, nil
+}
+
+// read parses the file. Errors of the parser quote what they stumble over, which
+// may be a key: none of them is passed on. Those of a key service are, since
+// what it was given is ciphertext.
+func (f File) read(text []byte) (*keyset.Handle, error) {
+	damaged := fmt.Errorf("keyring %s is not a Tink JSON keyset, or is damaged: restore it from a backup", f.Path)
+	wrapped := bytes.Contains(text, []byte(`"encryptedKeyset"`))
+	reader := keyset.NewJSONReader(bytes.NewReader(text))
+	switch {
+	case f.Wrap == nil && wrapped:
+		return nil, fmt.Errorf("keyring %s is wrapped by a key service: name it (keyring.wrap)", f.Path)
+	case f.Wrap == nil:
+		handle, err := insecurecleartextkeyset.Read(reader)
+		if err != nil {
+			return nil, damaged
+		}
+		return handle, nil
+	case !wrapped:
+		if _, err := insecurecleartextkeyset.Read(reader); err != nil {
+			return nil, damaged
+		}
+		return nil, fmt.Errorf("keyring %s is in clear, and a key service is named (keyring.wrap): wrap it with credbus keys wrap", f.Path)
+	}
+	noted := &noting{AEAD: f.Wrap}
+	handle, err := keyset.ReadWithAssociatedData(reader, noted, []byte(wrapUse))
+	switch {
+	case err == nil:
+		return handle, nil
+	case noted.err != nil:
+		return nil, fmt.Errorf("unwrapping keyring %s: %w", f.Path, noted.err)
+	}
+	return nil, damaged
+}
+
+// noting keeps the error of a key service, which Tink replaces by one of its own.
+type noting struct {
+	tink.AEAD
+	err error
+}
+
+func (n *noting) Encrypt(plaintext, associatedData []byte) ([]byte, error) {
+	ciphertext, err := n.AEAD.Encrypt(plaintext, associatedData)
+	n.err = err
+	return ciphertext, err
+}
+
+func (n *noting) Decrypt(ciphertext, associatedData []byte) ([]byte, error) {
+	plain, err := n.AEAD.Decrypt(ciphertext, associatedData)
+	n.err = err
+	return plain, err
 }
 
 // readPrivate reads a file that no one but its owner may read.
@@ -75,59 +145,74 @@ func readPrivate(path string) ([]byte, error) {
 	return text, nil
 }
 
-// CreateKeyring makes a keyring of one new key and writes it to path, with
-// mode 0600. It never overwrites: the error wraps os.ErrExist when there is a
-// file already. A crash leaves the whole file or none.
-func CreateKeyring(path string) (*Keyring, error) {
+// Create makes a keyring of one new key and writes it, with mode 0600. It never
+// overwrites: the error wraps os.ErrExist when there is a file already. A crash
+// leaves the whole file or none.
+func (f File) Create() (*Keyring, error) {
 	k, err := NewKeyring()
 	if err != nil {
 		return nil, err
 	}
 	// A hard link, unlike a rename, fails where there is a file already.
-	if err := k.write(path, os.Link); errors.Is(err, os.ErrExist) {
-		return nil, fmt.Errorf("there is a keyring at %s already, and what it sealed would be lost with it: %w", path, err)
+	if err := f.write(k, os.Link); errors.Is(err, os.ErrExist) {
+		return nil, fmt.Errorf("there is a keyring at %s already, and what it sealed would be lost with it: %w", f.Path, err)
 	} else if err != nil {
 		return nil, err
 	}
 	return k, nil
 }
 
-// Save writes the keyring to path with mode 0600, in place of the file that is
-// there. A crash leaves the old file or the new one, whole.
-func (k *Keyring) Save(path string) error { return k.write(path, os.Rename) }
+// Save writes a keyring with mode 0600, in place of the file that is there. A
+// crash leaves the old file or the new one, whole.
+func (f File) Save(k *Keyring) error { return f.write(k, os.Rename) }
 
-// write writes a temporary file beside path, puts it into place, and returns
+// encode is the text of the file.
+func (f File) encode(k *Keyring) (*bytes.Buffer, error) {
+	text := new(bytes.Buffer)
+	writer := keyset.NewJSONWriter(text)
+	if f.Wrap == nil {
+		return text, insecurecleartextkeyset.Write(k.handle, writer)
+	}
+	noted := &noting{AEAD: f.Wrap}
+	if err := k.handle.WriteWithAssociatedData(writer, noted, []byte(wrapUse)); err != nil {
+		return nil, fmt.Errorf("wrapping it: %w", cmp.Or(noted.err, err))
+	}
+	return text, nil
+}
+
+// write writes a temporary file beside the path, puts it into place, and returns
 // once both are on disk.
-func (k *Keyring) write(path string, place func(temp, path string) error) (err error) {
+func (f File) write(k *Keyring, place func(temp, path string) error) (err error) {
+	path := f.Path
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("writing the keyring: %w", err)
 		}
 	}()
-	var text bytes.Buffer
-	if err := insecurecleartextkeyset.Write(k.handle, keyset.NewJSONWriter(&text)); err != nil {
-		return err
-	}
-	defer clear(text.Bytes())
-	f, err := os.CreateTemp(filepath.Dir(path), ".keyring-*.tmp") // mode 0600
+	text, err := f.encode(k)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	if err := f.Chmod(keyringMode); err != nil && runtime.GOOS != "windows" {
+	defer clear(text.Bytes())
+	temp, err := os.CreateTemp(filepath.Dir(path), ".keyring-*.tmp") // mode 0600
+	if err != nil {
 		return err
 	}
-	if _, err := f.Write(text.Bytes()); err != nil {
+	defer os.Remove(temp.Name())
+	defer temp.Close()
+	if err := temp.Chmod(keyringMode); err != nil && runtime.GOOS != "windows" {
 		return err
 	}
-	if err := f.Sync(); err != nil {
+	if _, err := temp.Write(text.Bytes()); err != nil {
 		return err
 	}
-	if err := f.Close(); err != nil {
+	if err := temp.Sync(); err != nil {
 		return err
 	}
-	if err := place(f.Name(), path); err != nil {
+	if err := temp.Close(); err != nil {
+		return err
+	}
+	if err := place(temp.Name(), path); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
@@ -144,4 +229,22 @@ func syncDir(path string) error {
 		return err
 	}
 	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// Probe reports whether the key service both wraps and unwraps, before a keyring
+// is trusted to it.
+func (f File) Probe() error {
+	const text = "not a keyring"
+	wrapped, err := f.Wrap.Encrypt([]byte(text), []byte(wrapUse))
+	if err != nil {
+		return fmt.Errorf("wrapping it: %w", err)
+	}
+	plain, err := f.Wrap.Decrypt(wrapped, []byte(wrapUse))
+	if err != nil {
+		return fmt.Errorf("what is wrapped could not be unwrapped again: %w", err)
+	}
+	if string(plain) != text {
+		return errors.New("what is wrapped unwraps to something else")
+	}
+	return nil
 }

@@ -50,3 +50,31 @@ func (k *Keyring) Open(sealed []byte, b Binding) ([]byte, error) {
 	}
 	return plaintext, nil
 }
+
+// KeyOf is the number of the key that sealed a value, as the value says it:
+// the keyring need not have that key. It is not ok for what Seal did not make.
+func KeyOf(sealed []byte) (id uint32, ok bool) {
+	// The length of the wrapped data key, then that: it begins with Tink's
+	// prefix, which is a version byte and the number of the key that wrapped it.
+	const (
+		lengthLen    = 4
+		prefixLen    = 5
+		tinkVersion  = 1
+		longestDEK   = 4096
+		leastWrapped = prefixLen + 12 + 16 // a nonce and a tag
+	)
+	if len(sealed) < lengthLen+leastWrapped {
+		return 0, false
+	}
+	n := binary.BigEndian.Uint32(sealed)
+	if n < leastWrapped || n > longestDEK || int(n) > len(sealed)-lengthLen || sealed[lengthLen] != tinkVersion {
+		return 0, false
+	}
+	return binary.BigEndian.Uint32(sealed[lengthLen+1:]), true
+}
+
+// SealedByPrimary reports whether a value was sealed by the key that seals now.
+func (k *Keyring) SealedByPrimary(sealed []byte) bool {
+	id, ok := KeyOf(sealed)
+	return ok && id == k.PrimaryID()
+}
