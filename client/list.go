@@ -32,7 +32,7 @@ func (c *Client) List(ctx context.Context, scope Scope, opts *ListOptions) iter.
 	}
 	return func(yield func(*Credential, error) bool) {
 		request := subjects.ListRequest{
-			Tags: options.Tags, IDPrefix: options.IDPrefix, ExpiresBefore: options.ExpiresBefore,
+			Filter: subjects.Filter{Tags: options.Tags, IDPrefix: options.IDPrefix, ExpiresBefore: options.ExpiresBefore},
 			Paging: subjects.Paging{Limit: options.PageSize},
 		}
 		for more := true; more; {

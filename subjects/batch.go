@@ -157,7 +157,7 @@ func (r *BatchReply[T, P]) field(d *decoder, name []byte) bool {
 	case "results":
 		r.Results = messages[Result[T, P]](d, MaxListItems, nil)
 	case "cursor":
-		r.Cursor = d.str(MaxScopeLen + MaxIDLen + maxTextLen)
+		r.Cursor = d.str(MaxCursorLen)
 	case "revision":
 		r.Revision = d.revision()
 	default:
@@ -175,7 +175,7 @@ func (r *BatchReply[T, P]) Fit(limit int, size func(msgpack []byte) int) {
 		defer clear(encoded)
 		return size(encoded)
 	}
-	total := MaxScopeLen + MaxIDLen + maxTextLen // cursor, revision and headers
+	total := len(r.Cursor) + maxTextLen // revision and headers
 	refusals := make([]Result[T, P], len(r.Results))
 	least := make([]int, len(r.Results))
 	for i := range r.Results {

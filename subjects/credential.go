@@ -103,6 +103,10 @@ type Credential struct {
 	// Damaged is set in lists, with the reason, on a credential that is stored
 	// and cannot be read.
 	Damaged string `json:"damaged,omitempty"`
+	// StaleSince is set where the store could not be reached and the worker may
+	// answer with what it read last: when that was. No worker has changed the
+	// credential since; whoever else writes to the store may have.
+	StaleSince time.Time `json:"stale_since,omitzero"`
 }
 
 // Wipe overwrites the credential's values.

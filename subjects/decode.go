@@ -17,7 +17,7 @@ import (
 const (
 	maxDepth     = 8   // nesting of a field that is skipped
 	maxMapFields = 64  // fields of one message, the unknown ones included
-	maxTextLen   = 512 // cursors, request ids and other short texts
+	maxTextLen   = 512 // request ids and other short texts
 	// MaxBatchItems is the most items a batch may have.
 	MaxBatchItems = 100
 	// MaxListItems is the most items a page of a list may have.

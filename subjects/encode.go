@@ -99,12 +99,19 @@ func (e *encoder) name(name string) {
 	e.putString(name)
 }
 
-// str, integer, boolean, time and revision leave out a field that is zero.
+// str, bytes, integer, boolean, time and revision leave out a field that is zero.
 
 func (e *encoder) str(name, value string) {
 	if value != "" {
 		e.name(name)
 		e.putString(value)
+	}
+}
+
+func (e *encoder) bytes(name string, value []byte) {
+	if len(value) > 0 {
+		e.name(name)
+		e.putBytes(value)
 	}
 }
 

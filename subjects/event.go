@@ -9,6 +9,10 @@ type EventKind string
 const (
 	EventStored  EventKind = "stored"
 	EventDeleted EventKind = "deleted"
+	// EventExpiring says that a credential is going to expire, and EventExpired
+	// that it has. Neither changes it.
+	EventExpiring EventKind = "expiring"
+	EventExpired  EventKind = "expired"
 )
 
 // Event is the body of a change event. It never holds a value.
@@ -16,18 +20,21 @@ type Event struct {
 	Kind EventKind
 	Target
 	// Version is the credential's version after the change, empty when it was
-	// deleted.
+	// deleted; the one that expires.
 	Version string
 	// Revision is one that a read must name to be sure to see the change.
 	Revision Revision
-	At       time.Time // the clock of the worker that made the change
+	At       time.Time // the clock of the worker that made the change, or found it
 	// WriteID names the write between the replicas.
 	WriteID string
-	// Replica names the worker that made the change, or noticed it.
+	// Replica names the worker that made the change, or noticed it first.
 	Replica string
 	// Acknowledge asks the replicas to tell that worker once they have applied
 	// this; between the replicas only.
 	Acknowledge bool
+	// Expires is when the credential expires or has expired; of EventExpiring and
+	// EventExpired only.
+	Expires time.Time
 }
 
 func (v *Event) encode(e *encoder) {
@@ -39,6 +46,7 @@ func (v *Event) encode(e *encoder) {
 	e.str("replica", v.Replica)
 	e.boolean("acknowledge", v.Acknowledge)
 	e.revision("revision", v.Revision)
+	e.time("expires", v.Expires)
 }
 
 func (v *Event) field(d *decoder, name []byte) bool {
@@ -57,6 +65,8 @@ func (v *Event) field(d *decoder, name []byte) bool {
 		v.Acknowledge = d.boolean()
 	case "revision":
 		v.Revision = d.revision()
+	case "expires":
+		v.Expires = d.time("expires")
 	default:
 		return v.Target.field(d, name)
 	}

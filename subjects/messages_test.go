@@ -2,6 +2,8 @@ package subjects
 
 import (
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -42,6 +44,7 @@ func sampleCredential() Credential {
 	return Credential{
 		Scope: sampleTarget.Scope, ID: sampleTarget.ID, Version: "v7",
 		Data: sampleData(), Metadata: sampleMetadata(), Damaged: "cannot be read",
+		StaleSince: time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC),
 	}
 }
 
@@ -60,6 +63,28 @@ func sampleWriteError() *Error {
 	err := sampleError()
 	err.OutcomeUnknown = true
 	return err
+}
+
+func sampleFilter() Filter {
+	return Filter{Tags: map[string]string{"env": "prod"}, IDPrefix: "api-", ExpiresBefore: sampleTime}
+}
+
+func sampleJob() Job {
+	return Job{
+		ID: "onboarding-0", Batch: "onboarding", Parts: 3,
+		NotBefore: sampleTime, ExpiresAt: sampleTime.Add(time.Hour),
+		All: true, Filter: sampleFilter(), Sealed: []byte{0xff, 0x00, 0xfe}, SealedTo: "k-1",
+	}
+}
+
+func sampleJobStatus() JobStatus {
+	return JobStatus{
+		Target: sampleTarget, Batch: "onboarding", Parts: 3, Command: ValidateBatch,
+		State: JobRunning, Reason: "the store cannot be reached", Items: 4, Succeeded: 1, Failed: 2, Attempts: 5,
+		Submitted: sampleTime, NotBefore: sampleTime.Add(2 * time.Second), ExpiresAt: sampleTime.Add(time.Hour), RetryAt: sampleTime.Add(time.Minute), Updated: sampleTime.Add(time.Second),
+		Worker: "worker-1", Cancelling: true, Dead: true, Began: sampleRevision, Reached: Revision{sampleRevision.Stream, sampleRevision.Seq + 1}, Cursor: "org:acme/api-key",
+		Results: []JobResult{{sampleTarget, true, "v7", Expired, sampleTime, true, "older than 90 days", ref(withinReply(sampleWriteError()))}, {}},
+	}
 }
 
 // unknownOf is a batch reply whose failed write may have taken effect.
@@ -102,7 +127,7 @@ func samples() []sample {
 		{"store_request", &StoreRequest{sampleEnvelope, sampleStoreItem()}, func() Message { return new(StoreRequest) }},
 		{"retrieve_request", &RetrieveRequest{sampleEnvelope, RetrieveItem{sampleTarget, true, true}}, func() Message { return new(RetrieveRequest) }},
 		{"delete_request", &DeleteRequest{sampleEnvelope, DeleteItem{sampleTarget, "v7"}}, func() Message { return new(DeleteRequest) }},
-		{"list_request", &ListRequest{sampleEnvelope, samplePaging, "org:acme", map[string]string{"env": "prod"}, "api-", sampleTime}, func() Message { return new(ListRequest) }},
+		{"list_request", &ListRequest{sampleEnvelope, samplePaging, "org:acme", sampleFilter()}, func() Message { return new(ListRequest) }},
 		{"validate_request", &ValidateRequest{sampleEnvelope, sampleTarget}, func() Message { return new(ValidateRequest) }},
 		{"store_batch_request", ref(batchOf[StoreItem](sampleStoreItem(), StoreItem{})), func() Message { return new(StoreBatchRequest) }},
 		{"retrieve_batch_request", ref(batchOf[RetrieveItem](RetrieveItem{sampleTarget, true, true}, RetrieveItem{})), func() Message { return new(RetrieveBatchRequest) }},
@@ -121,16 +146,50 @@ func samples() []sample {
 		{"delete_batch_reply", resultsOf[DeleteReply](DeleteReply{Target: sampleTarget}), func() Message { return new(DeleteBatchReply) }},
 		{"validate_batch_reply", resultsOf[ValidateReply](validation), func() Message { return new(ValidateBatchReply) }},
 		{"clear_cache_reply", &ClearCacheReply{[]string{"worker-1", "worker-2"}, []string{"worker-3"}, sampleRevision}, func() Message { return new(ClearCacheReply) }},
-		{"cache_stats_reply", &CacheStatsReply{[]ReplicaStats{{"worker-1", 3, 1, 5, 6, 7, 8, 2, 1000, 1 << 40, 1 << 41, "trusted"}, {}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(CacheStatsReply) }},
+		{"cache_stats_reply", &CacheStatsReply{[]ReplicaStats{{"worker-1", 3, 1, 5, 6, 7, 8, 2, 1000, 1 << 40, 1 << 41, "trusted", nil}, {}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(CacheStatsReply) }},
 
-		{"event", &Event{EventStored, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true}, func() Message { return new(Event) }},
+		{"event", &Event{EventStored, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, time.Time{}}, func() Message { return new(Event) }},
 		{"error", sampleError(), func() Message { return new(Error) }},
 
 		// The errors above are those of reads, whose outcome is never unknown.
 		{"write_error", sampleWriteError(), func() Message { return new(Error) }},
 		{"store_batch_reply_unknown", unknownOf(resultsOf[StoreReply](StoreReply{Target: sampleTarget, Version: "v8"})), func() Message { return new(StoreBatchReply) }},
 		{"delete_batch_reply_unknown", unknownOf(resultsOf[DeleteReply](DeleteReply{Target: sampleTarget})), func() Message { return new(DeleteBatchReply) }},
+
+		{"keys_request", &KeysRequest{sampleEnvelope}, func() Message { return new(KeysRequest) }},
+		{"keys_reply", &KeysReply{[]ReplicaKeys{{"worker-1", []Key{{1<<32 - 1, "enabled", true}, {}}, sampleTime}, {}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(KeysReply) }},
+		{"reseal_request", &ResealRequest{sampleEnvelope, samplePaging, "org:acme"}, func() Message { return new(ResealRequest) }},
+		{"reseal_reply", &ResealReply{1<<32 - 1, 90, 5, 3, 1, []Error{withinReply(sampleWriteError()), {}}, "org:acme/api-key", sampleRevision}, func() Message { return new(ResealReply) }},
+		{"migrate_request", &MigrateRequest{sampleEnvelope, samplePaging, "org:acme", "default", "vault-eu", true}, func() Message { return new(MigrateRequest) }},
+		{"migrate_reply", &MigrateReply{90, 5, 3, 2, 4, 1, []Error{withinReply(sampleWriteError()), {}}, "org:acme/api-key", sampleRevision}, func() Message { return new(MigrateReply) }},
+		{"cache_stats_reply_stores", &CacheStatsReply{[]ReplicaStats{{"worker-1", 3, 1, 5, 6, 7, 8, 2, 1000, 1 << 40, 1 << 41, "trusted", []StoreState{
+			{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout}, {"default", "file", StoreOK, sampleTime, ""}, {}}}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(CacheStatsReply) }},
+
+		{"job", ref(sampleJob()), func() Message { return new(Job) }},
+		{"job_of_deletes", &JobOf[DeleteItem, *DeleteItem]{sampleJob(), batchOf[DeleteItem](DeleteItem{sampleTarget, "v7"}, DeleteItem{})}, func() Message { return new(JobOf[DeleteItem, *DeleteItem]) }},
+		{"job_status", ref(sampleJobStatus()), func() Message { return new(JobStatus) }},
+		{"dead_job", &DeadJob{sampleJobStatus(), []byte{0xff, 0x00, 0xfe}}, func() Message { return new(DeadJob) }},
+		{"job_show_request", &JobRequest{sampleEnvelope, sampleTarget}, func() Message { return new(JobRequest) }},
+		{"job_show_reply", &JobReply{sampleJobStatus(), sampleRevision}, func() Message { return new(JobReply) }},
+		{"job_list_request", &JobListRequest{sampleEnvelope, samplePaging, "org:acme", JobFailed, "onboarding", true}, func() Message { return new(JobListRequest) }},
+		{"job_list_reply", &JobListReply{[]JobStatus{sampleJobStatus(), {}}, "17", sampleRevision}, func() Message { return new(JobListReply) }},
+		{"job_cancel_request", &JobRequest{sampleEnvelope, sampleTarget}, func() Message { return new(JobRequest) }},
+		{"job_cancel_reply", &JobReply{sampleJobStatus(), sampleRevision}, func() Message { return new(JobReply) }},
+		{"job_retry_request", &JobRequest{sampleEnvelope, sampleTarget}, func() Message { return new(JobRequest) }},
+		{"job_retry_reply", &JobReply{sampleJobStatus(), sampleRevision}, func() Message { return new(JobReply) }},
+		{"job_drop_request", &JobRequest{sampleEnvelope, sampleTarget}, func() Message { return new(JobRequest) }},
+		{"job_drop_reply", &JobReply{sampleJobStatus(), sampleRevision}, func() Message { return new(JobReply) }},
+		{"seal_key_request", &SealKeyRequest{sampleEnvelope}, func() Message { return new(SealKeyRequest) }},
+		{"seal_key_reply", &SealKeyReply{"k-1", []byte{0xff, 0x00, 0xfe}, sampleRevision}, func() Message { return new(SealKeyReply) }},
+		{"event_expiring", &Event{EventExpiring, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, sampleTime.Add(time.Hour)}, func() Message { return new(Event) }},
 	}
+}
+
+// withinReply is an error without a revision, which is the reply's.
+func withinReply(err *Error) Error {
+	within := *err
+	within.Revision = Revision{}
+	return within
 }
 
 func ref[T any](v T) *T { return &v }
@@ -152,15 +211,18 @@ func TestSamplesAreComplete(t *testing.T) {
 	names := make(map[string]bool)
 	for _, sample := range samples() {
 		names[sample.name] = true
-		if sample.name != "error" { // write_error has all of it
+		switch sample.name {
+		case "error", "cache_stats_reply", "event": // write_error, cache_stats_reply_stores and event_expiring have all of it
+		default:
 			requireSet(t, sample.name, reflect.ValueOf(sample.full).Elem())
 		}
 		if reflect.TypeOf(sample.zero()) != reflect.TypeOf(sample.full) {
 			t.Errorf("%s: full and zero differ in type", sample.name)
 		}
 	}
-	for _, command := range Commands {
-		if !names[string(command)+"_request"] || !names[string(command)+"_reply"] {
+	for _, command := range slices.Concat(Commands, AdminCommands) {
+		name := strings.TrimPrefix(string(command), "admin.")
+		if !names[name+"_request"] || !names[name+"_reply"] {
 			t.Errorf("command %s has no sample", command)
 		}
 	}
@@ -196,4 +258,6 @@ func requireSet(t *testing.T, path string, v reflect.Value) {
 	}
 }
 
-func inBatch(path string) bool { return len(path) > 6 && path[len(path)-6:] == ".Reply" }
+func inBatch(path string) bool {
+	return strings.HasSuffix(path, ".Reply") || strings.HasSuffix(path, ".Failed[0]")
+}

@@ -38,6 +38,7 @@ func (c *Credential) encode(e *encoder) {
 	e.data(c.Data)
 	c.Metadata.encode(e)
 	e.str("damaged", c.Damaged)
+	e.time("stale_since", c.StaleSince)
 }
 
 func (c *Credential) field(d *decoder, name []byte) bool {
@@ -52,6 +53,8 @@ func (c *Credential) field(d *decoder, name []byte) bool {
 		c.Data = d.data()
 	case "damaged":
 		c.Damaged = d.str(maxTextLen)
+	case "stale_since":
+		c.StaleSince = d.time("stale_since")
 	default:
 		return c.Metadata.field(d, name)
 	}
@@ -107,7 +110,7 @@ func (r *ListReply) field(d *decoder, name []byte) bool {
 	case "items":
 		r.Items = messages[Credential](d, MaxListItems, nil)
 	case "cursor":
-		r.Cursor = d.str(MaxScopeLen + MaxIDLen + maxTextLen)
+		r.Cursor = d.str(MaxCursorLen)
 	case "revision":
 		r.Revision = d.revision()
 	default:

@@ -271,7 +271,7 @@ func (p *Paging) encode(e *encoder) {
 func (p *Paging) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "cursor":
-		p.Cursor = d.str(MaxScopeLen + MaxIDLen + maxTextLen)
+		p.Cursor = d.str(MaxCursorLen)
 	case "limit":
 		if n := d.integer(); n < 0 || n > MaxListItems {
 			d.refusef("limit is %d: 1 to %d are allowed", n, MaxListItems)
@@ -284,22 +284,45 @@ func (p *Paging) field(d *decoder, name []byte) bool {
 	return true
 }
 
-// ListRequest asks for IDs and metadata of a scope and all below it. All
-// filters that are set must match.
-type ListRequest struct {
-	Envelope
-	Paging
-	Scope         Scope
+// Filter selects credentials by what is known of them. All that is set must
+// match.
+type Filter struct {
 	Tags          map[string]string
 	IDPrefix      string
 	ExpiresBefore time.Time
 }
 
+func (f *Filter) encode(e *encoder) {
+	e.tags(f.Tags)
+	e.str("id_prefix", f.IDPrefix)
+	e.time("expires_before", f.ExpiresBefore)
+}
+
+func (f *Filter) field(d *decoder, name []byte) bool {
+	switch string(name) {
+	case "tags":
+		f.Tags = d.tags()
+	case "id_prefix":
+		f.IDPrefix = d.str(MaxIDLen)
+	case "expires_before":
+		f.ExpiresBefore = d.time("expires_before")
+	default:
+		return false
+	}
+	return true
+}
+
+// ListRequest asks for IDs and metadata of a scope and all below it.
+type ListRequest struct {
+	Envelope
+	Paging
+	Scope Scope
+	Filter
+}
+
 func (r *ListRequest) encode(e *encoder) {
 	e.str("scope", string(r.Scope))
-	e.tags(r.Tags)
-	e.str("id_prefix", r.IDPrefix)
-	e.time("expires_before", r.ExpiresBefore)
+	r.Filter.encode(e)
 	r.Paging.encode(e)
 	r.Envelope.encode(e)
 }
@@ -308,14 +331,8 @@ func (r *ListRequest) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "scope":
 		r.Scope = d.scope()
-	case "tags":
-		r.Tags = d.tags()
-	case "id_prefix":
-		r.IDPrefix = d.str(MaxIDLen)
-	case "expires_before":
-		r.ExpiresBefore = d.time("expires_before")
 	default:
-		return r.Paging.field(d, name) || r.Envelope.field(d, name)
+		return r.Filter.field(d, name) || r.Paging.field(d, name) || r.Envelope.field(d, name)
 	}
 	return true
 }

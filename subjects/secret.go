@@ -1,6 +1,7 @@
 package subjects
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 )
@@ -75,6 +76,18 @@ func (d Data) Size() int {
 		n += len(name) + value.Len()
 	}
 	return n
+}
+
+// Clone copies names and values. The copy is the caller's to wipe.
+func (d Data) Clone() Data {
+	if d == nil {
+		return nil
+	}
+	clone := make(Data, len(d))
+	for name, value := range d {
+		clone[name] = NewSecret(bytes.Clone(value.Bytes()))
+	}
+	return clone
 }
 
 // Wipe overwrites every value.

@@ -1,7 +1,55 @@
 package subjects
 
+import "time"
+
+// MaxStores bounds the stores of one replica in a reply.
+const MaxStores = 1000
+
+// The states of a store.
+const (
+	// StoreOK: it answered when it was last asked.
+	StoreOK = "ok"
+	// StoreFailing: calls are refused without a try, but for probes.
+	StoreFailing = "failing"
+)
+
+// StoreState is how a replica finds one of its stores.
+type StoreState struct {
+	Name  string    // "default", or as in stores of its configuration
+	Type  string    // store.type
+	State string    // StoreOK or StoreFailing
+	Since time.Time // when it began
+	Error Code      // what calls failed with; of StoreFailing only
+}
+
+func (s *StoreState) encode(e *encoder) {
+	e.str("name", s.Name)
+	e.str("type", s.Type)
+	e.str("state", s.State)
+	e.time("since", s.Since)
+	e.str("error", string(s.Error))
+}
+
+func (s *StoreState) field(d *decoder, name []byte) bool {
+	switch string(name) {
+	case "name":
+		s.Name = d.str(maxTextLen)
+	case "type":
+		s.Type = d.str(maxTextLen)
+	case "state":
+		s.State = d.str(maxTextLen)
+	case "since":
+		s.Since = d.time("since")
+	case "error":
+		s.Error = Code(d.str(maxTextLen))
+	default:
+		return false
+	}
+	return true
+}
+
 // ReplicaStats are the statistics of one replica's cache, counted since the
-// replica started.
+// replica started, and the state of its stores.
 type ReplicaStats struct {
 	Replica   string
 	Hits      int64
@@ -17,6 +65,9 @@ type ReplicaStats struct {
 	// Trust says whether the replica answers from its cache: "trusted", or
 	// why not.
 	Trust string
+	// Stores are in the order of their names; none of a replica of before there
+	// was this field.
+	Stores []StoreState
 }
 
 // HitRate is the share of reads that the cache answered, 0 to 1.
@@ -57,6 +108,12 @@ func (s *ReplicaStats) encode(e *encoder) {
 	}
 	e.float("hit_rate", s.HitRate())
 	e.str("trust", s.Trust)
+	if len(s.Stores) > 0 {
+		e.array("stores", len(s.Stores))
+		for i := range s.Stores {
+			e.message(&s.Stores[i])
+		}
+	}
 }
 
 func (s *ReplicaStats) field(d *decoder, name []byte) bool {
@@ -66,6 +123,9 @@ func (s *ReplicaStats) field(d *decoder, name []byte) bool {
 		return true
 	case "trust":
 		s.Trust = d.str(maxTextLen)
+		return true
+	case "stores":
+		s.Stores = messages[StoreState](d, MaxStores, nil)
 		return true
 	}
 	for _, counter := range s.counters() {

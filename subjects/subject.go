@@ -1,6 +1,9 @@
 package subjects
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Command is the token of a subject that says what to do.
 type Command string
@@ -25,9 +28,24 @@ var Commands = []Command{
 	Store, Retrieve, Delete, List, Validate,
 	StoreBatch, RetrieveBatch, DeleteBatch, ValidateBatch,
 	ClearCache, CacheStats,
+	JobShow, JobList, JobCancel, JobRetry, JobDrop, SealKey,
 }
 
-// Writes reports whether the command changes credentials.
+// The commands of who runs the workers. Their subjects begin with the prefix and
+// "admin": no tenant may publish there.
+const (
+	Keys    Command = "admin.keys"
+	Reseal  Command = "admin.reseal"
+	Migrate Command = "admin.migrate"
+)
+
+// AdminCommands are those commands. Commands has none of them, since what
+// tenants may do is made from that list.
+var AdminCommands = []Command{Keys, Reseal, Migrate}
+
+// Writes reports whether the command changes credentials, so that it must not be
+// repeated without care. Reseal and Migrate change how and where they are kept,
+// and may be repeated.
 func (c Command) Writes() bool {
 	switch c {
 	case Store, Delete, StoreBatch, DeleteBatch:
@@ -77,6 +95,28 @@ func (p Prefix) Event(scope Scope, id ID) string {
 // Events matches the change events of a scope and of all scopes below it.
 func (p Prefix) Events(scope Scope) string { return p.join("event", scope) + ".>" }
 
+// Job is the subject that a job of command c is published to. With an ID, which
+// may be left out, it ends with that, so that a job can be found that is not begun.
+func (p Prefix) Job(c Command, scope Scope, id ID) string {
+	subject := p.join("job."+string(c), scope)
+	if id != "" {
+		subject += "." + string(id)
+	}
+	return subject
+}
+
+// Jobs matches all jobs.
+func (p Prefix) Jobs() string { return p.join("job", Root) + ".>" }
+
+// JobStatus is the subject that the status of a job is published to. Subscribe to
+// JobStatuses to see those of a scope and everything below it.
+func (p Prefix) JobStatus(scope Scope, id ID) string {
+	return p.join("job_status", scope) + "." + string(id)
+}
+
+// JobStatuses matches the statuses of the jobs of a scope and of all below it.
+func (p Prefix) JobStatuses(scope Scope) string { return p.join("job_status", scope) + ".>" }
+
 // Coherence is a subject of the traffic between replicas, which no client may
 // publish or see.
 func (p Prefix) Coherence(kind string) string { return string(p) + ".coherence." + kind }
@@ -102,15 +142,54 @@ func (p Prefix) ParseCommand(c Command, subject string) (Scope, error) {
 // wraps ErrInvalid.
 func (p Prefix) ParseEvent(subject string) (Scope, ID, error) {
 	tokens, ok := p.after("event", subject)
-	i := strings.LastIndexByte(tokens, '.')
-	if !ok || i <= 0 {
+	if !ok || strings.IndexByte(tokens, '.') <= 0 {
 		return "", "", invalidf("subject is not that of a change event")
 	}
-	scope, err := parseTokens(tokens[:i])
-	if err != nil {
-		return "", "", err
+	return parseNamed(tokens)
+}
+
+// ParseJobStatus reads scope and ID from the subject of a job's status. The error
+// wraps ErrInvalid.
+func (p Prefix) ParseJobStatus(subject string) (Scope, ID, error) {
+	tokens, ok := p.after("job_status", subject)
+	if !ok || tokens == "" {
+		return "", "", invalidf("subject is not that of a job's status")
 	}
-	id, err := ParseID(tokens[i+1:])
+	return parseNamed(tokens)
+}
+
+// ParseJob reads command and scope, and the ID if there is one, from the subject
+// of a job. The error wraps ErrInvalid.
+func (p Prefix) ParseJob(subject string) (Command, Scope, ID, error) {
+	tokens, ok := p.after("job", subject)
+	command, rest, more := strings.Cut(tokens, ".")
+	if !ok || !slices.Contains(JobCommands, Command(command)) {
+		return "", "", "", invalidf("subject is not that of a job: its command is one of store_batch, retrieve_batch, delete_batch, validate_batch")
+	}
+	if !more {
+		return Command(command), Root, "", nil
+	}
+	// A segment of a scope has a colon, an ID has none.
+	if last := rest[strings.LastIndexByte(rest, '.')+1:]; strings.IndexByte(last, ':') >= 0 {
+		scope, err := parseTokens(rest)
+		return Command(command), scope, "", err
+	}
+	scope, id, err := parseNamed(rest)
+	return Command(command), scope, id, err
+}
+
+// parseNamed reads the tokens of a scope and, after them, an ID.
+func parseNamed(tokens string) (scope Scope, id ID, err error) {
+	i := strings.LastIndexByte(tokens, '.')
+	switch {
+	case i == 0:
+		err = invalidf("scope has an empty segment")
+	case i > 0:
+		scope, err = parseTokens(tokens[:i])
+	}
+	if err == nil {
+		id, err = ParseID(tokens[i+1:])
+	}
 	if err != nil {
 		return "", "", err
 	}

@@ -1,19 +1,27 @@
 package subjects
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
 
 func TestSubjects(t *testing.T) {
 	for got, want := range map[string]string{
-		DefaultPrefix.Command(Retrieve, "org:acme/team:eng"): "cred.v1.retrieve.org:acme.team:eng",
-		DefaultPrefix.Command(CacheStats, Root):              "cred.v1.cache_stats",
-		Prefix("eu.cred").Command(List, "org:acme"):          "eu.cred.list.org:acme",
-		DefaultPrefix.Event("org:acme/team:eng", "api-key"):  "cred.v1.event.org:acme.team:eng.api-key",
-		DefaultPrefix.Events("org:acme"):                     "cred.v1.event.org:acme.>",
-		DefaultPrefix.Events(Root):                           "cred.v1.event.>",
-		DefaultPrefix.Coherence("ping"):                      "cred.v1.coherence.ping",
+		DefaultPrefix.Command(Retrieve, "org:acme/team:eng"):    "cred.v1.retrieve.org:acme.team:eng",
+		DefaultPrefix.Command(CacheStats, Root):                 "cred.v1.cache_stats",
+		Prefix("eu.cred").Command(List, "org:acme"):             "eu.cred.list.org:acme",
+		DefaultPrefix.Event("org:acme/team:eng", "api-key"):     "cred.v1.event.org:acme.team:eng.api-key",
+		DefaultPrefix.Events("org:acme"):                        "cred.v1.event.org:acme.>",
+		DefaultPrefix.Events(Root):                              "cred.v1.event.>",
+		DefaultPrefix.Coherence("ping"):                         "cred.v1.coherence.ping",
+		DefaultPrefix.Job(StoreBatch, "org:acme/team:eng", ""):  "cred.v1.job.store_batch.org:acme.team:eng",
+		DefaultPrefix.Job(StoreBatch, "org:acme/team:eng", "j"): "cred.v1.job.store_batch.org:acme.team:eng.j",
+		DefaultPrefix.Job(ValidateBatch, Root, ""):              "cred.v1.job.validate_batch",
+		DefaultPrefix.Jobs():                                    "cred.v1.job.>",
+		DefaultPrefix.JobStatus("org:acme", "j"):                "cred.v1.job_status.org:acme.j",
+		DefaultPrefix.JobStatus(Root, "j"):                      "cred.v1.job_status.j",
+		DefaultPrefix.JobStatuses("org:acme"):                   "cred.v1.job_status.org:acme.>",
 	} {
 		if got != want {
 			t.Errorf("subject is %q, want %q", got, want)
@@ -24,16 +32,28 @@ func TestSubjects(t *testing.T) {
 func TestSubjectsParseBack(t *testing.T) {
 	for _, prefix := range []Prefix{DefaultPrefix, "x", "eu-1.cred.v1"} {
 		for _, scope := range sampleScopes {
-			for _, command := range Commands {
+			for _, command := range slices.Concat(Commands, AdminCommands) {
 				subject := prefix.Command(command, scope)
 				if got, err := prefix.ParseCommand(command, subject); err != nil || got != scope {
 					t.Errorf("%s: scope %q became %q, %v", subject, scope, got, err)
 				}
-				for _, other := range Commands {
+				for _, other := range slices.Concat(Commands, AdminCommands) {
 					if got, err := prefix.ParseCommand(other, subject); other != command && err == nil {
 						t.Errorf("%s also parses as %s of %q", subject, other, got)
 					}
 				}
+			}
+			for _, command := range JobCommands {
+				for _, id := range []ID{"", "api-key"} {
+					gotCommand, gotScope, gotID, err := prefix.ParseJob(prefix.Job(command, scope, id))
+					if err != nil || gotCommand != command || gotScope != scope || gotID != id {
+						t.Errorf("job %s of %q parses as %s %q %q, %v", id, scope, gotCommand, gotScope, gotID, err)
+					}
+				}
+			}
+			jobScope, jobID, err := prefix.ParseJobStatus(prefix.JobStatus(scope, "j-1"))
+			if err != nil || jobScope != scope || jobID != "j-1" {
+				t.Errorf("job status of %q parses as %q %q, %v", scope, jobScope, jobID, err)
 			}
 			if scope == Root {
 				continue // holds no credential
@@ -90,6 +110,29 @@ func TestParseEventRefuses(t *testing.T) {
 		"cred.v1.event.org:acme.t:e":      "id has ':' at position 2",
 		"cred.v1.event.acme.api-key":      `"acme" is not level:value`,
 		"cred.v1.event.a:b/c:d.api-key":   "has a slash",
+	})
+}
+
+func TestParseJobRefuses(t *testing.T) {
+	parse := func(subject string) (Scope, error) {
+		command, scope, id, err := DefaultPrefix.ParseJob(subject)
+		if err != nil && (id != "" || scope != Root) && strings.Contains(err.Error(), "not that of a job") {
+			t.Errorf("%s: %s %s %s beside an error", subject, command, scope, id)
+		}
+		return scope, err
+	}
+	const foreign = "subject is not that of a job"
+	checkRefused(t, parse, map[string]string{
+		"cred.v1.job":                             foreign,
+		"cred.v1.job.":                            foreign,
+		"cred.v1.job.store.org:acme":              foreign,
+		"cred.v1.job.clear_cache.org:acme":        foreign,
+		"cred.v1.job_status.store_batch.org:acme": foreign,
+		"cred.v1.job.store_batch.":                "id is empty",
+		"cred.v1.job.store_batch.org:acme.":       "id is empty",
+		"cred.v1.job.store_batch.acme.j":          `"acme" is not level:value`,
+		"cred.v1.job.store_batch.a:b/c:d.j":       "has a slash",
+		"cred.v1.job.store_batch.a:b/c:d":         "has a slash",
 	})
 }
 
@@ -151,6 +194,22 @@ func FuzzParseEvent(f *testing.F) {
 	})
 }
 
+func FuzzParseJob(f *testing.F) {
+	f.Add(DefaultPrefix.Job(StoreBatch, "org:acme/team:eng", "j-1"))
+	f.Add(DefaultPrefix.Job(ValidateBatch, "org:acme", ""))
+	f.Add("cred.v1.job.store_batch..x")
+	f.Fuzz(func(t *testing.T, subject string) {
+		command, scope, id, err := DefaultPrefix.ParseJob(subject)
+		if err != nil {
+			checkInvalid(t, err)
+			return
+		}
+		if again := DefaultPrefix.Job(command, scope, id); again != subject {
+			t.Fatalf("%q parses as %s %q %q, whose subject is %q", subject, command, scope, id, again)
+		}
+	})
+}
+
 func FuzzParsePrefix(f *testing.F) {
 	f.Add("cred.v1")
 	f.Add("a..b")
@@ -169,7 +228,7 @@ func FuzzParsePrefix(f *testing.F) {
 
 func TestWrites(t *testing.T) {
 	writes := map[Command]bool{Store: true, Delete: true, StoreBatch: true, DeleteBatch: true}
-	for _, command := range Commands {
+	for _, command := range slices.Concat(Commands, AdminCommands) {
 		if command.Writes() != writes[command] {
 			t.Errorf("%s writes: %v", command, command.Writes())
 		}
