@@ -6,9 +6,9 @@
 // already, knows nothing of NATS, caches or callers, and does no retries: those
 // are the policy's.
 //
-//	manager ──► policy ──► Store ─┬─ file        one sealed file per credential
-//	                              ├─ jetstream   one sealed key of a JetStream bucket per credential
-//	                              └─ memory      for tests and demonstrations
+//	manager ──► router ──► policy ──► Store ─┬─ file        one sealed file per credential
+//	              │                          ├─ jetstream   one sealed key of a JetStream bucket per credential
+//	              └──────► policy ──► Store  └─ memory      for tests and demonstrations
 //
 // Those that can tell of changes made behind the workers' backs are a
 // [Watcher] as well.

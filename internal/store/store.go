@@ -73,6 +73,10 @@ type Record struct {
 	Revision subjects.Revision
 	// Payload is opaque to the store. List leaves it nil.
 	Payload []byte
+	// Data holds the values in clear, in place of Payload, in a record of a store
+	// that keeps them in its provider's own form: see Native. List leaves it nil.
+	// Whoever gets a record wipes it after use.
+	Data subjects.Data
 	subjects.Metadata
 	// Damaged is set by List, with the reason, on a record whose key is known
 	// and whose content cannot be read. Get reports ErrDamaged instead.
@@ -146,6 +150,45 @@ type Store interface {
 	// Close ends the store's work and frees what it holds. It may be called
 	// more than once.
 	Close() error
+}
+
+// Native is a Store that can keep values in its provider's own form, for other
+// programs to read and write. A Get returns either form, by what it finds: with
+// Data, and neither write id nor revision, what others wrote.
+type Native interface {
+	Store
+	// Native reports whether Put wants records of that scope with Data in place
+	// of Payload.
+	Native(scope subjects.Scope) bool
+}
+
+// IsNative reports whether s is a Native that wants Data for that scope.
+func IsNative(s Store, scope subjects.Scope) bool {
+	native, ok := s.(Native)
+	return ok && native.Native(scope)
+}
+
+// Found is what a Store has of one key: what Get would return.
+type Found struct {
+	Record *Record
+	Err    error
+}
+
+// Batcher is a Store that reads several records with fewer calls of its
+// backend than one for each.
+type Batcher interface {
+	Store
+	// Batches reports whether it does so for some of that scope and below.
+	Batches(scope subjects.Scope) bool
+	// GetBatch gets up to subjects.MaxBatchItems records. What it returns has
+	// the order of keys. err is that of a call that brought nothing at all.
+	GetBatch(ctx context.Context, keys []Key) (found []Found, err error)
+}
+
+// CanBatch reports whether s is a Batcher that batches reads of that scope or below.
+func CanBatch(s Store, scope subjects.Scope) bool {
+	batcher, ok := s.(Batcher)
+	return ok && batcher.Batches(scope)
 }
 
 // FormatCursor is the cursor of drivers that list in the order of

@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"credbus/internal/jsapi"
 )
 
 // markerTTL is how long the marker of a delete stays. A watch that was
@@ -22,7 +24,7 @@ func (s *Store) openBucket(ctx context.Context) error {
 		stream, err := s.js.Stream(ctx, s.streamName())
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
-			stream, err = s.js.CreateStream(ctx, s.newStream())
+			stream, err = jsapi.Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return s.js.CreateStream(ctx, s.newStream()) })
 			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 				continue // another worker was faster, with other settings
 			}

@@ -125,7 +125,7 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 	}
 	for _, key := range keys {
 		rec := *s.records[key]
-		rec.Payload = nil
+		rec.Payload, rec.Data = nil, nil
 		rec.Tags = maps.Clone(rec.Tags)
 		page.Records = append(page.Records, rec)
 	}
@@ -147,6 +147,7 @@ func (s *Store) Close() error {
 func clone(rec *store.Record) *store.Record {
 	c := *rec
 	c.Payload = slices.Clone(rec.Payload)
+	c.Data = rec.Data.Clone()
 	c.Tags = maps.Clone(rec.Tags)
 	return &c
 }

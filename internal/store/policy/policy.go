@@ -31,6 +31,7 @@ import (
 	"github.com/failsafe-go/failsafe-go/timeout"
 
 	"credbus/internal/store"
+	"credbus/subjects"
 )
 
 // Config bounds what a fault may cost.
@@ -142,6 +143,23 @@ func (s *Store) Get(ctx context.Context, key store.Key) (*store.Record, error) {
 	return call(ctx, s, s.read, func(ctx context.Context, _ int) (*store.Record, error) { return s.driver.Get(ctx, key) })
 }
 
+// GetBatch implements store.Batcher, over a driver that does. What a single key
+// failed with is not tried again here.
+func (s *Store) GetBatch(ctx context.Context, keys []store.Key) ([]store.Found, error) {
+	batcher, ok := s.driver.(store.Batcher)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	keys = slices.Clone(keys) // a try that is left behind may look at them
+	return call(ctx, s, s.read, func(ctx context.Context, _ int) ([]store.Found, error) { return batcher.GetBatch(ctx, keys) })
+}
+
+// Batches implements store.Batcher.
+func (s *Store) Batches(scope subjects.Scope) bool { return store.CanBatch(s.driver, scope) }
+
+// Native implements store.Native.
+func (s *Store) Native(scope subjects.Scope) bool { return store.IsNative(s.driver, scope) }
+
 // List implements store.Store.
 func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
 	return call(ctx, s, s.read, func(ctx context.Context, _ int) (store.Page, error) { return s.driver.List(ctx, opts) })
@@ -152,7 +170,16 @@ func (s *Store) Put(ctx context.Context, rec *store.Record, pre store.Preconditi
 	// A try that is left behind may look at it when it is the caller's again.
 	own := *rec
 	own.Payload, own.Tags = slices.Clone(rec.Payload), maps.Clone(rec.Tags)
-	return call(ctx, s, s.write, func(ctx context.Context, _ int) (string, error) { return s.driver.Put(ctx, &own, pre) })
+	own.Data = rec.Data.Clone()
+	values := loan{data: own.Data, users: 1}
+	defer values.release()
+	return call(ctx, s, s.write, func(ctx context.Context, _ int) (string, error) {
+		if !values.acquire() {
+			return "", context.Canceled // left behind before it began
+		}
+		defer values.release()
+		return s.driver.Put(ctx, &own, pre)
+	})
 }
 
 // Delete implements store.Store. When a try failed and the next finds nothing,

@@ -21,6 +21,22 @@ func TestConformance(t *testing.T) {
 	}})
 }
 
+// native is a driver that wants values in clear.
+type native struct{ *memory.Store }
+
+func (native) Native(subjects.Scope) bool { return true }
+
+// The policy passes values on that are the driver's no longer than its call, and
+// says that its driver wants them.
+func TestNativeConformance(t *testing.T) {
+	storetest.Run(t, storetest.Harness{
+		Open: func(*testing.T) store.Store {
+			return policy.New(native{memory.New()}, policy.Config{Retries: 5, BreakerFailures: 10})
+		},
+		Features: storetest.Features{Native: true},
+	})
+}
+
 var key = store.Key{Scope: "org:acme", ID: "db"}
 
 // failing fails its first calls and counts all.

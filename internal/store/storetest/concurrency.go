@@ -1,11 +1,13 @@
 package storetest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"sync"
 
 	"credbus/internal/store"
+	"credbus/subjects"
 )
 
 const (
@@ -50,12 +52,12 @@ func (s *subject) skipIfRacy() {
 func askRacingReplacers(s *subject) {
 	s.skipIfRacy()
 	key := keyOf("org:acme", "key")
-	version := s.put(record(key), store.Precondition{})
+	version := s.put(s.record(key), store.Precondition{})
 	for range rounds {
 		var recs [racers]*store.Record
 		var versions [racers]string
 		winners := s.race(store.ErrConflict, func(racer int) (err error) {
-			recs[racer] = record(key)
+			recs[racer] = s.record(key)
 			versions[racer], err = s.Put(s.ctx, recs[racer], store.Precondition{Version: version})
 			return err
 		})
@@ -76,7 +78,7 @@ func askRacingCreators(s *subject) {
 		var recs [racers]*store.Record
 		var versions [racers]string
 		winners := s.race(store.ErrExists, func(racer int) (err error) {
-			recs[racer] = record(key)
+			recs[racer] = s.record(key)
 			versions[racer], err = s.Put(s.ctx, recs[racer], store.Precondition{Absent: true})
 			return err
 		})
@@ -91,7 +93,7 @@ func askRacingDeleters(s *subject) {
 	s.skipIfRacy()
 	key := keyOf("org:acme", "key")
 	for range rounds {
-		version := s.put(record(key), store.Precondition{Absent: true})
+		version := s.put(s.record(key), store.Precondition{Absent: true})
 		winners := s.race(store.ErrNotFound, func(int) error {
 			return s.Delete(s.ctx, key, store.Precondition{Version: version})
 		})
@@ -107,7 +109,7 @@ func askRacingDeleters(s *subject) {
 func askRacingRetries(s *subject) {
 	s.skipIfRacy()
 	for round := range rounds {
-		rec := record(keyOf("org:acme", fmt.Sprintf("key-%d", round)))
+		rec := s.record(keyOf("org:acme", fmt.Sprintf("key-%d", round)))
 		var versions [racers]string
 		winners := s.race(nil, func(racer int) (err error) {
 			versions[racer], err = s.Put(s.ctx, rec, store.Precondition{Absent: true})
@@ -130,13 +132,12 @@ func askRacingRetries(s *subject) {
 func askReaders(s *subject) {
 	key := keyOf("org:acme", "key")
 	put := func(size int) {
-		rec := record(key)
+		rec := s.record(key)
 		rec.Description = rec.WriteID
-		for len(rec.Payload) < size {
-			rec.Payload = append(rec.Payload, rec.WriteID...)
+		s.setContent(rec, bytes.Repeat([]byte(rec.WriteID), size/len(rec.WriteID)+1))
+		if s.Features.Native { // nor may one value be of another write than the next
+			rec.Data["write"] = subjects.NewSecret([]byte(rec.WriteID))
 		}
-		copy(rec.Payload, rec.WriteID)
-		copy(rec.Payload[len(rec.Payload)-len(rec.WriteID):], rec.WriteID)
 		s.put(rec, store.Precondition{})
 	}
 	put(1000)
@@ -157,7 +158,12 @@ func askReaders(s *subject) {
 					return
 				}
 				write := rec.Description
-				first, last := rec.Payload[:len(write)], rec.Payload[len(rec.Payload)-len(write):]
+				content := s.contentOf(rec)
+				first, last := content[:len(write)], content[len(content)-len(write):]
+				if beside, ok := rec.Data["write"]; ok != s.Features.Native || ok && string(beside.Bytes()) != write {
+					s.Errorf("Get returned values of several writes")
+					return
+				}
 				if string(first) != write || string(last) != write || !s.Features.Managed && rec.WriteID != write {
 					s.Errorf("Get returned parts of several writes")
 					return

@@ -2,10 +2,12 @@ package storetest
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
 	"credbus/internal/store"
+	"credbus/subjects"
 )
 
 // Operation names a method of [store.Store].
@@ -34,6 +36,9 @@ type Fault struct {
 	// Applied makes the call reach the store before Hang and Err: the write
 	// takes effect and only its answer is lost.
 	Applied bool
+	// Damaged is why what the store returns cannot be read: Get reports it with
+	// store.ErrDamaged, List shows it in each record. Writes reach the store.
+	Damaged string
 	// Calls is how many calls the fault lasts for; 0 is until it is set anew.
 	Calls int
 }
@@ -105,6 +110,9 @@ func (f *Faults) List(ctx context.Context, opts store.ListOptions) (store.Page, 
 	return call(ctx, f, List, func(ctx context.Context) (store.Page, error) { return f.Store.List(ctx, opts) })
 }
 
+// Native implements [store.Native].
+func (f *Faults) Native(scope subjects.Scope) bool { return store.IsNative(f.Store, scope) }
+
 func call[T any](ctx context.Context, f *Faults, op Operation, reach func(context.Context) (T, error)) (result T, err error) {
 	var none T
 	fault := f.begin(op)
@@ -126,6 +134,9 @@ func call[T any](ctx context.Context, f *Faults, op Operation, reach func(contex
 	if fault.Applied || (!fault.Hang && fault.Err == nil) {
 		result, err = reach(reached)
 	}
+	if fault.Damaged != "" && err == nil {
+		result, err = damage(result, fault.Damaged)
+	}
 	if fault.Hang {
 		<-ctx.Done()
 		return none, ctx.Err()
@@ -134,6 +145,20 @@ func call[T any](ctx context.Context, f *Faults, op Operation, reach func(contex
 		return none, fault.Err
 	}
 	return result, err
+}
+
+// damage is what a store makes of an answer that it cannot read.
+func damage[T any](result T, reason string) (T, error) {
+	switch answer := any(result).(type) {
+	case *store.Record:
+		var none T
+		return none, fmt.Errorf("%w: %s", store.ErrDamaged, reason)
+	case store.Page:
+		for i, rec := range answer.Records {
+			answer.Records[i] = store.Record{Key: rec.Key, Damaged: reason}
+		}
+	}
+	return result, nil
 }
 
 func (f *Faults) begin(op Operation) Fault {

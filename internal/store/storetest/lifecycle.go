@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"maps"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"credbus/internal/store"
+	"credbus/subjects"
 )
 
 // operations are one call of each method, so that a question can be asked of
@@ -26,14 +28,14 @@ func (s *subject) operations(rec *store.Record) map[string]func(context.Context)
 
 func askEndedContext(s *subject) {
 	key := keyOf("org:acme", "key")
-	rec := record(key)
+	rec := s.record(key)
 	version := s.put(rec, store.Precondition{})
 
 	cancelled, cancel := context.WithCancel(s.ctx)
 	cancel()
 	expired, cancel := context.WithDeadline(s.ctx, time.Now().Add(-time.Second))
 	defer cancel()
-	for name, operation := range s.operations(record(key)) {
+	for name, operation := range s.operations(s.record(key)) {
 		for _, ctx := range []context.Context{cancelled, expired} {
 			if err := operation(ctx); !errors.Is(err, ctx.Err()) {
 				s.Errorf("%s with an ended context: %v, want %v", name, err, ctx.Err())
@@ -41,7 +43,7 @@ func askEndedContext(s *subject) {
 			s.holds(rec, version)
 		}
 	}
-	absent := record(keyOf("org:acme", "absent"))
+	absent := s.record(keyOf("org:acme", "absent"))
 	if _, err := s.Put(cancelled, absent, store.Precondition{Absent: true}); !errors.Is(err, context.Canceled) {
 		s.Errorf("creating Put with an ended context: %v", err)
 	}
@@ -52,18 +54,34 @@ func askEndedContext(s *subject) {
 // the store noticed.
 func askOwnership(s *subject) {
 	key := keyOf("org:acme", "key")
-	passed := record(key)
+	passed := s.record(key)
 	passed.Tags = map[string]string{"env": "prod"}
 	want := *passed
-	want.Payload = append([]byte(nil), passed.Payload...)
+	want.Payload, want.Data = bytes.Clone(passed.Payload), passed.Data.Clone()
 	want.Tags = maps.Clone(passed.Tags)
 
 	version := s.put(passed, store.Precondition{})
-	if passed.Version != "" || passed.WriteID != want.WriteID || diffMetadata(passed.Metadata, want.Metadata) != "" {
-		s.Errorf("Put changed the record it was passed: %+v", passed.Metadata)
+	unchanged := func(what string) {
+		s.Helper()
+		if passed.Version != "" || passed.WriteID != want.WriteID || diffMetadata(passed.Metadata, want.Metadata) != "" || diffValues(passed, &want) != "" {
+			s.Errorf("%s changed the record it was passed: %+v %s", what, passed.Metadata, diffValues(passed, &want))
+		}
 	}
+	unchanged("Put")
+	s.put(passed, store.Precondition{})
+	unchanged("a repeated Put")
+	refused := *passed
+	refused.WriteID = "another"
+	if _, err := s.Put(s.ctx, &refused, store.Precondition{Absent: true}); !errors.Is(err, store.ErrExists) {
+		s.Errorf("Put of what exists: %v, want ErrExists", err)
+	}
+	unchanged("a refused Put")
 	spoil := func(rec *store.Record) {
 		clear(rec.Payload)
+		rec.Data.Wipe() // as whoever gets a record does
+		if rec.Data != nil {
+			rec.Data["more"] = subjects.NewSecret([]byte("spoilt"))
+		}
 		if rec.Tags != nil {
 			rec.Tags["env"], rec.Tags["more"] = "spoilt", "spoilt"
 		}
@@ -84,13 +102,13 @@ func askOwnership(s *subject) {
 }
 
 func askClose(s *subject) {
-	rec := record(keyOf("org:acme", "key"))
+	rec := s.record(keyOf("org:acme", "key"))
 	s.put(rec, store.Precondition{})
 	// Close while calls are under way: each of them ends, with an answer or
 	// with ErrClosed.
 	var calls sync.WaitGroup
 	closed := make(chan struct{})
-	for _, operation := range s.operations(record(rec.Key)) {
+	for _, operation := range s.operations(s.record(rec.Key)) {
 		calls.Go(func() {
 			for last := false; !last; {
 				select {
@@ -126,7 +144,7 @@ func askDamage(s *subject) {
 	if s.Damage == nil {
 		s.Skip("records of this store cannot be damaged behind its back")
 	}
-	sound := record(keyOf("org:acme", "sound"))
+	sound := s.record(keyOf("org:acme", "sound"))
 	soundVersion := s.put(sound, store.Precondition{})
 	key := keyOf("org:acme", "damaged")
 	for _, want := range []struct {
@@ -140,7 +158,7 @@ func askDamage(s *subject) {
 	} {
 		for _, deleting := range []bool{false, true} {
 			pre := want.pre
-			version := s.put(record(key), store.Precondition{})
+			version := s.put(s.record(key), store.Precondition{})
 			if pre.Version != "" {
 				pre.Version = version
 			}
@@ -157,7 +175,7 @@ func askDamage(s *subject) {
 			s.holds(sound, soundVersion)
 
 			var err error
-			next := record(key)
+			next := s.record(key)
 			if deleting {
 				err = s.Delete(s.ctx, key, pre)
 			} else if version, err = s.Put(s.ctx, next, pre); err == nil {

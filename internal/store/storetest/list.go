@@ -27,7 +27,7 @@ func (s *subject) fill() []store.Key {
 	for _, scope := range family {
 		for _, id := range []string{"b", "B", "-", "_", "a-long-id", "0", "b0", "b-"} {
 			key := keyOf(scope, id)
-			s.put(record(key), store.Precondition{})
+			s.put(s.record(key), store.Precondition{})
 			keys = append(keys, key)
 		}
 	}
@@ -123,8 +123,8 @@ func askListCursors(s *subject) {
 		s.remove(key)
 	}
 	late := keyOf("org:acme/zone:z", "late")
-	s.put(record(keyOf(string(scope), "---")), store.Precondition{})
-	s.put(record(late), store.Precondition{})
+	s.put(s.record(keyOf(string(scope), "---")), store.Precondition{})
+	s.put(s.record(late), store.Precondition{})
 	unseen := make(map[store.Key]bool)
 	for _, key := range before {
 		unseen[key] = !slices.Contains(seen, key)
@@ -161,7 +161,7 @@ func askListUnderChurn(s *subject) {
 	for filler := range writers {
 		fillers.Go(func() {
 			for i := filler; i < n; i += writers {
-				rec := record(keyOf(scopeOf(i), fmt.Sprintf("stays-%04d", i)))
+				rec := s.record(keyOf(scopeOf(i), fmt.Sprintf("stays-%04d", i)))
 				if _, err := s.Put(s.ctx, rec, store.Precondition{}); err != nil {
 					s.Errorf("Put: %v", err)
 					return
@@ -177,8 +177,13 @@ func askListUnderChurn(s *subject) {
 	// leaves a store that can be listed in time.
 	const atOnce = 32
 	steps := make(chan struct{}, atOnce)
+	stores := []store.Store{s.Store}
+	if s.Other != nil {
+		stores = append(stores, s.Other(s.T, s.Store))
+	}
 	var churn sync.WaitGroup
-	for range writers / 2 {
+	for writer := range writers / 2 {
+		through := stores[writer%len(stores)]
 		churn.Go(func() {
 			for step := 0; ; step++ {
 				select {
@@ -193,11 +198,11 @@ func askListUnderChurn(s *subject) {
 				var err error
 				switch step % 4 {
 				case 0, 1:
-					_, err = s.Put(s.ctx, record(key), store.Precondition{})
+					_, err = through.Put(s.ctx, s.record(key), store.Precondition{})
 				case 2:
-					err = s.Delete(s.ctx, key, store.Precondition{})
+					err = through.Delete(s.ctx, key, store.Precondition{})
 				case 3:
-					_, err = s.Put(s.ctx, record(keyOf(scopeOf(i), fmt.Sprintf("stays-%04d", i))), store.Precondition{Present: true})
+					_, err = through.Put(s.ctx, s.record(keyOf(scopeOf(i), fmt.Sprintf("stays-%04d", i))), store.Precondition{Present: true})
 				}
 				if err != nil && !errors.Is(err, store.ErrNotFound) {
 					s.Errorf("churn: %v", err)

@@ -3,7 +3,7 @@ package storetest_test
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
+	"maps"
 	"os"
 	"os/exec"
 	"strings"
@@ -26,6 +26,17 @@ type mutant struct {
 	list   func(context.Context, store.ListOptions) (store.Page, error)
 	close  func() error
 	watch  func(context.Context, func(store.Change)) error
+	batch  func(context.Context, []store.Key) ([]store.Found, error)
+
+	features storetest.Features
+}
+
+func (m *mutant) Native(subjects.Scope) bool { return m.features.Native }
+
+func (m *mutant) Batches(subjects.Scope) bool { return m.batch != nil }
+
+func (m *mutant) GetBatch(ctx context.Context, keys []store.Key) ([]store.Found, error) {
+	return m.batch(ctx, keys)
 }
 
 func (m *mutant) Get(ctx context.Context, key store.Key) (*store.Record, error) {
@@ -84,257 +95,51 @@ func retell(s store.Store, change func(told int, c store.Change) *store.Change) 
 	}}
 }
 
-// mutants break one rule each. The name says which, and before the colon which
-// question must notice.
-var mutants = map[string]func(s store.Store) *mutant{
-	"Basics:replacing forgets Created": func(s store.Store) *mutant {
-		return &mutant{Store: s, put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
-			if pre == (store.Precondition{}) {
-				s.Delete(ctx, rec.Key, pre)
-			}
-			return s.Put(ctx, rec, pre)
-		}}
-	},
-	"Basics:deleting nothing succeeds": func(s store.Store) *mutant {
-		return &mutant{Store: s, delete: func(ctx context.Context, key store.Key, pre store.Precondition) error {
-			if err := s.Delete(ctx, key, pre); err != store.ErrNotFound || pre.Present || pre.Version != "" {
-				return err
-			}
-			return nil
-		}}
-	},
-	"Metadata:times are cut to seconds": func(s store.Store) *mutant {
-		return &mutant{Store: s, get: func(ctx context.Context, key store.Key) (*store.Record, error) {
-			rec, err := s.Get(ctx, key)
-			if rec != nil {
-				rec.Expires = rec.Expires.Truncate(time.Second)
-			}
-			return rec, err
-		}}
-	},
-	"Metadata:tags are made lower case": func(s store.Store) *mutant {
-		return &mutant{Store: s, put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
-			lower := *rec
-			lower.Tags = make(map[string]string)
-			for key, value := range rec.Tags {
-				lower.Tags[strings.ToLower(key)] = value
-			}
-			return s.Put(ctx, &lower, pre)
-		}}
-	},
-	"Revisions:a replacement keeps the first": func(s store.Store) *mutant {
-		return &mutant{Store: s, put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
-			next := *rec
-			if current, err := s.Get(ctx, rec.Key); err == nil {
-				next.Revision = current.Revision
-			}
-			return s.Put(ctx, &next, pre)
-		}}
-	},
-	"Revisions:a list shows none": func(s store.Store) *mutant {
-		return &mutant{Store: s, list: func(ctx context.Context, opts store.ListOptions) (store.Page, error) {
-			page, err := s.List(ctx, opts)
-			for i := range page.Records {
-				page.Records[i].Revision = subjects.Revision{}
-			}
-			return page, err
-		}}
-	},
-	"Payloads:bytes are trimmed": func(s store.Store) *mutant {
-		return &mutant{Store: s, get: func(ctx context.Context, key store.Key) (*store.Record, error) {
-			rec, err := s.Get(ctx, key)
-			if rec != nil {
-				rec.Payload = bytes.TrimRight(rec.Payload, "\x00")
-			}
-			return rec, err
-		}}
-	},
-	"HostileNames:case is ignored": func(s store.Store) *mutant {
-		fold := func(key store.Key) store.Key {
-			if strings.EqualFold(string(key.ID), "aa") {
-				key.ID = "aa"
-			}
-			return key
+// alias is a store in which keys of the same name are one key.
+func alias(s store.Store, name func(store.Key) string) *mutant {
+	var mu sync.Mutex
+	first := make(map[string]store.Key)
+	one := func(key store.Key) store.Key {
+		mu.Lock()
+		defer mu.Unlock()
+		if _, ok := first[name(key)]; !ok {
+			first[name(key)] = key
 		}
-		return &mutant{Store: s,
-			get: func(ctx context.Context, key store.Key) (*store.Record, error) { return s.Get(ctx, fold(key)) },
-			put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
-				folded := *rec
-				folded.Key = fold(rec.Key)
-				return s.Put(ctx, &folded, pre)
-			},
-		}
-	},
-	"Preconditions:any version will do": func(s store.Store) *mutant {
-		return &mutant{Store: s, put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
-			if pre.Version != "" {
-				pre = store.Precondition{Present: true}
-			}
-			return s.Put(ctx, rec, pre)
-		}}
-	},
-	"Preconditions:a delete asks nothing": func(s store.Store) *mutant {
-		return &mutant{Store: s, delete: func(ctx context.Context, key store.Key, _ store.Precondition) error {
-			return s.Delete(ctx, key, store.Precondition{})
-		}}
-	},
-	"Versions:they count from 1 after a delete": func(s store.Store) *mutant {
-		var mu sync.Mutex
-		writes := make(map[store.Key]int)
-		letters := func(key store.Key) string { return strings.Repeat("i", writes[key]) }
-		return &mutant{Store: s,
-			put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
-				mu.Lock()
-				defer mu.Unlock()
-				_, err := s.Put(ctx, rec, store.Precondition{Absent: pre.Absent, Present: pre.Present})
-				writes[rec.Key]++
-				return letters(rec.Key), err
-			},
-			get: func(ctx context.Context, key store.Key) (*store.Record, error) {
-				mu.Lock()
-				defer mu.Unlock()
-				rec, err := s.Get(ctx, key)
-				if rec != nil {
-					rec.Version = letters(key)
-				}
-				return rec, err
-			},
-			delete: func(ctx context.Context, key store.Key, pre store.Precondition) error {
-				mu.Lock()
-				defer mu.Unlock()
-				delete(writes, key)
-				return s.Delete(ctx, key, pre)
-			},
-		}
-	},
-	"RepeatedWriteID:a repeat is written again": func(s store.Store) *mutant {
-		return &mutant{Store: s, put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
-			fresh := *rec
-			fresh.WriteID = rand.Text()
-			return s.Put(ctx, &fresh, pre)
-		}}
-	},
-	"EndedContext:it is not looked at": func(s store.Store) *mutant {
-		return &mutant{Store: s, put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
-			return s.Put(context.WithoutCancel(ctx), rec, pre)
-		}}
-	},
-	"Ownership:a record is shared": func(s store.Store) *mutant {
-		var mu sync.Mutex
-		given := make(map[string]*store.Record)
-		return &mutant{Store: s, get: func(ctx context.Context, key store.Key) (*store.Record, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			rec, err := s.Get(ctx, key)
-			if rec != nil && given[rec.Version] != nil {
-				rec = given[rec.Version]
-			} else if rec != nil {
-				given[rec.Version] = rec
-			}
-			return rec, err
-		}}
-	},
-	"Close:reads go on": func(s store.Store) *mutant {
-		return &mutant{Store: s, close: func() error { return nil }}
-	},
-	"RacingReplacers:checked and written apart": checkedApart,
-	"RacingCreators:checked and written apart":  checkedApart,
-	"ListOrder:newest first": func(s store.Store) *mutant {
-		return &mutant{Store: s, list: func(ctx context.Context, opts store.ListOptions) (store.Page, error) {
-			page, err := s.List(ctx, opts)
-			for i, j := 0, len(page.Records)-1; i < j; i, j = i+1, j-1 {
-				page.Records[i], page.Records[j] = page.Records[j], page.Records[i]
-			}
-			return page, err
-		}}
-	},
-	"ListScopes:a prefix is taken for a parent": func(s store.Store) *mutant {
-		return &mutant{Store: s, list: func(ctx context.Context, opts store.ListOptions) (store.Page, error) {
-			all, err := s.List(ctx, store.ListOptions{Limit: 10_000})
-			var page store.Page
-			for _, rec := range all.Records {
-				if strings.HasPrefix(string(rec.Scope), string(opts.Scope)) {
-					page.Records = append(page.Records, rec)
-				}
-			}
-			return page, err
-		}}
-	},
-	"ListPages:the last record of a page is lost": func(s store.Store) *mutant {
-		return &mutant{Store: s, list: func(ctx context.Context, opts store.ListOptions) (store.Page, error) {
-			page, err := s.List(ctx, opts)
-			if n := len(page.Records); page.Next != "" && n > 1 {
-				page.Records = page.Records[:n-1]
-			}
-			return page, err
-		}}
-	},
-	"ListCursors:a bad one begins anew": func(s store.Store) *mutant {
-		return &mutant{Store: s, list: func(ctx context.Context, opts store.ListOptions) (store.Page, error) {
-			page, err := s.List(ctx, opts)
-			if err != nil && ctx.Err() == nil {
-				opts.After = ""
-				return s.List(ctx, opts)
-			}
-			return page, err
-		}}
-	},
-	"ListUnderChurn:a cursor is an offset": func(s store.Store) *mutant {
-		offsets := make(map[string]int) // walks of the suite come one after the other
-		return &mutant{Store: s, list: func(ctx context.Context, opts store.ListOptions) (store.Page, error) {
-			offset := offsets[opts.After]
-			all, err := s.List(ctx, store.ListOptions{Scope: opts.Scope, Limit: 10_000})
-			rest := all.Records[min(offset, len(all.Records)):]
-			page := store.Page{Records: rest[:min(opts.Limit, len(rest))]}
-			if len(rest) > opts.Limit {
-				page.Next = store.FormatCursor(page.Records[opts.Limit-1].Key)
-				offsets[page.Next] = offset + opts.Limit
-			}
-			return page, err
-		}}
-	},
-	"Watch:one change of many is lost": func(s store.Store) *mutant {
-		return retell(s, func(told int, c store.Change) *store.Change {
-			if told == 7 { // not in the burst, where a later one would make up for it
-				return nil
-			}
-			return &c
-		})
-	},
-	"Watch:it does not say when it stands": func(s store.Store) *mutant {
-		return retell(s, func(_ int, c store.Change) *store.Change {
-			if c.All {
-				return nil
-			}
-			return &c
-		})
-	},
-	"Watch:a delete is told as damage": func(s store.Store) *mutant {
-		return retell(s, func(_ int, c store.Change) *store.Change {
-			c.Gone = false
-			return &c
-		})
-	},
-	"Watch:all may always have changed": func(s store.Store) *mutant {
-		return retell(s, func(int, store.Change) *store.Change { return &store.Change{All: true} })
-	},
-	"Watch:it outlives its store": func(s store.Store) *mutant {
-		return &mutant{Store: s, watch: func(ctx context.Context, changed func(store.Change)) error {
-			s.(store.Watcher).Watch(ctx, changed)
-			<-ctx.Done()
-			return ctx.Err()
-		}}
-	},
-	"Basics:lists show payloads": func(s store.Store) *mutant {
-		return &mutant{Store: s, list: func(ctx context.Context, opts store.ListOptions) (store.Page, error) {
-			page, err := s.List(ctx, opts)
-			for i := range page.Records {
-				page.Records[i].Payload = []byte("sealed")
-			}
-			return page, err
-		}}
-	},
+		return first[name(key)]
+	}
+	return &mutant{Store: s,
+		get: func(ctx context.Context, key store.Key) (*store.Record, error) { return s.Get(ctx, one(key)) },
+		put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
+			aliased := *rec
+			aliased.Key = one(rec.Key)
+			return s.Put(ctx, &aliased, pre)
+		},
+		delete: func(ctx context.Context, key store.Key, pre store.Precondition) error {
+			return s.Delete(ctx, one(key), pre)
+		},
+	}
 }
+
+// mangle is a store that keeps what change makes of each record.
+func mangle(s store.Store, change func(rec *store.Record)) *mutant {
+	return &mutant{Store: s, put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
+		mangled := *rec
+		mangled.Data = rec.Data.Clone()
+		change(&mangled)
+		return s.Put(ctx, &mangled, pre)
+	}}
+}
+
+// mutants are all of them. The name says which rule is broken, and before the
+// colon which question must notice.
+var mutants = func() map[string]func(s store.Store) *mutant {
+	all := maps.Clone(recordMutants)
+	maps.Copy(all, listMutants)
+	maps.Copy(all, valueMutants)
+	return all
+}()
+
+func cut[T ~string](s T, most int) T { return s[:min(len(s), most)] }
 
 // checkedApart looks at the precondition first and writes later.
 func checkedApart(s store.Store) *mutant {
@@ -357,9 +162,18 @@ func TestMutant(t *testing.T) {
 	if name == "" {
 		return
 	}
+	var sound store.Store // of the mutant that was opened last
+	features := mutants[name](memory.New()).features
+	features.WalkRecords = 300
 	storetest.Run(t, storetest.Harness{
-		Open:     func(*testing.T) store.Store { return mutants[name](memory.New()) },
-		Features: storetest.Features{WalkRecords: 300},
+		Open: func(*testing.T) store.Store {
+			sound = memory.New()
+			return mutants[name](sound)
+		},
+		Other: func(*testing.T, store.Store) store.Store {
+			return &mutant{Store: sound, features: features, close: func() error { return nil }}
+		},
+		Features: features,
 	})
 }
 

@@ -16,25 +16,25 @@ func askPreconditions(s *subject) {
 	}{
 		{"never written", func(store.Key) (*store.Record, string) { return nil, "" }},
 		{"written once", func(key store.Key) (*store.Record, string) {
-			rec := record(key)
+			rec := s.record(key)
 			rec.Version = s.put(rec, store.Precondition{})
 			return rec, ""
 		}},
 		{"replaced", func(key store.Key) (*store.Record, string) {
-			old := s.put(record(key), store.Precondition{})
-			rec := record(key)
+			old := s.put(s.record(key), store.Precondition{})
+			rec := s.record(key)
 			rec.Version = s.put(rec, store.Precondition{})
 			return rec, old
 		}},
 		{"deleted", func(key store.Key) (*store.Record, string) {
-			old := s.put(record(key), store.Precondition{})
+			old := s.put(s.record(key), store.Precondition{})
 			s.remove(key)
 			return nil, old
 		}},
 		{"created again", func(key store.Key) (*store.Record, string) {
-			old := s.put(record(key), store.Precondition{})
+			old := s.put(s.record(key), store.Precondition{})
 			s.remove(key)
-			rec := record(key)
+			rec := s.record(key)
 			rec.Version = s.put(rec, store.Precondition{})
 			return rec, old
 		}},
@@ -93,7 +93,7 @@ func (s *subject) tryPrecondition(state string, key store.Key, rec *store.Record
 		}
 		return
 	}
-	next := record(key)
+	next := s.record(key)
 	version, err := s.Put(s.ctx, next, pre)
 	if !errors.Is(err, wantErr) {
 		s.Errorf("Put of a key %s, with %+v: %v, want %v", state, pre, err, wantErr)
@@ -116,11 +116,11 @@ func (s *subject) tryPrecondition(state string, key store.Key, rec *store.Record
 func askVersions(s *subject) {
 	key := keyOf("org:acme", "key")
 	seen := make(map[string]int)
-	rec := record(key)
+	rec := s.record(key)
 	for write := range 30 {
-		next := record(key)
+		next := s.record(key)
 		if write%2 == 0 {
-			next.Payload = rec.Payload // the same content is another write all the same
+			next.Payload, next.Data = rec.Payload, rec.Data // the same content is another write all the same
 		}
 		version := s.put(next, store.Precondition{})
 		if before, ok := seen[version]; ok {
@@ -140,14 +140,14 @@ func askVersions(s *subject) {
 // askRepeatedWriteID repeats a write, as a caller does that got no answer.
 func askRepeatedWriteID(s *subject) {
 	key := keyOf("org:acme", "key")
-	older := s.put(record(key), store.Precondition{})
-	rec := record(key)
+	older := s.put(s.record(key), store.Precondition{})
+	rec := s.record(key)
 	version := s.put(rec, store.Precondition{Version: older})
 
 	for _, pre := range []store.Precondition{
 		{}, {Absent: true}, {Present: true}, {Version: older}, {Version: version}, {Version: "never-was"},
 	} {
-		repeat := record(key)
+		repeat := s.record(key)
 		repeat.WriteID = rec.WriteID
 		repeat.Description = "a repeat changes nothing, whatever it carries"
 		if got, err := s.Put(s.ctx, repeat, pre); err != nil || got != version {
@@ -157,7 +157,7 @@ func askRepeatedWriteID(s *subject) {
 	}
 
 	// The same write id on another key is another write.
-	other := record(keyOf("org:acme", "other"))
+	other := s.record(keyOf("org:acme", "other"))
 	other.WriteID = rec.WriteID
 	s.holds(other, s.put(other, store.Precondition{Absent: true}))
 }

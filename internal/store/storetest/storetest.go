@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -43,8 +44,23 @@ type Features struct {
 	// does: Created and Modified are of its own clock, and write ids and
 	// revisions are not shown.
 	Managed bool
-	// MaxPayload is the largest payload in bytes; 0 means 128 KiB.
+	// Native: the store is a store.Native that wants every record with Data in
+	// place of Payload. The suite gives it such records.
+	Native bool
+	// TextValues: of several native values each must be UTF-8; others are refused.
+	// A single one may be any bytes.
+	TextValues bool
+	// MaxPayload is the largest payload in bytes; 0 means 128 KiB. Of a Native
+	// store it is the size of Data, names included, and 0 means
+	// subjects.MaxDataLen.
 	MaxPayload int
+	// RefusesMore: anything larger than MaxPayload is refused. Other stores
+	// may keep it, to its last byte.
+	RefusesMore bool
+	// MaxMetadata is how many bytes of description and tags, keys and values, the
+	// store surely keeps with a record; 0 means all that package subjects allows.
+	// More is kept whole or refused.
+	MaxMetadata int
 	// WalkRecords is how many credentials the walk under churn passes over;
 	// 0 means 2500. For backends where each write is slow.
 	WalkRecords int
@@ -60,6 +76,11 @@ const (
 // Run asks every question, each of a store of its own.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
+	features, err := json.Marshal(h.Features)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("storetest: features %s", features) // for internal/storereport
 	for _, question := range []struct {
 		name string
 		ask  func(*subject)
@@ -67,8 +88,12 @@ func Run(t *testing.T, h Harness) {
 		{"Basics", askBasics},
 		{"Metadata", askMetadata},
 		{"Revisions", askRevisions},
+		{"MetadataLimits", askMetadataLimits},
 		{"Payloads", askPayloads},
+		{"Lookalikes", askLookalikes},
+		{"NamedValues", askNamedValues},
 		{"HostileNames", askHostileNames},
+		{"NearNames", askNearNames},
 		{"Preconditions", askPreconditions},
 		{"Versions", askVersions},
 		{"RepeatedWriteID", askRepeatedWriteID},
@@ -86,6 +111,10 @@ func Run(t *testing.T, h Harness) {
 		{"ListPages", askListPages},
 		{"ListCursors", askListCursors},
 		{"ListUnderChurn", askListUnderChurn},
+		{"ChangedElsewhere", askChangedElsewhere},
+		{"RacingElsewhere", askRacingElsewhere},
+		{"ClosedElsewhere", askClosedElsewhere},
+		{"Batch", askBatch},
 		{"Watch", askWatch},
 	} {
 		t.Run(question.name, func(t *testing.T) {
@@ -93,6 +122,9 @@ func Run(t *testing.T, h Harness) {
 			defer cancel()
 			s := &subject{T: t, Store: h.Open(t), Harness: h, ctx: ctx}
 			defer s.Close()
+			if native := store.IsNative(s.Store, "org:acme"); native != h.Features.Native {
+				t.Fatalf("the store says of itself that it is native: %t, its Features say %t", native, h.Features.Native)
+			}
 			question.ask(s)
 		})
 	}
@@ -152,8 +184,8 @@ func (s *subject) missing(key store.Key) {
 func (s *subject) holds(want *store.Record, version string) {
 	s.Helper()
 	got := s.get(want.Key)
-	if !bytes.Equal(got.Payload, want.Payload) {
-		s.Errorf("%v: payload of %d bytes differs from the %d bytes put", shorten(want.Key), len(got.Payload), len(want.Payload))
+	if diff := diffValues(got, want); diff != "" {
+		s.Errorf("%v: %s", shorten(want.Key), diff)
 	}
 	s.same(got, want, version)
 	if got.Damaged != "" {
@@ -202,8 +234,8 @@ func (s *subject) walkAnd(scope subjects.Scope, limit int, between func()) []sto
 			s.Fatalf("List %q with limit %d returned %d records", scope, limit, len(page.Records))
 		}
 		for i := range page.Records {
-			if page.Records[i].Payload != nil {
-				s.Errorf("List shows the payload of %v", shorten(page.Records[i].Key))
+			if page.Records[i].Payload != nil || page.Records[i].Data != nil {
+				s.Errorf("List shows the values of %v", shorten(page.Records[i].Key))
 			}
 		}
 		all = append(all, page.Records...)
@@ -220,14 +252,73 @@ func (s *subject) walkAnd(scope subjects.Scope, limit int, between func()) []sto
 
 var epoch = time.UnixMilli(1_700_000_000_123).UTC()
 
-// record makes a record with a fresh write id and payload.
-func record(key store.Key) *store.Record {
-	return &store.Record{
+// record makes a record with a fresh write id and fresh values.
+func (s *subject) record(key store.Key) *store.Record {
+	rec := &store.Record{
 		Key:      key,
 		WriteID:  rand.Text(),
-		Payload:  []byte("sealed " + rand.Text()),
 		Metadata: subjects.Metadata{Created: epoch, Modified: epoch},
 	}
+	if s.Features.Native {
+		rec.Data = subjects.Data{
+			"username": subjects.NewSecret([]byte("user " + rand.Text())),
+			"PassWord": subjects.NewSecret([]byte(rand.Text())),
+		}
+	} else {
+		rec.Payload = []byte("sealed " + rand.Text())
+	}
+	return rec
+}
+
+// setContent makes content all that rec holds. It does not copy it.
+func (s *subject) setContent(rec *store.Record, content []byte) {
+	if s.Features.Native {
+		rec.Data = subjects.Value(content)
+	} else {
+		rec.Payload = content
+	}
+}
+
+// contentOf is what setContent put into a record.
+func (s *subject) contentOf(rec *store.Record) []byte {
+	if s.Features.Native {
+		return rec.Data[subjects.ValueName].Bytes()
+	}
+	return rec.Payload
+}
+
+// maxContent is the largest content that a store must hold, in bytes.
+func (s *subject) maxContent() int {
+	most := s.Features.MaxPayload
+	switch {
+	case s.Features.Native && most == 0:
+		return subjects.MaxDataLen - len(subjects.ValueName)
+	case s.Features.Native:
+		return most - len(subjects.ValueName)
+	case most == 0:
+		return defaultMaxPayload
+	}
+	return most
+}
+
+// diffValues compares payloads and data, and shows neither.
+func diffValues(got, want *store.Record) string {
+	if !bytes.Equal(got.Payload, want.Payload) {
+		return fmt.Sprintf("payload of %d bytes differs from the %d bytes put", len(got.Payload), len(want.Payload))
+	}
+	if len(got.Data) != len(want.Data) {
+		return fmt.Sprintf("data has %d names, want %d", len(got.Data), len(want.Data))
+	}
+	for name, value := range want.Data {
+		same, ok := got.Data[name]
+		if !ok {
+			return fmt.Sprintf("data has no %.40q", name)
+		}
+		if !bytes.Equal(same.Bytes(), value.Bytes()) {
+			return fmt.Sprintf("the value %.40q of %d bytes differs from the %d bytes put", name, same.Len(), value.Len())
+		}
+	}
+	return ""
 }
 
 func keyOf(scope, id string) store.Key {
@@ -249,9 +340,10 @@ func diffMetadata(got, want subjects.Metadata) string {
 	}
 	switch {
 	case got.Description != want.Description:
-		return fmt.Sprintf("description is %q, want %q", got.Description, want.Description)
+		return fmt.Sprintf("description of %d bytes is %.100q, want %d bytes %.100q", len(got.Description), got.Description, len(want.Description), want.Description)
 	case !maps.Equal(got.Tags, want.Tags):
-		return fmt.Sprintf("%d tags %q, want %d %q", len(got.Tags), got.Tags, len(want.Tags), want.Tags)
+		const most = 300
+		return fmt.Sprintf("%d tags %.*s, want %d %.*s", len(got.Tags), most, fmt.Sprintf("%q", got.Tags), len(want.Tags), most, fmt.Sprintf("%q", want.Tags))
 	case got.RotationDays != want.RotationDays:
 		return fmt.Sprintf("rotation days are %d, want %d", got.RotationDays, want.RotationDays)
 	case got.Inheritable != want.Inheritable:

@@ -115,10 +115,10 @@ func askWatch(s *subject) {
 	if s.Other != nil {
 		stores = append(stores, s.Other(s.T, s.Store))
 	}
-	before := record(keyOf("org:acme/team:eng", "before"))
+	before := s.record(keyOf("org:acme/team:eng", "before"))
 	s.put(before, store.Precondition{})
 	for team := range burstTeams {
-		s.put(record(keyOf(burstScope(team), "first")), store.Precondition{})
+		s.put(s.record(keyOf(burstScope(team), "first")), store.Precondition{})
 	}
 	w := s.watch(watcher)
 
@@ -130,10 +130,10 @@ func askWatch(s *subject) {
 			keyOf("org:acme/team:eng", fmt.Sprint("KEY-", i)),
 			keyOf(fmt.Sprintf("org:new-%d/team:Eng/service:api", i), "key"), // scopes that were not there before
 		} {
-			rec := record(key)
+			rec := s.record(key)
 			for range 3 {
 				w.tells(changeTo(rec, by.put(rec, store.Precondition{})))
-				rec = record(key)
+				rec = s.record(key)
 			}
 			by.remove(key)
 			w.tells(store.Change{Key: key, Gone: true})
@@ -152,7 +152,7 @@ func askWatch(s *subject) {
 	}
 	// A watch that begins now sees what comes now.
 	w = s.watch(watcher)
-	rec := record(before.Key)
+	rec := s.record(before.Key)
 	w.tells(changeTo(rec, s.put(rec, store.Precondition{})))
 	if err := s.Close(); err != nil {
 		s.Errorf("Close while the store is watched: %v", err)
@@ -182,7 +182,7 @@ func (w *watching) tellsBurst(stores []store.Store) {
 			through := stores[i%len(stores)]
 			key := keyOf(burstScope(i%burstTeams), fmt.Sprint("key-", i))
 			for range writes {
-				rec := record(key)
+				rec := w.s.record(key)
 				version, err := through.Put(w.s.ctx, rec, store.Precondition{})
 				if err != nil {
 					w.s.Errorf("Put: %v", err)

@@ -1,0 +1,159 @@
+package aws
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// Lag is for how long a read may answer what was before a write. AWS gives no
+// bound: "All Secrets Manager operations are eventually consistent"
+// (https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecrets.html),
+// of which ListSecrets may be five minutes behind and the others seconds. So this
+// is as long as a write itself may take.
+const Lag = 10 * time.Second
+
+// Store keeps credentials as secrets. It implements [store.Native] and
+// [store.Batcher], for any number of processes, with preconditions that are
+// looked at before the write, not with it.
+type Store struct {
+	config      Config
+	client      *secretsmanager.Client
+	credentials *aws.CredentialsCache
+	http        httpClient
+
+	stopping context.Context // ends when Close begins
+	stop     context.CancelFunc
+	mu       sync.Mutex
+	closed   bool
+	calls    sync.WaitGroup // under way; grows only while closed is false
+}
+
+var (
+	_ store.Native  = (*Store)(nil)
+	_ store.Batcher = (*Store)(nil)
+)
+
+// begin admits a call. The caller ends it with end when err is nil. The context
+// it is given ends with Close as well. What changes something is not given up by
+// Close: with ErrClosed, a write surely had no effect.
+func (s *Store) begin(parent context.Context) (ctx context.Context, end func(), err error) {
+	if err := parent.Err(); err != nil {
+		return nil, nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, nil, store.ErrClosed
+	}
+	s.calls.Add(1)
+	ctx, cancel := context.WithCancelCause(parent)
+	stop := context.AfterFunc(s.stopping, func() { cancel(store.ErrClosed) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+		s.calls.Done()
+	}, nil
+}
+
+// Native implements [store.Native].
+func (s *Store) Native(subjects.Scope) bool { return s.config.Native }
+
+// Get implements [store.Store].
+func (s *Store) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+	if err := key.Check(); err != nil {
+		return nil, err
+	}
+	ctx, end, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	return s.get(ctx, key)
+}
+
+func (s *Store) get(ctx context.Context, key store.Key) (*store.Record, error) {
+	name := s.nameOf(key)
+	var (
+		described   *secret
+		describeErr error
+		asked       sync.WaitGroup
+	)
+	if s.config.Native { // it will be needed: both at once
+		asked.Go(func() { described, describeErr = s.describe(ctx, name) })
+	}
+	value, err := s.value(ctx, name, "")
+	asked.Wait()
+	if err != nil {
+		return nil, err
+	}
+	if value == nil {
+		return nil, store.ErrNotFound
+	}
+	if rec := sealedRecord(key, name, value); rec != nil {
+		return sound(rec)
+	}
+	if !s.config.Native {
+		described, describeErr = s.describe(ctx, name)
+	}
+	if describeErr != nil {
+		return nil, describeErr
+	}
+	return s.nativeRecord(ctx, key, value, described)
+}
+
+// sound is rec, or ErrDamaged.
+func sound(rec *store.Record) (*store.Record, error) {
+	if rec.Damaged != "" {
+		return nil, fmt.Errorf("%w: %s", store.ErrDamaged, rec.Damaged)
+	}
+	return rec, nil
+}
+
+// nativeRecord puts a value and what was told of its secret together. Where a
+// write came between, the value is read again, of the version that was told of.
+func (s *Store) nativeRecord(ctx context.Context, key store.Key, value *value, described *secret) (*store.Record, error) {
+	if !described.exists() {
+		return nil, store.ErrNotFound
+	}
+	if value.version != described.current {
+		var err error
+		if value, err = s.value(ctx, described.name, described.current); err != nil {
+			return nil, err
+		}
+		if value == nil {
+			return nil, fmt.Errorf("%w: secret %s is being changed: try again", store.ErrUnavailable, described.name)
+		}
+		if rec := sealedRecord(key, described.name, value); rec != nil {
+			return sound(rec)
+		}
+	}
+	rec := described.record(key)
+	form := described.note.Form
+	if !described.noted {
+		form = ""
+	}
+	var err error
+	if rec.Data, err = value.data(form); err != nil {
+		return nil, err
+	}
+	return rec, nil
+}
+
+// Close implements [store.Store]. It waits for the calls that are under way.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.stop()
+	s.calls.Wait()
+	s.http.CloseIdleConnections()
+	return nil
+}

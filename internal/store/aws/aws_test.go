@@ -1,0 +1,121 @@
+package aws_test
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"os"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"credbus/internal/store"
+	"credbus/internal/store/aws"
+	"credbus/internal/store/storetest"
+)
+
+// MaxMetadata of sealed records is with a payload of up to 8 KiB, of native ones
+// with 50 tags and the longest key, and nothing that JSON escapes.
+var (
+	sealedFeatures = storetest.Features{RacyPreconditions: true, Unordered: true, MaxPayload: aws.MaxPayload, RefusesMore: true, MaxMetadata: 50_000}
+	nativeFeatures = storetest.Features{RacyPreconditions: true, Unordered: true, Native: true, TextValues: true, MaxPayload: 64_000, MaxMetadata: 500}
+)
+
+// harness asks a store as the worker has it, with no more permissions than the
+// policy gives.
+func harness(features storetest.Features, change func(*bed, *aws.Config)) storetest.Harness {
+	var config aws.Config // of the store opened last
+	return storetest.Harness{
+		Open: func(t *testing.T) store.Store {
+			b := newBed(t)
+			config = b.config()
+			config.Native = features.Native
+			change(b, &config)
+			return open(t, config)
+		},
+		Damage: func(t *testing.T, _ store.Store, key store.Key) { damage(t, clientAt(config.Endpoint), nameOf(key)) },
+		Other:  func(t *testing.T, _ store.Store) store.Store { return open(t, config) },
+
+		Features: features,
+	}
+}
+
+// damage makes a secret one whose description promises a record that its value
+// is not.
+func damage(t *testing.T, client *secretsmanager.Client, name string) {
+	t.Helper()
+	version := "00000000-0000-0000-0000-" + rand.Text()[:12]
+	_, err := client.UpdateSecret(t.Context(), &secretsmanager.UpdateSecretInput{
+		SecretId: &name, ClientRequestToken: &version, SecretBinary: []byte("credbus\x01 no more"),
+		Description: ptr(`{"credbus":"sealed","version":"` + version + `","write_id":"x","created":"2023-11-14T22:13:20.123Z"}`),
+	})
+	must(t, err)
+}
+
+func TestConformance(t *testing.T) {
+	storetest.Run(t, harness(sealedFeatures, func(*bed, *aws.Config) {}))
+}
+
+// Pages without secrets, and answers that come in parts.
+func TestConformanceOfParts(t *testing.T) {
+	storetest.Run(t, harness(sealedFeatures, func(b *bed, c *aws.Config) {
+		b.EmptyPages, b.BatchSize = true, 3
+		c.ForceDelete = true
+	}))
+}
+
+func TestConformanceNative(t *testing.T) {
+	storetest.Run(t, harness(nativeFeatures, func(*bed, *aws.Config) {}))
+}
+
+// An endpoint of somebody else's, an emulator or AWS itself, with the credentials
+// that the environment has.
+func TestConformanceElsewhere(t *testing.T) {
+	endpoint := os.Getenv("CREDBUS_TEST_AWS_ENDPOINT")
+	if endpoint == "" {
+		t.Skip("CREDBUS_TEST_AWS_ENDPOINT names no endpoint of Secrets Manager to ask")
+	}
+	for name, features := range map[string]storetest.Features{"Sealed": sealedFeatures, "Native": nativeFeatures} {
+		t.Run(name, func(t *testing.T) {
+			features.WalkRecords = 200
+			var config aws.Config
+			storetest.Run(t, storetest.Harness{
+				Open: func(t *testing.T) store.Store {
+					config = aws.Config{
+						Endpoint: endpoint, Region: cmp.Or(os.Getenv("AWS_REGION"), "us-east-1"),
+						Prefix: "credbus-test-" + rand.Text(), Native: features.Native, ForceDelete: true,
+					}
+					s := open(t, config)
+					t.Cleanup(func() { clean(t, config) })
+					return s
+				},
+				Other:    func(t *testing.T, _ store.Store) store.Store { return open(t, config) },
+				Features: features,
+			})
+		})
+	}
+}
+
+// clean deletes what a test has left in an account, of what is listed by now.
+func clean(t *testing.T, config aws.Config) {
+	s, err := aws.New(context.Background(), config)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer s.Close()
+	for page := (store.Page{}); ; {
+		if page, err = s.List(context.Background(), store.ListOptions{Limit: 100, After: page.Next}); err != nil {
+			t.Error(err)
+			return
+		}
+		for _, rec := range page.Records {
+			if err := s.Delete(context.Background(), rec.Key, store.Precondition{}); err != nil {
+				t.Error(err)
+			}
+		}
+		if page.Next == "" {
+			return
+		}
+	}
+}

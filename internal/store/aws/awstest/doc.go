@@ -1,0 +1,13 @@
+// Package awstest is AWS Secrets Manager for tests: its JSON 1.1 protocol over
+// secrets in memory, with the documented rules for names, sizes, tokens, labels
+// and deletion, and the Query protocol of AssumeRole.
+//
+//	request ─► signed by whom ─► fault, if one is set ─► allowed by the policy ─► action ─► answer
+//
+// Signatures are not verified: that one is there, and whose it is, is. Policies
+// are Allow statements of actions and resources with * and ?.
+//
+// The rules are those of
+// https://docs.aws.amazon.com/secretsmanager/latest/apireference/ and
+// https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html.
+package awstest

@@ -1,0 +1,120 @@
+package kubernetes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// failed says what kind of failure err is, of a request of that verb, and what
+// to do.
+func (s *Store) failed(ctx context.Context, verb string, err error) error {
+	switch {
+	case ctx.Err() != nil && context.Cause(ctx) == store.ErrClosed:
+		return store.ErrClosed
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return s.explain(verb, err)
+}
+
+// explain is failed for whoever has no use for a context's error.
+func (s *Store) explain(verb string, err error) error {
+	fail := func(kind error, remedy string) error {
+		return fmt.Errorf("%w: namespace %s (store.kubernetes.namespace): %s: %s", kind, s.namespace, textOf(err), remedy)
+	}
+	switch {
+	case apierrors.IsUnauthorized(err):
+		return fail(store.ErrPermission, fmt.Sprintf("the API server does not know %s: renew its token or certificate", s.user))
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return fail(store.ErrPermission, "the namespace is being deleted: choose another")
+	case isQuota(err):
+		return fail(store.ErrPermission, "raise the quota of the namespace, or delete what is not needed")
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), " cannot "+verb+" resource "):
+		return fail(store.ErrPermission, fmt.Sprintf("let this worker %s secrets in namespace %s (deploy/kubernetes/rbac.yaml)", verb, s.namespace))
+	case apierrors.IsForbidden(err):
+		return fail(store.ErrPermission, "a rule of the cluster refuses this "+verb+": look at its admission webhooks and policies")
+	case isTooLarge(err):
+		return fail(subjects.ErrTooLarge, "a Secret holds 1 MiB at most")
+	case changesField(err, "type"):
+		return fail(store.ErrPermission, "the Secret has another type than Opaque, which cannot be changed: delete it")
+	case changesField(err, "immutable"):
+		return fail(store.ErrPermission, "the Secret is marked immutable: delete it, or leave it as it is")
+	case apierrors.IsInvalid(err):
+		return fail(subjects.ErrInvalid, "the API server refuses what was to be written")
+	case isGone(err, "namespaces"):
+		return fail(store.ErrUnavailable, "the namespace is gone: create it again")
+	case apierrors.IsTimeout(err), errors.Is(err, context.DeadlineExceeded):
+		return fail(store.ErrTimeout, "is the API server, or its etcd, overloaded?")
+	case apierrors.IsTooManyRequests(err):
+		return fail(store.ErrUnavailable, "the API server lets no more requests of this worker in: look at its priority levels and flow schemas")
+	case statusOf(err) != nil:
+		return fail(store.ErrUnavailable, "look at the API server's log and health")
+	}
+	return fail(store.ErrUnavailable, "is the API server at "+s.server+" reachable?")
+}
+
+func statusOf(err error) *metav1.Status {
+	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
+		s := status.Status()
+		return &s
+	}
+	return nil
+}
+
+// textOf is err for people. What answers and is no API server may repeat what
+// it was sent, and is not quoted.
+func textOf(err error) string {
+	if status := statusOf(err); status != nil && apierrors.IsUnexpectedServerError(err) {
+		return fmt.Sprintf("HTTP status %d, which no API server sent", status.Code)
+	}
+	return err.Error()
+}
+
+func isQuota(err error) bool {
+	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota")
+}
+
+func isTooLarge(err error) bool {
+	if apierrors.IsRequestEntityTooLargeError(err) {
+		return true
+	}
+	status := statusOf(err)
+	if status == nil {
+		return false
+	}
+	if status.Details != nil {
+		for _, cause := range status.Details.Causes {
+			if cause.Type == metav1.CauseTypeTooLong || cause.Type == metav1.CauseTypeFieldValueInvalid && strings.Contains(cause.Message, "Too long") {
+				return true
+			}
+		}
+	}
+	return strings.Contains(status.Message, "request is too large") // etcd's words
+}
+
+// changesField reports whether a field cannot be changed.
+func changesField(err error, field string) bool {
+	if status := statusOf(err); status != nil && apierrors.IsInvalid(err) && status.Details != nil {
+		for _, cause := range status.Details.Causes {
+			if cause.Field == field {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// isGone reports whether err says that there is no such thing of that kind.
+func isGone(err error, kind string) bool {
+	status := statusOf(err)
+	return isAbsent(err) && status.Details != nil && status.Details.Kind == kind
+}

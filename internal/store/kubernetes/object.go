@@ -1,0 +1,238 @@
+package kubernetes
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"credbus/internal/store"
+	"credbus/internal/store/record"
+	"credbus/subjects"
+)
+
+// Annotations of a Secret. Who wants a Secret of his own to be a credential
+// gives it the first two, and the third if he likes.
+const (
+	annotationPrefix   = "credbus.io/"
+	scopeAnnotation    = annotationPrefix + "scope"
+	idAnnotation       = annotationPrefix + "id"
+	metadataAnnotation = annotationPrefix + "metadata" // JSON of subjects.Metadata
+	writeAnnotation    = annotationPrefix + "write"    // JSON of write
+	// lastApplied is where kubectl apply keeps what it applied: values in clear,
+	// which are not to outlive the write that replaces them.
+	lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
+)
+
+// recordName is the name under which a sealed record stands in a Secret.
+const recordName = "record"
+
+// unknownVersion stands in a sealed record for its version, which is known only
+// when the API server has the record.
+const unknownVersion = "-"
+
+// write is what the last Put leaves in a Secret beside the record's metadata.
+type write struct {
+	ID       string   `json:"id"`
+	Revision string   `json:"revision,omitempty"`
+	Names    []string `json:"names"` // of the values, in order
+}
+
+// errNotOurs is of a Secret that has the name of a credential's and is none.
+var errNotOurs = errors.New("it is not a credential of this store: its labels or annotations do not say so")
+
+// object is what the metadata of a Secret tells of a record.
+type object struct {
+	meta   *metav1.ObjectMeta
+	rec    *store.Record // without values; Damaged when its metadata cannot be read
+	sealed bool
+	// foreign: others wrote to it since. Then rec of a sealed one has the key and
+	// no more: what is in the Secret must be looked at.
+	foreign bool
+}
+
+// read tells what meta says. It returns errNotOurs when that is no key, or
+// another than this name is for.
+func (s *Store) read(meta *metav1.ObjectMeta) (*object, error) {
+	key := store.Key{Scope: subjects.Scope(meta.Annotations[scopeAnnotation]), ID: subjects.ID(meta.Annotations[idAnnotation])}
+	if meta.Labels[storeLabel] != s.config.Name || key.Check() != nil || s.nameOf(key) != meta.Name {
+		return nil, errNotOurs
+	}
+	o := &object{meta: meta, sealed: meta.Labels[formLabel] == formSealed, rec: &store.Record{Key: key}}
+	last, metadata, err := readAnnotations(meta)
+	changed, when := changedByOthers(meta, last.Names)
+	_, whole := meta.Annotations[metadataAnnotation]
+	o.foreign = changed || last.ID == "" || !whole
+	switch {
+	case o.foreign && o.sealed:
+		return o, nil
+	case err != nil:
+		o.rec.Damaged = s.damage(meta.Name, err)
+		return o, nil
+	}
+	o.rec.Version = versionOf(meta)
+	o.rec.Metadata = metadata
+	if o.foreign {
+		if o.rec.Created.IsZero() {
+			o.rec.Created = meta.CreationTimestamp.UTC()
+		}
+		if when.After(o.rec.Modified) {
+			o.rec.Modified = when
+		}
+		return o, nil
+	}
+	o.rec.WriteID = last.ID
+	o.rec.Revision, err = subjects.ParseRevision(last.Revision)
+	if err != nil {
+		o.rec = &store.Record{Key: key, Damaged: s.damage(meta.Name, fmt.Errorf("annotation %s: %w", writeAnnotation, err))}
+	}
+	return o, nil
+}
+
+// readAnnotations reads what a Put left, and what others may have.
+func readAnnotations(meta *metav1.ObjectMeta) (last write, metadata subjects.Metadata, err error) {
+	for name, into := range map[string]any{writeAnnotation: &last, metadataAnnotation: &metadata} {
+		text, ok := meta.Annotations[name]
+		if !ok {
+			continue
+		}
+		if json.Unmarshal([]byte(text), into) != nil { // its error may quote what was written
+			err = errors.Join(err, fmt.Errorf("annotation %s is not the JSON that it should be", name))
+		}
+	}
+	if err == nil {
+		err = metadata.Check()
+	}
+	if err != nil {
+		return last, subjects.Metadata{}, err
+	}
+	for _, t := range []*time.Time{&metadata.Created, &metadata.Modified, &metadata.Expires} {
+		*t = t.UTC().Truncate(time.Millisecond) // a person may have written it
+	}
+	if len(metadata.Tags) == 0 {
+		metadata.Tags = nil
+	}
+	return last, metadata, nil
+}
+
+// open is the record of a Secret with its values, Damaged if it cannot be read.
+func (s *Store) open(secret *corev1.Secret) (*store.Record, error) {
+	o, err := s.read(&secret.ObjectMeta)
+	switch {
+	case err != nil:
+		return nil, err
+	case o.sealed:
+		return s.decode(o, secret.Data[recordName]), nil
+	case o.rec.Damaged != "":
+		return o.rec, nil
+	case len(secret.Data) == 0:
+		return &store.Record{Key: o.rec.Key, Damaged: s.damage(secret.Name, errors.New("it holds no values"))}, nil
+	}
+	o.rec.Data = make(subjects.Data, len(secret.Data))
+	for name, value := range secret.Data {
+		o.rec.Data[name] = subjects.NewSecret(value)
+	}
+	return o.rec, nil
+}
+
+// decode reads a sealed record, whose annotations are but a copy.
+func (s *Store) decode(o *object, encoded []byte) *store.Record {
+	rec, err := record.Decode(encoded)
+	if err == nil && rec.Key != o.rec.Key {
+		err = fmt.Errorf("it holds %s, whose place is another", rec.Key)
+	}
+	if err != nil {
+		return &store.Record{Key: o.rec.Key, Damaged: s.damage(o.meta.Name, err)}
+	}
+	rec.Version = versionOf(o.meta)
+	return rec
+}
+
+func (s *Store) damage(name string, err error) string {
+	return fmt.Sprintf("secret %s in namespace %s: %v", name, s.namespace, err)
+}
+
+// versionOf is a version that no other state of a Secret of that name has: the
+// UID tells one from another that was made in its place.
+func versionOf(meta *metav1.ObjectMeta) string { return string(meta.UID) + "." + meta.ResourceVersion }
+
+// build makes the Secret that holds rec in place of the one that meta is of, or
+// of none. What others keep in its metadata stays.
+func (s *Store) build(meta *metav1.ObjectMeta, rec *store.Record) (*corev1.Secret, error) {
+	data, err := dataOf(rec)
+	if err != nil {
+		return nil, err
+	}
+	names := slices.Sorted(maps.Keys(data))
+	metadata, err := json.Marshal(&rec.Metadata)
+	if err != nil { // a year past 9999
+		return nil, fmt.Errorf("%w: the metadata cannot be written: %w", subjects.ErrInvalid, err)
+	}
+	last, _ := json.Marshal(write{ID: rec.WriteID, Revision: rec.Revision.String(), Names: names}) // strings alone
+
+	next := metav1.ObjectMeta{Name: s.nameOf(rec.Key), Namespace: s.namespace}
+	if meta != nil {
+		next = *meta.DeepCopy()
+	}
+	next.ManagedFields = takeOver(next.ManagedFields, names)
+	next.Labels = without(next.Labels, func(name string) bool { return name == formLabel || strings.HasPrefix(name, levelLabel) })
+	if meta == nil {
+		next.Labels[managedByLabel] = managedBy
+	}
+	next.Labels[storeLabel] = s.config.Name
+	maps.Copy(next.Labels, scopeLabels(rec.Scope))
+	if rec.Data == nil {
+		next.Labels[formLabel] = formSealed
+	}
+	next.Annotations = without(next.Annotations, func(name string) bool { return name == lastApplied })
+	next.Annotations[scopeAnnotation] = string(rec.Scope)
+	next.Annotations[idAnnotation] = string(rec.ID)
+	next.Annotations[metadataAnnotation] = string(metadata)
+	next.Annotations[writeAnnotation] = string(last)
+	return &corev1.Secret{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+		ObjectMeta: next,
+		Type:       corev1.SecretTypeOpaque,
+		Data:       data,
+	}, nil
+}
+
+// dataOf is what a Secret holds of rec: its values by their names, or the
+// sealed record. Values are not copied.
+func dataOf(rec *store.Record) (map[string][]byte, error) {
+	sealed := *rec
+	sealed.Version = unknownVersion
+	encoded, err := record.Encode(&sealed) // whose limits are those of both forms
+	if err != nil {
+		return nil, err
+	}
+	if rec.Data == nil {
+		return map[string][]byte{recordName: encoded}, nil
+	}
+	data := make(map[string][]byte, len(rec.Data))
+	for name, value := range rec.Data {
+		if broken := validation.IsConfigMapKey(name); len(broken) > 0 {
+			return nil, fmt.Errorf("%w: Kubernetes allows no value called %.40q: %s", subjects.ErrInvalid, name, strings.Join(broken, ", "))
+		}
+		data[name] = value.Bytes()
+	}
+	return data, nil
+}
+
+// without is m without the names that drop is true for. It is not nil.
+func without(m map[string]string, drop func(name string) bool) map[string]string {
+	kept := make(map[string]string, len(m)+subjects.MaxScopeLevels)
+	for name, value := range m {
+		if !drop(name) {
+			kept[name] = value
+		}
+	}
+	return kept
+}

@@ -1,0 +1,67 @@
+package router
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// separator is between the parts of a cursor, of which the last may hold it.
+const separator = " "
+
+// formatCursor is where a list of scope goes on: in the store of that name, at a
+// cursor of its own, "" at its beginning. The scope is in it because a beginning
+// looks the same in every scope.
+func formatCursor(scope subjects.Scope, name, inner string) string {
+	return name + separator + string(scope) + separator + inner
+}
+
+// parseCursor finds the place of a cursor of formatCursor among names.
+func parseCursor(cursor string, scope subjects.Scope, names []string) (at int, inner string, err error) {
+	if cursor == "" {
+		return 0, "", nil
+	}
+	name, rest, _ := strings.Cut(cursor, separator)
+	inner, found := strings.CutPrefix(rest, string(scope)+separator)
+	at = slices.Index(names, name)
+	if at < 0 || !found || at == 0 && inner == "" {
+		return 0, "", store.ErrCursor
+	}
+	return at, inner, nil
+}
+
+// List implements store.Store. Records are in the order of Key.Compare where one
+// store keeps the scope and all below it.
+func (r *Router) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
+	names := r.Routed(opts.Scope)
+	if len(names) == 1 {
+		page, err := r.stores[names[0]].List(ctx, opts)
+		return page, r.told(names[0], err)
+	}
+	at, inner, err := parseCursor(opts.After, opts.Scope, names)
+	if err != nil {
+		return store.Page{}, err
+	}
+	for {
+		name := names[at]
+		page, err := r.stores[name].List(ctx, store.ListOptions{Scope: opts.Scope, After: inner, Limit: opts.Limit})
+		if err != nil {
+			return store.Page{}, r.told(name, err)
+		}
+		page.Records = slices.DeleteFunc(page.Records, func(rec store.Record) bool { return r.Name(rec.Scope) != name })
+		switch at++; {
+		case page.Next != "":
+			page.Next = formatCursor(opts.Scope, name, page.Next)
+		case at == len(names):
+		case len(page.Records) == 0:
+			inner = ""
+			continue // with the next store
+		default:
+			page.Next = formatCursor(opts.Scope, names[at], "")
+		}
+		return page, nil
+	}
+}

@@ -1,0 +1,246 @@
+package vault
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// List implements [store.Store]. Vault lists one directory at a time, all of its
+// names at once; those between the cursor and the end of the page are visited in
+// order. A page takes the memory of its records and of the names in the
+// directories down to the last of them.
+func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
+	after, err := store.ParseCursor(opts.After, opts.Scope)
+	if err != nil {
+		return store.Page{}, err
+	}
+	ctx, _, end, err := s.begin(ctx)
+	if err != nil {
+		return store.Page{}, err
+	}
+	defer end()
+	limit := max(opts.Limit, 1)
+	for {
+		w := walk{store: s, after: after, most: limit + 1}
+		if err := w.scope(ctx, opts.Scope); err != nil {
+			return store.Page{}, err
+		}
+		more := len(w.keys) > limit
+		keys := w.keys[:min(len(w.keys), limit)]
+		var page store.Page
+		if page.Records, err = s.readAll(ctx, keys); err != nil {
+			return store.Page{}, err
+		}
+		if more {
+			after = keys[len(keys)-1]
+			page.Next = store.FormatCursor(after)
+		}
+		// Nothing but tombstones is no page to give out.
+		if len(page.Records) > 0 || !more {
+			return page, nil
+		}
+	}
+}
+
+// walk collects keys in the order of Key.Compare.
+type walk struct {
+	store *Store
+	after store.Key // only greater ones
+	most  int       // so many
+	keys  []store.Key
+}
+
+func (w *walk) full() bool { return len(w.keys) >= w.most }
+
+// scope visits a scope, first its own credentials, then the scopes below it.
+func (w *walk) scope(ctx context.Context, scope subjects.Scope) error {
+	if w.full() || w.passed(scope) {
+		return nil
+	}
+	at := ""
+	if scope != subjects.Root {
+		at = strings.TrimSuffix(nameOf(store.Key{Scope: scope}), "/")
+	}
+	names, err := w.store.names(ctx, at)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if !n.isScope() && scope.Compare(w.after.Scope) >= 0 {
+			if err := w.id(ctx, join(at, n.text), scope, "", n); err != nil {
+				return err
+			}
+		}
+	}
+	prefix := ""
+	if scope != subjects.Root {
+		prefix = string(scope) + "/"
+	}
+	for _, n := range names {
+		if n.isScope() {
+			if err := w.segment(ctx, join(at, n.text), prefix, n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// segment visits the scopes whose segment begins with n, or is it.
+func (w *walk) segment(ctx context.Context, at, prefix string, n name) error {
+	if !n.continued(scopeMark) {
+		return w.scope(ctx, subjects.Scope(prefix+n.part))
+	}
+	prefix += n.part
+	if w.full() || w.passed(subjects.Scope(prefix)) {
+		return nil
+	}
+	names, err := w.store.names(ctx, at)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if n.dir {
+			if err := w.segment(ctx, join(at, n.text), prefix, n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// id visits the credentials of a scope whose ID begins with prefix and n, or is it.
+func (w *walk) id(ctx context.Context, at string, scope subjects.Scope, prefix string, n name) error {
+	if w.full() {
+		return nil
+	}
+	if !n.dir {
+		// What keyOf does not know was put there by somebody else.
+		if key, ok := keyOf(at); ok && key.Compare(w.after) > 0 {
+			w.keys = append(w.keys, key)
+		}
+		return nil
+	}
+	prefix += n.part
+	last := string(w.after.ID)
+	if !n.continued(idMark) || scope == w.after.Scope && prefix < last && !strings.HasPrefix(last, prefix) {
+		return nil
+	}
+	names, err := w.store.names(ctx, at)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if err := w.id(ctx, join(at, n.text), scope, prefix, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// passed reports whether every scope that begins with prefix is before the key
+// that the walk goes on after.
+func (w *walk) passed(prefix subjects.Scope) bool {
+	return prefix.Compare(w.after.Scope) < 0 && !strings.HasPrefix(string(w.after.Scope), string(prefix))
+}
+
+func join(at, text string) string {
+	if at == "" {
+		return text
+	}
+	return at + "/" + text
+}
+
+// name is one name in a directory.
+type name struct {
+	text string // as Vault has it, without the slash of a directory
+	part string // without the mark of a piece that is continued
+	dir  bool
+}
+
+func (n name) isScope() bool { return n.dir && strings.Contains(n.text, ":") }
+
+func (n name) continued(mark string) bool { return n.dir && strings.HasSuffix(n.text, mark) }
+
+// names lists a directory below Config.Path, in the order in which a walk visits
+// it: what ends before what goes on.
+func (s *Store) names(ctx context.Context, at string) ([]name, error) {
+	path := s.pathOf("metadata", at)
+	got, err := s.do(ctx, list(path))
+	if errors.Is(err, errAbsent) {
+		return nil, nil
+	}
+	var found struct {
+		Data struct {
+			Keys []string `json:"keys"`
+		} `json:"data"`
+	}
+	if err == nil {
+		err = got.unmarshal(&found)
+	}
+	if err != nil {
+		return nil, s.failed(ctx, "list", path, err)
+	}
+	names := make([]name, len(found.Data.Keys))
+	for i, key := range found.Data.Keys {
+		text, dir := strings.CutSuffix(key, "/")
+		part, ok := strings.CutSuffix(text, scopeMark)
+		if !ok {
+			part = strings.TrimSuffix(text, idMark)
+		}
+		names[i] = name{text, part, dir}
+	}
+	slices.SortFunc(names, func(a, b name) int {
+		return cmp.Or(cmp.Compare(a.part, b.part), cmp.Compare(len(a.text), len(b.text)))
+	})
+	return names, nil
+}
+
+// readAll reads the records of keys without their values, several at once.
+// Those that are gone by now are left out.
+func (s *Store) readAll(ctx context.Context, keys []store.Key) ([]store.Record, error) {
+	ctx, cancel := context.WithCancel(ctx) // the first failure ends the others
+	defer cancel()
+	found := make([]*store.Record, len(keys))
+	turns := make(chan struct{}, readsAtOnce)
+	var (
+		reads  sync.WaitGroup
+		once   sync.Once
+		failed error
+	)
+	for i, key := range keys {
+		turns <- struct{}{}
+		reads.Go(func() {
+			defer func() { <-turns }()
+			current, err := s.read(ctx, key)
+			if err != nil {
+				once.Do(func() { failed = err; cancel() })
+				return
+			}
+			if s.burial.isDue(&current) {
+				s.burial.at(key, time.Now())
+			}
+			current.wipe()
+			found[i] = current.rec
+		})
+	}
+	reads.Wait()
+	if failed != nil {
+		return nil, failed
+	}
+	records := make([]store.Record, 0, len(found))
+	for _, rec := range found {
+		if rec != nil {
+			records = append(records, *rec)
+		}
+	}
+	return records, nil
+}

@@ -1,0 +1,237 @@
+package vault
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+)
+
+const (
+	readsAtOnce = 16       // of one List
+	maxAnswer   = 64 << 20 // bytes
+)
+
+// newClient makes a client of the SDK that takes nothing from the environment:
+// settings are the worker's, which shows them. It has no token.
+func newClient(config Config) (*api.Client, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = 4 * readsAtOnce
+	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	// One request to a connection: when one is given up, what follows gets another.
+	transport.Protocols = new(http.Protocols)
+	transport.Protocols.SetHTTP1(true)
+	if config.CA != "" {
+		pem, err := os.ReadFile(config.CA)
+		if err != nil {
+			return nil, fmt.Errorf("store.vault.ca: %w", err)
+		}
+		transport.TLSClientConfig.RootCAs = x509.NewCertPool()
+		if !transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("store.vault.ca: %s holds no certificate in PEM", config.CA)
+		}
+	}
+	client, err := api.NewClient(&api.Config{
+		Address: config.Address,
+		HttpClient: &http.Client{
+			Transport:     roundTripper{transport},
+			CheckRedirect: checkRedirect,
+		},
+		DisableRedirects: true, // the SDK's own send a body that it did not make as null
+		MaxRetries:       0,    // retries belong to the caller
+		// A standby that serves reads (Enterprise) answers none with less than what
+		// this client has written.
+		ReadYourWrites: true,
+	})
+	if err != nil {
+		// It reads the environment before it takes what it is given.
+		return nil, fmt.Errorf("store.vault.address, or a VAULT_ variable of the environment: %w", err)
+	}
+	client.SetHeaders(http.Header{api.RequestHeaderName: {"true"}})
+	client.ClearToken()
+	client.ClearNamespace()
+	if config.Namespace != "" {
+		client.SetNamespace(config.Namespace)
+	}
+	client.SetWrappingLookupFunc(func(string, string) string { return "" })
+	return client, nil
+}
+
+// checkRedirect follows a standby to the active server, as it is: with the same
+// method, and never from HTTPS to a connection that anyone can read.
+func checkRedirect(next *http.Request, via []*http.Request) error {
+	first := via[0]
+	if len(via) > 1 || next.Method != first.Method || first.URL.Scheme == "https" && next.URL.Scheme != "https" {
+		return http.ErrUseLastResponse
+	}
+	return nil
+}
+
+// roundTripper lets nothing read a request's body when it has returned, as
+// net/http goes on to do for a moment: then the body can be wiped.
+type roundTripper struct{ http.RoundTripper }
+
+func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) {
+	if request.Body == nil || request.Body == http.NoBody {
+		return r.RoundTripper.RoundTrip(request)
+	}
+	body := &lentBody{ReadCloser: request.Body}
+	defer body.recall()
+	request = request.Clone(request.Context())
+	request.Body, request.GetBody = body, nil
+	return r.RoundTripper.RoundTrip(request)
+}
+
+// lentBody is a body that can be taken back.
+type lentBody struct {
+	io.ReadCloser
+	mu       sync.Mutex
+	recalled bool
+}
+
+func (b *lentBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.recalled {
+		return 0, errors.New("the request was given up")
+	}
+	return b.ReadCloser.Read(p)
+}
+
+func (b *lentBody) recall() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.recalled = true
+}
+
+// answer is what Vault answered. Whoever gets it wipes it.
+type answer struct {
+	body []byte
+	date time.Time // of Vault's own clock, in whole seconds; zero if it does not say
+}
+
+func (a *answer) wipe() { clear(a.body) }
+
+// unmarshal reads the answer's JSON. It wipes what it has read, and what it
+// cannot read is not quoted.
+func (a *answer) unmarshal(into any) error {
+	defer a.wipe()
+	if json.Unmarshal(a.body, into) != nil {
+		return errGarbage
+	}
+	return nil
+}
+
+var errGarbage = errors.New("it answers what is no answer of Vault's: is something else between?")
+
+// request is one request to Vault, below /v1/.
+type request struct {
+	path string
+	send func(ctx context.Context, logical *api.Logical) (*api.Response, error)
+}
+
+func read(path string) request {
+	return request{path, func(ctx context.Context, logical *api.Logical) (*api.Response, error) {
+		return logical.ReadRawWithContext(ctx, path)
+	}}
+}
+
+func list(path string) request {
+	return request{path, func(ctx context.Context, logical *api.Logical) (*api.Response, error) {
+		return logical.ReadRawWithDataWithContext(ctx, path, map[string][]string{"list": {"true"}})
+	}}
+}
+
+func write(path string, body []byte) request {
+	return request{path, func(ctx context.Context, logical *api.Logical) (*api.Response, error) {
+		return logical.WriteRawWithContext(ctx, path, body)
+	}}
+}
+
+func remove(path string) request {
+	return request{path, func(ctx context.Context, logical *api.Logical) (*api.Response, error) {
+		_, err := logical.DeleteWithContext(ctx, path)
+		return nil, err
+	}}
+}
+
+// errAbsent: there is nothing at that path. Its answer may tell more.
+var errAbsent = errors.New("nothing is there")
+
+// do sends a request, and sends it again when its token was lost and there is
+// another one now: a request that is refused for its token had no effect.
+func (s *Store) do(ctx context.Context, r request) (answer, error) {
+	used := s.client.Token()
+	got, err := exchange(ctx, s.client, r)
+	if statusOf(err) != http.StatusForbidden {
+		return got, err
+	}
+	renewed, loginErr := s.session.replace(ctx, used)
+	switch {
+	case loginErr != nil:
+		return answer{}, loginErr
+	case !renewed:
+		return answer{}, err
+	}
+	return exchange(ctx, s.client, r)
+}
+
+// exchange sends a request with the client's token and reads the answer to its
+// end.
+func exchange(ctx context.Context, client *api.Client, r request) (answer, error) {
+	response, err := r.send(ctx, client.Logical())
+	if response == nil {
+		return answer{}, err
+	}
+	defer response.Body.Close()
+	got := answer{}
+	got.date, _ = http.ParseTime(response.Header.Get("Date"))
+	absent := statusOf(err) == http.StatusNotFound && !isNoMount(err)
+	switch {
+	case absent && !isVaults(err):
+		return answer{}, errGarbage
+	case err != nil && !absent:
+		return answer{}, err
+	}
+	if got.body, err = readAll(response.Body, response.ContentLength); err != nil {
+		return answer{}, err
+	}
+	if absent {
+		return got, errAbsent
+	}
+	return got, nil
+}
+
+// readAll is io.ReadAll into buffers of which none is left behind unwiped.
+func readAll(r io.Reader, size int64) ([]byte, error) {
+	const least = 4 << 10
+	buffer := make([]byte, 0, min(max(size+1, least), 1<<20)) // one more, to see the end
+	for {
+		n, err := r.Read(buffer[len(buffer):cap(buffer)])
+		buffer = buffer[:len(buffer)+n]
+		switch {
+		case err == io.EOF:
+			return buffer, nil
+		case err == nil && len(buffer) > maxAnswer:
+			err = fmt.Errorf("it answers more than %d bytes", maxAnswer)
+		}
+		if err != nil {
+			clear(buffer)
+			return nil, err
+		}
+		if len(buffer) == cap(buffer) {
+			grown := append(make([]byte, 0, 2*cap(buffer)), buffer...)
+			clear(buffer)
+			buffer = grown
+		}
+	}
+}

@@ -1,0 +1,281 @@
+package vault_test
+
+import (
+	"context"
+	"encoding/pem"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"credbus/internal/store"
+	"credbus/internal/store/vault"
+	"credbus/internal/testbed"
+)
+
+// refused fails unless New refuses a configuration in time, with an error of
+// that kind that has every part and no secret.
+func refused(t *testing.T, config vault.Config, kind error, parts ...string) {
+	t.Helper()
+	config.Logger = slog.New(slog.DiscardHandler)
+	begun := time.Now()
+	s, err := vault.New(context.Background(), config)
+	if took := time.Since(begun); took > 2*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if err == nil {
+		s.Close()
+	}
+	says(t, err, kind, parts...)
+	for _, secret := range []string{config.Token, config.SecretID} {
+		if err != nil && secret != "" && strings.Contains(err.Error(), secret) {
+			t.Errorf("shows a secret: %v", err)
+		}
+	}
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	const address = "http://127.0.0.1:1"
+	for want, config := range map[string]vault.Config{
+		"store.vault.address is not set":  {Token: "hvs.given"},
+		"store.vault.address is no":       {Address: "vault:8200", Token: "hvs.given"},
+		"store.vault.address is no addr":  {Address: "ftp://vault:8200", Token: "hvs.given"},
+		"write https://host:port":         {Address: "https://user:pass@vault:8200", Token: "hvs.given"},
+		"store.vault.mount":               {Address: address, Token: "hvs.given", Mount: "/secret"},
+		"store.vault.path":                {Address: address, Token: "hvs.given", Path: "../sys"},
+		`"a/+/b"`:                         {Address: address, Token: "hvs.given", Path: "a/+/b"},
+		"store.vault.auth_mount":          {Address: address, Token: "hvs.given", AuthMount: "a//b"},
+		"store.vault.token and":           {Address: address},
+		"store.vault.token_file":          {Address: address, Token: "hvs.given", TokenFile: "f"},
+		"store.vault.role_id":             {Address: address, Auth: "approle"},
+		"store.vault.secret_id_file":      {Address: address, Auth: "approle", RoleID: "r", SecretID: "given-id", SecretIDFile: "f"},
+		"store.vault.role is not set":     {Address: address, Auth: "kubernetes"},
+		`store.vault.auth is "ldap"`:      {Address: address, Auth: "ldap"},
+		"store.vault.ca":                  {Address: address, Token: "hvs.given", CA: "start_test.go"},
+		"store.vault.ca: open /not/there": {Address: address, Token: "hvs.given", CA: "/not/there"},
+	} {
+		refused(t, config, nil, want)
+	}
+}
+
+func TestServerIsChecked(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts and says nothing
+	must(t, err)
+	defer silent.Close()
+	fake := func(status int, body string) string {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answers(status, body)(w, r, nil) }))
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	for _, test := range []struct {
+		address string
+		kind    error
+		want    string
+	}{
+		{"http://127.0.0.1:1", store.ErrUnavailable, "cannot be reached: connection refused"},
+		{"https://no-such-host.invalid", nil, "Vault at https://no-such-host.invalid (store.vault.address)"},
+		{"http://" + silent.Addr().String(), store.ErrTimeout, "does not answer"},
+		{fake(200, "<html>hello"), store.ErrUnavailable, "cannot be reached"},
+		{fake(200, "{}"), store.ErrUnavailable, "is not initialized: vault operator init"},
+		{fake(299, `{"initialized":true,"sealed":true}`), store.ErrUnavailable, "is sealed: vault operator unseal"},
+		{fake(299, `{"initialized":true,"replication_dr_mode":"secondary"}`), store.ErrUnavailable, "disaster recovery"},
+		{fake(404, "nothing here"), store.ErrPermission, "status 404"},
+		{fake(302, "elsewhere"), nil, "(store.vault.address)"},
+	} {
+		refused(t, vault.Config{Address: test.address, Token: "hvs.some-token"}, test.kind, test.want, "store.vault.address")
+	}
+
+	// A caller that gives up is not told that Vault is slow.
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := vault.New(ctx, vault.Config{Address: "http://" + silent.Addr().String(), Token: "hvs.given"}); err != nil {
+		says(t, err, context.DeadlineExceeded)
+	} else {
+		t.Error("a silent server passes")
+	}
+}
+
+func TestSealed(t *testing.T) {
+	b := newBed(t, testbed.Start(t, "vault"))
+	config := b.config(t)
+	s := open(t, config)
+	rec := newRecord("org:acme", "key", "w1")
+	put(t, s, rec)
+	must(t, b.root.Sys().SealWithContext(t.Context()))
+	refused(t, config, store.ErrUnavailable, "is sealed: vault operator unseal")
+	for name, call := range calls(s) {
+		if err := call(t.Context()); err == nil {
+			t.Errorf("%s of a sealed Vault passes", name)
+		} else {
+			says(t, err, store.ErrUnavailable, "sealed", "store.vault.address")
+		}
+	}
+	b.Restart(t) // which unseals it
+	if got := get(t, s, rec.Key); got.WriteID != "w1" {
+		t.Errorf("after it was unsealed: %+v", got)
+	}
+}
+
+func TestMountIsChecked(t *testing.T) {
+	b := sharedBed(t)
+	one := unique("one")
+	b.write(t, "sys/mounts/"+one, map[string]any{"type": "kv"})
+	config := b.config(t)
+	config.Token = b.Fact("token")
+	for mount, want := range map[string]string{
+		"missing":       "vault secrets enable -path=missing -version=2 kv",
+		one:             one + " is of KV version 1",
+		"transit":       "transit is a mount of transit, not of kv",
+		"secret/deeper": "secret/deeper is a path in the mount secret/",
+	} {
+		config.Mount = mount
+		refused(t, config, nil, want, "store.vault.mount")
+	}
+	deep := unique("team") + "/kv"
+	b.write(t, "sys/mounts/"+deep, map[string]any{"type": "kv", "options": map[string]any{"version": "2"}})
+	config.Mount, config.Path = deep, "apps/credbus"
+	s := open(t, config)
+	rec := newNative("org:acme", "key", "w1")
+	rec.Payload = []byte("sealed")
+	eventually(t, "the new mount can be written to", func() bool { _, err := s.Put(t.Context(), rec, store.Precondition{}); return err == nil })
+	if _, err := b.root.KVv2(deep).Get(t.Context(), "apps/credbus/org:acme/key"); err != nil {
+		t.Errorf("in a mount of another name: %v", err)
+	}
+}
+
+// What the policy lacks is named at the start.
+func TestCapabilitiesAreChecked(t *testing.T) {
+	b := sharedBed(t)
+	path := unique("lacking")
+	at := func(part string) string { return "secret/" + part + "/" + path + "/*" }
+	for change, want := range map[[2]string]string{
+		{`["create", "read", "update"]`, `["read"]`}:           "must allow create, update on " + at("data"),
+		{`["create", "read", "update"]`, `["create"]`}:         "must allow read, update on " + at("data"),
+		{`["list", "read", "delete"]`, `["list"]`}:             "must allow read, delete on " + at("metadata"),
+		{`["list", "read", "delete"]`, `["read", "delete"]`}:   "must allow list on " + at("metadata"),
+		{"secret/destroy/", "secret/elsewhere/"}:               "must allow update on " + at("destroy"),
+		{"secret/", "elsewhere/"}:                              "allow create, read, update on " + at("data"),
+		{"secret/data/" + path + "/*", "secret/data/" + path}:  "must allow create, read, update on " + at("data"),
+		{`path "auth/token/lookup-self"`, `path "auth/token"`}: "store.vault.token",
+	} {
+		token := b.token(t, api.TokenCreateRequest{Policies: []string{b.policy(t, path, change[:]...)}}).ClientToken
+		refused(t, vault.Config{Address: b.Fact("address"), Path: path, Token: token}, store.ErrPermission, want, "store.vault.")
+	}
+}
+
+// A permission that is taken away later is named by the call that lacks it.
+func TestPermissionDenied(t *testing.T) {
+	b := sharedBed(t)
+	config := b.config(t)
+	s := open(t, config)
+	put(t, s, newRecord("org:acme", "key", "w1"))
+	name := b.policies(t, config.Token)[0]
+	must(t, b.root.Sys().PutPolicyWithContext(t.Context(), name, `
+		path "auth/token/lookup-self" { capabilities = ["read"] }
+		path "secret/data/`+config.Path+`/org:acme/key" { capabilities = ["read"] }`))
+	data, metadata := "secret/data/"+config.Path+"/*", "secret/metadata/"+config.Path+"/*"
+	all := calls(s)
+	must(t, all["Get"](t.Context()))
+	for call, want := range map[string]string{
+		"Put": "must allow create and update on " + data, "Delete": "must allow create and update on " + data, "List": "must allow list on " + metadata,
+	} {
+		says(t, all[call](t.Context()), store.ErrPermission, want, "permission denied")
+	}
+	must(t, b.root.Sys().DeletePolicyWithContext(t.Context(), name))
+	says(t, all["Get"](t.Context()), store.ErrPermission)
+}
+
+// policies are those of a token.
+func (b *bed) policies(t testing.TB, token string) []string {
+	t.Helper()
+	found, err := b.root.Auth().Token().LookupWithContext(context.Background(), token)
+	must(t, err)
+	policies, err := found.TokenPolicies()
+	must(t, err)
+	return policies
+}
+
+// The certificate of the server is checked with that of the setting.
+func TestCA(t *testing.T) {
+	b := sharedBed(t)
+	server := httptest.NewUnstartedServer(new(proxy).handler(t, b))
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	server.StartTLS()
+	defer server.Close()
+	config := b.config(t)
+	config.Address = server.URL
+	refused(t, config, store.ErrUnavailable, "cannot be reached", "certificate")
+	config.CA = filepath.Join(t.TempDir(), "ca.pem")
+	must(t, os.WriteFile(config.CA, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600))
+	s := open(t, config)
+	put(t, s, newRecord("org:acme", "key", "w1"))
+}
+
+// Every request but the one for the server's health is of the namespace.
+func TestNamespace(t *testing.T) {
+	b := sharedBed(t)
+	p := b.proxy(t)
+	config := b.config(t)
+	config.Address, config.Namespace = p.URL, "teams/payments"
+	var within, without atomic.Int64
+	p.set(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		switch namespace := r.Header.Get("X-Vault-Namespace"); {
+		case strings.TrimSuffix(namespace, "/") == config.Namespace:
+			within.Add(1)
+		case namespace == "" && r.URL.Path == "/v1/sys/health":
+			without.Add(1)
+		default:
+			t.Errorf("%s %s is of the namespace %q", r.Method, r.URL.Path, namespace)
+		}
+		r.Header.Del("X-Vault-Namespace") // this Vault has none
+		next.ServeHTTP(w, r)
+	})
+	s := open(t, config)
+	for name, call := range calls(s) {
+		if err := call(t.Context()); err != nil && name != "Delete" && name != "Get" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if within.Load() < 7 || without.Load() != 1 {
+		t.Errorf("%d requests were of the namespace, %d of none", within.Load(), without.Load())
+	}
+}
+
+// What the environment says is for the worker's configuration to read.
+func TestEnvironmentIsNotRead(t *testing.T) {
+	b := sharedBed(t)
+	p := b.proxy(t)
+	config := b.config(t)
+	config.Address = p.URL
+	for name, value := range map[string]string{
+		"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_AGENT_ADDR": "http://127.0.0.1:1", "VAULT_TOKEN": "hvs.wrong", "VAULT_NAMESPACE": "wrong",
+		"VAULT_WRAP_TTL": "60s", "VAULT_HEADERS": `{"X-Wrong":"wrong"}`, "VAULT_MAX_RETRIES": "9", "VAULT_CLIENT_TIMEOUT": "1ms", "VAULT_RATE_LIMIT": "0.001:1",
+		"VAULT_SKIP_VERIFY": "true",
+	} {
+		t.Setenv(name, value)
+	}
+	p.set(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		for _, name := range []string{"X-Vault-Namespace", "X-Vault-Wrap-Ttl", "X-Wrong"} {
+			if value := r.Header.Get(name); value != "" {
+				t.Errorf("%s %s has %s: %s", r.Method, r.URL.Path, name, value)
+			}
+		}
+		if token := r.Header.Get("X-Vault-Token"); token != config.Token && token != "" {
+			t.Errorf("%s %s has another token", r.Method, r.URL.Path)
+		}
+		next.ServeHTTP(w, r)
+	})
+	put(t, open(t, config), newRecord("org:acme", "key", "w1"))
+
+	// The SDK does read it, before it is told not to.
+	t.Setenv("VAULT_CLIENT_TIMEOUT", "soon")
+	refused(t, config, nil, "VAULT_ variable of the environment", "VAULT_CLIENT_TIMEOUT")
+}

@@ -1,0 +1,36 @@
+package vault_test
+
+import (
+	"testing"
+
+	"credbus/internal/store"
+	"credbus/internal/store/storetest"
+	"credbus/internal/store/vault"
+)
+
+// All questions are asked of a store that has the policy of deploy/vault and no
+// more.
+func TestConformance(t *testing.T)       { conformance(t, false) }
+func TestConformanceNative(t *testing.T) { conformance(t, true) }
+
+func conformance(t *testing.T, native bool) {
+	b := sharedBed(t)
+	var config vault.Config // of the store opened last
+	storetest.Run(t, storetest.Harness{
+		Open: func(t *testing.T) store.Store {
+			config = b.config(t)
+			config.Native = native
+			return open(t, config)
+		},
+		Damage: func(t *testing.T, _ store.Store, key store.Key) {
+			spoilt := map[string]any{"credbus:sealed": "Y3JlZGJ1cwE="}
+			if native {
+				spoilt = map[string]any{"credbus:record": `{"version":`, "value": "x"}
+			}
+			_, err := b.kv().Put(t.Context(), config.Path+"/"+key.String(), spoilt)
+			must(t, err)
+		},
+		Other:    func(t *testing.T, _ store.Store) store.Store { return open(t, config) },
+		Features: storetest.Features{Native: native},
+	})
+}
