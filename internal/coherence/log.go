@@ -31,7 +31,11 @@ const (
 // changesNothing reports whether an entry leaves every key as it was, so that
 // no reply need carry its revision.
 func changesNothing(kind subjects.EventKind) bool {
-	return kind == Ping || kind == Leave || kind == Mark
+	switch kind {
+	case Ping, Leave, Mark, subjects.EventExpiring, subjects.EventExpired:
+		return true
+	}
+	return false
 }
 
 // Forever is the age of a log that replaced no other.

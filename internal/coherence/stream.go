@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"credbus/internal/jsapi"
 	"credbus/subjects"
 )
 
@@ -58,17 +59,7 @@ func OpenStream(ctx context.Context, nc *nats.Conn, config StreamConfig) (*Strea
 		return nil, err
 	}
 	s := &Stream{config: config, nc: nc, js: js}
-	for {
-		// While a cluster agrees on a leader, questions to it get lost, above all
-		// when several workers ask for the same stream at once.
-		const patience = 3 * time.Second
-		attempt, cancel := context.WithTimeout(ctx, patience)
-		_, err = s.create(attempt)
-		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
-			break
-		}
-	}
+	_, err = jsapi.Ask(ctx, s.create)
 	switch {
 	case err == nil:
 		return s, nil
@@ -167,13 +158,21 @@ func (s *Stream) End(ctx context.Context) (subjects.Revision, error) {
 			return mark, err
 		}
 	}
-	stream, err := s.js.Stream(ctx, s.config.Name)
+	_, end, err := s.look(ctx)
 	if err != nil {
 		return subjects.Revision{}, err
 	}
-	end := endOf(stream.CachedInfo())
 	end.Seq = max(end.Seq, mark.Seq)
 	return end, nil
+}
+
+// look finds the stream that is there now, and where it ends.
+func (s *Stream) look(ctx context.Context) (jetstream.Stream, subjects.Revision, error) {
+	stream, err := s.js.Stream(ctx, s.config.Name)
+	if err != nil {
+		return nil, subjects.Revision{}, err
+	}
+	return stream, endOf(stream.CachedInfo()), nil
 }
 
 func endOf(info *jetstream.StreamInfo) subjects.Revision {
@@ -182,7 +181,7 @@ func endOf(info *jetstream.StreamInfo) subjects.Revision {
 
 func (s *Stream) subject(entry *subjects.Event) string {
 	switch entry.Kind {
-	case subjects.EventStored, subjects.EventDeleted:
+	case subjects.EventStored, subjects.EventDeleted, subjects.EventExpiring, subjects.EventExpired:
 		return s.config.Prefix.Event(entry.Scope, entry.ID)
 	}
 	return s.config.Prefix.Coherence(logToken + string(entry.Kind))

@@ -1,0 +1,14 @@
+package expiry
+
+import "context"
+
+// Sweep sweeps at once, whoever did before.
+func (w *Watch) Sweep(ctx context.Context) error { return w.sweep(ctx) }
+
+// Patience, Settling, RefreshAge and MarkTTL are for tests.
+const (
+	Patience   = patience
+	Settling   = settling
+	RefreshAge = refreshAge
+	MarkTTL    = markTTL
+)

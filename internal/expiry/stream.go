@@ -1,0 +1,170 @@
+package expiry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"credbus/internal/jsapi"
+	"credbus/subjects"
+)
+
+// StreamConfig describes the JetStream stream that holds the marks.
+type StreamConfig struct {
+	Name     string          // required
+	Prefix   subjects.Prefix // required
+	Worker   string          // required: who claims
+	Replicas int             // 1, 3 or 5; default 1
+	MaxBytes int64           // default 256 MiB
+	Logger   *slog.Logger    // default slog.Default()
+}
+
+// markTTL is how long a mark stays that no sweep looks at any more, because its
+// credential is gone or was replaced. One that is looked at is written again
+// before that, once it is refreshAge old.
+const (
+	markTTL    = 90 * 24 * time.Hour
+	refreshAge = markTTL / 3
+)
+
+// Stream is Marks over a JetStream stream.
+type Stream struct {
+	config StreamConfig
+	js     jetstream.JetStream
+	opened atomic.Pointer[jetstream.Stream] // by the last Claim
+}
+
+var _ Marks = (*Stream)(nil)
+
+// NewStream returns a stream that the first Claim opens: a worker that may not
+// make it serves all the same.
+func NewStream(nc *nats.Conn, config StreamConfig) (*Stream, error) {
+	if config.Replicas == 0 {
+		config.Replicas = 1
+	}
+	if config.MaxBytes == 0 {
+		config.MaxBytes = 256 << 20
+	}
+	if config.Logger == nil {
+		config.Logger = slog.Default()
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	return &Stream{config: config, js: js}, nil
+}
+
+// open finds the stream, or makes it where it is missing.
+func (s *Stream) open(ctx context.Context) (jetstream.Stream, error) {
+	if s.opened.Load() != nil {
+		stream, err := s.js.Stream(ctx, s.config.Name)
+		if !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return stream, s.failed(err)
+		}
+		s.config.Logger.Warn("the stream of what was told of expiry is gone; creating it anew: what expires is told again", "stream", s.config.Name)
+	}
+	config := jetstream.StreamConfig{
+		Name:              s.config.Name,
+		Description:       "credbus: what was told of credentials that expire",
+		Subjects:          []string{s.config.Prefix.Coherence(markWord + ">")},
+		Retention:         jetstream.LimitsPolicy,
+		Storage:           jetstream.FileStorage,
+		Replicas:          s.config.Replicas,
+		MaxMsgsPerSubject: 1,
+		MaxBytes:          s.config.MaxBytes,
+		// A mark that was pushed out would be told again, and push out another.
+		Discard:     jetstream.DiscardNew,
+		AllowMsgTTL: true,
+	}
+	stream, err := jsapi.Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return s.js.CreateOrUpdateStream(ctx, config) })
+	if err != nil {
+		return nil, s.failed(err)
+	}
+	s.opened.Store(&stream)
+	return stream, nil
+}
+
+// failed says what to look at.
+func (s *Stream) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("stream %s, which has what was told of expiry (stream.replicas, stream.max_bytes, the account's permissions and limits): %w", s.config.Name, err)
+}
+
+// Claim implements Marks. Both times that it compares are the server's.
+func (s *Stream) Claim(ctx context.Context, every time.Duration) (wait time.Duration, err error) {
+	stream, err := s.open(ctx)
+	if err != nil {
+		return 0, err
+	}
+	msg := nats.NewMsg(s.config.Prefix.Coherence(claimWord))
+	msg.Data = []byte(s.config.Worker)
+	var place uint64
+	last, err := stream.GetLastMsgForSubject(ctx, msg.Subject)
+	switch {
+	case err == nil:
+		if wait := every - stream.CachedInfo().TimeStamp.Sub(last.Time); wait > 0 {
+			return min(wait, every), nil
+		}
+		place = last.Sequence
+	case !errors.Is(err, jetstream.ErrMsgNotFound):
+		return 0, s.failed(err)
+	}
+	if place, err = s.publish(ctx, msg, place); err == nil && place == 0 {
+		return every, nil
+	}
+	return 0, err
+}
+
+// publish appends msg if the last one of its subject still stands at place, zero
+// for none, and returns its own, or zero.
+func (s *Stream) publish(ctx context.Context, msg *nats.Msg, place uint64, options ...jetstream.PublishOpt) (uint64, error) {
+	ack, err := s.js.PublishMsg(ctx, msg, append(options,
+		jetstream.WithExpectStream(s.config.Name), jetstream.WithExpectLastSequencePerSubject(place))...)
+	if refused := new(jetstream.APIError); errors.As(err, &refused) {
+		switch refused.ErrorCode {
+		case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
+			return 0, nil
+		}
+	}
+	if err != nil {
+		return 0, s.failed(err)
+	}
+	return ack.Sequence, nil
+}
+
+var errUnclaimed = errors.New("nothing was claimed yet")
+
+// Get implements Marks.
+func (s *Stream) Get(ctx context.Context, key subjects.Target) (Mark, error) {
+	opened := s.opened.Load()
+	if opened == nil {
+		return Mark{}, errUnclaimed
+	}
+	msg, err := (*opened).GetLastMsgForSubject(ctx, markSubject(s.config.Prefix, key))
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return Mark{}, nil
+	case err != nil:
+		return Mark{}, s.failed(err)
+	}
+	mark, err := parseMark(msg.Header, msg.Data)
+	if err != nil {
+		s.config.Logger.Warn("what was told of the expiry of a credential cannot be read: it is told again", "scope", key.Scope, "id", key.ID, "error", err)
+	}
+	mark.Place, mark.Put = msg.Sequence, msg.Time
+	return mark, nil
+}
+
+// Put implements Marks.
+func (s *Stream) Put(ctx context.Context, key subjects.Target, mark *Mark) (uint64, error) {
+	return s.publish(ctx, mark.message(markSubject(s.config.Prefix, key)), mark.Place, jetstream.WithMsgTTL(markTTL))
+}
