@@ -17,13 +17,43 @@ import (
 // refuses it. The manager does not know how that was decided.
 type Resolve func(subjects.Target) (subjects.Target, error)
 
+// Within is the scope that who has authority over one scope means by naming
+// another, which is that scope or below it, or none: then it is that scope.
+func Within(authority, named subjects.Scope) (subjects.Scope, error) {
+	if named == subjects.Root {
+		return authority, nil
+	}
+	if !authority.Contains(named) {
+		return named, subjects.Errorf(subjects.InvalidArgument, "scope is neither that of the subject nor below it: send the request to a subject of that scope")
+	}
+	return named, nil
+}
+
+// ResolveWithin is the Resolve of a batch that names a scope, sent by who has
+// authority over another one.
+func ResolveWithin(authority subjects.Scope, named *subjects.Scope) (Resolve, error) {
+	scope, err := Within(authority, *named)
+	if err != nil {
+		return nil, err
+	}
+	*named = scope
+	return func(target subjects.Target) (subjects.Target, error) {
+		if target.Scope == subjects.Root {
+			target.Scope = scope
+		}
+		within, err := Within(authority, target.Scope)
+		target.Scope = within
+		return target, err
+	}, nil
+}
+
 // StoreBatch stores every item and reports on each.
 func (m *Manager) StoreBatch(ctx context.Context, request *subjects.StoreBatchRequest, resolve Resolve) (*subjects.StoreBatchReply, error) {
 	return batch(ctx, m, subjects.StoreBatch, request, resolve,
 		func(item *subjects.StoreItem) *subjects.Target { return &item.Target },
 		func(reply *subjects.StoreReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, i int, item *subjects.StoreItem) (*subjects.StoreReply, error) {
-			return m.Store(ctx, item, itemRequestID(request.RequestID, i))
+			return m.Store(ctx, item, ItemRequestID(request.RequestID, i))
 		})
 }
 
@@ -102,8 +132,9 @@ func (m *Manager) validateItems(ctx context.Context, request *subjects.BatchRequ
 		})
 }
 
-// itemRequestID names an item's write after its batch's request.
-func itemRequestID(requestID string, i int) string {
+// ItemRequestID names an item's write after its batch's request, which may have
+// no name.
+func ItemRequestID(requestID string, i int) string {
 	if requestID == "" {
 		return ""
 	}
@@ -127,10 +158,15 @@ func batch[T, R any, P subjects.Item[T], Q subjects.Item[R]](
 		return nil, subjects.Errorf(subjects.InvalidArgument, "%d items: at most %d are allowed", n, m.config.BatchItems)
 	}
 	reply := &subjects.BatchReply[R, Q]{Results: make([]subjects.Result[R, Q], len(request.Items))}
+	atOnce, ended := concurrency(request.Concurrency, m.config.BatchConcurrency), func() {}
+	if !name.Writes() {
+		ctx, atOnce, ended = m.gathering(ctx, request.Scope, len(request.Items), atOnce)
+	}
 	var group errgroup.Group
-	group.SetLimit(concurrency(request.Concurrency, m.config.BatchConcurrency))
+	group.SetLimit(atOnce)
 	for i := range request.Items {
 		group.Go(func() error {
+			defer ended()
 			item, result := &request.Items[i], &reply.Results[i]
 			err := request.Refused[i]
 			if err == nil {

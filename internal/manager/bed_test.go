@@ -20,6 +20,7 @@ type bed struct {
 	*manager.Manager
 	cache   *cache.Cache
 	replica *coherence.Replica
+	ring    manager.Keyring
 }
 
 // newBed runs a manager over s, on a log of its own unless one is given.
@@ -38,14 +39,24 @@ func newModeBed(t testing.TB, mode coherence.Mode, s store.Store, log *coherence
 		t.Fatal(err)
 	}
 	replica := coherence.NewReplica(log, c, coherence.Config{Mode: mode, Logger: slog.New(slog.DiscardHandler)})
+	return runBed(t, replica, c, func(config *manager.Config) {
+		config.Store = s
+		if change != nil {
+			change(config)
+		}
+	})
+}
+
+// runBed runs a manager over what change sets, and over a replica that drops
+// from c.
+func runBed(t testing.TB, replica *coherence.Replica, c *cache.Cache, change func(*manager.Config)) *bed {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); replica.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done; c.Close() })
-	config := manager.Config{Store: s, Keyring: keyring(t), Replica: replica, Cache: c, NegativeCaching: true, Logger: slog.New(slog.DiscardHandler)}
-	if change != nil {
-		change(&config)
-	}
+	config := manager.Config{Keyring: keyring(t), Replica: replica, Cache: c, NegativeCaching: true, Logger: slog.New(slog.DiscardHandler)}
+	change(&config)
 	m, err := manager.New(config)
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +66,7 @@ func newModeBed(t testing.TB, mode coherence.Mode, s store.Store, log *coherence
 	if err := replica.AwaitTrust(wait); err != nil {
 		t.Fatal(err)
 	}
-	return &bed{Manager: m, cache: c, replica: replica}
+	return &bed{Manager: m, cache: c, replica: replica, ring: config.Keyring}
 }
 
 func keyring(t testing.TB) *seal.Keyring {

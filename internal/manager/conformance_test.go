@@ -79,10 +79,16 @@ func (m *managed) Close() error {
 	return m.below.Close()
 }
 
+// native is a store that wants values in clear.
+type native struct{ *memory.Store }
+
+func (native) Native(subjects.Scope) bool { return true }
+
 func TestConformance(t *testing.T) {
 	features := storetest.Features{Managed: true, MaxPayload: subjects.MaxDataLen - len(subjects.ValueName), WalkRecords: 500}
 	for name, open := range map[string]func(t *testing.T) store.Store{
 		"memory": func(*testing.T) store.Store { return memory.New() },
+		"native": func(*testing.T) store.Store { return native{memory.New()} },
 		"file": func(t *testing.T) store.Store {
 			s, err := file.New(file.Config{Dir: filepath.Join(t.TempDir(), "store")})
 			if err != nil {

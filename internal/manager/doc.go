@@ -6,6 +6,9 @@
 //	                                                     token still holds
 //	Store ───► seal ─► intent ─► store ─► done ─► reply with revision
 //
+// The items of a batch run side by side; where the store reads several records
+// in one call, those that miss share it (gather.go).
+//
 // A cached entry is the encoded reply, so that a hit is one copy. What is
 // passed between readers that share a store read is the sealed record: each
 // opens it for itself and wipes what it opened.

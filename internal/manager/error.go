@@ -24,6 +24,7 @@ var codeTable = []struct {
 	{store.ErrPermission, subjects.PermissionDenied, "the store refused the worker: its log names the permission that is missing"},
 	{store.ErrDamaged, subjects.DecryptFailed, "the stored record is damaged: restore it from a backup or store it again; the worker's log names it"},
 	{seal.ErrDecrypt, subjects.DecryptFailed, "the stored record does not open: it is damaged, was moved, or its key is not in the keyring"},
+	{errCopy, subjects.Internal, "the copy was written and does not read back as its original: migrate again"},
 	{errPayload, subjects.DecryptFailed, "the stored record opens and is not readable: store it again"},
 	{store.ErrTimeout, subjects.StorageTimeout, "the store did not answer in time"},
 	{context.DeadlineExceeded, subjects.StorageTimeout, "the store did not answer in time"},

@@ -26,7 +26,7 @@ func (m *Manager) List(ctx context.Context, request *subjects.ListRequest, maxBy
 	defer cancel()
 	reply := &subjects.ListReply{Cursor: request.Cursor}
 	limit := pageLimit(request.Limit)
-	total := subjects.MaxScopeLen + subjects.MaxIDLen + 512 // cursor, revision and headers
+	total := subjects.MaxCursorLen + 512 // cursor, revision and headers
 	// Pages of the store are taken whole, since their cursor alone says where
 	// to go on. One that would not fit is asked for again with half the limit.
 	for scanned, ask := 0, limit; scanned < 10*limit && len(reply.Items) < limit; {
@@ -52,7 +52,7 @@ func (m *Manager) List(ctx context.Context, request *subjects.ListRequest, maxBy
 		reply.Items = append(reply.Items, items...)
 		reply.Cursor = page.Next
 		total += bytes
-		scanned += len(page.Records)
+		scanned += max(1, len(page.Records)) // an empty page costs as much as one that is not
 		for i := range page.Records {
 			reply.Revision = later(reply.Revision, m.config.Replica.Including(page.Records[i].Revision))
 		}
@@ -70,7 +70,7 @@ func (m *Manager) List(ctx context.Context, request *subjects.ListRequest, maxBy
 func (m *Manager) matching(records []store.Record, request *subjects.ListRequest, size func([]byte) int) (items []subjects.Credential, bytes int) {
 	for i := range records {
 		record := &records[i]
-		if !matches(record, request) {
+		if !matches(record, &request.Filter) {
 			continue
 		}
 		item := subjects.Credential{
@@ -87,14 +87,14 @@ func (m *Manager) matching(records []store.Record, request *subjects.ListRequest
 	return items, bytes
 }
 
-func matches(record *store.Record, request *subjects.ListRequest) bool {
-	if !strings.HasPrefix(string(record.ID), request.IDPrefix) {
+func matches(record *store.Record, filter *subjects.Filter) bool {
+	if !strings.HasPrefix(string(record.ID), filter.IDPrefix) {
 		return false
 	}
-	if before := request.ExpiresBefore; !before.IsZero() && (record.Expires.IsZero() || !record.Expires.Before(before)) {
+	if before := filter.ExpiresBefore; !before.IsZero() && (record.Expires.IsZero() || !record.Expires.Before(before)) {
 		return false
 	}
-	for key, value := range request.Tags {
+	for key, value := range filter.Tags {
 		if got, ok := record.Tags[key]; !ok || got != value {
 			return false
 		}

@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strconv"
 	"time"
@@ -19,12 +20,21 @@ import (
 // Config holds a Manager's parts and settings. All parts but Cache are
 // required.
 type Config struct {
-	Store   store.Store
-	Keyring *seal.Keyring
+	Store store.Store
+	// Stores are those that Store consists of, and those that credentials may be
+	// copied to, by name. Routed are the names of the ones that Store keeps what
+	// is in a scope and below in. Without them there is no migrating.
+	Stores  map[string]store.Store
+	Routed  func(subjects.Scope) []string
+	Keyring Keyring
 	Replica *coherence.Replica
 	Cache   *cache.Cache // nil: every read goes to the store
 	// NegativeCaching has Cache hold that a credential does not exist, too.
 	NegativeCaching bool
+	// LastKnown holds what was read last of each credential, for reads that the
+	// store is not there to answer; its TTL is how old such an answer may be. Nil:
+	// they fail. It needs Cache, and is told of changes as Cache is.
+	LastKnown *cache.Cache
 
 	// ReadTimeout bounds one read of the store; default 5 s. WriteTimeout
 	// bounds one write; default 10 s.
@@ -33,6 +43,16 @@ type Config struct {
 	// worked on at once; defaults 100 and 10.
 	BatchItems, BatchConcurrency int
 	Logger                       *slog.Logger // default slog.Default()
+}
+
+// Keyring is what a Manager needs of a seal.Keyring, or of a seal.Live, which
+// changes meanwhile.
+type Keyring interface {
+	Seal(plaintext []byte, b seal.Binding) ([]byte, error)
+	Open(sealed []byte, b seal.Binding) ([]byte, error)
+	SealedByPrimary(sealed []byte) bool
+	Keys() []seal.Key
+	Loaded() time.Time
 }
 
 // Manager carries out commands. Its methods may be called concurrently.
@@ -166,7 +186,7 @@ func (m *Manager) lookup(ctx context.Context, dst []byte, key subjects.Target, f
 	select {
 	case result := <-flight:
 		if result.Err != nil {
-			return answer{}, result.Err
+			return m.lastKnown(dst, key, min, result.Err)
 		}
 		return m.open(dst, result.Val.(loaded))
 	case <-ctx.Done():
@@ -215,6 +235,7 @@ func (m *Manager) fill(record *store.Record) {
 		flags |= inheritable
 	}
 	m.config.Cache.Put(string(record.Scope), string(record.ID), found.reply, flags)
+	m.remember(record, flags)
 }
 
 // catchUp is how long a fill waits for the replica to apply what the log held
@@ -263,12 +284,36 @@ func (m *Manager) get(ctx context.Context, key subjects.Target) (loaded, error) 
 func (m *Manager) record(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.config.ReadTimeout)
 	defer cancel()
-	return m.config.Store.Get(ctx, store.Key(key))
+	record, err := m.fetch(ctx, store.Key(key))
+	if err != nil || record.Data == nil {
+		return record, err
+	}
+	// From here on, who shares it handles both forms alike, and none of them
+	// holds values that another one might still read or wipe.
+	defer record.Data.Wipe()
+	if err := record.Data.Check(); err != nil {
+		return nil, fmt.Errorf("%w: what another program wrote breaks a limit: %w", store.ErrDamaged, err)
+	}
+	return record, m.seal(record, record.Data)
+}
+
+// seal puts data into a record, in place of what it holds.
+func (m *Manager) seal(record *store.Record, data subjects.Data) error {
+	plain := payload(data)
+	defer clear(plain)
+	sealed, err := m.config.Keyring.Seal(plain, binding(record))
+	record.Payload, record.Data = sealed, nil
+	return err
 }
 
 // open appends the encoded reply of a record to dst. With an error the answer
 // still has what the record says in clear, and dst for its reply.
 func (m *Manager) open(dst []byte, from loaded) (answer, error) {
+	return m.openAs(dst, from, time.Time{})
+}
+
+// openAs is open for a reply that says since when it is stale.
+func (m *Manager) openAs(dst []byte, from loaded, staleSince time.Time) (answer, error) {
 	record := from.record
 	if record == nil {
 		return answer{reply: dst, revision: from.end}, store.ErrNotFound
@@ -286,7 +331,7 @@ func (m *Manager) open(dst []byte, from loaded) (answer, error) {
 	defer wipe()
 	found.reply = subjects.AppendOpen(dst, &subjects.RetrieveReply{Credential: subjects.Credential{
 		Scope: record.Scope, ID: record.ID, Version: record.Version,
-		Data: data, Metadata: record.Metadata,
+		Data: data, Metadata: record.Metadata, StaleSince: staleSince,
 	}})
 	return found, nil
 }

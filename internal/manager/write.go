@@ -28,13 +28,11 @@ func (m *Manager) Store(ctx context.Context, item *subjects.StoreItem, requestID
 		Metadata: item.Metadata,
 	}
 	record.Created, record.Modified = now, now
-	plain := payload(item.Data)
-	sealed, err := m.config.Keyring.Seal(plain, binding(record))
-	clear(plain)
-	if err != nil {
+	if store.IsNative(m.config.Store, item.Scope) {
+		record.Data = item.Data
+	} else if err := m.seal(record, item.Data); err != nil {
 		return nil, err
 	}
-	record.Payload = sealed
 
 	reply := &subjects.StoreReply{Target: item.Target}
 	precondition := store.Precondition{Absent: item.CreateOnly, Present: item.UpdateOnly, Version: item.Version}

@@ -1,0 +1,249 @@
+package manager
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"credbus/internal/seal"
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// migrated is what became of one credential.
+type migrated int
+
+const (
+	wasCopied migrated = iota // and read back
+	isCurrent                 // the same is there
+	isNewer                   // there is one of a later write
+	isGone                    // it was deleted meanwhile
+	wasPruned                 // there was one that the other store does not have
+)
+
+// MigratePage copies a page of the credentials of request.Scope and below from
+// one store to another, or deletes from the other what the first does not have.
+//
+//	read from ─► read to ─┬─ the same, or newer ─► left
+//	                      └─ older, or none ─► put on condition that to is still so ─► read back, compare
+//
+// A copy has the values, the metadata, the write id and the revision of its
+// original, so that no client that has seen one is answered with less by the
+// other; its version is the store's own. Nothing is copied to where reads may
+// come from: what was deleted there since would come back.
+func (m *Manager) MigratePage(ctx context.Context, request *subjects.MigrateRequest) (*subjects.MigrateReply, error) {
+	from, err := m.storeOf("from", request.From)
+	if err != nil {
+		return nil, err
+	}
+	to, err := m.storeOf("to", request.To)
+	switch {
+	case err != nil:
+		return nil, err
+	case request.From == request.To:
+		return nil, subjects.Errorf(subjects.InvalidArgument, "from and to are the same store %q: name two", request.From)
+	case slices.Contains(m.config.Routed(request.Scope), request.To):
+		return nil, subjects.Errorf(subjects.InvalidArgument,
+			"the workers keep credentials of this scope in %q already: copy to a store first, and route the scope to it then (store.routes)", request.To)
+	}
+	source := from
+	work := func(ctx context.Context, record *store.Record) (migrated, error) {
+		return m.migrate(ctx, from, to, record.Key)
+	}
+	if request.Prune {
+		source = to
+		work = func(ctx context.Context, record *store.Record) (migrated, error) {
+			return m.prune(ctx, from, to, record)
+		}
+	}
+	page, err := m.page(ctx, source, request.Scope, request.Paging)
+	if err != nil {
+		return nil, err
+	}
+	reply := &subjects.MigrateReply{Cursor: page.Next}
+	counters := map[migrated]*int64{wasCopied: &reply.Copied, isCurrent: &reply.Current, isNewer: &reply.Newer, isGone: &reply.Gone, wasPruned: &reply.Pruned}
+	reply.Remaining, reply.Failed = m.eachRecord(ctx, subjects.Migrate, page.Records, func(ctx context.Context, record *store.Record) (add func(), err error) {
+		done, err := work(ctx, record)
+		return func() { *counters[done]++ }, err
+	})
+	return reply, nil
+}
+
+// storeOf is the store that a field of a request names.
+func (m *Manager) storeOf(field, name string) (store.Store, error) {
+	if s, ok := m.config.Stores[name]; ok {
+		return s, nil
+	}
+	names := slices.Sorted(maps.Keys(m.config.Stores))
+	return nil, subjects.Errorf(subjects.InvalidArgument, "%s is %q: the stores of this worker are %s (stores, in its configuration)", field, name, strings.Join(names, ", "))
+}
+
+// migrateTries is how often a credential is looked at that others write
+// meanwhile, or whose copy a store that lags does not show yet.
+const migrateTries = 5
+
+func (m *Manager) migrate(ctx context.Context, from, to store.Store, key store.Key) (migrated, error) {
+	for try := 1; ; try++ {
+		done, err := m.migrateOnce(ctx, from, to, key)
+		overtaken := errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrNotFound)
+		if overtaken && try < migrateTries {
+			continue // somebody else wrote: see what
+		}
+		return done, err
+	}
+}
+
+func (m *Manager) migrateOnce(ctx context.Context, from, to store.Store, key store.Key) (migrated, error) {
+	original, data, wipe, err := m.opened(ctx, from, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return isGone, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer wipe()
+	var pre store.Precondition
+	there, same, err := m.compare(ctx, to, original, data)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		pre.Absent = true
+	case errors.Is(err, store.ErrDamaged):
+		pre.Present = true // what cannot be read is put right
+	case err != nil:
+		return 0, err
+	case same:
+		return isCurrent, nil
+	case newer(there, original):
+		return isNewer, nil
+	default:
+		pre.Version = there.Version
+	}
+	copied := *original
+	copied.Payload, copied.Data, copied.Version = nil, nil, ""
+	if copied.WriteID == "" {
+		copied.WriteID = rand.Text() // another program wrote it
+	}
+	if store.IsNative(to, key.Scope) {
+		copied.Data = data
+	} else if err := m.seal(&copied, data); err != nil {
+		return 0, err
+	}
+	if err := m.putCopy(ctx, to, &copied, pre); err != nil {
+		return 0, err
+	}
+	return wasCopied, m.verify(ctx, to, original, data)
+}
+
+func (m *Manager) putCopy(ctx context.Context, to store.Store, record *store.Record, pre store.Precondition) error {
+	ctx, cancel := context.WithTimeout(ctx, m.config.WriteTimeout)
+	defer cancel()
+	_, err := to.Put(ctx, record, pre)
+	return err
+}
+
+// verify reads a copy back, more than once where the store does not show yet
+// what was written to it.
+func (m *Manager) verify(ctx context.Context, to store.Store, original *store.Record, data subjects.Data) error {
+	pause := 100 * time.Millisecond
+	for try := 1; ; try++ {
+		_, same, err := m.compare(ctx, to, original, data)
+		switch {
+		case same:
+			return nil
+		case err != nil && !errors.Is(err, store.ErrNotFound):
+			return err
+		case try == migrateTries:
+			return errCopy
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		pause *= 2
+	}
+}
+
+var errCopy = errors.New("the copy was written and does not read back as its original: migrate again")
+
+// compare tells whether a store has the same as original, whose values are
+// data, and what it has. A record that does not open is not the same.
+func (m *Manager) compare(ctx context.Context, s store.Store, original *store.Record, data subjects.Data) (there *store.Record, same bool, err error) {
+	there, values, wipe, err := m.opened(ctx, s, original.Key)
+	if errors.Is(err, seal.ErrDecrypt) || errors.Is(err, errPayload) {
+		return there, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	defer wipe()
+	return there, sameMetadata(there.Metadata, original.Metadata) && sameData(values, data), nil
+}
+
+// opened reads a record and its values, in whatever form the store has them.
+// The record comes also with the error that it does not open.
+func (m *Manager) opened(ctx context.Context, s store.Store, key store.Key) (record *store.Record, data subjects.Data, wipe func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, m.config.ReadTimeout)
+	defer cancel()
+	record, err = s.Get(ctx, key)
+	switch {
+	case err != nil:
+		return nil, nil, nil, err
+	case record.Data == nil:
+		data, wipe, err = m.unseal(record)
+		return record, data, wipe, err
+	}
+	if err := record.Data.Check(); err != nil {
+		record.Data.Wipe()
+		return nil, nil, nil, fmt.Errorf("%w: what another program wrote breaks a limit: %w", store.ErrDamaged, err)
+	}
+	return record, record.Data, record.Data.Wipe, nil
+}
+
+// sameMetadata compares what a copy keeps, which is all but when the first
+// record of that key was created in a store.
+func sameMetadata(a, b subjects.Metadata) bool {
+	return a.Description == b.Description && maps.Equal(a.Tags, b.Tags) && a.RotationDays == b.RotationDays &&
+		a.Inheritable == b.Inheritable && a.Expires.Equal(b.Expires) && a.Modified.Equal(b.Modified)
+}
+
+func sameData(a, b subjects.Data) bool {
+	return maps.EqualFunc(a, b, func(a, b subjects.Secret) bool { return bytes.Equal(a.Bytes(), b.Bytes()) })
+}
+
+// newer reports whether a was written later than b.
+func newer(a, b *store.Record) bool {
+	if !a.Revision.IsZero() && !b.Revision.IsZero() {
+		return a.Revision.Compare(b.Revision) > 0
+	}
+	return a.Modified.After(b.Modified)
+}
+
+// prune deletes a record that from does not have.
+func (m *Manager) prune(ctx context.Context, from, to store.Store, record *store.Record) (migrated, error) {
+	read, cancel := context.WithTimeout(ctx, m.config.ReadTimeout)
+	defer cancel()
+	original, err := from.Get(read, record.Key)
+	switch {
+	case err == nil:
+		original.Data.Wipe()
+		return isCurrent, nil
+	case errors.Is(err, store.ErrDamaged):
+		return isCurrent, nil // it is there
+	case !errors.Is(err, store.ErrNotFound):
+		return 0, err
+	}
+	write, cancel := context.WithTimeout(ctx, m.config.WriteTimeout)
+	defer cancel()
+	err = to.Delete(write, record.Key, store.Precondition{Version: record.Version})
+	if errors.Is(err, store.ErrNotFound) {
+		return isGone, nil
+	}
+	return wasPruned, err
+}

@@ -1,0 +1,118 @@
+package manager
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"credbus/internal/coherence"
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// Keys are the keys that this replica holds.
+func (m *Manager) Keys() subjects.ReplicaKeys {
+	keys := subjects.ReplicaKeys{Loaded: m.config.Keyring.Loaded().UTC().Truncate(time.Millisecond)}
+	for _, key := range m.config.Keyring.Keys() {
+		keys.Keys = append(keys.Keys, subjects.Key(key))
+	}
+	return keys
+}
+
+// resealed is what became of one credential.
+type resealed int
+
+const (
+	wasResealed resealed = iota
+	wasCurrent           // sealed by the primary, or gone
+	wasNative
+)
+
+// ResealPage seals a page of the credentials of request.Scope and below by the
+// primary key, where they are not: one after the other is stored again as it is,
+// so that reads go on throughout.
+func (m *Manager) ResealPage(ctx context.Context, request *subjects.ResealRequest) (*subjects.ResealReply, error) {
+	page, err := m.page(ctx, m.config.Store, request.Scope, request.Paging)
+	if err != nil {
+		return nil, err
+	}
+	reply := &subjects.ResealReply{Primary: keyPrimary(m.Keys()), Cursor: page.Next}
+	reply.Remaining, reply.Failed = m.eachRecord(ctx, subjects.Reseal, page.Records, func(ctx context.Context, record *store.Record) (add func(), err error) {
+		done, revision, err := m.Reseal(ctx, subjects.Target(record.Key))
+		return func() {
+			reply.Revision = later(reply.Revision, revision)
+			switch done {
+			case wasResealed:
+				reply.Resealed++
+			case wasNative:
+				reply.Native++
+			default:
+				reply.Current++
+			}
+		}, err
+	})
+	return reply, nil
+}
+
+func keyPrimary(keys subjects.ReplicaKeys) uint32 { return keys.Primary() }
+
+// resealTries is how often a credential that others write meanwhile is looked
+// at: what they write is most often sealed by the primary.
+const resealTries = 5
+
+// Reseal seals a credential by the primary key, unless it is, and stores it
+// under the protocol between replicas as any write: they drop what they have
+// cached, and subscribers learn its new version. Its values and metadata stay,
+// the time of its last change included.
+func (m *Manager) Reseal(ctx context.Context, key subjects.Target) (resealed, subjects.Revision, error) {
+	for try := 1; ; try++ {
+		done, revision, err := m.resealOnce(ctx, key)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return wasCurrent, revision, nil // it was deleted, and with it what the old key sealed
+		case errors.Is(err, store.ErrConflict) && try < resealTries:
+			continue // somebody else wrote: see what
+		}
+		return done, revision, err
+	}
+}
+
+func (m *Manager) resealOnce(ctx context.Context, key subjects.Target) (resealed, subjects.Revision, error) {
+	record, err := m.stored(ctx, key)
+	if err != nil {
+		return 0, subjects.Revision{}, err
+	}
+	if record.Data != nil {
+		record.Data.Wipe()
+		return wasNative, subjects.Revision{}, nil
+	}
+	if m.config.Keyring.SealedByPrimary(record.Payload) {
+		return wasCurrent, subjects.Revision{}, nil
+	}
+	data, wipe, err := m.unseal(record)
+	if err != nil {
+		return 0, subjects.Revision{}, err
+	}
+	defer wipe()
+	next := *record
+	next.WriteID = rand.Text()
+	if store.IsNative(m.config.Store, key.Scope) {
+		next.Data, next.Payload = data, nil // what the store wants now
+	} else if err := m.seal(&next, data); err != nil {
+		return 0, subjects.Revision{}, err
+	}
+	revision, err := m.write(ctx, key, func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
+		next.Revision = intent
+		version, err := m.config.Store.Put(ctx, &next, store.Precondition{Version: record.Version})
+		return coherence.Commit{Kind: subjects.EventStored, Version: version}, err
+	})
+	return wasResealed, revision, err
+}
+
+// stored reads a record as it is kept.
+func (m *Manager) stored(ctx context.Context, key subjects.Target) (*store.Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, m.config.ReadTimeout)
+	defer cancel()
+	return m.config.Store.Get(ctx, store.Key(key))
+}

@@ -1,0 +1,56 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// remember keeps what was read of a credential for an outage of the store. What
+// every replica hears of a change drops it, as it drops a cache entry: so it is
+// the newest that any worker wrote for as long as it is held.
+func (m *Manager) remember(record *store.Record, flags uint8) {
+	if m.config.LastKnown == nil {
+		return
+	}
+	found, err := m.openAs(nil, loaded{record: record}, time.Now())
+	if err != nil {
+		return
+	}
+	defer clear(found.reply)
+	m.config.LastKnown.Put(string(record.Scope), string(record.ID), found.reply, flags)
+}
+
+// lastKnown answers a read that failed with err from what was read last, marked
+// as stale, when the store could not be reached. Otherwise it returns err: a
+// store that refuses is there, and means it.
+func (m *Manager) lastKnown(dst []byte, key subjects.Target, min subjects.Revision, err error) (answer, error) {
+	if m.config.LastKnown == nil || !outage(err) {
+		return answer{}, err
+	}
+	look := m.config.Replica.Look()
+	if !look.Reached(min) {
+		return answer{}, err
+	}
+	reply, flags, ok := m.config.LastKnown.Get(dst, []byte(key.Scope), []byte(key.ID))
+	switch {
+	case !ok:
+		return answer{}, err
+	case !look.Live():
+		clear(reply[len(dst):])
+		return answer{}, err
+	}
+	m.config.Logger.Debug("answered with what was read last, since the store cannot be reached", "scope", key.Scope, "id", key.ID, "error", err)
+	return answer{reply: reply, exists: true, inheritable: flags&inheritable != 0}, nil
+}
+
+// outage reports whether err is a fault of the way to the store.
+func outage(err error) bool {
+	if errors.Is(err, store.ErrPermission) {
+		return false
+	}
+	return errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrTimeout) || errors.Is(err, context.DeadlineExceeded)
+}
