@@ -38,17 +38,11 @@ func (h *Handler) validateBatch(ctx context.Context, c *call, r *subjects.Valida
 func batch[R any, Q subjects.Item[R]](h *Handler, c *call, scope *subjects.Scope,
 	run func(manager.Resolve) (*subjects.BatchReply[R, Q], error),
 ) ([]byte, subjects.Revision, error) {
-	within, err := c.within(*scope)
+	resolve, err := manager.ResolveWithin(c.scope, scope)
 	if err != nil {
 		return nil, subjects.Revision{}, err
 	}
-	*scope = within
-	reply, err := run(func(target subjects.Target) (subjects.Target, error) {
-		if target.Scope == subjects.Root {
-			target.Scope = within
-		}
-		return c.resolve(target)
-	})
+	reply, err := run(resolve)
 	if err != nil {
 		return nil, subjects.Revision{}, err
 	}

@@ -23,6 +23,15 @@ func (h *Handler) endpoint(command subjects.Command) nats.MsgHandler {
 		subjects.ValidateBatch: dispatch(h, h.validateBatch),
 		subjects.ClearCache:    dispatch(h, h.clearCache),
 		subjects.CacheStats:    dispatch(h, h.cacheStats),
+		subjects.JobShow:       dispatch(h, h.aboutJob(Jobs.Show)),
+		subjects.JobList:       dispatch(h, h.jobList),
+		subjects.JobCancel:     dispatch(h, h.aboutJob(Jobs.Cancel)),
+		subjects.JobRetry:      dispatch(h, h.aboutJob(Jobs.Retry)),
+		subjects.JobDrop:       dispatch(h, h.aboutJob(Jobs.Drop)),
+		subjects.SealKey:       dispatch(h, h.sealKey),
+		subjects.Keys:          dispatch(h, h.keys),
+		subjects.Reseal:        dispatch(h, h.reseal),
+		subjects.Migrate:       dispatch(h, h.migrate),
 	}
 	run := commands[command]
 	return func(msg *nats.Msg) {

@@ -127,13 +127,7 @@ func (c *call) resolve(target subjects.Target) (subjects.Target, error) {
 }
 
 func (c *call) within(scope subjects.Scope) (subjects.Scope, error) {
-	if scope == subjects.Root {
-		return c.scope, nil
-	}
-	if !c.scope.Contains(scope) {
-		return scope, subjects.Errorf(subjects.InvalidArgument, "scope is neither that of the subject nor below it: send the request to a subject of that scope")
-	}
-	return scope, nil
+	return manager.Within(c.scope, scope)
 }
 
 func (h *Handler) recover(c *call) {

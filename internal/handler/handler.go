@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,9 +23,10 @@ type Config struct {
 	Conn    *nats.Conn
 	Manager *manager.Manager
 	Replica *coherence.Replica
-	// Stats reads this replica's cache statistics.
+	// Stats reads this replica's cache statistics and the state of its stores.
 	Stats func() subjects.ReplicaStats
 	Name  string // unique to this run of this replica
+	Jobs  Jobs   // nil: this worker has none
 
 	Prefix subjects.Prefix // default subjects.DefaultPrefix
 	Queue  string          // queue group; default "credbus"
@@ -147,7 +149,7 @@ func New(config Config) (*Handler, error) {
 
 // Start subscribes. When it returns, the server has every subscription.
 func (h *Handler) Start(ctx context.Context) error {
-	for _, command := range subjects.Commands {
+	for _, command := range slices.Concat(subjects.Commands, subjects.AdminCommands) {
 		for _, suffix := range []string{"", ".>"} {
 			serve := h.endpoint(command)
 			if command == subjects.Retrieve {

@@ -15,6 +15,7 @@ import (
 // Subjects of the traffic between replicas that is not part of the log.
 const (
 	reportSubject = "report" // asks every replica for a ReplicaStats
+	keysSubject   = "keys"   // asks every replica for its ReplicaKeys
 	helloSubject  = "hello"  // a replica's name, when it starts to serve
 	byeSubject    = "bye"    // its name, when it stops
 )
@@ -74,7 +75,18 @@ func (h *Handler) startPeers() error {
 	if err := h.subscribe(subject(byeSubject), "", func(msg *nats.Msg) { h.peers.gone(string(msg.Data)) }); err != nil {
 		return err
 	}
-	return h.subscribe(subject(reportSubject), "", h.report)
+	if err := h.subscribe(subject(reportSubject), "", h.report(reportSubject, func() subjects.Message {
+		stats := h.config.Stats()
+		stats.Replica, stats.Trust = h.config.Name, h.config.Replica.Trust()
+		return &stats
+	})); err != nil {
+		return err
+	}
+	return h.subscribe(subject(keysSubject), "", h.report(keysSubject, func() subjects.Message {
+		keys := h.config.Manager.Keys()
+		keys.Replica = h.config.Name
+		return &keys
+	}))
 }
 
 // join makes this replica and the others known to each other. Nobody else may
@@ -84,7 +96,8 @@ func (h *Handler) join(ctx context.Context) {
 	h.tell(helloSubject)
 	ctx, cancel := context.WithTimeout(ctx, listen)
 	defer cancel()
-	h.gather(ctx, subjects.Revision{}, func([]subjects.ReplicaStats, []string) bool { return false })
+	//nolint:errcheck // who is not heard of now says hello when it starts
+	gather[subjects.ReplicaStats](ctx, h, statsReport, subjects.Revision{}, func([]string) bool { return false })
 }
 
 func (h *Handler) leave() { h.tell(byeSubject) }
@@ -95,38 +108,53 @@ func (h *Handler) tell(kind string) {
 	}
 }
 
-// report answers another replica with this one's statistics, once it has
-// applied the revision that is asked for.
-func (h *Handler) report(msg *nats.Msg) {
-	if !h.accept(msg) {
-		return
-	}
-	var request subjects.CacheStatsRequest
-	if err := subjects.Decode(msg.Data, &request); err != nil {
-		h.counts.malformed.Add(1)
-		return
-	}
-	answer := func() {
-		ctx, cancel := context.WithDeadline(h.ctx, request.Deadline)
-		defer cancel()
-		if h.config.Replica.Await(ctx, request.Revision) != nil {
-			return // the one who asked will name this replica as missing
+// report returns a callback that answers another replica with what tell says of
+// this one, once it has applied the revision that is asked for.
+func (h *Handler) report(kind string, tell func() subjects.Message) nats.MsgHandler {
+	return func(msg *nats.Msg) {
+		if !h.accept(msg) {
+			return
 		}
-		h.config.Replica.Renew(ctx) // being idle is no lack of trust
-		stats := h.config.Stats()
-		stats.Replica, stats.Trust = h.config.Name, h.config.Replica.Trust()
-		if err := h.config.Conn.Publish(msg.Reply, subjects.Append(nil, &stats)); err != nil {
-			h.config.Logger.Warn("reply could not be sent", "command", reportSubject, "error", err)
+		var request subjects.CacheStatsRequest
+		if err := subjects.Decode(msg.Data, &request); err != nil {
+			h.counts.malformed.Add(1)
+			return
 		}
-	}
-	if !h.reports.submit(len(msg.Data), answer) {
-		h.counts.exhausted.Add(1)
+		answer := func() {
+			ctx, cancel := context.WithDeadline(h.ctx, request.Deadline)
+			defer cancel()
+			if h.config.Replica.Await(ctx, request.Revision) != nil {
+				return // the one who asked will name this replica as missing
+			}
+			h.config.Replica.Renew(ctx) // being idle is no lack of trust
+			if err := h.config.Conn.Publish(msg.Reply, subjects.Append(nil, tell())); err != nil {
+				h.config.Logger.Warn("reply could not be sent", "command", kind, "error", err)
+			}
+		}
+		if !h.reports.submit(len(msg.Data), answer) {
+			h.counts.exhausted.Add(1)
+		}
 	}
 }
 
-// gather asks every replica for its statistics as of a revision. It ends when
-// all that are known have answered, or with ctx; done may keep it going.
-func (h *Handler) gather(ctx context.Context, revision subjects.Revision, done func(answers []subjects.ReplicaStats, missing []string) bool) (answers []subjects.ReplicaStats, missing []string, err error) {
+// reportOf is a question to every replica, and who gave an answer to it.
+type reportOf[T any] struct {
+	subject string
+	replica func(*T) string
+}
+
+var (
+	statsReport = reportOf[subjects.ReplicaStats]{reportSubject, func(s *subjects.ReplicaStats) string { return s.Replica }}
+	keysReport  = reportOf[subjects.ReplicaKeys]{keysSubject, func(k *subjects.ReplicaKeys) string { return k.Replica }}
+)
+
+// gather asks every replica for a report as of a revision. It ends when all
+// that are known have answered, or with ctx; done, which is told who is missing,
+// may keep it going.
+func gather[T any, P interface {
+	*T
+	subjects.Message
+}](ctx context.Context, h *Handler, report reportOf[T], revision subjects.Revision, done func(missing []string) bool) (answers []T, missing []string, err error) {
 	inbox := h.inboxes[0] + nats.NewInbox()[len(nats.InboxPrefix):]
 	sub, err := h.config.Conn.SubscribeSync(inbox)
 	if err != nil {
@@ -137,42 +165,47 @@ func (h *Handler) gather(ctx context.Context, revision subjects.Revision, done f
 	request.Revision = revision
 	request.Deadline, _ = ctx.Deadline()
 	body := subjects.Append(nil, request)
-	if err := h.config.Conn.PublishRequest(h.config.Prefix.Coherence(reportSubject), inbox, body); err != nil {
+	if err := h.config.Conn.PublishRequest(h.config.Prefix.Coherence(report.subject), inbox, body); err != nil {
 		return nil, nil, err
 	}
 	answered := make(map[string]bool)
 	for {
 		missing = h.peers.missing(answered)
-		if done(answers, missing) {
+		if done(missing) {
 			break
 		}
 		msg, err := sub.NextMsgWithContext(ctx)
 		if err != nil {
 			break
 		}
-		var stats subjects.ReplicaStats
-		if subjects.Decode(msg.Data, &stats) != nil || stats.Replica == "" || answered[stats.Replica] {
+		var answer T
+		if subjects.Decode(msg.Data, P(&answer)) != nil {
 			continue
 		}
-		answered[stats.Replica] = true
-		h.peers.heard(stats.Replica)
-		answers = append(answers, stats)
+		name := report.replica(&answer)
+		if name == "" || answered[name] {
+			continue
+		}
+		answered[name] = true
+		h.peers.heard(name)
+		answers = append(answers, answer)
 	}
-	slices.SortFunc(answers, func(a, b subjects.ReplicaStats) int {
-		return strings.Compare(a.Replica, b.Replica)
-	})
+	slices.SortFunc(answers, func(a, b T) int { return strings.Compare(report.replica(&a), report.replica(&b)) })
 	return answers, missing, nil
 }
 
 // everyone gathers until all replicas that are known have answered.
-func (h *Handler) everyone(ctx context.Context, revision subjects.Revision) ([]subjects.ReplicaStats, []string, error) {
+func everyone[T any, P interface {
+	*T
+	subjects.Message
+}](ctx context.Context, h *Handler, report reportOf[T], revision subjects.Revision) ([]T, []string, error) {
 	ctx, cancel := context.WithTimeout(ctx, h.config.GatherTimeout)
 	defer cancel()
-	return h.gather(ctx, revision, func(_ []subjects.ReplicaStats, missing []string) bool { return len(missing) == 0 })
+	return gather[T, P](ctx, h, report, revision, func(missing []string) bool { return len(missing) == 0 })
 }
 
 func (h *Handler) cacheStats(ctx context.Context, c *call, r *subjects.CacheStatsRequest) ([]byte, subjects.Revision, error) {
-	answers, missing, err := h.everyone(ctx, subjects.Revision{})
+	answers, missing, err := everyone(ctx, h, statsReport, subjects.Revision{})
 	if err != nil {
 		return nil, subjects.Revision{}, err
 	}
@@ -190,7 +223,7 @@ func (h *Handler) clearCache(ctx context.Context, c *call, r *subjects.ClearCach
 	if err != nil {
 		return nil, subjects.Revision{}, subjects.Errorf(subjects.StorageUnavailable, "the event stream did not take the order to clear; send it again")
 	}
-	answers, missing, err := h.everyone(ctx, revision)
+	answers, missing, err := everyone(ctx, h, statsReport, revision)
 	if err != nil {
 		return nil, subjects.Revision{}, err
 	}

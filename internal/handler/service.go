@@ -3,6 +3,7 @@ package handler
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -45,10 +46,22 @@ func newService(name string) *service {
 		started:   time.Now().UTC(),
 		endpoints: make(map[subjects.Command]*endpointStats),
 	}
-	for _, command := range subjects.Commands {
+	for _, command := range slices.Concat(subjects.Commands, subjects.AdminCommands) {
 		s.endpoints[command] = new(endpointStats)
 	}
 	return s
+}
+
+// Served is how many requests were answered, but for those about jobs.
+func (h *Handler) Served() (n int64) {
+	for command, stats := range h.service.endpoints {
+		switch command {
+		case subjects.JobShow, subjects.JobList, subjects.JobCancel, subjects.JobRetry, subjects.JobDrop, subjects.SealKey:
+		default:
+			n += stats.requests.Load()
+		}
+	}
+	return n
 }
 
 // count records the end of a request, told being its error.
@@ -120,12 +133,23 @@ func (h *Handler) endpointSubject(command subjects.Command) string {
 	return h.config.Prefix.Command(command, subjects.Root) + ".>"
 }
 
-// refusals are the counters of what never reached an endpoint.
-type refusals struct {
-	Malformed      int64 `json:"malformed"`
-	RefusedReplies int64 `json:"refused_replies"`
-	NoReply        int64 `json:"no_reply"`
-	Exhausted      int64 `json:"exhausted"`
+// serviceData is what the worker tells beside what the format has fields for:
+// the counters of what never reached an endpoint, and how its stores are.
+type serviceData struct {
+	Malformed      int64       `json:"malformed"`
+	RefusedReplies int64       `json:"refused_replies"`
+	NoReply        int64       `json:"no_reply"`
+	Exhausted      int64       `json:"exhausted"`
+	Stores         []storeData `json:"stores,omitempty"`
+}
+
+// storeData is a subjects.StoreState in JSON.
+type storeData struct {
+	Name  string        `json:"name"`
+	Type  string        `json:"type"`
+	State string        `json:"state"`
+	Since time.Time     `json:"since"`
+	Error subjects.Code `json:"error,omitempty"`
 }
 
 func (h *Handler) stats() any {
@@ -136,12 +160,16 @@ func (h *Handler) stats() any {
 	}
 	// The fields of data are the worker's own; every endpoint shows them, since
 	// the format has no place for a whole service's.
-	data, _ := json.Marshal(refusals{
+	own := serviceData{
 		Malformed:      h.counts.malformed.Load(),
 		RefusedReplies: h.counts.refusedReplies.Load(),
 		NoReply:        h.counts.noReply.Load(),
 		Exhausted:      h.counts.exhausted.Load(),
-	})
+	}
+	for _, s := range h.config.Stats().Stores {
+		own.Stores = append(own.Stores, storeData(s))
+	}
+	data, _ := json.Marshal(own)
 	for _, command := range subjects.Commands {
 		counted := h.service.endpoints[command]
 		endpoint := &micro.EndpointStats{

@@ -17,7 +17,7 @@ import (
 // ConnectTimeout bounds Connect, name resolution and every address included.
 // It leaves a program that has to report a wrong setting within 2 s the time
 // to start and to say so.
-const ConnectTimeout = 1800 * time.Millisecond
+const ConnectTimeout = 1500 * time.Millisecond
 
 // reconnectWait is the pause before the same server is tried again, and the
 // most that is added to it at random (twice that with TLS), so that the

@@ -1,6 +1,8 @@
 package natsd
 
 import (
+	"slices"
+
 	"github.com/nats-io/nats-server/v2/server"
 
 	"credbus/subjects"
@@ -13,7 +15,8 @@ import (
 // keys of a bucket that credentials are kept in.
 func clientPermissions(prefix subjects.Prefix) *server.Permissions {
 	publish := []string{string(prefix) + ".job.>", "$SRV.>"}
-	for _, command := range subjects.Commands {
+	// The embedded server's client is whoever runs the worker, no tenant.
+	for _, command := range slices.Concat(subjects.Commands, subjects.AdminCommands) {
 		root := prefix.Command(command, subjects.Root)
 		publish = append(publish, root, root+".>")
 	}

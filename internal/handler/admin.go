@@ -1,0 +1,49 @@
+package handler
+
+import (
+	"context"
+
+	"credbus/subjects"
+)
+
+// The commands of who runs the workers. That a caller is one, NATS decides: it
+// lets nobody else publish to their subjects.
+
+func (h *Handler) keys(ctx context.Context, _ *call, _ *subjects.KeysRequest) ([]byte, subjects.Revision, error) {
+	answers, missing, err := everyone(ctx, h, keysReport, subjects.Revision{})
+	if err != nil {
+		return nil, subjects.Revision{}, err
+	}
+	return subjects.AppendOpen(nil, &subjects.KeysReply{Replicas: answers, Missing: missing}), subjects.Revision{}, nil
+}
+
+func (h *Handler) reseal(ctx context.Context, c *call, r *subjects.ResealRequest) ([]byte, subjects.Revision, error) {
+	scope, err := c.within(r.Scope)
+	if err != nil {
+		return nil, subjects.Revision{}, err
+	}
+	r.Scope = scope
+	if h.config.Jobs != nil && r.Cursor == "" { // once in a walk
+		if err := h.config.Jobs.Reseal(ctx); err != nil {
+			return nil, subjects.Revision{}, err
+		}
+	}
+	reply, err := h.config.Manager.ResealPage(ctx, r)
+	if err != nil {
+		return nil, subjects.Revision{}, err
+	}
+	return subjects.AppendOpen(nil, reply), reply.Revision, nil
+}
+
+func (h *Handler) migrate(ctx context.Context, c *call, r *subjects.MigrateRequest) ([]byte, subjects.Revision, error) {
+	scope, err := c.within(r.Scope)
+	if err != nil {
+		return nil, subjects.Revision{}, err
+	}
+	r.Scope = scope
+	reply, err := h.config.Manager.MigratePage(ctx, r)
+	if err != nil {
+		return nil, subjects.Revision{}, err
+	}
+	return subjects.AppendOpen(nil, reply), reply.Revision, nil
+}

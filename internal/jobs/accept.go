@@ -1,0 +1,138 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"credbus/subjects"
+)
+
+// posting is a job as it was published.
+type posting struct {
+	command subjects.Command
+	subjects.Target
+	job  subjects.Job
+	body []byte    // msgpack
+	at   time.Time // when the queue got it, zero where that is not known
+	seq  uint64    // in the queue
+}
+
+// read reads what was published. Of what cannot be read, the posting has as much as
+// is to be known, and at least a name, or there is none. A body in JSON is turned
+// into msgpack, and whoever calls wipes body.
+func (s *Service) read(subject string, header nats.Header, body []byte, seq uint64) (*posting, error) {
+	p := &posting{seq: seq}
+	var id subjects.ID
+	var err error
+	if p.command, p.Scope, id, err = s.config.Prefix.ParseJob(subject); err != nil {
+		return nil, err
+	}
+	if subjects.IsJSON(body) {
+		p.body, err = subjects.FromJSON(body)
+		clear(body)
+	} else {
+		p.body = body
+	}
+	if err == nil {
+		err = subjects.Decode(p.body, &p.job)
+	}
+	for _, candidate := range []string{
+		string(id), string(p.job.ID),
+		// Its last part, since what is called alike in two scopes is not the same.
+		header.Get(nats.MsgIdHdr)[strings.LastIndexByte(header.Get(nats.MsgIdHdr), '/')+1:],
+		"s" + strconv.FormatUint(seq, 10),
+	} {
+		if parsed, err := subjects.ParseID(candidate); err == nil && len(parsed) <= subjects.MaxJobIDLen {
+			p.ID = parsed
+			break
+		}
+	}
+	if p.job.Batch == "" {
+		p.job.Batch = p.ID
+	}
+	p.job.Parts = max(1, p.job.Parts)
+	return p, err
+}
+
+// status is that of a job of which nothing is known but that it was accepted.
+func (p *posting) status() subjects.JobStatus {
+	at := p.at
+	if at.IsZero() {
+		at = time.Now()
+	}
+	return subjects.JobStatus{
+		Target: p.Target, Batch: p.job.Batch, Parts: p.job.Parts, Command: p.command, State: subjects.JobAccepted,
+		NotBefore: p.job.NotBefore, ExpiresAt: p.job.ExpiresAt,
+		Submitted: at.UTC().Truncate(time.Millisecond),
+	}
+}
+
+// accept enters a job into the ledger that the server says it has accepted.
+func (s *Service) accept(msg *nats.Msg) {
+	rest, ok := strings.CutPrefix(msg.Subject, s.acceptances(""))
+	seq, err := strconv.ParseUint(msg.Header.Get(jetstream.SequenceHeader), 10, 64)
+	if !ok || err != nil {
+		return
+	}
+	p, _ := s.read(strings.TrimSuffix(s.config.Prefix.Jobs(), ">")+rest, msg.Header, msg.Data, seq)
+	if p == nil {
+		return // whoever takes it says so
+	}
+	defer clear(p.body)
+	ctx, cancel := context.WithTimeout(s.running, apiTimeout)
+	defer cancel()
+	s.enter(ctx, p)
+}
+
+// enter makes the entry of a job that has none.
+func (s *Service) enter(ctx context.Context, p *posting) {
+	if err := s.ledger.put(ctx, &entry{status: p.status()}); err != nil && !errors.Is(err, errOvertaken) {
+		s.config.Logger.Debug("that a job is accepted could not be told", "job", p.Target, "error", err)
+	}
+}
+
+// acceptBacklog enters the jobs that were accepted while no worker was there.
+func (s *Service) acceptBacklog() {
+	info, err := s.queue.Info(s.taking, jetstream.WithSubjectFilter(s.config.Prefix.Jobs()))
+	if err != nil {
+		s.config.Logger.Debug("the jobs that wait are not known", "error", err)
+		return
+	}
+	for subject := range info.State.Subjects {
+		command, scope, id, err := s.config.Prefix.ParseJob(subject)
+		if err != nil || id == "" || s.taking.Err() != nil {
+			continue // whoever takes it enters it
+		}
+		if known, err := s.ledger.get(s.taking, subjects.Target{Scope: scope, ID: id}); err != nil || known.seq != 0 {
+			continue
+		}
+		if p, err := s.waiting(s.taking, command, subjects.Target{Scope: scope, ID: id}); err == nil {
+			s.enter(s.taking, p)
+			clear(p.body)
+		}
+	}
+}
+
+// waiting finds a job in the queue, whose subject ends with its ID. An empty
+// command stands for any. The caller wipes its body.
+func (s *Service) waiting(ctx context.Context, command subjects.Command, job subjects.Target) (*posting, error) {
+	if command == "" {
+		command = "*"
+	}
+	msg, err := s.queue.GetLastMsgForSubject(ctx, s.config.Prefix.Job(command, job.Scope, job.ID))
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.read(msg.Subject, msg.Header, msg.Data, msg.Sequence)
+	if p == nil {
+		return nil, err
+	}
+	p.at = msg.Time
+	return p, nil
+}

@@ -1,0 +1,106 @@
+package jobs
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+func TestGivenUp(t *testing.T) {
+	b := newBed(t)
+	w := b.start(t, "w1", func(c *Config) { c.Attempts = 2 })
+	told := b.statuses(t)
+	b.store.hooks(func(_ string, key store.Key) error {
+		if key.ID == target(1).ID {
+			return store.ErrUnavailable
+		}
+		return nil
+	}, nil)
+	job := submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "j"}, storeItems(3)...)
+	failed := await(t, told, job, ended)
+	if failed.State != subjects.JobFailed || !failed.Dead || failed.Attempts != 2 || failed.Succeeded != 2 || !strings.Contains(failed.Reason, "2 attempts") || !strings.Contains(failed.Reason, "storage_unavailable") {
+		t.Errorf("%+v", failed)
+	}
+	awaitEmptyQueue(t, w)
+	dead, err := w.List(t.Context(), &subjects.JobListRequest{Scope: "org:acme", Dead: true}, 1<<20, func(b []byte) int { return len(b) })
+	if err != nil || len(dead.Jobs) != 1 || dead.Jobs[0].Target != job || dead.Jobs[0].Reason != failed.Reason || dead.Cursor != "" {
+		t.Fatalf("%+v, %v", dead, err)
+	}
+	b.store.hooks(nil, nil)
+	if status, err := w.Retry(t.Context(), job); err != nil || status.State != subjects.JobAccepted {
+		t.Fatalf("%+v, %v", status, err)
+	}
+	done := await(t, told, job, ended)
+	if done.State != subjects.JobDone || done.Succeeded != 3 || done.Dead {
+		t.Errorf("%+v", done)
+	}
+	if log := b.store.log(); len(log) != 3 || log["put key-0"] != 1 {
+		t.Errorf("%v", log)
+	}
+	if _, err := w.Retry(t.Context(), job); !errors.Is(err, errDead) {
+		t.Errorf("retried twice: %v", err)
+	}
+}
+
+// TestPoison publishes what can never be carried out.
+func TestPoison(t *testing.T) {
+	const canary = "canary-6f1b2d"
+	b := newBed(t)
+	w := b.start(t, "w1", nil)
+	told := b.statuses(t)
+	for id, test := range map[string]struct {
+		command subjects.Command
+		body    string
+		reason  string
+	}{
+		"garbage":  {subjects.DeleteBatch, "\xc1garbage", "cannot be read"},
+		"clear":    {subjects.StoreBatch, `{"items":[{"id":"x","value":"` + canary + `"}]}`, "values in clear"},
+		"forged":   {subjects.StoreBatch, `{"sealed":{"base64":"AAAA"},"sealed_to":"` + w.key.Public().ID() + `"}`, "does not open"},
+		"foreign":  {subjects.StoreBatch, `{"sealed":{"base64":"AAAA"},"sealed_to":"other"}`, "sealed to the key"},
+		"empty":    {subjects.ValidateBatch, `{}`, "no items"},
+		"outside":  {subjects.ValidateBatch, `{"scope":"org:other","items":[{"id":"x"}]}`, "neither that of the subject"},
+		"all-sets": {subjects.StoreBatch, `{"all":true,"sealed":"x"}`, "leave out all"},
+	} {
+		job := subjects.Target{Scope: scope, ID: subjects.ID(id)}
+		b.publish(t, prefix.Job(test.command, scope, job.ID), []byte(test.body))
+		failed := await(t, told, job, ended)
+		if failed.State != subjects.JobFailed || !failed.Dead || !strings.Contains(failed.Reason, test.reason) || strings.Contains(failed.Reason, canary) {
+			t.Errorf("%s: %+v", id, failed)
+		}
+		dropped, err := w.Drop(t.Context(), job)
+		if err != nil || dropped.Dead {
+			t.Errorf("%s: %+v, %v", id, dropped, err)
+		}
+		if _, err := w.Drop(t.Context(), job); !errors.Is(err, errDead) {
+			t.Errorf("%s: dropped twice: %v", id, err)
+		}
+	}
+	b.publish(t, "cred.v1.job.nonsense.org:acme", []byte("{}"))
+	awaitEmptyQueue(t, w)
+	if b.onDisk(t, canary) {
+		t.Error("a value that came in clear is still on disk")
+	}
+}
+
+// TestNothingReadableOnDisk keeps a job in every place it can lie in.
+func TestNothingReadableOnDisk(t *testing.T) {
+	const canary = "canary-93ab7c"
+	b := newBed(t)
+	w := b.start(t, "w1", func(c *Config) { c.Attempts = 1 })
+	told := b.statuses(t)
+	b.store.hooks(func(string, store.Key) error { return store.ErrUnavailable }, nil)
+	item := subjects.StoreItem{Target: target(0), Data: subjects.Value([]byte(canary)), Metadata: subjects.Metadata{Description: "about the canary"}}
+	dead := submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "dead"}, item)
+	await(t, told, dead, ended)
+	submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "waits", NotBefore: time.Now().Add(time.Hour)}, item)
+	if b.onDisk(t, canary) || b.onDisk(t, "about the canary") {
+		t.Error("a job's items can be read on disk")
+	}
+	if !b.onDisk(t, "sealed_to") {
+		t.Error("the jobs are not found on disk: this looks in the wrong place")
+	}
+}

@@ -1,0 +1,240 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"credbus/internal/hybrid"
+	"credbus/internal/manager"
+	"credbus/subjects"
+)
+
+// Config holds a Service's parts and settings. Those of the first group are
+// required.
+type Config struct {
+	Conn    *nats.Conn
+	Manager *manager.Manager
+	Keyring manager.Keyring
+	// Fleeting is set where the keyring is in memory only: what another run of a
+	// worker sealed is lost, and its key made anew.
+	Fleeting bool
+	// Applied is the revision that this replica has applied.
+	Applied func() subjects.Revision
+	// Last is the revision of the last change event of a credential, zero where
+	// none is known.
+	Last func(context.Context, subjects.Target) (subjects.Revision, error)
+	// Served is how many requests the worker has answered so far.
+	Served func() int64
+	Name   string // unique to this run of this worker
+
+	Prefix   subjects.Prefix // default subjects.DefaultPrefix
+	Stream   string          // name of the queue's stream, which others begin with; default CREDBUS_JOBS
+	Replicas int             // copies of the streams; default 1
+	MaxBytes int64           // of the queue, beyond which nothing is accepted; default 1 GiB
+	// Keep is how long it is known what became of a job, KeepDead how long a dead
+	// letter is kept. Defaults 24 h and 7 days.
+	Keep, KeepDead time.Duration
+	// Concurrency is how many jobs are run at once, ItemConcurrency how many items
+	// of each, BatchItems the most that the manager takes as one batch. Defaults 2,
+	// 10 and 100.
+	Concurrency, ItemConcurrency, BatchItems int
+	// Share is how much of its time, in percent, a worker gives to jobs while
+	// requests come in; 100 for no such limit. Default 10.
+	Share int
+	// Attempts is how often a job is begun before it is given up, Backoff how long
+	// after the first time; it doubles with each, up to five minutes. Defaults 10
+	// and 1 s.
+	Attempts int
+	Backoff  time.Duration
+	// AckWait is how long a worker may be silent before its job is given to
+	// another. Default 30 s.
+	AckWait time.Duration
+	Logger  *slog.Logger // default slog.Default()
+}
+
+func (c Config) withDefaults() Config {
+	if c.Prefix == "" {
+		c.Prefix = subjects.DefaultPrefix
+	}
+	if c.Stream == "" {
+		c.Stream = "CREDBUS_JOBS"
+	}
+	if c.Replicas <= 0 {
+		c.Replicas = 1
+	}
+	if c.MaxBytes <= 0 {
+		c.MaxBytes = 1 << 30
+	}
+	if c.Keep <= 0 {
+		c.Keep = 24 * time.Hour
+	}
+	if c.KeepDead <= 0 {
+		c.KeepDead = 7 * 24 * time.Hour
+	}
+	if c.Concurrency <= 0 {
+		c.Concurrency = 2
+	}
+	if c.ItemConcurrency <= 0 {
+		c.ItemConcurrency = 10
+	}
+	if c.BatchItems <= 0 {
+		c.BatchItems = subjects.MaxBatchItems
+	}
+	if c.Share <= 0 || c.Share > 100 {
+		c.Share = 10
+	}
+	if c.Attempts <= 0 {
+		c.Attempts = 10
+	}
+	if c.Backoff <= 0 {
+		c.Backoff = time.Second
+	}
+	if c.AckWait <= 0 {
+		c.AckWait = 30 * time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// Service runs jobs, and answers what is asked about them.
+type Service struct {
+	config   Config
+	js       jetstream.JetStream
+	queue    jetstream.Stream
+	consumer jetstream.Consumer
+	ledger   *ledger
+	letters  *letters
+	keys     jetstream.KeyValue // the bucket that key lies in
+	key      hybrid.PrivateKey
+	pace     *pace
+
+	accepted *nats.Subscription
+	// taking ends when no more jobs are to be taken, running when those that are
+	// under way have to end.
+	taking, running      context.Context
+	stopTaking, stopRuns context.CancelFunc
+	goroutines           sync.WaitGroup
+	closing              sync.Once
+}
+
+// New makes the streams that are missing, brings the settings of the others up to
+// date, and gets the key that jobs are sealed to, or makes it. Nothing is taken
+// before Start.
+func New(ctx context.Context, config Config) (*Service, error) {
+	if config.Conn == nil || config.Manager == nil || config.Keyring == nil || config.Applied == nil || config.Last == nil || config.Served == nil || config.Name == "" {
+		return nil, errors.New("jobs: Conn, Manager, Keyring, Applied, Last, Served and Name are required")
+	}
+	s := &Service{config: config.withDefaults()}
+	s.pace = newPace(s.config.Served, s.config.Share)
+	s.taking, s.stopTaking = context.WithCancel(context.Background())
+	s.running, s.stopRuns = context.WithCancel(context.Background())
+	var err error
+	if s.js, err = jetstream.New(s.config.Conn); err != nil {
+		return nil, err
+	}
+	opened, err := s.openStreams(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.queue, s.consumer = opened.queue, opened.consumer
+	s.ledger = &ledger{js: s.js, stream: opened.statuses, prefix: s.config.Prefix}
+	s.letters = &letters{js: s.js, stream: opened.dead, prefix: s.config.Prefix}
+	s.key, err = s.openKey(ctx)
+	return s, err
+}
+
+// Start takes jobs until Close.
+func (s *Service) Start(ctx context.Context) error {
+	var err error
+	if s.accepted, err = s.config.Conn.QueueSubscribe(s.acceptances(">"), "credbus", s.accept); err != nil {
+		return err
+	}
+	s.goroutines.Go(s.acceptBacklog)
+	for range s.config.Concurrency {
+		s.goroutines.Go(s.take)
+	}
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	return s.config.Conn.FlushWithContext(ctx)
+}
+
+// Close takes no more jobs and has those under way stop after the items that they
+// are at; another worker goes on with them. What is still at work when ctx ends is
+// abandoned, and taken up by another worker when AckWait has passed. It may be
+// called twice.
+func (s *Service) Close(ctx context.Context) (err error) {
+	s.closing.Do(func() {
+		if s.accepted != nil {
+			_ = s.accepted.Unsubscribe() // fails on a closed connection, which is as good
+		}
+		s.stopTaking()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			s.goroutines.Wait()
+		}()
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		s.stopRuns()
+	})
+	return err
+}
+
+// take runs jobs, one at a time. A job is asked for when there is room for it, so
+// that what waits waits in the queue.
+func (s *Service) take() {
+	const (
+		wait  = 30 * time.Second // of one request for a job
+		pause = time.Second      // after an error
+	)
+	for s.taking.Err() == nil {
+		ctx, cancel := context.WithTimeout(s.taking, wait)
+		msg, err := s.consumer.Next(jetstream.FetchContext(ctx))
+		cancel()
+		switch {
+		case err == nil && s.taking.Err() == nil:
+			s.run(msg)
+		case err == nil:
+			_ = msg.Nak() // for another worker; if it gets lost, after AckWait
+		case errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded), s.taking.Err() != nil:
+		default:
+			s.config.Logger.Warn("no job can be taken", "error", err, "retry", pause)
+			s.sleep(pause)
+			s.reopen(err)
+		}
+	}
+}
+
+// reopen makes streams and consumer anew that somebody deleted.
+func (s *Service) reopen(err error) {
+	if !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) &&
+		!errors.Is(err, jetstream.ErrConsumerDeleted) && !errors.Is(err, nats.ErrNoResponders) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(s.taking, apiTimeout)
+	defer cancel()
+	// What refers to them does so by name.
+	if _, err := s.openStreams(ctx); err != nil && s.taking.Err() == nil {
+		s.config.Logger.Error("the queue of jobs cannot be set up", "error", err)
+	}
+}
+
+func (s *Service) sleep(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.taking.Done():
+	}
+}

@@ -1,0 +1,176 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"testing"
+	"time"
+
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// TestKilled kills a worker before and after it wrote an item. The items of the
+// others have an outcome each, and each was carried out once.
+func TestKilled(t *testing.T) {
+	for _, command := range []subjects.Command{subjects.StoreBatch, subjects.DeleteBatch} {
+		for _, after := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s after=%v", command, after), func(t *testing.T) {
+				t.Parallel()
+				b := newBed(t)
+				first := b.start(t, "w1", func(c *Config) { c.ItemConcurrency = 3 })
+				told := b.statuses(t)
+				const n = 20
+				if command == subjects.DeleteBatch {
+					b.put(t, first, storeItems(n)...)
+					b.store.writes = nil
+				}
+				die := func(_ string, key store.Key) {
+					if key.ID == target(9).ID {
+						first.kill()
+					}
+				}
+				if after {
+					first.store.hooks(nil, die)
+				} else {
+					first.store.hooks(func(write string, key store.Key) error {
+						die(write, key)
+						if first.nc.IsClosed() {
+							return store.ErrUnavailable
+						}
+						return nil
+					}, nil)
+				}
+				var job subjects.Target
+				if command == subjects.StoreBatch {
+					job = submit(t, b, first, command, subjects.Job{ID: "j"}, storeItems(n)...)
+				} else {
+					var items []subjects.DeleteItem
+					for i := range n {
+						items = append(items, subjects.DeleteItem{Target: target(i)})
+					}
+					job = submit(t, b, first, command, subjects.Job{ID: "j"}, items...)
+				}
+				await(t, told, job, func(status *subjects.JobStatus) bool { return status.Worker == "w1" })
+				b.start(t, "w2", nil)
+				done := await(t, told, job, ended)
+				if done.State != subjects.JobDone || done.Succeeded != n || done.Worker != "w2" || done.Attempts != 2 {
+					t.Errorf("%+v", done)
+				}
+				for write, times := range b.store.log() {
+					if times != 1 {
+						t.Errorf("%s: %d times", write, times)
+					}
+				}
+				if got := len(b.store.log()); got != n {
+					t.Errorf("%d items were written, want %d", got, n)
+				}
+			})
+		}
+	}
+}
+
+// TestNewerIsKept has somebody else change what an item has written, before
+// another worker takes the job over from one that was killed.
+func TestNewerIsKept(t *testing.T) {
+	for name, change := range map[string]func(t *testing.T, b *bed, w *worker){
+		"replaced": func(t *testing.T, b *bed, w *worker) {
+			b.put(t, w, subjects.StoreItem{Target: target(0), Data: subjects.Value([]byte("newer"))})
+		},
+		"deleted": func(t *testing.T, b *bed, w *worker) {
+			_, err := w.config.Manager.Delete(t.Context(), subjects.DeleteItem{Target: subjects.Target{Scope: scope, ID: target(0).ID}})
+			must(t, err)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t)
+			first := b.start(t, "w1", nil)
+			second := b.make(t, "w2", nil)
+			told := b.statuses(t)
+			killed := make(chan struct{})
+			first.store.hooks(nil, func(string, store.Key) {
+				first.kill()
+				close(killed)
+			})
+			job := submit(t, b, first, subjects.StoreBatch, subjects.Job{ID: "j"}, storeItems(1)...)
+			<-killed
+			change(t, b, second)
+			want := b.store.log()
+			must(t, second.Start(t.Context()))
+			done := await(t, told, job, ended)
+			if result := done.Results[0]; result.Err == nil || result.Err.Code != subjects.VersionConflict || !result.Err.OutcomeUnknown || done.State != subjects.JobDone || done.Failed != 1 {
+				t.Errorf("%+v, %+v", done, result.Err)
+			}
+			if got := b.store.log(); !maps.Equal(got, want) {
+				t.Errorf("written %v, before %v", got, want)
+			}
+		})
+	}
+}
+
+// TestOvertaken has a worker go on with a job that was given to another meanwhile,
+// as one does that was paused.
+func TestOvertaken(t *testing.T) {
+	b := newBed(t)
+	first := b.start(t, "w1", func(c *Config) { c.AckWait = time.Hour })
+	b.make(t, "brief", nil) // who sets AckWait to a second
+	told := b.statuses(t)
+	paused, resume := make(chan struct{}), make(chan struct{})
+	first.store.hooks(func(_ string, key store.Key) error {
+		if key.ID == target(1).ID {
+			close(paused)
+			<-resume
+		}
+		return nil
+	}, nil)
+	job := submit(t, b, first, subjects.StoreBatch, subjects.Job{ID: "j"}, storeItems(3)...)
+	<-paused
+	b.start(t, "w2", nil)
+	done := await(t, told, job, ended)
+	close(resume)
+	if done.Worker != "w2" || done.Succeeded != 3 {
+		t.Errorf("%+v", done)
+	}
+	must(t, first.Close(t.Context())) // waits for what it is at
+	after, err := first.Show(t.Context(), job)
+	if err != nil || after.Worker != "w2" || !after.Updated.Equal(done.Updated) {
+		t.Errorf("%+v, %v", after, err)
+	}
+	for write, times := range b.store.log() {
+		if times != 1 {
+			t.Errorf("%s: %d times", write, times)
+		}
+	}
+}
+
+// TestCloseHandsOver closes a worker in the middle of a job.
+func TestCloseHandsOver(t *testing.T) {
+	b := newBed(t)
+	first := b.start(t, "w1", func(c *Config) { c.ItemConcurrency = 1; c.AckWait = time.Minute })
+	told := b.statuses(t)
+	reached, proceed := make(chan struct{}), make(chan struct{})
+	first.store.hooks(func(_ string, key store.Key) error {
+		if key.ID == target(2).ID {
+			close(reached)
+			<-proceed
+		}
+		return nil
+	}, nil)
+	job := submit(t, b, first, subjects.StoreBatch, subjects.Job{ID: "j"}, storeItems(6)...)
+	<-reached
+	closed := make(chan error)
+	go func() { closed <- first.Close(context.Background()) }()
+	<-first.taking.Done()
+	close(proceed)
+	must(t, <-closed)
+	b.start(t, "w2", func(c *Config) { c.AckWait = time.Minute })
+	done := await(t, told, job, ended)
+	if done.State != subjects.JobDone || done.Succeeded != 6 || done.Worker != "w2" || done.Attempts != 1 {
+		t.Errorf("%+v", done)
+	}
+	if log := b.store.log(); len(log) != 6 {
+		t.Errorf("%v", log)
+	}
+}

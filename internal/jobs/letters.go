@@ -1,0 +1,87 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"credbus/subjects"
+)
+
+// deadToken begins the subjects of dead letters, which no client may see: they
+// hold whole jobs.
+const deadToken = "job_dead."
+
+// letters are the jobs that were given up.
+type letters struct {
+	js     jetstream.JetStream
+	stream jetstream.Stream
+	prefix subjects.Prefix
+}
+
+// letter is a dead letter and its place.
+type letter struct {
+	subjects.DeadJob
+	seq uint64
+}
+
+func (l *letters) subject(job subjects.Target) string { return private(l.prefix, deadToken, job) }
+
+// private is a subject of a job that no client may publish to or see.
+func private(prefix subjects.Prefix, token string, job subjects.Target) string {
+	return prefix.Coherence(token) + strings.TrimPrefix(prefix.JobStatus(job.Scope, job.ID), statusBeginning(prefix))
+}
+
+// statusBeginning is what the public subjects of statuses begin with.
+func statusBeginning(prefix subjects.Prefix) string {
+	return strings.TrimSuffix(prefix.JobStatuses(subjects.Root), ">")
+}
+
+// put writes the letter of a job, in place of one that it has.
+func (l *letters) put(ctx context.Context, dead *subjects.DeadJob, most int) error {
+	msg := nats.NewMsg(l.subject(dead.Status.Target))
+	msg.Data = subjects.Append(nil, dead)
+	if len(msg.Data) > most {
+		// What is to be retried says more than what was done.
+		brief := *dead
+		brief.Status.Results = nil
+		msg.Data = subjects.Append(nil, &brief)
+	}
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	_, err := l.js.PublishMsg(ctx, msg)
+	return err
+}
+
+// get returns the letter of a job, or nil.
+func (l *letters) get(ctx context.Context, job subjects.Target) (*letter, error) {
+	msg, err := l.stream.GetLastMsgForSubject(ctx, l.subject(job))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return l.decode(msg)
+}
+
+func (l *letters) decode(msg *jetstream.RawStreamMsg) (*letter, error) {
+	found := &letter{seq: msg.Sequence}
+	if err := subjects.Decode(msg.Data, &found.DeadJob); err != nil {
+		return nil, fmt.Errorf("the dead letter on %s cannot be read: %w", msg.Subject, err)
+	}
+	return found, nil
+}
+
+// drop removes a letter.
+func (l *letters) drop(ctx context.Context, dead *letter) error {
+	err := l.stream.DeleteMsg(ctx, dead.seq)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil // somebody else did
+	}
+	return err
+}

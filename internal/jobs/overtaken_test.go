@@ -1,0 +1,96 @@
+package jobs
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// TestOvertakenAtTheEnd has a worker find out by a checkpoint that another has its job
+// done meanwhile. Nothing that it knows of the job is entered after that.
+func TestOvertakenAtTheEnd(t *testing.T) {
+	b := newBed(t)
+	w := b.make(t, "w1", nil)
+	job := subjects.Target{Scope: scope, ID: "j"}
+	mine := &entry{status: subjects.JobStatus{Target: job, State: subjects.JobRunning, Worker: "w1", Attempts: 1}}
+	must(t, w.ledger.put(t.Context(), mine))
+	a := &attempt{s: w.Service, p: &posting{Target: job}, number: 1, entry: mine, changed: true}
+	a.stop, a.stopping = context.WithCancel(t.Context())
+	other := *mine
+	other.status.State, other.status.Worker, other.status.Attempts = subjects.JobDone, "w2", 2
+	must(t, w.ledger.put(t.Context(), &other))
+	must(t, a.checkpoint(t.Context()))
+	if a.stop.Err() == nil {
+		t.Error("the attempt goes on")
+	}
+	if v, err := a.conclude(t.Context()); v != left || err != nil {
+		t.Errorf("%+v, %v", v, err)
+	}
+	there, err := w.ledger.get(t.Context(), job)
+	must(t, err)
+	if there.seq != other.seq || there.status.State != subjects.JobDone || there.status.Worker != "w2" {
+		t.Errorf("%+v", there)
+	}
+}
+
+// TestBothAtIt has a worker that was paused carry out an item while the one that took
+// its job over is at the same item, and has looked already whether it is done. It is
+// done once, and the result says so.
+func TestBothAtIt(t *testing.T) {
+	for _, command := range []subjects.Command{subjects.StoreBatch, subjects.DeleteBatch} {
+		t.Run(string(command), func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t)
+			first := b.start(t, "w1", func(c *Config) { c.AckWait = time.Hour })
+			told := b.statuses(t)
+			if command == subjects.DeleteBatch {
+				b.put(t, first, storeItems(1)...)
+				b.store.writes = nil
+			}
+			paused, resume := make(chan struct{}), make(chan struct{})
+			first.store.hooks(func(string, store.Key) error {
+				close(paused)
+				<-resume
+				return nil
+			}, nil)
+			// meanwhile returns when the first worker has announced its write.
+			item := subjects.Target{Scope: scope, ID: target(0).ID}
+			meanwhile := sync.OnceFunc(func() {
+				before, _ := first.config.Last(t.Context(), item)
+				close(resume)
+				for last := before; last == before && t.Context().Err() == nil; {
+					last, _ = first.config.Last(t.Context(), item)
+				}
+			})
+			second := b.make(t, "w2", func(c *Config) {
+				last := c.Last
+				c.Last = func(ctx context.Context, target subjects.Target) (subjects.Revision, error) {
+					if command == subjects.StoreBatch {
+						meanwhile()
+					}
+					return last(ctx, target)
+				}
+			})
+			var job subjects.Target
+			if command == subjects.StoreBatch {
+				job = submit(t, b, first, command, subjects.Job{ID: "j"}, storeItems(1)...)
+			} else {
+				second.store.hooks(func(string, store.Key) error { meanwhile(); return nil }, nil)
+				job = submit(t, b, first, command, subjects.Job{ID: "j"}, subjects.DeleteItem{Target: target(0)})
+			}
+			<-paused
+			must(t, second.Start(t.Context()))
+			done := await(t, told, job, ended)
+			if done.Worker != "w2" || done.Succeeded != 1 {
+				t.Errorf("%+v, %v", done, done.Results[0].Err)
+			}
+			if log := b.store.log(); log["put key-0"]+log["delete key-0"] != 1 {
+				t.Errorf("%v", log)
+			}
+		})
+	}
+}

@@ -1,0 +1,229 @@
+package jobs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"credbus/subjects"
+)
+
+// verdict is what becomes of a delivery.
+type verdict struct {
+	settled bool          // take it off the queue
+	again   bool          // deliver it again, after
+	after   time.Duration // ...
+	// Neither: another worker has it now.
+}
+
+var (
+	settled = verdict{settled: true}
+	left    = verdict{}
+)
+
+func again(after time.Duration) verdict { return verdict{again: true, after: max(0, after)} }
+
+// run is the path of every delivery:
+//
+//	run
+//	├─ read            what was published
+//	├─ attempt
+//	│  ├─ look         is it to be run, and now?
+//	│  ├─ prepare      open, decode, note what is about to be deleted
+//	│  ├─ begin        enter this worker and this attempt
+//	│  ├─ items, or select, with a checkpoint every second
+//	│  └─ conclude     done, to be tried again, or given up
+//	└─ acknowledge
+//
+// It owns panics, wiping, and the signs of life that keep others from the job.
+func (s *Service) run(msg jetstream.Msg) {
+	defer clear(msg.Data()) // it may hold values
+	metadata, err := msg.Metadata()
+	if err != nil {
+		s.config.Logger.Error("a job without a place in the queue", "subject", msg.Subject(), "error", err)
+		return
+	}
+	p, err := s.read(msg.Subject(), msg.Headers(), msg.Data(), metadata.Sequence.Stream)
+	if p == nil {
+		s.config.Logger.Warn("what is in the queue is no job", "subject", msg.Subject(), "error", err)
+		_ = msg.TermWithReason("the subject is not that of a job")
+		return
+	}
+	p.at = metadata.Timestamp
+	defer clear(p.body)
+	stop := s.showLife(msg)
+	defer stop()
+	s.acknowledge(msg, p, s.safely(p, err))
+}
+
+// safely is attempt, for a job that may panic.
+func (s *Service) safely(p *posting, malformed error) (v verdict) {
+	defer func() {
+		if r := recover(); r != nil {
+			// What is recovered may hold a value, so it is not printed.
+			s.config.Logger.Error("job panicked", "job", p.Target, "stack", string(debug.Stack()))
+			v = again(s.backoff(s.config.Attempts))
+		}
+	}()
+	for range 5 {
+		v, err := s.attempt(p, malformed)
+		switch {
+		case err == nil:
+			return v
+		case errors.Is(err, errOvertaken):
+			continue // look again
+		case s.running.Err() == nil:
+			s.config.Logger.Warn("a job cannot be begun now", "job", p.Target, "error", err)
+		}
+		break
+	}
+	return again(s.config.Backoff)
+}
+
+// acknowledge tells the queue. What does not get there is delivered again, and then
+// the ledger knows.
+func (s *Service) acknowledge(msg jetstream.Msg, p *posting, v verdict) {
+	var err error
+	switch {
+	case v.settled:
+		ctx, cancel := context.WithTimeout(s.running, apiTimeout)
+		defer cancel()
+		err = msg.DoubleAck(ctx)
+	case v.again && v.after > 0:
+		err = msg.NakWithDelay(v.after)
+	case v.again:
+		err = msg.Nak()
+	}
+	if err != nil {
+		s.config.Logger.Debug("a job could not be acknowledged", "job", p.Target, "error", err)
+	}
+}
+
+// showLife keeps the queue from giving a job to another worker, until stop.
+func (s *Service) showLife(msg jetstream.Msg) (stop func()) {
+	ctx, cancel := context.WithCancel(s.running)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(s.config.AckWait / 3)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				_ = msg.InProgress() // the next one may get there
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() { cancel(); <-ended }
+}
+
+// backoff is how long after its nth attempt a job is tried again.
+func (s *Service) backoff(n int) time.Duration {
+	most := max(5*time.Minute, s.config.Backoff)
+	d := min(most, s.config.Backoff<<min(max(0, n-1), 10))
+	return d - rand.N(d/4+1)
+}
+
+// attempt carries out a job, or says why not. The error is errOvertaken when the
+// entry was changed meanwhile, or that of the ledger.
+func (s *Service) attempt(p *posting, malformed error) (verdict, error) {
+	ctx := s.running
+	e, err := s.ledger.get(ctx, p.Target)
+	if err != nil {
+		return left, err
+	}
+	if e.seq == 0 {
+		e.status = p.status()
+	}
+	switch st, now := &e.status, time.Now(); {
+	case st.State.Ended():
+		return settled, nil
+	case st.Cancelling:
+		return s.end(ctx, e, subjects.JobCancelled, st.Reason)
+	case malformed != nil:
+		return s.bury(ctx, e, p, "the job cannot be read: "+malformed.Error(), false)
+	case p.command == subjects.StoreBatch && len(p.job.Sealed) == 0:
+		s.erase(ctx, p)
+		return s.bury(ctx, e, p, "values in clear are not taken from a queue that lies on disk: seal the items to the workers' key (seal_key)", false)
+	case !p.job.ExpiresAt.IsZero() && !now.Before(p.job.ExpiresAt):
+		return s.end(ctx, e, subjects.JobFailed, "the job expired before it was done")
+	case now.Before(p.job.NotBefore):
+		return s.postpone(ctx, e, p.job.NotBefore.Sub(now))
+	case now.Before(st.RetryAt):
+		return again(st.RetryAt.Sub(now)), nil // the server has forgotten the delay
+	case st.Attempts >= s.config.Attempts:
+		return s.bury(ctx, e, p, fmt.Sprintf("given up after %d attempts: %s", st.Attempts, cmp.Or(st.Reason, "the workers that ran it stopped")), true)
+	}
+	if p.job.All {
+		return s.selectItems(ctx, e, p)
+	}
+	items, wipe, err := s.open(p)
+	if err != nil {
+		return s.bury(ctx, e, p, err.Error(), p.job.SealedTo != "")
+	}
+	defer wipe()
+	return s.runItems(ctx, e, p, items)
+}
+
+// postpone leaves a job for later. It may take longer than the ledger keeps what
+// does not change.
+func (s *Service) postpone(ctx context.Context, e *entry, wait time.Duration) (verdict, error) {
+	wait = min(wait, s.config.Keep/2)
+	if err := s.ledger.put(ctx, e); err != nil {
+		return left, err
+	}
+	return again(wait), nil
+}
+
+// begin enters this worker as the one that runs the job.
+func (s *Service) begin(ctx context.Context, e *entry) error {
+	st := &e.status
+	if st.Attempts == 0 && st.Began.IsZero() {
+		st.Began = s.config.Applied()
+	}
+	st.State, st.Worker, st.RetryAt, st.Reason = subjects.JobRunning, s.config.Name, time.Time{}, ""
+	st.Attempts++
+	return s.ledger.put(ctx, e)
+}
+
+// end enters the last state of a job.
+func (s *Service) end(ctx context.Context, e *entry, state subjects.JobState, reason string) (verdict, error) {
+	e.status.State, e.status.Reason = state, reason
+	e.status.Cancelling, e.status.RetryAt = false, time.Time{}
+	if err := s.ledger.put(ctx, e); err != nil {
+		return left, err
+	}
+	return settled, nil
+}
+
+// bury gives a job up. Its letter comes first: if the worker stops in between, the
+// job is delivered again and buried in the same grave.
+func (s *Service) bury(ctx context.Context, e *entry, p *posting, reason string, withBody bool) (verdict, error) {
+	st := &e.status
+	st.State, st.Reason, st.Dead = subjects.JobFailed, reason, true
+	st.Cancelling, st.RetryAt = false, time.Time{}
+	letter := &subjects.DeadJob{Status: *st}
+	if withBody {
+		letter.Body = p.body
+	}
+	if err := s.letters.put(ctx, letter, int(s.config.Conn.MaxPayload())); err != nil {
+		return left, err
+	}
+	s.config.Logger.Warn("a job is given up", "job", p.Target, "command", p.command, "attempts", st.Attempts, "reason", reason)
+	return s.end(ctx, e, st.State, st.Reason)
+}
+
+// erase overwrites what lies in the queue.
+func (s *Service) erase(ctx context.Context, p *posting) {
+	if err := s.queue.SecureDeleteMsg(ctx, p.seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		s.config.Logger.Error("a job with values in clear could not be erased from the queue", "job", p.Target, "error", err)
+	}
+}
