@@ -49,7 +49,9 @@ server with --nats.url (or NATS_URL, or --nats.context) to use that one; workers
 on one server share the work.
 
 Each flag can be given as an environment variable (CREDBUS_NATS_PORT for
---nats.port) or in a YAML file (--config), flags being the strongest.`,
+--nats.port) or in a YAML file (--config), flags being the strongest. Only the
+file defines more stores than one: under stores, each with a name and the
+settings of store.`,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -118,20 +120,19 @@ func greet(out io.Writer, c *config.Config, w *worker.Worker) {
 	if c.NATS.Embedded() {
 		server = "embedded"
 	}
-	where := c.Store.Type
-	switch where {
-	case "file":
-		where += " " + c.Store.Dir
-	case "jetstream":
-		where += " bucket " + c.Store.Bucket
-	}
 	fmt.Fprintf(out, `credbus worker %s is ready.
 
   server    %s (%s)
   commands  %s.<command>.<scope>, queue group %s
   events    %s.event.<scope>.<id>, stream %s
   store     %s
-`, w.Name(), w.URL(), server, c.NATS.Prefix, c.NATS.Queue, c.NATS.Prefix, c.Stream.Name, where)
+`, w.Name(), w.URL(), server, c.NATS.Prefix, c.NATS.Queue, c.NATS.Prefix, c.Stream.Name, place(c.Store))
+	for _, route := range c.Store.Routes {
+		fmt.Fprintf(out, "            %s in %s: %s\n", route.Scope, route.Store, place(c.AllStores()[route.Store]))
+	}
+	if c.Health.Listen != "" {
+		fmt.Fprintf(out, "  health    http://%s/readyz and /livez\n", c.Health.Listen)
+	}
 	if w.ClientContext() != "" {
 		fmt.Fprintf(out, "  clients   %s\n", w.ClientContext())
 	}
@@ -144,6 +145,17 @@ Try, in another terminal:
   %[1]s watch
 
 `, credbus)
+}
+
+// place is where a store keeps credentials.
+func place(s config.Store) string {
+	switch s.Type {
+	case "file":
+		return "file " + s.Dir
+	case "jetstream":
+		return "jetstream bucket " + s.Bucket
+	}
+	return s.Type
 }
 
 // clientFlags is what the command line needs to find this worker, with a space

@@ -3,12 +3,16 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
 // Check reports every pair of settings that contradict each other. Load has
 // called it; the values themselves are checked by Load alone.
 func (c *Config) Check() error { return errors.Join(c.problems()...) }
+
+const single = "%s is %d, but the embedded server is a single one: set it to 1, or nats.url to join a cluster"
 
 func (c *Config) problems() (problems []error) {
 	problem := func(format string, args ...any) {
@@ -20,12 +24,8 @@ func (c *Config) problems() (problems []error) {
 				problem("%s is set, but no server to use it with: set nats.url or nats.context to join one, or remove it to run the embedded server", v.name(key))
 			}
 		}
-		const single = "%s is %d, but the embedded server is a single one: set it to 1, or nats.url to join a cluster"
 		if c.Stream.Replicas > 1 {
 			problem(single, c.name("stream.replicas"), c.Stream.Replicas)
-		}
-		if c.Store.Replicas > 1 && c.Store.Type == "jetstream" {
-			problem(single, c.name("store.replicas"), c.Store.Replicas)
 		}
 	} else {
 		joins := "nats.url"
@@ -34,7 +34,7 @@ func (c *Config) problems() (problems []error) {
 		}
 		for _, key := range []string{"nats.host", "nats.port"} {
 			// The default is let pass, since WriteYAML prints it.
-			if v := c.values[key]; v.given() && fmt.Sprint(v.parsed) != settingOf(key).fallback {
+			if v := c.values[key]; v.given() && fmt.Sprint(v.parsed) != settings.of(key).fallback {
 				problem("%s is of the embedded server, which does not run, since %s joins another: remove one of them", v.name(key), c.name(joins))
 			}
 		}
@@ -48,14 +48,51 @@ func (c *Config) problems() (problems []error) {
 			problem("a client certificate needs both nats.tls.cert and nats.tls.key, and only one of them is set")
 		}
 	}
-	if c.Store.Type == "jetstream" && c.Stream.Name == "KV_"+c.Store.Bucket {
-		problem("%s is %s, which is the stream of the bucket %s: give one of them another name", c.name("stream.name"), c.Stream.Name, c.name("store.bucket"))
+	problems = append(problems, c.storeProblems()...)
+	switch stale := c.Cache.StaleOnOutage; {
+	case stale == 0:
+	case !c.Cache.Enabled:
+		problem("%s is set, but nothing is cached: set cache.enabled, or remove it", c.name("cache.stale_on_outage"))
+	case stale <= c.Cache.TTL:
+		problem("%s is %s, which is not longer than cache.ttl (%s), until when the cache answers anyhow: make it longer", c.name("cache.stale_on_outage"), formatDuration(stale), formatDuration(c.Cache.TTL))
 	}
 	for _, inbox := range c.NATS.InboxPrefixes {
 		// A reply subject there could forge an event or a command.
 		if prefix := string(c.NATS.Prefix); within(inbox, prefix) || within(prefix, inbox) {
 			problem("%s has %q, which overlaps %s %q: replies must not reach the subjects of commands and events",
 				c.name("nats.inbox_prefixes"), inbox, c.name("nats.prefix"), c.NATS.Prefix)
+		}
+	}
+	return problems
+}
+
+// storeProblems are those of each store, and of the routes to them.
+func (c *Config) storeProblems() (problems []error) {
+	problem := func(format string, args ...any) {
+		problems = append(problems, fmt.Errorf(format, args...))
+	}
+	all := c.AllStores()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		s, key := all[name], StoreKey(name)
+		if s.Type == "jetstream" {
+			if c.NATS.Embedded() && s.Replicas > 1 {
+				problem(single, c.name(key+".replicas"), s.Replicas)
+			}
+			if c.Stream.Name == "KV_"+s.Bucket {
+				problem("%s is %s, which is the stream of the bucket %s: give one of them another name", c.name("stream.name"), c.Stream.Name, c.name(key+".bucket"))
+			}
+		}
+		if days := c.values[key+".aws.recovery_days"]; s.AWS.ForceDelete && days.given() && s.AWS.RecoveryDays != 30 {
+			problem("%s is %d, but with %s nothing can be recovered: remove one of them", days.name(key+".aws.recovery_days"), s.AWS.RecoveryDays, c.name(key+".aws.force_delete"))
+		}
+		if s.Native() && slices.Contains([]string{"file", "jetstream", "memory"}, s.Type) {
+			problem("%s is native, but %s is %s, which has no form of its own: set it to sealed, or choose vault, aws or kubernetes", c.name(key+".form"), c.name(key+".type"), s.Type)
+		}
+	}
+	for _, route := range c.Store.Routes {
+		if _, ok := all[route.Store]; !ok {
+			problem("%s has %s, but there is no store of that name: define stores.%s in the configuration file, or name one of %s",
+				c.name(routesKey), route, route.Store, strings.Join(slices.Sorted(maps.Keys(all)), ", "))
 		}
 	}
 	return problems

@@ -14,18 +14,25 @@ import (
 
 // Config is the worker's effective configuration. Load makes it.
 type Config struct {
-	DataDir   string    `koanf:"data_dir"`
-	Log       Log       `koanf:"log"`
-	NATS      NATS      `koanf:"nats"`
-	Store     Store     `koanf:"store"`
-	Keyring   Keyring   `koanf:"keyring"`
-	Cache     Cache     `koanf:"cache"`
-	Batch     Batch     `koanf:"batch"`
-	Pool      Pool      `koanf:"pool"`
-	Stream    Stream    `koanf:"stream"`
-	Coherence Coherence `koanf:"coherence"`
-	Shutdown  Shutdown  `koanf:"shutdown"`
+	DataDir string `koanf:"data_dir"`
+	Log     Log    `koanf:"log"`
+	NATS    NATS   `koanf:"nats"`
+	Store   Store  `koanf:"store"`
+	// Stores are more of them by name, which Store.Routes leads to. Only the
+	// file defines them.
+	Stores    map[string]Store `koanf:"stores"`
+	Keyring   Keyring          `koanf:"keyring"`
+	Cache     Cache            `koanf:"cache"`
+	Batch     Batch            `koanf:"batch"`
+	Pool      Pool             `koanf:"pool"`
+	Jobs      Jobs             `koanf:"jobs"`
+	Stream    Stream           `koanf:"stream"`
+	Expiry    Expiry           `koanf:"expiry"`
+	Coherence Coherence        `koanf:"coherence"`
+	Health    Health           `koanf:"health"`
+	Shutdown  Shutdown         `koanf:"shutdown"`
 
+	table  table            // with the settings of Stores
 	values map[string]value // by key; what WriteYAML and Check name origins from
 }
 
@@ -65,10 +72,15 @@ type TLS struct {
 
 // Store is where credentials are kept, and how patient the worker is with it.
 type Store struct {
-	Type         string        `koanf:"type"` // file, jetstream or memory
+	Type         string        `koanf:"type"`   // file, jetstream, memory, vault, aws or kubernetes
+	Form         string        `koanf:"form"`   // sealed or native
+	Routes       []Route       `koanf:"routes"` // what other stores keep; of Config.Store only
 	Dir          string        `koanf:"dir"`
 	Bucket       string        `koanf:"bucket"`
 	Replicas     int           `koanf:"replicas"`
+	Vault        Vault         `koanf:"vault"`
+	AWS          AWS           `koanf:"aws"`
+	Kubernetes   Kubernetes    `koanf:"kubernetes"`
 	ReadTimeout  time.Duration `koanf:"read_timeout"`
 	WriteTimeout time.Duration `koanf:"write_timeout"`
 	Retries      int           `koanf:"retries"`
@@ -78,9 +90,56 @@ type Store struct {
 	BreakerDelay    time.Duration `koanf:"breaker_delay"`    // until a probe is let through
 }
 
+// Native reports whether values are kept in the provider's own form.
+func (s Store) Native() bool { return s.Form == "native" }
+
+// Vault is a KV v2 engine of Vault or OpenBao, and who the worker is to it. What
+// is empty has the driver's default.
+type Vault struct {
+	Address      string `koanf:"address"`
+	Namespace    string `koanf:"namespace"`
+	Mount        string `koanf:"mount"`
+	Path         string `koanf:"path"`
+	Auth         string `koanf:"auth"` // token, approle or kubernetes
+	AuthMount    string `koanf:"auth_mount"`
+	Token        string `koanf:"token"`
+	TokenFile    string `koanf:"token_file"`
+	RoleID       string `koanf:"role_id"`
+	SecretID     string `koanf:"secret_id"`
+	SecretIDFile string `koanf:"secret_id_file"`
+	Role         string `koanf:"role"`
+	JWTFile      string `koanf:"jwt_file"`
+	CA           string `koanf:"ca"`
+}
+
+// AWS is Secrets Manager. What is empty has the default of the AWS SDK, which
+// reads the variables and files of the aws command.
+type AWS struct {
+	Region       string `koanf:"region"`
+	Profile      string `koanf:"profile"`
+	Endpoint     string `koanf:"endpoint"`
+	Role         string `koanf:"role"` // ARN
+	ExternalID   string `koanf:"external_id"`
+	STSEndpoint  string `koanf:"sts_endpoint"`
+	Prefix       string `koanf:"prefix"`
+	RecoveryDays int    `koanf:"recovery_days"`
+	ForceDelete  bool   `koanf:"force_delete"`
+	KMSKey       string `koanf:"kms_key"`
+}
+
+// Kubernetes is a namespace whose Secrets hold credentials. What is empty has
+// the driver's default.
+type Kubernetes struct {
+	Namespace  string `koanf:"namespace"`
+	Kubeconfig string `koanf:"kubeconfig"`
+	Context    string `koanf:"context"`
+	Name       string `koanf:"name"`
+}
+
 // Keyring is where the keys are that seal what is stored.
 type Keyring struct {
 	File string `koanf:"file"`
+	Wrap string `koanf:"wrap"` // URI of the key that the file is wrapped by; empty: it is in clear
 }
 
 // Cache bounds the cache of sealed credentials.
@@ -89,8 +148,11 @@ type Cache struct {
 	TTL         time.Duration `koanf:"ttl"`
 	NegativeTTL time.Duration `koanf:"negative_ttl"` // of absences; zero: they are not cached
 	Idle        time.Duration `koanf:"idle"`         // zero: entries do not idle out
-	Entries     int           `koanf:"entries"`
-	Bytes       Bytes         `koanf:"bytes"`
+	// StaleOnOutage is how old an answer may be that is given while the store
+	// cannot be reached; zero: none is.
+	StaleOnOutage time.Duration `koanf:"stale_on_outage"`
+	Entries       int           `koanf:"entries"`
+	Bytes         Bytes         `koanf:"bytes"`
 }
 
 // Batch bounds one batch command.
@@ -106,6 +168,20 @@ type Pool struct {
 	Bytes   Bytes `koanf:"bytes"`
 }
 
+// Jobs says how batch jobs are kept and run.
+type Jobs struct {
+	Enabled     bool          `koanf:"enabled"`
+	Stream      string        `koanf:"stream"` // the names of others begin with it
+	MaxBytes    Bytes         `koanf:"max_bytes"`
+	Keep        time.Duration `koanf:"keep"`      // what is known of a job, after its last change
+	KeepDead    time.Duration `koanf:"keep_dead"` // dead letters
+	Concurrency int           `koanf:"concurrency"`
+	Share       int           `koanf:"share"` // percent of the time, while requests come in
+	Attempts    int           `koanf:"attempts"`
+	Backoff     time.Duration `koanf:"backoff"`  // before the second attempt; doubles
+	AckWait     time.Duration `koanf:"ack_wait"` // of a worker's silence
+}
+
 // Stream is the JetStream stream through which replicas agree.
 type Stream struct {
 	Name     string        `koanf:"name"`
@@ -114,9 +190,20 @@ type Stream struct {
 	MaxBytes Bytes         `koanf:"max_bytes"`
 }
 
+// Expiry says how credentials are found that expire, and when that is told.
+type Expiry struct {
+	Interval time.Duration   `koanf:"interval"` // zero: they are not looked for
+	Ahead    []time.Duration `koanf:"ahead"`    // the longest first
+}
+
 // Coherence says what replicas promise of what they have cached.
 type Coherence struct {
 	Mode string `koanf:"mode"` // bounded, strict or off
+}
+
+// Health says where the worker tells over HTTP how it is.
+type Health struct {
+	Listen string `koanf:"listen"` // host:port; empty: nowhere
 }
 
 // Shutdown says how long work under way may take to end.
@@ -131,8 +218,8 @@ func Load(flags *pflag.FlagSet, environ []string) (*Config, error) {
 	if flags == nil {
 		flags = pflag.NewFlagSet("", pflag.ContinueOnError)
 	}
-	src := sources{flags: flags, environ: environ}
-	c := &Config{values: src.read()}
+	src := sources{flags: flags, environ: environ, table: settings}
+	c := &Config{values: src.read(), table: src.table}
 	problems := append(src.problems, c.parse(lookup(environ))...)
 	problems = append(problems, c.problems()...)
 	if len(problems) > 0 {
@@ -149,8 +236,8 @@ func (c *Config) parse(getenv func(string) string) (problems []error) {
 	}
 	paths := paths{getenv}
 	all := koanf.New(".")
-	for i := range settings {
-		s := &settings[i]
+	for i := range c.table {
+		s := &c.table[i]
 		v, given := c.values[s.key]
 		if !given {
 			v = value{raw: s.fallback}
@@ -163,11 +250,17 @@ func (c *Config) parse(getenv func(string) string) (problems []error) {
 				v.raw = dir
 			case s.under != "":
 				v.raw = paths.join(all.String(dataDir), s.under)
+			case s.inherits != "":
+				v = value{raw: c.values[s.inherits].raw, inherited: s.inherits}
 			}
 		}
 		parsed, err := s.parse(v.raw)
-		if err == nil && s.kind.name == pathName {
+		switch {
+		case err != nil:
+		case s.kind.name == pathName:
 			parsed, err = paths.absolute(parsed.(string))
+		case s.kind.name == pathsName:
+			parsed, err = paths.allAbsolute(parsed.(string))
 		}
 		if err != nil {
 			report(s, v, err)

@@ -56,7 +56,7 @@ func writeYAML(t *testing.T, content string) string {
 
 func TestDefaults(t *testing.T) {
 	got := mustLoad(t, []string{"--data-dir", "/data"})
-	got.values = nil
+	got.values, got.table = nil, nil
 	dir, err := filepath.Abs("/data")
 	if err != nil {
 		t.Fatal(err)
@@ -65,12 +65,14 @@ func TestDefaults(t *testing.T) {
 		DataDir:   dir,
 		Log:       Log{Level: slog.LevelInfo, Format: "text"},
 		NATS:      NATS{Host: "127.0.0.1", Port: 4222, Prefix: "cred.v1", InboxPrefixes: []string{"_INBOX"}, Queue: "credbus"},
-		Store:     Store{Type: "file", Dir: filepath.Join(dir, "credentials"), Bucket: "CREDBUS_CREDENTIALS", Replicas: 1, ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, Retries: 5, RetryBackoff: 100 * time.Millisecond, BreakerFailures: 10, BreakerDelay: 5 * time.Second},
+		Store:     Store{Type: "file", Form: "sealed", Vault: Vault{Mount: "secret", Path: "credbus", Auth: "token"}, Kubernetes: Kubernetes{Name: "credbus"}, AWS: AWS{Prefix: "credbus", RecoveryDays: 30}, Dir: filepath.Join(dir, "credentials"), Bucket: "CREDBUS_CREDENTIALS", Replicas: 1, ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, Retries: 5, RetryBackoff: 100 * time.Millisecond, BreakerFailures: 10, BreakerDelay: 5 * time.Second},
 		Keyring:   Keyring{File: filepath.Join(dir, "keyring.json")},
 		Cache:     Cache{Enabled: true, TTL: 5 * time.Minute, NegativeTTL: 10 * time.Second, Entries: 1000, Bytes: 64 << 20},
 		Batch:     Batch{Items: 100, Concurrency: 10},
 		Pool:      Pool{Workers: 256, Queue: 16384, Bytes: 64 << 20},
+		Jobs:      Jobs{Enabled: true, Stream: "CREDBUS_JOBS", MaxBytes: 1 << 30, Keep: 24 * time.Hour, KeepDead: 7 * 24 * time.Hour, Concurrency: 2, Share: 10, Attempts: 10, Backoff: time.Second, AckWait: 30 * time.Second},
 		Stream:    Stream{Name: "CREDBUS", Replicas: 1, MaxAge: 24 * time.Hour, MaxBytes: 256 << 20},
+		Expiry:    Expiry{Interval: 10 * time.Minute, Ahead: []time.Duration{7 * day, day}},
 		Coherence: Coherence{Mode: "bounded"},
 		Shutdown:  Shutdown{Timeout: 10 * time.Second},
 	}
@@ -90,8 +92,8 @@ func TestTableMatchesStruct(t *testing.T) {
 	walk = func(prefix string, t reflect.Type) {
 		for i := range t.NumField() {
 			tag := t.Field(i).Tag.Get("koanf")
-			if tag == "" {
-				continue
+			if tag == "" || tag == storesGroup {
+				continue // named stores have the settings of store
 			}
 			if t.Field(i).Type.Kind() == reflect.Struct {
 				walk(prefix+tag+".", t.Field(i).Type)
@@ -101,7 +103,7 @@ func TestTableMatchesStruct(t *testing.T) {
 		}
 	}
 	walk("", reflect.TypeFor[Config]())
-	keys := settingKeys()
+	keys := settings.keys()
 	if !slices.Equal(fields, keys) {
 		t.Errorf("fields   %v\nsettings %v", fields, keys)
 	}
@@ -150,9 +152,12 @@ func TestPrecedence(t *testing.T) {
 // TestEverySourceOfEverySetting sets each setting by each of its names.
 func TestEverySourceOfEverySetting(t *testing.T) {
 	values := map[string]string{ // those that are not the default, by key or kind
-		"log.level": "debug", "log.format": "json", "store.type": "memory", "stream.replicas": "3", "store.replicas": "3", "coherence.mode": "strict",
-		"text": "x", "path": filepath.Join(t.TempDir(), "x"), "address": "nats://x", "bool": "false",
-		"number": "7", "duration": "7m", "size": "7MiB", "name": "x", "subject": "x.y", "subjects": "_R.x,_I",
+		"log.level": "debug", "log.format": "json", "stream.replicas": "3", "store.replicas": "3", "coherence.mode": "strict",
+		"store.type": "memory", "store.form": "native", "store.routes": "org:acme=eu,org:x/y:z=default", "store.vault.auth": "approle",
+		"store.aws.recovery_days": "7", "store.aws.force_delete": "true", "store.vault.address": "https://vault:8200", "store.aws.endpoint": "http://localhost:4566",
+		"store.aws.sts_endpoint": "http://localhost:4566", "host:port": "127.0.0.1:8080",
+		"text": "x", "path": filepath.Join(t.TempDir(), "x"), "paths": filepath.Join(t.TempDir(), "x"), "address": "nats://x", "bool": "false",
+		"number": "7", "duration": "7m", "durations": "7m,90h", "size": "7MiB", "name": "x", "subject": "x.y", "subjects": "_R.x,_I",
 	}
 	for i := range settings {
 		s := &settings[i]
@@ -180,8 +185,12 @@ func TestEverySourceOfEverySetting(t *testing.T) {
 			s.variable(): {environ: []string{s.variable() + "=" + text}},
 			"file":       {args: []string{"--config", writeYAML(t, yaml)}},
 		}
-		if s.nats != "" {
-			spellings[s.nats] = struct{ args, environ []string }{environ: []string{s.nats + "=" + text}}
+		if s.borrowed != "" {
+			spellings[s.borrowed] = struct{ args, environ []string }{environ: []string{s.borrowed + "=" + text}}
+			if of, found := strings.CutPrefix(group+"."+name, "store."); found { // they count for that type only
+				of, _, _ = strings.Cut(of, ".")
+				spellings[s.borrowed] = struct{ args, environ []string }{environ: []string{s.borrowed + "=" + text, "CREDBUS_STORE_TYPE=" + of}}
+			}
 		}
 		want, err := s.parse(text)
 		if err != nil {
@@ -193,8 +202,8 @@ func TestEverySourceOfEverySetting(t *testing.T) {
 			if err := flags.Parse(given.args); err != nil {
 				t.Fatal(err)
 			}
-			src := sources{flags: flags, environ: given.environ}
-			c := &Config{values: src.read()}
+			src := sources{flags: flags, environ: given.environ, table: settings}
+			c := &Config{values: src.read(), table: src.table}
 			problems := append(src.problems, c.parse(lookup([]string{"HOME=/home/x", "USERPROFILE=/home/x", "LocalAppData=/home/x"}))...)
 			if len(problems) > 0 {
 				t.Errorf("%s by %s: %v", s.key, source, problems)
@@ -232,7 +241,7 @@ func TestSameVariablesAsNATS(t *testing.T) {
 		return ""
 	})
 	for i := range settings {
-		if variable := settings[i].nats; variable != "" && !asked[variable] {
+		if variable := settings[i].borrowed; strings.HasPrefix(variable, "NATS_") && !asked[variable] {
 			t.Errorf("natsconn does not read %s", variable)
 		} else {
 			delete(asked, variable)
@@ -246,7 +255,7 @@ func TestSameVariablesAsNATS(t *testing.T) {
 func TestExampleFile(t *testing.T) {
 	example := mustLoad(t, []string{"--config", "testdata/worker.yaml"})
 	defaults := mustLoad(t, []string{"--data-dir", "/var/lib/credbus"})
-	example.values, defaults.values = nil, nil
+	example.values, defaults.values, example.table, defaults.table = nil, nil, nil, nil
 	if !reflect.DeepEqual(example, defaults) {
 		t.Errorf("the example differs from the defaults:\n%+v\n%+v", example, defaults)
 	}
@@ -286,7 +295,7 @@ func TestUsualFile(t *testing.T) {
 }
 
 func TestWriteYAML(t *testing.T) {
-	file := writeYAML(t, "nats:\n  inbox_prefixes: [_INBOX, _INBOX_acme]\ncache:\n  ttl: 90s\n  bytes: 100000000\n  idle: 36h\n")
+	file := writeYAML(t, "nats:\n  inbox_prefixes: [_INBOX, _INBOX_acme]\ncache:\n  ttl: 90s\n  bytes: 100000000\n  idle: 36h\nexpiry:\n  ahead: [24h, 90m, 24h, 720h]\n")
 	args := []string{"--config", file, "--log.level", "debug", "--cache.enabled=false", "--nats.url", "nats://user:" + secret + "@host:4222", "--nats.user=true"}
 	c := mustLoad(t, args, "NATS_PASSWORD="+secret, "CREDBUS_NATS_QUEUE=12")
 	var out bytes.Buffer
@@ -300,7 +309,7 @@ func TestWriteYAML(t *testing.T) {
 	for _, line := range []string{
 		"level: debug # --log.level", "url: nats://[redacted]@host:4222 # --nats.url", "password: '[redacted]' # NATS_PASSWORD",
 		"ttl: 1m30s # " + file, "bytes: 100000000B # " + file, "idle: 36h # " + file, "enabled: false # --cache.enabled",
-		"inbox_prefixes: [_INBOX, _INBOX_acme] # " + file, "retries: 5 # default", `user: "true" # --nats.user`,
+		"inbox_prefixes: [_INBOX, _INBOX_acme] # " + file, "retries: 5 # default", "ahead: [720h, 24h, 1h30m] # " + file, "interval: 10m # default", `user: "true" # --nats.user`,
 		`queue: "12" # CREDBUS_NATS_QUEUE`, "max_age: 24h # default", "timeout: 10s # default",
 	} {
 		if !strings.Contains(text, line+"\n") {
@@ -313,7 +322,7 @@ func TestWriteYAML(t *testing.T) {
 	wantProblems(t, err, "nats.url in ", "put the real one in its place", "nats.password in ")
 	mended := strings.NewReplacer("'[redacted]'", secret, "[redacted]", "user:"+secret).Replace(text)
 	again := mustLoad(t, []string{"--config", writeYAML(t, mended)})
-	again.values, c.values = nil, nil
+	again.values, c.values, again.table, c.table = nil, nil, nil, nil
 	if !reflect.DeepEqual(again, c) {
 		t.Errorf("round trip:\n%+v\n%+v", again, c)
 	}

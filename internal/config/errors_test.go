@@ -16,6 +16,8 @@ func TestWrongValues(t *testing.T) {
 		{"nats.url", "http://host", "must be nats://host:port"},
 		{"nats.url", "nats://", "must be nats://host:port"},
 		{"nats.url", "nats://host:port", "must be nats://host:port"},
+		{"store.vault.address", "vault:8200", "must be https://host:port"},
+		{"store.aws.endpoint", "https://", "must be https://host:port"},
 		{"nats.port", "0", "1 to 65535"},
 		{"nats.port", "65536", "1 to 65535"},
 		{"nats.prefix", "cred.>", "joined by dots"},
@@ -23,7 +25,19 @@ func TestWrongValues(t *testing.T) {
 		{"nats.inbox_prefixes", "_INBOX,*", "such as _INBOX"},
 		{"nats.inbox_prefixes", ",", "such as _INBOX"},
 		{"nats.queue", "a b", "A-Z a-z 0-9 - _"},
-		{"store.type", "disk", "must be file or jetstream or memory"},
+		{"store.type", "disk", "must be file or jetstream or memory or vault or aws or kubernetes"},
+		{"store.form", "clear", "must be sealed or native"},
+		{"store.routes", "org:acme", "such as org:acme=vault-eu"},
+		{"store.routes", "acme=eu", "such as org:acme=vault-eu"},
+		{"store.routes", "=eu", "such as org:acme=vault-eu"},
+		{"store.routes", "org:acme=", "such as org:acme=vault-eu"},
+		{"store.routes", "org:acme=a.b", "such as org:acme=vault-eu"},
+		{"store.routes", "org:acme=eu,org:acme=us", "one route for each scope"},
+		{"store.vault.auth", "ldap", "must be token or approle or kubernetes"},
+		{"store.aws.recovery_days", "6", "7 to 30"},
+		{"store.aws.force_delete", "maybe", "true or false"},
+		{"health.listen", "8080", "host:port such as"},
+		{"health.listen", "localhost:http", "host:port such as"},
 		{"store.read_timeout", "5", "a time with its unit"},
 		{"store.read_timeout", "0s", "1ms to 1h"},
 		{"store.write_timeout", "-1s", "1ms to 1h"},
@@ -54,12 +68,21 @@ func TestWrongValues(t *testing.T) {
 		{"store.bucket", "a.b", "A-Z a-z 0-9 - _"},
 		{"stream.max_age", "1s", "1m to 8760h"},
 		{"stream.max_bytes", "-5MiB", "1MiB to 100TiB"},
+		{"expiry.interval", "999ms", "1s to 24h, or 0s"},
+		{"expiry.interval", "-1s", "1s to 24h, or 0s"},
+		{"expiry.interval", "7d", "a time with its unit"},
+		{"expiry.ahead", "7d", "such as 168h or 24h"},
+		{"expiry.ahead", "24h,", "such as 168h or 24h"},
+		{"expiry.ahead", "0s", "more than 0s"},
+		{"expiry.ahead", "24h,-1h", "more than 0s"},
+		{"expiry.ahead", "8761h", "at most 8760h"},
+		{"expiry.ahead", "1h,2h,3h,4h,5h,6h,7h,8h,9h,10h,11h", "up to 10 times"},
 		{"shutdown.timeout", "2h", "0s to 1h"},
 	}
 	for _, test := range tests {
 		t.Run(test.key+" "+test.text, func(t *testing.T) {
 			shown := ` is "` + test.text + `": `
-			if test.key == "nats.url" {
+			if settings.of(test.key).kind.name == addressName {
 				shown = " is " + test.text + ": "
 			}
 			_, err := load(t, []string{"--" + test.key + "=" + test.text})
@@ -67,7 +90,7 @@ func TestWrongValues(t *testing.T) {
 			if test.text == "" {
 				return // an empty variable is one that is not set
 			}
-			variable := settingOf(test.key).variable()
+			variable := settings.of(test.key).variable()
 			_, err = load(t, nil, variable+"="+test.text)
 			wantProblems(t, err, variable+shown, test.allowed)
 		})
@@ -161,6 +184,8 @@ func TestContradictions(t *testing.T) {
 		"two identities":          {[]string{"--nats.url", "nats://host", "--nats.creds", "/x"}, []string{"NATS_USER=me", "NATS_PASSWORD=" + secret}, "NATS_USER and --nats.creds are given: a connection has one identity"},
 		"password without user":   {[]string{"--nats.url", "nats://host"}, []string{"NATS_PASSWORD=" + secret}, "NATS_PASSWORD is set without nats.user"},
 		"certificate without key": {[]string{"--nats.url", "nats://host", "--nats.tls.cert", "/x"}, nil, "needs both nats.tls.cert and nats.tls.key"},
+		"stale, no cache":         {[]string{"--cache.enabled=false", "--cache.stale_on_outage=1h"}, nil, "--cache.stale-on-outage is set, but nothing is cached"},
+		"stale within the TTL":    {[]string{"--cache.stale_on_outage=5m"}, nil, "--cache.stale-on-outage is 5m, which is not longer than cache.ttl (5m)"},
 		"inbox over commands":     {[]string{"--nats.inbox_prefixes", "_INBOX,cred"}, nil, `--nats.inbox-prefixes has "cred", which overlaps nats.prefix "cred.v1"`},
 		"inbox below commands":    {[]string{"--nats.inbox_prefixes", "cred.v1.x"}, nil, "must not reach"},
 		"secret in a bad address": {nil, []string{"NATS_URL=nats://me:" + secret + "%zz@host"}, "NATS_URL is [an address that is not shown"},

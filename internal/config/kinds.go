@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -25,6 +26,7 @@ type kind struct {
 // Names that other files ask for.
 const (
 	pathName    = "path"
+	pathsName   = "paths"
 	addressName = "address"
 	booleanName = "bool"
 )
@@ -54,6 +56,9 @@ func text() kind {
 }
 
 func path() kind { return textKind(pathName, func(s string) (any, error) { return s, nil }) }
+
+// pathList is several, as the system separates them in variables.
+func pathList() kind { return textKind(pathsName, func(s string) (any, error) { return s, nil }) }
 
 func boolean() kind {
 	return textKind(booleanName, func(s string) (any, error) {
@@ -118,6 +123,45 @@ func duration(least, most time.Duration) kind {
 		}
 		return d, nil
 	})
+}
+
+// interval is a duration that may be zero, which switches off what it is of.
+func interval(least, most time.Duration) kind {
+	bounded := duration(least, most)
+	return textKind(bounded.name, func(s string) (any, error) {
+		if d, err := time.ParseDuration(s); err == nil && d == 0 {
+			return d, nil
+		}
+		d, err := bounded.parse(s)
+		if err != nil {
+			return nil, fmt.Errorf("%w, or 0s", err)
+		}
+		return d, nil
+	})
+}
+
+// durationList is up to so many times, the longest first, each once.
+func durationList(count int, most time.Duration) kind {
+	return kind{"durations", func(raw any) (any, error) {
+		durations := []time.Duration{}
+		if raw == "" {
+			return durations, nil
+		}
+		list := listOf(raw)
+		for _, s := range list {
+			d, err := time.ParseDuration(s)
+			if err != nil || d <= 0 || d > most {
+				list = nil
+			}
+			durations = append(durations, d)
+		}
+		if empty, isList := raw.([]any); len(list) > count || len(list) == 0 && !(isList && len(empty) == 0) {
+			return nil, fmt.Errorf("must be up to %d times with their units, such as 168h or 24h, each more than 0s and at most %s", count, formatDuration(most))
+		}
+		slices.Sort(durations)
+		slices.Reverse(durations)
+		return slices.Compact(durations), nil
+	}}
 }
 
 // formatDuration is d without the zero units that Duration.String adds.
@@ -219,17 +263,7 @@ func subjectPrefix() kind {
 
 func subjectList() kind {
 	return kind{"subjects", func(raw any) (any, error) {
-		var list []string
-		switch raw := raw.(type) {
-		case string:
-			for s := range strings.SplitSeq(raw, ",") {
-				list = append(list, strings.TrimSpace(s))
-			}
-		case []any:
-			for _, s := range raw {
-				list = append(list, fmt.Sprint(s))
-			}
-		}
+		list := listOf(raw)
 		for _, s := range list {
 			if !isSubject(s) {
 				list = nil
@@ -259,4 +293,73 @@ func address() kind {
 		}
 		return s, nil
 	})
+}
+
+// webAddress is the address of an API.
+func webAddress() kind {
+	return textKind(addressName, func(s string) (any, error) {
+		u, err := url.Parse(s)
+		if s != "" && (err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http") {
+			return nil, errors.New("must be https://host:port or http://host:port")
+		}
+		return s, nil
+	})
+}
+
+func listenAddress() kind {
+	return textKind("host:port", func(s string) (any, error) {
+		if s == "" {
+			return s, nil
+		}
+		_, port, err := net.SplitHostPort(s)
+		if n, bad := strconv.Atoi(port); err != nil || bad != nil || n < 1 || n > 65535 {
+			return nil, errors.New("must be host:port such as 127.0.0.1:8080, or :8080 for every address of the host")
+		}
+		return s, nil
+	})
+}
+
+// listOf splits a text at its commas; YAML has lists of its own. What is neither
+// has nothing in it.
+func listOf(raw any) (list []string) {
+	switch raw := raw.(type) {
+	case string:
+		for s := range strings.SplitSeq(raw, ",") {
+			list = append(list, strings.TrimSpace(s))
+		}
+	case []any:
+		for _, s := range raw {
+			list = append(list, fmt.Sprint(s))
+		}
+	}
+	return list
+}
+
+// Route says which store keeps a scope and all below it.
+type Route struct {
+	Scope subjects.Scope
+	Store string
+}
+
+func (r Route) String() string { return string(r.Scope) + "=" + r.Store }
+
+func routeList() kind {
+	return kind{"routes", func(raw any) (any, error) {
+		var routes []Route
+		if raw == "" {
+			return routes, nil
+		}
+		for _, s := range listOf(raw) {
+			text, store, _ := strings.Cut(s, "=")
+			scope, err := subjects.ParseScope(text)
+			if err != nil || scope == subjects.Root || !isName(store) {
+				return nil, errors.New("must be routes such as org:acme=vault-eu, each a scope and the name of the store that keeps it")
+			}
+			if slices.ContainsFunc(routes, func(r Route) bool { return r.Scope == scope }) {
+				return nil, errors.New("must have one route for each scope")
+			}
+			routes = append(routes, Route{scope, store})
+		}
+		return routes, nil
+	}}
 }

@@ -91,3 +91,15 @@ func (p paths) absolute(path string) (string, error) {
 	}
 	return absolute, nil
 }
+
+// allAbsolute is absolute for each path of a list.
+func (p paths) allAbsolute(list string) (string, error) {
+	all := filepath.SplitList(list)
+	for i := range all {
+		var err error
+		if all[i], err = p.absolute(all[i]); err != nil {
+			return "", err
+		}
+	}
+	return strings.Join(all, string(filepath.ListSeparator)), nil
+}

@@ -25,39 +25,78 @@ type setting struct {
 	fallback string // the default, as a person would write it
 	help     string
 	under    string // the default is this name under data_dir
-	nats     string // variable of the nats command that sets it too
+	inherits string // the default is what this key is set to, which stands before it in the table
+	borrowed string // variable of another program, such as NATS_URL, that sets it too
 	secret   bool
 }
 
+// table holds settings in the order in which they are shown.
+type table []setting
+
 const day = 24 * time.Hour
 
-// settings is every setting there is, in the order in which it is shown.
-var settings = []setting{
+// settings is every setting there is, but for those of named stores, which
+// tableOf adds.
+var settings = table{
 	{key: dataDir, kind: path(), help: "directory of everything the worker keeps"},
 
 	{key: "log.level", kind: level(), fallback: "info", help: "least severe level that is logged: debug, info, warn or error"},
 	{key: "log.format", kind: oneOf("text", "json"), fallback: "text", help: "text or json"},
 
-	{key: "nats.url", kind: address(), nats: "NATS_URL", help: "NATS server to join, several separated by commas; without it and a context, the worker runs its own"},
-	{key: "nats.context", kind: text(), nats: "NATS_CONTEXT", help: "nats context to join with: a name, or a file that ends in .json"},
-	{key: "nats.creds", kind: path(), nats: "NATS_CREDS", help: "credentials file"},
-	{key: "nats.user", kind: text(), nats: "NATS_USER", help: "user, or token when there is no password"},
-	{key: "nats.password", kind: text(), nats: "NATS_PASSWORD", secret: true, help: "password; better given by the environment, since others can see flags"},
-	{key: "nats.token", kind: text(), nats: "NATS_TOKEN", secret: true, help: "token; better given by the environment, since others can see flags"},
-	{key: "nats.nkey", kind: path(), nats: "NATS_NKEY", help: "file with the seed of an nkey"},
-	{key: "nats.tls.ca", kind: path(), nats: "NATS_CA", help: "PEM file of the authorities to trust instead of the system's"},
-	{key: "nats.tls.cert", kind: path(), nats: "NATS_CERT", help: "PEM file of the client certificate"},
-	{key: "nats.tls.key", kind: path(), nats: "NATS_KEY", help: "PEM file of the client certificate's key"},
+	{key: "nats.url", kind: address(), borrowed: "NATS_URL", help: "NATS server to join, several separated by commas; without it and a context, the worker runs its own"},
+	{key: "nats.context", kind: text(), borrowed: "NATS_CONTEXT", help: "nats context to join with: a name, or a file that ends in .json"},
+	{key: "nats.creds", kind: path(), borrowed: "NATS_CREDS", help: "credentials file"},
+	{key: "nats.user", kind: text(), borrowed: "NATS_USER", help: "user, or token when there is no password"},
+	{key: "nats.password", kind: text(), borrowed: "NATS_PASSWORD", secret: true, help: "password; better given by the environment, since others can see flags"},
+	{key: "nats.token", kind: text(), borrowed: "NATS_TOKEN", secret: true, help: "token; better given by the environment, since others can see flags"},
+	{key: "nats.nkey", kind: path(), borrowed: "NATS_NKEY", help: "file with the seed of an nkey"},
+	{key: "nats.tls.ca", kind: path(), borrowed: "NATS_CA", help: "PEM file of the authorities to trust instead of the system's"},
+	{key: "nats.tls.cert", kind: path(), borrowed: "NATS_CERT", help: "PEM file of the client certificate"},
+	{key: "nats.tls.key", kind: path(), borrowed: "NATS_KEY", help: "PEM file of the client certificate's key"},
 	{key: "nats.host", kind: text(), fallback: "127.0.0.1", help: "address that the embedded server listens on"},
 	{key: "nats.port", kind: count(1, 65535), fallback: "4222", help: "port that the embedded server listens on"},
 	{key: "nats.prefix", kind: subjectPrefix(), fallback: string(subjects.DefaultPrefix), help: "beginning of every subject"},
 	{key: "nats.inbox_prefixes", kind: subjectList(), fallback: "_INBOX", help: "where replies may be sent, separated by commas"},
 	{key: "nats.queue", kind: name(), fallback: "credbus", help: "queue group that the replicas of one deployment share"},
 
-	{key: "store.type", kind: oneOf("file", "jetstream", "memory"), fallback: "file", help: "where credentials are kept: file, jetstream or memory"},
+	{key: "store.type", kind: oneOf("file", "jetstream", "memory", "vault", "aws", "kubernetes"), fallback: "file", help: "where credentials are kept: file, jetstream, memory, vault, aws or kubernetes"},
+	{key: "store.form", kind: oneOf("sealed", "native"), fallback: "sealed", help: "sealed: only the workers read what is stored; native: it stands in the form of vault, aws or kubernetes, for other programs too"},
+	{key: "store.routes", kind: routeList(), help: "scopes that other stores keep, such as org:acme=vault-eu, separated by commas; the longest that matches counts. The stores are defined in the YAML file (stores); the one of these settings is named default"},
 	{key: "store.dir", kind: path(), under: "credentials", help: "directory of the file store"},
 	{key: "store.bucket", kind: name(), fallback: "CREDBUS_CREDENTIALS", help: "key-value bucket of the jetstream store; workers that share it need the same keyring.file, which is yours to copy"},
 	{key: "store.replicas", kind: oneOfCounts(1, 3, 5), fallback: "1", help: "copies of the bucket in a cluster: 1, 3 or 5"},
+
+	{key: "store.vault.address", kind: webAddress(), borrowed: "VAULT_ADDR", help: "address of Vault or OpenBao, such as https://vault:8200"},
+	{key: "store.vault.namespace", kind: text(), borrowed: "VAULT_NAMESPACE", help: "Vault namespace"},
+	{key: "store.vault.mount", kind: text(), fallback: "secret", help: "where the KV v2 engine is mounted"},
+	{key: "store.vault.path", kind: text(), fallback: "credbus", help: "path in the engine below which everything is kept"},
+	{key: "store.vault.auth", kind: oneOf("token", "approle", "kubernetes"), fallback: "token", help: "how to log in: token, approle or kubernetes"},
+	{key: "store.vault.auth_mount", kind: text(), help: "where that method is mounted (default its name)"},
+	{key: "store.vault.token", kind: text(), borrowed: "VAULT_TOKEN", secret: true, help: "token; better given by the environment or a file, since others can see flags"},
+	{key: "store.vault.token_file", kind: path(), help: "file with the token"},
+	{key: "store.vault.role_id", kind: text(), help: "role id of approle"},
+	{key: "store.vault.secret_id", kind: text(), secret: true, help: "secret id of approle; better given by the environment or a file, since others can see flags"},
+	{key: "store.vault.secret_id_file", kind: path(), help: "file with the secret id of approle"},
+	{key: "store.vault.role", kind: text(), help: "role of the kubernetes login"},
+	{key: "store.vault.jwt_file", kind: path(), help: "file with the service account token of the kubernetes login (default the pod's)"},
+	{key: "store.vault.ca", kind: path(), borrowed: "VAULT_CACERT", help: "PEM file of the authorities to trust instead of the system's"},
+
+	{key: "store.aws.region", kind: text(), help: "AWS region (default that of the AWS configuration)"},
+	{key: "store.aws.profile", kind: text(), help: "profile of the AWS configuration files"},
+	{key: "store.aws.endpoint", kind: webAddress(), help: "address of Secrets Manager, for private endpoints and tests"},
+	{key: "store.aws.role", kind: text(), help: "ARN of a role to assume"},
+	{key: "store.aws.external_id", kind: text(), help: "external id to assume it with"},
+	{key: "store.aws.sts_endpoint", kind: webAddress(), help: "address of STS, which gives the role's credentials"},
+	{key: "store.aws.prefix", kind: text(), fallback: "credbus", help: "what the names of all secrets begin with"},
+	{key: "store.aws.recovery_days", kind: count(7, 30), fallback: "30", help: "how long what is deleted can be restored"},
+	{key: "store.aws.force_delete", kind: boolean(), fallback: "false", help: "delete at once, beyond recovery"},
+	{key: "store.aws.kms_key", kind: text(), help: "KMS key of new secrets (default the account's for Secrets Manager)"},
+
+	{key: "store.kubernetes.namespace", kind: text(), help: "namespace of the Secrets (default that of the pod or the kubeconfig)"},
+	{key: "store.kubernetes.kubeconfig", kind: pathList(), borrowed: "KUBECONFIG", help: "kubeconfig file, or several as in KUBECONFIG (default the pod's service account or, outside of a pod, ~/.kube/config)"},
+	{key: "store.kubernetes.context", kind: text(), help: "context of the kubeconfig"},
+	{key: "store.kubernetes.name", kind: text(), fallback: "credbus", help: "tells the Secrets of this store from those of others in the namespace"},
+
 	{key: "store.read_timeout", kind: duration(time.Millisecond, time.Hour), fallback: "5s", help: "limit of one read, retries included"},
 	{key: "store.write_timeout", kind: duration(time.Millisecond, time.Hour), fallback: "10s", help: "limit of one write, retries included"},
 	{key: "store.retries", kind: count(0, 100), fallback: "5", help: "how often a passing fault is tried again"},
@@ -66,11 +105,13 @@ var settings = []setting{
 	{key: "store.breaker_delay", kind: duration(time.Millisecond, time.Hour), fallback: "5s", help: "how long it is left alone before one call is let through to probe"},
 
 	{key: "keyring.file", kind: path(), under: "keyring.json", help: "file with the keys that seal what is stored; every worker on one store needs the same"},
+	{key: "keyring.wrap", kind: text(), help: "key that the file is wrapped by: hcvault://HOST:PORT/transit/keys/NAME (VAULT_TOKEN) or aws-kms://ARN; without one it is in clear"},
 
 	{key: "cache.enabled", kind: boolean(), fallback: "true", help: "answer from memory where that is safe"},
 	{key: "cache.ttl", kind: duration(time.Millisecond, 365*day), fallback: "5m", help: "how long an entry is used"},
 	{key: "cache.negative_ttl", kind: duration(0, day), fallback: "10s", help: "how long it is remembered that a credential does not exist; 0s for not at all"},
 	{key: "cache.idle", kind: duration(0, 365*day), fallback: "0s", help: "drop an entry not asked for this long; 0s for never"},
+	{key: "cache.stale_on_outage", kind: duration(0, 365*day), fallback: "0s", help: "how old an answer may be that is given, marked as stale, while the store cannot be reached; takes as much memory again as the cache; 0s for none"},
 	{key: "cache.entries", kind: count(1, 100_000), fallback: "1000", help: "most entries"},
 	{key: "cache.bytes", kind: size(1<<20, 1<<40), fallback: "64MiB", help: "most memory of the entries"},
 
@@ -81,24 +122,60 @@ var settings = []setting{
 	{key: "pool.queue", kind: count(1, 1<<20), fallback: "16384", help: "commands that may wait"},
 	{key: "pool.bytes", kind: size(1<<20, 1<<40), fallback: "64MiB", help: "most memory of commands that wait"},
 
+	{key: "jobs.enabled", kind: boolean(), fallback: "true", help: "run batch jobs, and answer for them"},
+	{key: "jobs.stream", kind: name(), fallback: "CREDBUS_JOBS", help: "JetStream stream of the queue; the names of others of jobs begin with it"},
+	{key: "jobs.max_bytes", kind: size(1<<20, 100<<40), fallback: "1GiB", help: "most disk space of the queue: no job is accepted beyond"},
+	{key: "jobs.keep", kind: duration(time.Minute, 365*day), fallback: "24h", help: "how long it is known what became of a job, and the same is not done again"},
+	{key: "jobs.keep_dead", kind: duration(time.Minute, 365*day), fallback: "168h", help: "how long a job that was given up can be retried"},
+	{key: "jobs.concurrency", kind: count(1, 1000), fallback: "2", help: "jobs under way at once; of each, batch.concurrency items are"},
+	{key: "jobs.share", kind: count(1, 100), fallback: "10", help: "percent of its time that a worker gives to jobs while requests come in; 100 for no such limit"},
+	{key: "jobs.attempts", kind: count(1, 1000), fallback: "10", help: "how often a job is begun before it is given up"},
+	{key: "jobs.backoff", kind: duration(time.Millisecond, time.Hour), fallback: "1s", help: "pause before the second attempt; doubles with each, up to 5m"},
+	{key: "jobs.ack_wait", kind: duration(time.Second, time.Hour), fallback: "30s", help: "silence of a worker after which its jobs are given to others"},
+
 	{key: "stream.name", kind: name(), fallback: "CREDBUS", help: "JetStream stream through which replicas agree"},
 	{key: "stream.replicas", kind: oneOfCounts(1, 3, 5), fallback: "1", help: "copies of the stream in a cluster: 1, 3 or 5"},
 	{key: "stream.max_age", kind: duration(time.Minute, 365*day), fallback: "24h", help: "how long change events are kept"},
 	{key: "stream.max_bytes", kind: size(1<<20, 100<<40), fallback: "256MiB", help: "most disk space of the stream"},
 
+	{key: "expiry.interval", kind: interval(time.Second, day), fallback: "10m", help: "how often the workers, together, look for credentials that expire; 0s for never"},
+	{key: "expiry.ahead", kind: durationList(10, 365*day), fallback: "168h,24h", help: "how long before a credential expires that is an event, times separated by commas; empty for only when it has"},
+
 	{key: "coherence.mode", kind: oneOf("bounded", "strict", "off"), fallback: "bounded", help: "bounded: a replica that is cut off may be 2 s behind; strict: none ever is, and writes wait for all; off: entries are trusted for all their TTL, for measuring only"},
+
+	{key: "health.listen", kind: listenAddress(), help: "host:port to answer /livez and /readyz at over HTTP; empty for nowhere"},
 
 	{key: "shutdown.timeout", kind: duration(0, time.Hour), fallback: "10s", help: "how long work under way may take to end"},
 }
 
-// settingOf is the entry of a key, nil when there is none.
-func settingOf(key string) *setting {
-	for i := range settings {
-		if settings[i].key == key {
-			return &settings[i]
+// of is the entry of a key, nil when there is none.
+func (t table) of(key string) *setting {
+	for i := range t {
+		if t[i].key == key {
+			return &t[i]
 		}
 	}
 	return nil
+}
+
+func (t table) keys() (keys []string) {
+	for i := range t {
+		keys = append(keys, t[i].key)
+	}
+	return keys
+}
+
+// firstOf is the first setting of a group, "" where there is no such group.
+func (t table) firstOf(group string) string {
+	if group == storesGroup {
+		return StoreKey("NAME") + ".type"
+	}
+	for i := range t {
+		if strings.HasPrefix(t[i].key, group+".") {
+			return t[i].key
+		}
+	}
+	return ""
 }
 
 // flagName spells a key as flags are spelled: data_dir is --data-dir.

@@ -23,9 +23,9 @@ import (
 type value struct {
 	raw    any
 	parsed any
-	// variable or flag as the person wrote it, or the path of the file;
-	// both empty for a default.
-	written, file string
+	// variable or flag as the person wrote it, or the path of the file, or the
+	// setting that it is taken from; all empty for a default.
+	written, file, inherited string
 }
 
 // given reports whether anybody set the value.
@@ -42,12 +42,13 @@ func (v value) name(key string) string {
 }
 
 // origin is where the value came from.
-func (v value) origin() string { return cmp.Or(v.written, v.file, "default") }
+func (v value) origin() string { return cmp.Or(v.written, v.file, v.inherited, "default") }
 
 // sources reads what was given, from the weakest source to the strongest.
 type sources struct {
 	flags    *pflag.FlagSet
 	environ  []string
+	table    table // once the file is read, with the stores that it defines
 	problems []error
 }
 
@@ -57,10 +58,23 @@ func (src *sources) problem(format string, args ...any) {
 
 func (src *sources) read() map[string]value {
 	values := src.fromFile()
-	maps.Copy(values, src.fromNATSVariables())
+	maps.Copy(values, src.fromBorrowedVariables())
 	maps.Copy(values, src.fromVariables())
 	maps.Copy(values, src.fromFlags())
+	maps.DeleteFunc(values, func(key string, v value) bool { return isIdle(key, v, values) })
 	return values
+}
+
+// isIdle reports whether a variable of another program has no say here: one of a
+// type of store that is not used, or a token where there is a file of one.
+func isIdle(key string, v value, values map[string]value) bool {
+	s := settings.of(key)
+	if s == nil || s.borrowed == "" || v.written != s.borrowed {
+		return false
+	}
+	of, found := strings.CutPrefix(key, storeGroup+".")
+	of, _, _ = strings.Cut(of, ".")
+	return found && values[storeGroup+".type"].raw != of || key == "store.vault.token" && values["store.vault.token_file"].given()
 }
 
 // load reads one source into its settings by key.
@@ -108,32 +122,30 @@ func (src *sources) fromFile() map[string]value {
 	case err != nil:
 		src.problem("configuration file %s: %s", path, quoted.ReplaceAllString(err.Error(), "a value"))
 	}
+	src.table = tableOf(src.storeNames(all, path))
 	for _, key := range slices.Sorted(maps.Keys(all)) {
-		raw := all[key]
+		raw, isGroup := all[key], src.table.firstOf(key) != ""
 		switch {
-		case raw == nil:
-			// "url:" with nothing behind it, or a group with all commented out.
-			if settingOf(key) == nil && !isGroup(key) {
-				src.unknown(key+" in "+path, nearest(key, settingKeys()))
+		case src.table.of(key) != nil:
+			if raw != nil { // "url:" with nothing behind it
+				values[key] = value{raw: raw, file: path}
 			}
-		case settingOf(key) != nil:
-			values[key] = value{raw: raw, file: path}
-		case isGroup(key):
-			if group, ok := raw.(map[string]any); !ok || len(group) > 0 {
-				src.problem("%s in %s is a single value: it is a group of settings, such as %s", key, path, firstOf(key))
+		case isGroup:
+			if group, ok := raw.(map[string]any); raw != nil && (!ok || len(group) > 0) {
+				src.problem("%s in %s is a single value: it is a group of settings, such as %s", key, path, src.table.firstOf(key))
 			}
 		default:
-			src.unknown(key+" in "+path, nearest(key, settingKeys()))
+			src.unknown(key+" in "+path, nearest(key, src.table.keys()))
 		}
 	}
 	return values
 }
 
-// fromNATSVariables reads the variables of the nats command.
-func (src *sources) fromNATSVariables() map[string]value {
-	return src.fromEnviron("NATS_", func(variable string) *setting {
+// fromBorrowedVariables reads the variables of other programs.
+func (src *sources) fromBorrowedVariables() map[string]value {
+	return src.fromEnviron("", func(variable string) *setting {
 		for i := range settings {
-			if settings[i].nats == variable {
+			if settings[i].borrowed == variable && variable != "" {
 				return &settings[i]
 			}
 		}
@@ -144,14 +156,18 @@ func (src *sources) fromNATSVariables() map[string]value {
 // fromVariables reads the worker's own variables.
 func (src *sources) fromVariables() map[string]value {
 	var known []string
-	for i := range settings {
+	for i := range settings { // named stores have no variables
 		known = append(known, settings[i].variable())
 	}
 	return src.fromEnviron(prefix, func(variable string) *setting {
 		if i := slices.Index(known, variable); i >= 0 {
 			return &settings[i]
 		}
-		if !foreign(variable) {
+		switch {
+		case foreign(variable):
+		case strings.HasPrefix(variable, prefix+"STORES_"):
+			src.problem("%s is not a setting: stores beside that of %sSTORE_TYPE are defined in the configuration file (stores)", variable, prefix)
+		default:
 			src.unknown(variable, nearest(variable, known))
 		}
 		return nil
@@ -198,7 +214,7 @@ func (src *sources) fromFlags() map[string]value {
 	// Without a koanf instance the provider passes only flags that were given.
 	all, err := src.load(posflag.ProviderWithFlag(src.flags, ".", nil, func(f *pflag.Flag) (string, any) {
 		key := keyOfFlag(f.Name)
-		if settingOf(key) == nil {
+		if settings.of(key) == nil {
 			return "", nil // a flag of the command, not a setting
 		}
 		return key, f.Value.String()
@@ -208,7 +224,7 @@ func (src *sources) fromFlags() map[string]value {
 	}
 	values := map[string]value{}
 	for key, raw := range all {
-		values[key] = value{raw: raw, written: settingOf(key).flag()}
+		values[key] = value{raw: raw, written: settings.of(key).flag()}
 	}
 	return values
 }
@@ -221,26 +237,6 @@ func (src *sources) unknown(where, near string) {
 		return
 	}
 	src.problem("%s is not a setting: did you mean %s?", where, near)
-}
-
-func settingKeys() (keys []string) {
-	for i := range settings {
-		keys = append(keys, settings[i].key)
-	}
-	return keys
-}
-
-// isGroup reports whether key stands above settings.
-func isGroup(key string) bool { return firstOf(key) != "" }
-
-// firstOf is the first setting of a group.
-func firstOf(group string) string {
-	for i := range settings {
-		if strings.HasPrefix(settings[i].key, group+".") {
-			return settings[i].key
-		}
-	}
-	return ""
 }
 
 // lookup is os.Getenv over environ.

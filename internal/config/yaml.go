@@ -16,8 +16,8 @@ import (
 // that Load reads, except that it refuses the text that stands for a secret.
 func (c *Config) WriteYAML(w io.Writer) error {
 	root := &yaml.Node{Kind: yaml.MappingNode}
-	for i := range settings {
-		s := &settings[i]
+	for i := range c.table {
+		s := &c.table[i]
 		v := c.values[s.key]
 		var node yaml.Node
 		if err := node.Encode(s.show(v.parsed)); err != nil {
@@ -61,10 +61,22 @@ func (s *setting) show(parsed any) any {
 	switch parsed := parsed.(type) {
 	case time.Duration:
 		return formatDuration(parsed)
+	case []time.Duration:
+		texts := []string{}
+		for _, d := range parsed {
+			texts = append(texts, formatDuration(d))
+		}
+		return texts
 	case slog.Level:
 		return strings.ToLower(parsed.String())
 	case Bytes:
 		return parsed.String()
+	case []Route:
+		texts := []string{}
+		for _, route := range parsed {
+			texts = append(texts, route.String())
+		}
+		return texts
 	case string:
 		if parsed != "" && s.secret {
 			return redacted

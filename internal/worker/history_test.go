@@ -25,10 +25,21 @@ type history struct {
 	workers int
 
 	sequence, wrong, exhausted, late atomic.Int64
+	unwritten                        atomic.Int64 // writes that were refused before anything was written
 
 	mu   sync.Mutex
 	keys map[subjects.Target][]*event
 	seen subjects.Revision
+}
+
+// refused reports whether a write was refused before anything was written, as an
+// overloaded machine makes happen, and counts it.
+func (h *history) refused(command subjects.Command, told *subjects.Error) bool {
+	if !command.Writes() || told.Code != subjects.StorageUnavailable || told.OutcomeUnknown {
+		return false
+	}
+	h.unwritten.Add(1)
+	return true
 }
 
 func (h *history) fail(t *testing.T, format string, args ...any) {

@@ -162,7 +162,7 @@ func attacks(named subjects.Scope, id subjects.ID) (all []attack) {
 	add(subjects.Delete, "", &subjects.DeleteRequest{DeleteItem: subjects.DeleteItem{Target: at}})
 	add(subjects.Validate, "", &subjects.ValidateRequest{Target: at})
 	add(subjects.ClearCache, "", &subjects.ClearCacheRequest{Target: at})
-	list := &subjects.ListRequest{Scope: named, IDPrefix: string(id)}
+	list := &subjects.ListRequest{Scope: named, Filter: subjects.Filter{IDPrefix: string(id)}}
 	add(subjects.List, "", list)
 	paged := *list
 	paged.Scope, paged.Cursor = "", string(named)+"/"+string(id)

@@ -61,8 +61,11 @@ func operate(t *testing.T, h *history, clients, each int) {
 	})
 	took := time.Since(begun)
 	reads := h.judge(t)
-	fmt.Printf("workers=%d clients=%d operations=%d reads_judged=%d wrong=%d exhausted=%d late=%d took=%.1fs\n",
-		h.workers, clients, clients*each, reads, h.wrong.Load(), h.exhausted.Load(), h.late.Load(), took.Seconds())
+	fmt.Printf("workers=%d clients=%d operations=%d reads_judged=%d wrong=%d exhausted=%d late=%d unwritten=%d took=%.1fs\n",
+		h.workers, clients, clients*each, reads, h.wrong.Load(), h.exhausted.Load(), h.late.Load(), h.unwritten.Load(), took.Seconds())
+	if n := h.unwritten.Load(); n > int64(clients*each/20) {
+		t.Errorf("%d writes were refused", n)
+	}
 	if t.Failed() {
 		t.Logf("seed %d", seed)
 	}
@@ -157,6 +160,9 @@ func (h *history) run(t *testing.T, op *operation) {
 			if told.Code == subjects.ResourceExhausted {
 				h.exhausted.Add(1)
 			}
+			if h.refused(op.command, told) {
+				return told, false
+			}
 			for _, code := range allowed {
 				if told.Code == code {
 					return told, true
@@ -247,7 +253,9 @@ func (h *history) run(t *testing.T, op *operation) {
 			h.see(reply.Revision)
 			for i := range reply.Results {
 				if err := reply.Results[i].Err; err != nil {
-					h.fail(t, "store_batch: %v", err)
+					if !h.refused(op.command, err) {
+						h.fail(t, "store_batch: %v", err)
+					}
 					continue
 				}
 				h.record(op.targets[i], event{command: subjects.Store, value: values[i], begin: begin, end: time.Now()})
@@ -264,7 +272,7 @@ func (h *history) run(t *testing.T, op *operation) {
 				switch err := reply.Results[i].Err; {
 				case err == nil:
 					h.record(op.targets[i], event{command: subjects.Delete, begin: begin, end: time.Now()})
-				case err.Code != subjects.NotFound:
+				case err.Code != subjects.NotFound && !h.refused(op.command, err):
 					h.fail(t, "delete_batch: %v", err)
 				}
 			}

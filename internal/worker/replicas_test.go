@@ -15,16 +15,16 @@ import (
 
 // joinBed starts a second worker on the server, the store and the keyring of
 // the first.
-func joinBed(t testing.TB, first *bed) *bed {
+func joinBed(t testing.TB, first *bed, settings ...string) *bed {
 	t.Helper()
-	c, err := config.Load(nil, []string{
+	c, err := config.Load(nil, append([]string{
 		"CREDBUS_COHERENCE_MODE=" + first.config.Coherence.Mode,
 		"CREDBUS_DATA_DIR=" + t.TempDir(),
 		"CREDBUS_NATS_CONTEXT=" + first.server.WorkerContext(),
 		"CREDBUS_STORE_TYPE=" + first.config.Store.Type,
 		"CREDBUS_STORE_DIR=" + first.config.Store.Dir,
 		"CREDBUS_KEYRING_FILE=" + first.config.Keyring.File,
-	})
+	}, settings...))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,8 @@ type outsideBed struct {
 	*bed
 	second *bed
 	events *nats.Subscription
+	told   subjects.Event // the last one
+	again  bool           // it was told twice
 }
 
 func newOutsideBed(t *testing.T, settings ...string) *outsideBed {
@@ -77,7 +79,8 @@ func (b *bed) handlerHit(id subjects.ID) (string, bool) {
 
 const outsideScope = subjects.Scope("org:acme/team:eng")
 
-// event waits for the next event that no worker's write made.
+// event waits for the next event that no worker's write made. When the replicas'
+// pauses before they tell fall together, two of them tell the same.
 func (b *outsideBed) event(t *testing.T) subjects.Event {
 	t.Helper()
 	for {
@@ -89,10 +92,18 @@ func (b *outsideBed) event(t *testing.T) subjects.Event {
 		if err := subjects.Decode(msg.Data, &event); err != nil {
 			t.Fatal(err)
 		}
-		if event.WriteID == "" {
+		if event.WriteID == "" && !b.repeated(event) {
 			return event
 		}
 	}
+}
+
+// repeated reports whether an event is the last one, for the second time.
+func (b *outsideBed) repeated(event subjects.Event) bool {
+	same := event.Target == b.told.Target && event.Kind == b.told.Kind && event.Version == b.told.Version
+	first := !b.again
+	b.told, b.again = event, same
+	return same && first
 }
 
 // quiet fails if another change is told of than those of workers.
@@ -105,7 +116,7 @@ func (b *outsideBed) quiet(t *testing.T) {
 			return
 		}
 		var event subjects.Event
-		if err := subjects.Decode(msg.Data, &event); err != nil || event.WriteID == "" {
+		if err := subjects.Decode(msg.Data, &event); err != nil || event.WriteID == "" && !b.repeated(event) {
 			t.Errorf("told of once more: %+v (%v)", event, err)
 		}
 	}

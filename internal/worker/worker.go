@@ -5,28 +5,28 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
 
 	"credbus/internal/cache"
 	"credbus/internal/coherence"
 	"credbus/internal/config"
 	"credbus/internal/handler"
+	"credbus/internal/health"
+	"credbus/internal/jobs"
 	"credbus/internal/manager"
 	"credbus/internal/natsconn"
 	"credbus/internal/natsd"
 	"credbus/internal/seal"
 	"credbus/internal/store"
-	"credbus/internal/store/file"
-	"credbus/internal/store/jetstream"
-	"credbus/internal/store/memory"
-	"credbus/internal/store/policy"
+	"credbus/internal/store/router"
 	"credbus/subjects"
 )
 
@@ -38,13 +38,21 @@ type Worker struct {
 
 	server  *natsd.Server // nil when it joined another
 	conn    *nats.Conn
-	store   store.Store
-	watched store.Watcher // nil when the store cannot tell of changes
-	keyring *seal.Keyring
-	cache   *cache.Cache // nil when disabled
-	replica *coherence.Replica
-	handler *handler.Handler
+	stores  []*opened // by name
+	store   *router.Router
+	keyring *seal.Live
+	// keyringFile is where it comes from; none where it is in memory only.
+	keyringFile seal.File
+	cache       *cache.Cache // nil when disabled
+	known       *cache.Cache // for outages of the store; nil when disabled
+	stream      *coherence.Stream
+	replica     *coherence.Replica
+	manager     *manager.Manager
+	jobs        *jobs.Service // nil when disabled
+	handler     *handler.Handler
+	health      *health.Server // nil when nobody is told
 
+	stopping      atomic.Bool
 	stopFollowing context.CancelFunc
 	following     sync.WaitGroup
 	closing       sync.Once
@@ -60,7 +68,7 @@ func Start(ctx context.Context, config *config.Config, logger *slog.Logger) (*Wo
 	defer cancel()
 	w := &Worker{config: config, logger: logger, name: replicaName()}
 	for _, step := range []func(context.Context) error{
-		w.startServer, w.connect, w.openStore, w.openCache, w.startReplica, w.serve,
+		w.startServer, w.connect, w.openStores, w.openKeyring, w.openCache, w.startReplica, w.openManager, w.openJobs, w.serve, w.startHealth,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, w.Close(context.WithoutCancel(ctx)))
@@ -118,86 +126,6 @@ func (w *Worker) connect(ctx context.Context) (err error) {
 	return err
 }
 
-func (w *Worker) openStore(ctx context.Context) (err error) {
-	switch w.config.Store.Type {
-	case "memory":
-		w.store = w.guard(memory.New())
-		w.keyring, err = seal.NewKeyring()
-		return err
-	case "jetstream":
-		bucket, err := jetstream.New(ctx, w.conn, jetstream.Config{Bucket: w.config.Store.Bucket, Replicas: w.config.Store.Replicas})
-		if err != nil {
-			return err // which names the settings
-		}
-		w.setStore(bucket)
-		return w.openKeyring(ctx, "store.bucket")
-	default:
-		files, err := file.New(file.Config{Dir: w.config.Store.Dir})
-		if err != nil {
-			return fmt.Errorf("store.dir: %w", err)
-		}
-		w.setStore(files)
-		return w.openKeyring(ctx, "store.dir")
-	}
-}
-
-// setStore uses a store that others may change as well.
-func (w *Worker) setStore(driver store.Store) {
-	w.watched, _ = driver.(store.Watcher)
-	w.store = w.guard(driver)
-}
-
-// guard puts the policy for faults in front of a driver.
-func (w *Worker) guard(driver store.Store) store.Store {
-	c := w.config.Store
-	return policy.New(driver, policy.Config{
-		Retries: c.Retries, Backoff: c.RetryBackoff,
-		ReadTimeout: c.ReadTimeout, WriteTimeout: c.WriteTimeout,
-		BreakerFailures: c.BreakerFailures, BreakerDelay: c.BreakerDelay,
-		Changed: w.storeChanged,
-	})
-}
-
-// storeChanged logs what becomes of the store's breaker.
-func (w *Worker) storeChanged(change policy.Change) {
-	switch change.State {
-	case policy.Open:
-		w.logger.Error("the store fails: calls are refused until a probe succeeds (store.breaker_failures, store.breaker_delay)",
-			"breaker", change.State, "since", change.Since, "probe", change.Probe, "error", change.Err)
-	case policy.HalfOpen:
-		w.logger.Info("the store is probed", "breaker", change.State, "since", change.Since)
-	default:
-		w.logger.Info("the store answers again", "breaker", change.State, "after", time.Since(change.Since).Round(time.Millisecond))
-	}
-}
-
-// openKeyring makes a keyring where there is none, unless the store holds what
-// only the missing one opens. setting is where the store is set.
-func (w *Worker) openKeyring(ctx context.Context, setting string) (err error) {
-	path := w.config.Keyring.File
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("keyring.file: %w", err)
-		}
-	}()
-	w.keyring, err = seal.OpenKeyring(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	page, err := w.store.List(ctx, store.ListOptions{Limit: 1})
-	if err != nil {
-		return fmt.Errorf("it is missing, and whether it is needed cannot be told: %s: %w", setting, err)
-	}
-	if len(page.Records) > 0 {
-		return fmt.Errorf("%s is missing, and the store holds credentials that only it opens: put it back from a backup, copy it from a worker that shares the store, or name the right one", path)
-	}
-	w.keyring, err = seal.CreateKeyring(path)
-	if errors.Is(err, fs.ErrExist) { // another worker was faster
-		w.keyring, err = seal.OpenKeyring(path)
-	}
-	return err
-}
-
 func (w *Worker) openCache(context.Context) (err error) {
 	c := w.config.Cache
 	if !c.Enabled {
@@ -209,6 +137,10 @@ func (w *Worker) openCache(context.Context) (err error) {
 		// default, which zero stands for, is never used.
 		NegativeTTL: c.NegativeTTL,
 	})
+	if err != nil || c.StaleOnOutage <= 0 {
+		return err
+	}
+	w.known, err = cache.New(cache.Config{Entries: c.Entries, Bytes: int64(c.Bytes), TTL: c.StaleOnOutage})
 	return err
 }
 
@@ -216,8 +148,10 @@ func (w *Worker) startReplica(ctx context.Context) error {
 	// A key is held longer than a write to it may take, with what a strict one
 	// waits for the other replicas, and what a store needs to notice that a
 	// write was given up.
-	hold := w.config.Store.WriteTimeout + 3*coherence.DefaultLease
-	stream, err := coherence.OpenStream(ctx, w.conn, coherence.StreamConfig{
+	_, writeTimeout := w.storeTimeouts()
+	hold := writeTimeout + 3*coherence.DefaultLease
+	var err error
+	w.stream, err = coherence.OpenStream(ctx, w.conn, coherence.StreamConfig{
 		Name:     w.config.Stream.Name,
 		Prefix:   subjects.Prefix(w.config.NATS.Prefix),
 		Replicas: w.config.Stream.Replicas,
@@ -232,25 +166,40 @@ func (w *Worker) startReplica(ctx context.Context) error {
 	if mode == coherence.Off {
 		w.logger.Warn("coherence.mode is off: this worker goes on serving what was changed elsewhere until its TTL has passed; for measuring only")
 	}
-	w.replica = coherence.NewReplica(stream, w.coherentCache(), coherence.Config{Name: w.name, Mode: mode, Hold: hold, Logger: w.logger})
+	w.replica = coherence.NewReplica(w.stream, w.coherentCache(), coherence.Config{Name: w.name, Mode: mode, Hold: hold, Lag: w.storeLag(), Logger: w.logger})
 	follow, stop := context.WithCancel(context.Background())
 	w.stopFollowing = stop
 	w.following.Go(func() { w.replica.Run(follow) })
-	if w.watched != nil {
-		w.following.Go(func() { w.watchStore(follow) })
+	if w.keyringFile.Path != "" {
+		w.following.Go(func() { w.keyring.Follow(follow) })
+	}
+	for _, o := range w.stores {
+		if watcher, ok := o.driver.(store.Watcher); ok {
+			w.following.Go(func() { w.watchStore(follow, o.name, watcher) })
+		}
 	}
 	if err := w.replica.AwaitTrust(ctx); err != nil {
 		return fmt.Errorf("follow stream %s (stream.name): %w", w.config.Stream.Name, err)
 	}
-	return nil
+	return w.startExpiry(follow, w.stream)
 }
 
 func (w *Worker) coherentCache() coherence.Cache {
 	if w.cache == nil {
 		return noCache{}
 	}
-	return w.cache
+	if w.known == nil {
+		return w.cache
+	}
+	return bothCaches{w.cache, w.known}
 }
+
+// bothCaches drop together.
+type bothCaches struct{ cache, known *cache.Cache }
+
+func (b bothCaches) Drop(scope, id string)    { b.known.Drop(scope, id); b.cache.Drop(scope, id) }
+func (b bothCaches) DropSubtree(scope string) { b.known.DropSubtree(scope); b.cache.DropSubtree(scope) }
+func (b bothCaches) Clear()                   { b.known.Clear(); b.cache.Clear() }
 
 // noCache is the cache of a worker whose cache is disabled.
 type noCache struct{}
@@ -259,32 +208,57 @@ func (noCache) Drop(string, string) {}
 func (noCache) DropSubtree(string)  {}
 func (noCache) Clear()              {}
 
-func (w *Worker) serve(ctx context.Context) error {
-	m, err := manager.New(manager.Config{
-		Store: w.store, Keyring: w.keyring, Replica: w.replica,
-		Cache: w.cache, NegativeCaching: w.config.Cache.NegativeTTL > 0,
-		ReadTimeout: w.config.Store.ReadTimeout, WriteTimeout: w.config.Store.WriteTimeout,
+func (w *Worker) openManager(context.Context) (err error) {
+	readTimeout, writeTimeout := w.storeTimeouts()
+	w.manager, err = manager.New(manager.Config{
+		Store: w.store, Stores: w.storesByName(), Routed: w.store.Routed, Keyring: w.keyring, Replica: w.replica,
+		Cache: w.cache, NegativeCaching: w.config.Cache.NegativeTTL > 0, LastKnown: w.known,
+		ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		BatchItems: w.config.Batch.Items, BatchConcurrency: w.config.Batch.Concurrency,
 		Logger: w.logger,
 	})
-	if err != nil {
-		return err
+	return err
+}
+
+func (w *Worker) openJobs(ctx context.Context) (err error) {
+	c := w.config.Jobs
+	if !c.Enabled {
+		return nil
 	}
-	w.handler, err = handler.New(handler.Config{
-		Conn: w.conn, Manager: m, Replica: w.replica, Stats: w.stats, Name: w.name,
+	w.jobs, err = jobs.New(ctx, jobs.Config{
+		Conn: w.conn, Manager: w.manager, Keyring: w.keyring, Fleeting: w.keyringFile.Path == "",
+		Applied: w.replica.Applied, Last: w.stream.LastChange, Name: w.name,
+		Served: func() int64 { return w.handler.Served() }, // there is one by then
+		Prefix: subjects.Prefix(w.config.NATS.Prefix), Stream: c.Stream, Replicas: w.config.Stream.Replicas,
+		MaxBytes: int64(c.MaxBytes), Keep: c.Keep, KeepDead: c.KeepDead,
+		Concurrency: c.Concurrency, Share: c.Share, ItemConcurrency: w.config.Batch.Concurrency, BatchItems: w.config.Batch.Items,
+		Attempts: c.Attempts, Backoff: c.Backoff, AckWait: c.AckWait, Logger: w.logger,
+	})
+	return err
+}
+
+func (w *Worker) serve(ctx context.Context) (err error) {
+	config := handler.Config{
+		Conn: w.conn, Manager: w.manager, Replica: w.replica, Stats: w.stats, Name: w.name,
 		Prefix: subjects.Prefix(w.config.NATS.Prefix), Queue: w.config.NATS.Queue,
 		InboxPrefixes: w.config.NATS.InboxPrefixes,
 		Workers:       w.config.Pool.Workers, Waiting: w.config.Pool.Queue,
 		WaitingBytes: int64(w.config.Pool.Bytes), Logger: w.logger,
-	})
-	if err != nil {
+	}
+	if w.jobs != nil {
+		config.Jobs = w.jobs // nil of that type is not nil
+	}
+	if w.handler, err = handler.New(config); err != nil {
 		return err
 	}
-	return w.handler.Start(ctx)
+	if err := w.handler.Start(ctx); err != nil || w.jobs == nil {
+		return err
+	}
+	return w.jobs.Start(ctx)
 }
 
 func (w *Worker) stats() subjects.ReplicaStats {
-	stats := subjects.ReplicaStats{Refused: w.replica.Refused()}
+	stats := subjects.ReplicaStats{Refused: w.replica.Refused(), Stores: w.storeStates()}
 	if w.cache == nil {
 		return stats
 	}
@@ -329,12 +303,29 @@ func (w *Worker) leave(ctx context.Context) {
 	}
 }
 
+// stopServing has requests and jobs under way come to an end, both in the same time.
+func (w *Worker) stopServing(ctx context.Context) error {
+	var serving errgroup.Group
+	if w.jobs != nil {
+		serving.Go(func() error {
+			if err := w.jobs.Close(ctx); err != nil {
+				return fmt.Errorf("jobs were still at work when the time to stop ran out; other workers go on with them: %w", err)
+			}
+			return nil
+		})
+	}
+	var err error
+	if w.handler != nil {
+		err = w.handler.Close(ctx)
+	}
+	return errors.Join(err, serving.Wait())
+}
+
 // stop takes the parts down in the order in which they lean on each other.
 func (w *Worker) stop(ctx context.Context) error {
+	w.stopping.Store(true)
 	var errs []error
-	if w.handler != nil {
-		errs = append(errs, w.handler.Close(ctx))
-	}
+	errs = append(errs, w.stopServing(ctx))
 	if w.stopFollowing != nil {
 		w.leave(ctx)
 		w.stopFollowing()
@@ -349,8 +340,14 @@ func (w *Worker) stop(ctx context.Context) error {
 	if w.cache != nil {
 		errs = append(errs, w.cache.Close())
 	}
+	if w.known != nil {
+		errs = append(errs, w.known.Close())
+	}
 	if w.server != nil {
 		errs = append(errs, w.server.Close())
+	}
+	if w.health != nil {
+		errs = append(errs, w.health.Close(ctx))
 	}
 	return errors.Join(errs...)
 }

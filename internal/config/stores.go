@@ -1,0 +1,89 @@
+package config
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// DefaultStore is the name of the store of the settings store.*, to which goes
+// what no route leads elsewhere.
+const DefaultStore = "default"
+
+const (
+	storeGroup  = "store"
+	storesGroup = "stores"
+	routesKey   = "store.routes"
+)
+
+// StoreKey is the key that the settings of a store stand below.
+func StoreKey(name string) string {
+	if name == DefaultStore {
+		return storeGroup
+	}
+	return storesGroup + "." + name
+}
+
+// AllStores are all stores by name.
+func (c *Config) AllStores() map[string]Store {
+	all := map[string]Store{DefaultStore: c.Store}
+	maps.Copy(all, c.Stores)
+	return all
+}
+
+// tableOf is every setting there is when stores of those names are defined:
+// each has those of store, with the same rules.
+func tableOf(names []string) table {
+	var all table
+	for i, s := range settings {
+		all = append(all, s)
+		if inGroup(s.key, storeGroup) && !inGroup(settings[i+1].key, storeGroup) {
+			for _, name := range names {
+				all = append(all, namedStore(name)...)
+			}
+		}
+	}
+	return all
+}
+
+func inGroup(key, group string) bool { return strings.HasPrefix(key, group+".") }
+
+// namedStore is the settings of one more store. How patient the worker is with
+// it follows from store unless it is given, and its directory is its own.
+func namedStore(name string) (t table) {
+	for _, s := range settings {
+		below, found := strings.CutPrefix(s.key, storeGroup+".")
+		if !found || s.key == routesKey {
+			continue
+		}
+		if slices.Contains(policyKeys, s.key) {
+			s.inherits = s.key
+		}
+		if s.under != "" {
+			s.under = storesGroup + "/" + name + "/" + s.under
+		}
+		s.key = StoreKey(name) + "." + below
+		t = append(t, s)
+	}
+	return t
+}
+
+var policyKeys = []string{"store.read_timeout", "store.write_timeout", "store.retries", "store.retry_backoff", "store.breaker_failures", "store.breaker_delay"}
+
+// storeNames are the names under stores in what was read from a file.
+func (src *sources) storeNames(all map[string]any, path string) (names []string) {
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		below, found := strings.CutPrefix(key, storesGroup+".")
+		name, _, _ := strings.Cut(below, ".")
+		switch {
+		case !found || slices.Contains(names, name):
+		case !isName(name):
+			src.problem("%s in %s: the name of a store %s", key, path, nameRule)
+		case name == DefaultStore:
+			src.problem("%s in %s: the store of that name is the one of the settings store", key, path)
+		default:
+			names = append(names, name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,41 @@
+package worker
+
+import (
+	"context"
+
+	"credbus/internal/coherence"
+	"credbus/internal/expiry"
+	"credbus/subjects"
+)
+
+// marksSuffix makes the name of the stream of what was told of expiry from that
+// of the event stream.
+const marksSuffix = "_EXPIRY"
+
+// startExpiry has the worker look for credentials that expire, until ctx ends.
+func (w *Worker) startExpiry(ctx context.Context, events *coherence.Stream) error {
+	if w.config.Expiry.Interval == 0 {
+		return nil
+	}
+	marks, err := expiry.NewStream(w.conn, expiry.StreamConfig{
+		Name:     w.config.Stream.Name + marksSuffix,
+		Prefix:   subjects.Prefix(w.config.NATS.Prefix),
+		Worker:   w.name,
+		Replicas: w.config.Stream.Replicas,
+		MaxBytes: int64(w.config.Stream.MaxBytes),
+		Logger:   w.logger,
+	})
+	if err != nil {
+		return err
+	}
+	stores, byName := make(map[string]expiry.Lister), w.storesByName()
+	for _, name := range w.store.Routed(subjects.Root) {
+		stores[name] = byName[name]
+	}
+	watch := expiry.New(expiry.Config{
+		Stores: stores, Keeper: w.store.Name, Events: events, Marks: marks, Worker: w.name,
+		Interval: w.config.Expiry.Interval, Ahead: w.config.Expiry.Ahead, Logger: w.logger,
+	})
+	w.following.Go(func() { watch.Run(ctx) })
+	return nil
+}

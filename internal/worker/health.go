@@ -1,0 +1,49 @@
+package worker
+
+import (
+	"context"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+
+	"credbus/internal/coherence"
+	"credbus/internal/health"
+	"credbus/subjects"
+)
+
+func (w *Worker) startHealth(context.Context) (err error) {
+	if w.config.Health.Listen == "" {
+		return nil
+	}
+	w.health, err = health.Start(w.config.Health.Listen, w.problems, w.logger)
+	return err
+}
+
+// problems are what keeps the worker from its work.
+func (w *Worker) problems(ctx context.Context) (problems []health.Problem) {
+	if w.stopping.Load() {
+		problems = append(problems, health.Problem{Part: "worker", State: "stopping"})
+	}
+	connected := w.conn.Status() == nats.CONNECTED
+	if !connected {
+		problems = append(problems, health.Problem{Part: "nats", State: strings.ToLower(w.conn.Status().String())})
+	}
+	if w.cache != nil && !w.trusts(ctx, connected) {
+		problems = append(problems, health.Problem{Part: "cache", State: w.replica.Trust()})
+	}
+	for _, s := range w.storeStates() {
+		if s.State != subjects.StoreOK {
+			problems = append(problems, health.Problem{Part: "store", Name: s.Name, State: s.State, Since: s.Since, Error: string(s.Error)})
+		}
+	}
+	return problems
+}
+
+// trusts reports whether the worker answers from its cache, or would if anybody
+// asked: being idle is no lack of trust.
+func (w *Worker) trusts(ctx context.Context, connected bool) bool {
+	if w.replica.Trust() == coherence.Trusted {
+		return true
+	}
+	return connected && w.replica.AwaitTrust(ctx) == nil
+}

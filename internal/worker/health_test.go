@@ -1,0 +1,185 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/micro"
+
+	"credbus/internal/config"
+	"credbus/internal/health"
+	"credbus/subjects"
+)
+
+// startHealthy starts a worker that tells how it is, at a port that is free.
+func startHealthy(t *testing.T, dir string, settings ...string) *bed {
+	t.Helper()
+	c, err := config.Load(nil, append([]string{"CREDBUS_DATA_DIR=" + dir}, settings...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.NATS.Embedded() {
+		c.NATS.Port = -1
+	}
+	c.Health.Listen = "127.0.0.1:0"
+	return runBed(t, c)
+}
+
+// ready asks the worker for its readiness.
+func (b *bed) ready(t *testing.T) (ready bool, problems []health.Problem) {
+	t.Helper()
+	response, err := http.Get("http://" + b.health.Address() + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var told struct {
+		Ready    bool
+		Problems []health.Problem
+	}
+	if err := json.NewDecoder(response.Body).Decode(&told); err != nil {
+		t.Fatal(err)
+	}
+	if told.Ready != (response.StatusCode == http.StatusOK) || told.Ready != (len(told.Problems) == 0) {
+		t.Errorf("status %d says %+v", response.StatusCode, told)
+	}
+	return told.Ready, told.Problems
+}
+
+// becomes waits until the worker is ready, or is not, and returns why.
+func (b *bed) becomes(t *testing.T, want bool, within time.Duration) []health.Problem {
+	t.Helper()
+	for deadline := time.Now().Add(within); ; time.Sleep(10 * time.Millisecond) {
+		ready, problems := b.ready(t)
+		if ready == want {
+			return problems
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after %v it is ready: %t, problems %+v", within, ready, problems)
+		}
+	}
+}
+
+// serviceStores is how the stores are as `nats service stats` shows it.
+func (b *bed) serviceStores(t *testing.T) (stores []subjects.StoreState) {
+	t.Helper()
+	var stats micro.Stats
+	if err := json.Unmarshal(b.send(t, "$SRV.STATS.credbus."+b.Name(), nil).Data, &stats); err != nil {
+		t.Fatal(err)
+	}
+	var data struct{ Stores []subjects.StoreState }
+	if err := json.Unmarshal(stats.Endpoints[0].Data, &data); err != nil {
+		t.Fatal(err)
+	}
+	return data.Stores
+}
+
+func (b *bed) cacheStats(t *testing.T) []subjects.ReplicaStats {
+	t.Helper()
+	reply := new(subjects.CacheStatsReply)
+	b.must(t, subjects.CacheStats, "", new(subjects.CacheStatsRequest), reply)
+	return reply.Replicas
+}
+
+// A store that fails is told of within 5 s, everywhere where the worker tells how
+// it is, and when it is back without anybody having asked it for something.
+func TestFailingStoreIsTold(t *testing.T) {
+	dir := t.TempDir()
+	b := startHealthy(t, dir, "CREDBUS_STORE_BREAKER_DELAY=100ms")
+	b.put(t, "org:acme", "db", "v")
+	if ready, problems := b.ready(t); !ready {
+		t.Fatalf("it is not ready to begin with: %+v", problems)
+	}
+	if stores := b.serviceStores(t); len(stores) != 1 || stores[0].State != subjects.StoreOK || stores[0].Type != "file" {
+		t.Errorf("the service has the stores %+v", stores)
+	}
+
+	records := filepath.Join(dir, "credentials", "records")
+	if err := os.Rename(records, records+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(records, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	broke := time.Now()
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	for _, id := range []subjects.ID{"one", "two", "three"} { // each call tries again and again
+		asking.Go(func() {
+			//nolint:errcheck // what it is answered is the test of others
+			b.client.Request(subjects.DefaultPrefix.Command(subjects.Retrieve, "org:acme"), subjects.Append(nil, retrieve(id)), requestTimeout)
+		})
+	}
+	problems := b.becomes(t, false, 5*time.Second-time.Since(broke))
+	if len(problems) != 1 || problems[0].Part != "store" || problems[0].Name != "default" || problems[0].State != subjects.StoreFailing ||
+		problems[0].Error != string(subjects.StorageUnavailable) || problems[0].Since.Before(broke.Truncate(time.Millisecond)) {
+		t.Errorf("the problems are %+v", problems)
+	}
+	want := subjects.StoreState{Name: "default", Type: "file", State: subjects.StoreFailing, Since: problems[0].Since, Error: subjects.StorageUnavailable}
+	if stores := b.serviceStores(t); len(stores) != 1 || stores[0] != want {
+		t.Errorf("the service has the stores %+v", stores)
+	}
+	if replicas := b.cacheStats(t); len(replicas) != 1 || len(replicas[0].Stores) != 1 || replicas[0].Stores[0] != want {
+		t.Errorf("the statistics have %+v", replicas)
+	}
+	if response, err := http.Get("http://" + b.health.Address() + "/livez"); err != nil || response.StatusCode != http.StatusOK {
+		t.Errorf("it is not alive: %v, %v", response, err)
+	}
+	if !strings.Contains(b.logs.String(), "the store fails") {
+		t.Error("the log does not tell")
+	}
+
+	if err := os.Remove(records); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(records+".away", records); err != nil {
+		t.Fatal(err)
+	}
+	b.becomes(t, true, 5*time.Second)
+	if stores := b.serviceStores(t); stores[0].State != subjects.StoreOK || stores[0].Error != "" || !stores[0].Since.After(want.Since) {
+		t.Errorf("the service has the stores %+v", stores)
+	}
+	if value, told := b.get(t, "org:acme", "db"); told != nil || value != "v" {
+		t.Errorf("%q, %v", value, told)
+	}
+}
+
+// So is a NATS server that went away.
+func TestLostServerIsTold(t *testing.T) {
+	server := newBed(t)
+	b := startHealthy(t, t.TempDir(), "CREDBUS_STORE_TYPE=memory", "CREDBUS_NATS_CONTEXT="+server.server.WorkerContext())
+	if ready, problems := b.ready(t); !ready {
+		t.Fatalf("it is not ready to begin with: %+v", problems)
+	}
+	server.stop(t)
+	parts := make(map[string]string)
+	for _, p := range b.becomes(t, false, 5*time.Second) {
+		parts[p.Part] = p.State
+	}
+	if parts["nats"] != "reconnecting" {
+		t.Errorf("the problems are %v", parts)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	b.Close(ctx) //nolint:errcheck // nobody is left to drain to
+}
+
+// A worker that stops is not sent work any more.
+func TestStoppingIsTold(t *testing.T) {
+	b := startHealthy(t, t.TempDir(), "CREDBUS_STORE_TYPE=memory")
+	b.stopping.Store(true) // as the first thing that Close does
+	if ready, problems := b.ready(t); ready || problems[0].State != "stopping" {
+		t.Errorf("it is ready: %t, %+v", ready, problems)
+	}
+	b.stop(t)
+	if _, err := http.Get("http://" + b.health.Address() + "/livez"); err == nil {
+		t.Error("it answers when it is closed")
+	}
+}

@@ -1,0 +1,114 @@
+package worker
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"credbus/internal/config"
+	"credbus/subjects"
+)
+
+// The permissions that are given out for workers on a bucket are enough to
+// serve, together with another.
+func TestPermissionsOfAWorker(t *testing.T) {
+	permissions, err := filepath.Abs("../../deploy/jetstream/worker.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if permissions, err = filepath.Rel(dir, permissions); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "server.conf")
+	if err := os.WriteFile(file, fmt.Appendf(nil, `
+		include %q
+		authorization: {users: [
+			{user: client, password: pw}
+			{user: worker, password: pw, permissions: $credbus_worker}
+		]}`, permissions), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	options, err := server.ProcessConfigFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options.Host, options.Port, options.NoSigs, options.NoLog, options.JetStream, options.StoreDir = "127.0.0.1", server.RANDOM_PORT, true, true, true, t.TempDir()
+	s, err := server.NewServer(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the server does not start")
+	}
+	client, err := nats.Connect(s.ClientURL(), nats.UserInfo("client", "pw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+
+	data := t.TempDir()
+	var workers []*bed
+	for range 2 {
+		c, err := config.Load(nil, []string{onBucket, "CREDBUS_EXPIRY_INTERVAL=1s", "CREDBUS_DATA_DIR=" + data, "CREDBUS_NATS_URL=" + s.ClientURL(), "NATS_USER=worker", "NATS_PASSWORD=pw"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := runBed(t, c)
+		b.client = client
+		workers = append(workers, b)
+	}
+	b := workers[0]
+	const scope = "org:acme"
+	for i := range 20 { // by either
+		value := fmt.Sprint("v", i)
+		b.put(t, scope, "db", value)
+		if got, told := b.get(t, scope, "db"); told != nil || got != value {
+			t.Errorf("got %q, %v", got, told)
+		}
+	}
+	b.must(t, subjects.List, "", new(subjects.ListRequest), new(subjects.ListReply))
+	cleared := new(subjects.ClearCacheReply)
+	b.must(t, subjects.ClearCache, "", new(subjects.ClearCacheRequest), cleared)
+	if len(cleared.Replicas) != 2 || len(b.cacheStats(t)) != 2 || len(b.serviceStores(t)) != 1 {
+		t.Errorf("the workers do not see each other: %+v", cleared)
+	}
+	events, err := client.SubscribeSync(subjects.DefaultPrefix.Event(scope, "db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.putExpiring(t, scope, "db", -time.Hour)
+	if told := untilExpired(t, events); len(told) != 1 {
+		t.Errorf("told %+v", told)
+	}
+	b.submit(t, scope, subjects.Job{ID: "j"}, item("db", "by a job"))
+	if done := b.awaitJob(t, scope, "j"); done.Succeeded != 1 {
+		t.Errorf("the job is %s: %s", done.State, done.Reason)
+	}
+	b.publishJob(t, subjects.DefaultPrefix.Job(subjects.ValidateBatch, scope, "all-0"), []byte(`{"batch":"all","all":true}`))
+	b.awaitJob(t, scope, "all-0")
+	if part := b.awaitJob(t, scope, "all-1"); part.Succeeded != 1 {
+		t.Errorf("the job is %s: %s", part.State, part.Reason)
+	}
+	b.publishJob(t, subjects.DefaultPrefix.Job(subjects.StoreBatch, scope, "clear"), []byte(`{"items":[{"id":"x","value":"v"}]}`))
+	if dead := b.awaitJob(t, scope, "clear"); !dead.Dead {
+		t.Errorf("the job is %s", dead.State)
+	}
+	b.must(t, subjects.JobList, scope, &subjects.JobListRequest{Dead: true}, new(subjects.JobListReply))
+	b.must(t, subjects.JobDrop, scope, &subjects.JobRequest{Target: subjects.Target{ID: "clear"}}, new(subjects.JobReply))
+	b.must(t, subjects.Delete, scope, &subjects.DeleteRequest{DeleteItem: subjects.DeleteItem{Target: subjects.Target{ID: "db"}}}, new(subjects.DeleteReply))
+	for _, b := range workers {
+		b.stop(t)
+		if logs := b.logs.String(); strings.Contains(strings.ToLower(logs), "permissions violation") {
+			t.Errorf("refused:\n%s", logs)
+		}
+	}
+}

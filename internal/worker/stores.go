@@ -1,0 +1,189 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"credbus/internal/config"
+	"credbus/internal/store"
+	"credbus/internal/store/policy"
+	"credbus/internal/store/router"
+	"credbus/subjects"
+)
+
+// opened is a store of the worker.
+type opened struct {
+	name    string // config.DefaultStore, or that of one of config.Stores
+	config  config.Store
+	driver  store.Store
+	guarded store.Store // the driver behind the policy for faults
+	state   atomic.Pointer[subjects.StoreState]
+}
+
+// openStores opens all stores at once, so that what is wrong with each is told
+// in time, and puts the router in front of them.
+func (w *Worker) openStores(ctx context.Context) error {
+	all := w.config.AllStores()
+	names := slices.Sorted(maps.Keys(all))
+	stores, errs := make([]*opened, len(names)), make([]error, len(names))
+	var opening sync.WaitGroup
+	for i, name := range names {
+		opening.Go(func() { stores[i], errs[i] = w.open(ctx, name, all[name]) })
+	}
+	opening.Wait()
+	w.stores = slices.DeleteFunc(stores, func(o *opened) bool { return o == nil })
+	err := errors.Join(errs...)
+	if err == nil {
+		routes := make(map[subjects.Scope]string)
+		for _, route := range w.config.Store.Routes {
+			routes[route.Scope] = route.Store
+		}
+		w.store, err = router.New(router.Config{Stores: w.storesByName(), Default: config.DefaultStore, Routes: routes})
+	}
+	if err != nil {
+		for _, o := range w.stores {
+			err = errors.Join(err, o.guarded.Close())
+		}
+	}
+	return err
+}
+
+// Drivers bound themselves, at 1.8 s. One that does not has openTimeout to say
+// what is wrong, and openGrace to return when its context has ended, so that the
+// worker tells within 2 s.
+const (
+	openTimeout = 1850 * time.Millisecond
+	openGrace   = 100 * time.Millisecond
+)
+
+func (w *Worker) open(ctx context.Context, name string, c config.Store) (*opened, error) {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	type result struct {
+		driver store.Store
+		err    error
+	}
+	results := make(chan result, 1)
+	go func() {
+		open := openers[c.Type]
+		if open == nil {
+			results <- result{err: fmt.Errorf("store.type: this worker is built without %s", c.Type)}
+			return
+		}
+		driver, err := open(ctx, w, c)
+		results <- result{driver, err}
+	}()
+	var r result
+	select {
+	case r = <-results:
+	case <-time.After(openTimeout + openGrace):
+		r.err = fmt.Errorf("store.type: the %s store does not open in time, nor say why", c.Type)
+		go func() {
+			if late := <-results; late.driver != nil {
+				late.driver.Close() //nolint:errcheck // nobody is left to tell
+			}
+		}()
+	}
+	switch {
+	case r.err == nil:
+		return w.guard(name, c, r.driver), nil
+	case name == config.DefaultStore:
+		return nil, r.err
+	}
+	return nil, fmt.Errorf("%s: %w", config.StoreKey(name), r.err)
+}
+
+// guard puts the policy for faults in front of a driver.
+func (w *Worker) guard(name string, c config.Store, driver store.Store) *opened {
+	o := &opened{name: name, config: c, driver: driver}
+	o.state.Store(&subjects.StoreState{Name: name, Type: c.Type, State: subjects.StoreOK, Since: now()})
+	o.guarded = policy.New(driver, policy.Config{
+		Retries: c.Retries, Backoff: c.RetryBackoff,
+		ReadTimeout: c.ReadTimeout, WriteTimeout: c.WriteTimeout,
+		BreakerFailures: c.BreakerFailures, BreakerDelay: c.BreakerDelay,
+		Changed: func(change policy.Change) { w.storeChanged(o, change) },
+	})
+	return o
+}
+
+// now is as exact as times are told.
+func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
+// storeChanged notes and logs what becomes of a store's breaker. While it is
+// open the worker probes by itself, so that one that nobody asks anything, since
+// it is not ready, becomes so again.
+func (w *Worker) storeChanged(o *opened, change policy.Change) {
+	state := *o.state.Load()
+	again := state.State == subjects.StoreFailing
+	log := w.logger.With("store", o.name, "breaker", change.State)
+	switch change.State {
+	case policy.Open:
+		state.State, state.Error = subjects.StoreFailing, subjects.StorageUnavailable
+		if errors.Is(change.Err, store.ErrTimeout) {
+			state.Error = subjects.StorageTimeout
+		}
+		if !again {
+			state.Since = now()
+			log.Error("the store fails: calls are refused until a probe succeeds (store.breaker_failures, store.breaker_delay)",
+				"since", change.Since, "probe", change.Probe, "error", change.Err)
+		} else {
+			log.Debug("the store still fails", "since", change.Since, "probe", change.Probe, "error", change.Err)
+		}
+		time.AfterFunc(time.Until(change.Probe), o.probe)
+	case policy.HalfOpen:
+		log.Debug("the store is probed", "since", change.Since)
+	default:
+		state.State, state.Since, state.Error = subjects.StoreOK, now(), ""
+		log.Info("the store answers again", "after", time.Since(change.Since).Round(time.Millisecond))
+	}
+	o.state.Store(&state)
+}
+
+// probeKey is of nothing that is there, most likely. That it is not is an answer.
+var probeKey = store.Key{Scope: "credbus:probe", ID: "probe"}
+
+// probe has the breaker look at the store. It takes what the store answers, or
+// that it does not, from the call.
+func (o *opened) probe() {
+	if rec, err := o.guarded.Get(context.Background(), probeKey); err == nil {
+		rec.Data.Wipe()
+	}
+}
+
+// storeStates are how all stores are.
+func (w *Worker) storeStates() (states []subjects.StoreState) {
+	for _, o := range w.stores {
+		states = append(states, *o.state.Load())
+	}
+	return states
+}
+
+func (w *Worker) storesByName() map[string]store.Store {
+	stores := make(map[string]store.Store)
+	for _, o := range w.stores {
+		stores[o.name] = o.guarded
+	}
+	return stores
+}
+
+// storeTimeouts are those of the most patient store.
+func (w *Worker) storeTimeouts() (read, write time.Duration) {
+	for _, o := range w.stores {
+		read, write = max(read, o.config.ReadTimeout), max(write, o.config.WriteTimeout)
+	}
+	return read, write
+}
+
+// storeLag is that of the store that lags most.
+func (w *Worker) storeLag() (lag time.Duration) {
+	for _, o := range w.stores {
+		lag = max(lag, lags[o.config.Type])
+	}
+	return lag
+}
