@@ -32,6 +32,22 @@
 // Workers compare the deadline that travels with a request to their own clock:
 // keep the clocks of clients and workers within a fraction of the timeout.
 //
+// # Batch jobs
+//
+// What nobody has to wait for is a job, which workers carry out from a durable
+// queue, each item once, whatever crashes meanwhile:
+//
+//	b, err := c.StoreJob(ctx, "org:acme", items, nil) // any number; durable when it returns
+//	status, err := b.Wait(ctx)                        // or Watch, or neither
+//	for result, err := range b.Results(ctx) { ... }
+//
+//	items ── check all ── divide ── seal ──► queue ──► a worker ──► status
+//	                      (100 a job)                               ──► Wait, Watch
+//
+// [Client.Batch] opens a batch that another process submitted, within a day of its
+// last change. When the fate of a submission is not known, the error is a
+// [SubmitError], and submitting the same again under its name is safe.
+//
 // # Secrets in memory
 //
 // Request bodies are wiped as soon as the command ends, and the values of a

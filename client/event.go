@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"fmt"
 	"iter"
 
 	"github.com/nats-io/nats.go"
@@ -10,7 +9,7 @@ import (
 	"credbus/subjects"
 )
 
-// Event says that a credential was changed, never what its values are.
+// Event says that a credential was changed, or expires, never what its values are.
 type Event = subjects.Event
 
 // EventGap is the kind of an event that the client itself puts in where events
@@ -21,8 +20,10 @@ const EventGap subjects.EventKind = "gap"
 
 // The kinds of events that workers send.
 const (
-	EventStored  = subjects.EventStored
-	EventDeleted = subjects.EventDeleted
+	EventStored   = subjects.EventStored
+	EventDeleted  = subjects.EventDeleted
+	EventExpiring = subjects.EventExpiring
+	EventExpired  = subjects.EventExpired
 )
 
 // eventBuffer is how many events may wait for the loop that reads them.
@@ -45,26 +46,11 @@ func (c *Client) Events(ctx context.Context, scope Scope) (iter.Seq2[Event, erro
 	if err := checkScope(scope); err != nil {
 		return nil, err
 	}
-	subject := c.prefix.Events(scope)
-	ctx, stop, err := c.watch(ctx, subject, false)
+	stop, listening, err := c.listen(ctx, c.prefix.Events(scope), eventBuffer)
 	if err != nil {
 		return nil, err
 	}
-	s := &eventStream{
-		c: c, ctx: ctx, scope: scope, subject: subject,
-		messages: make(chan *nats.Msg, eventBuffer),
-		statuses: c.nc.StatusChanged(nats.CONNECTED, nats.CLOSED),
-	}
-	if err := s.subscribe(); err != nil {
-		stop()
-		s.close()
-		return nil, err
-	}
-	// Also for a stream that nobody reads.
-	context.AfterFunc(ctx, func() {
-		stop()
-		s.close()
-	})
+	s := &eventStream{listening, scope}
 	return func(yield func(Event, error) bool) {
 		defer stop()
 		s.run(yield)
@@ -72,48 +58,8 @@ func (c *Client) Events(ctx context.Context, scope Scope) (iter.Seq2[Event, erro
 }
 
 type eventStream struct {
-	c        *Client
-	ctx      context.Context
-	scope    Scope
-	subject  string
-	sub      *nats.Subscription
-	messages chan *nats.Msg
-	statuses chan nats.Status
-	dropped  int // of those that sub has dropped, how many are told of
-}
-
-// subscribe returns once the server has the subscription or refused it.
-func (s *eventStream) subscribe() error {
-	nc := s.c.nc
-	if !nc.IsConnected() {
-		return s.c.disconnected()
-	}
-	before := nc.LastError()
-	var err error
-	if s.sub, err = nc.ChanSubscribe(s.subject, s.messages); err != nil {
-		return fmt.Errorf("subscribe to %s: %w", s.subject, err)
-	}
-	ctx, cancel := s.c.withTimeout(s.ctx)
-	defer cancel()
-	if err := nc.FlushWithContext(ctx); err != nil {
-		if ctx.Err() != nil {
-			return ended(ctx, s.subject)
-		}
-		return fmt.Errorf("%w: subscribe to %s: %w", ErrDisconnected, s.subject, err)
-	}
-	if after := nc.LastError(); after != before {
-		if subject, ok := refusedSubject(after); ok && subject == s.subject {
-			return denied(subject)
-		}
-	}
-	return nil
-}
-
-func (s *eventStream) close() {
-	if s.sub != nil {
-		_ = s.sub.Unsubscribe() // fails on a closed connection, which is as good
-	}
-	s.c.nc.RemoveStatusListener(s.statuses)
+	*subscription
+	scope Scope
 }
 
 func (s *eventStream) run(yield func(Event, error) bool) {
@@ -121,14 +67,8 @@ func (s *eventStream) run(yield func(Event, error) bool) {
 		select {
 		case <-s.ctx.Done():
 		case msg := <-s.messages:
-			// Messages are dropped when the buffer is full, so one is received
-			// after each loss. nats.go's ErrSlowConsumer is not used: it goes
-			// away unseen once a later message finds room.
-			if dropped, err := s.sub.Dropped(); err == nil && dropped > s.dropped {
-				s.dropped = dropped
-				if !yield(s.gap(), nil) {
-					return
-				}
+			if s.hasDropped() && !yield(s.gap(), nil) {
+				return
 			}
 			if !yield(s.decode(msg), nil) {
 				return
@@ -138,7 +78,7 @@ func (s *eventStream) run(yield func(Event, error) bool) {
 				break
 			}
 			if s.c.nc.IsClosed() {
-				yield(Event{}, fmt.Errorf("%w: the connection was closed", ErrDisconnected))
+				yield(Event{}, errConnectionClosed)
 				return
 			}
 			// nats.go subscribes again before it sends anything else, so what
@@ -148,8 +88,8 @@ func (s *eventStream) run(yield func(Event, error) bool) {
 			}
 		}
 	}
-	if own, ok := context.Cause(s.ctx).(interruption); ok {
-		yield(Event{}, own.reason)
+	if err := s.interrupted(); err != nil {
+		yield(Event{}, err)
 	}
 }
 

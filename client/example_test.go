@@ -351,3 +351,74 @@ func ExampleClient_Observe() {
 	fmt.Printf("%s\n", cred.Value())
 	// Output: new
 }
+
+// A job is stored by workers later, and tells of each item.
+func ExampleClient_StoreJob() {
+	ctx := context.Background()
+	c, err := client.Connect(workerURL, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	items := []client.StoreItem{
+		{ID: "user", Data: client.Value([]byte("app"))},
+		{ID: "password", Data: client.Value([]byte("s3cret"))},
+		{ID: "token", Data: client.Value([]byte("s3cret")), StoreOptions: client.StoreOptions{UpdateOnly: true}},
+	}
+	batch, err := c.StoreJob(ctx, "org:acme/team:jobs", items, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	// It is durable: the program could end here, and another one go on with
+	// c.Batch("org:acme/team:jobs", batch.ID).
+	status, err := batch.Wait(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(status.Succeeded, "of", status.Items, "succeeded")
+	for result, err := range batch.Results(ctx) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		if result.Err != nil {
+			fmt.Println(result.ID, "->", result.Err.Code)
+		}
+	}
+	// Output:
+	// 2 of 3 succeeded
+	// token -> not_found
+}
+
+// Workers find by themselves what a job is for.
+func ExampleClient_SelectJob() {
+	ctx := context.Background()
+	c, err := client.Connect(workerURL, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	for _, id := range []client.ID{"old-1", "old-2", "new"} {
+		if _, err := c.Store(ctx, "org:acme/team:select", id, client.Value([]byte("s3cret")), nil); err != nil {
+			log.Fatal(err)
+		}
+	}
+
+	batch, err := c.SelectJob(ctx, "org:acme/team:select", client.CommandDelete, client.Filter{IDPrefix: "old-"}, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	watching, err := batch.Watch(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	var last client.BatchStatus
+	for status, err := range watching {
+		if err != nil {
+			log.Fatal(err)
+		}
+		last = status // a program would show it
+	}
+	fmt.Println(last.Succeeded, "deleted:", last.AllSucceeded())
+	// Output: 2 deleted: true
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"credbus/client"
+	"credbus/subjects"
 )
 
 // errMissingReplicas is wrapped by the error that names replicas that did not
@@ -36,7 +37,7 @@ func (p *program) cacheStatsCommand() *cobra.Command {
 		Long: `Show how well the cache of each replica does, counted since it started. When a
 replica that is known does not answer, those that did are shown and the exit
 status is 6. NEGATIVE are those of its entries that say that a credential does
-not exist.
+not exist. STORES is ok, or names the stores that fail: since when, and with what.
 
 -o json prints one JSON object.`,
 		Args: cobra.NoArgs,
@@ -59,18 +60,32 @@ not exist.
 
 func (p *program) printStats(stats *client.CacheStats) error {
 	table := newTable(p.stdout, "REPLICA", "HITS", "MISSES", "HIT RATE", "EVICTIONS", "EXPIRED", "REFUSED",
-		"ENTRIES", "NEGATIVE", "CAPACITY", "BYTES", "MAX BYTES", "TRUST")
+		"ENTRIES", "NEGATIVE", "CAPACITY", "BYTES", "MAX BYTES", "TRUST", "STORES")
 	for i := range stats.Replicas {
 		r := &stats.Replicas[i]
 		cells := []string{r.Replica, number(r.Hits), number(r.Misses), fmt.Sprintf("%.1f%%", 100*r.HitRate())}
 		for _, n := range []int64{r.Evictions, r.Expired, r.Refused, r.Entries, r.Negative, r.Capacity, r.Bytes, r.MaxBytes} {
 			cells = append(cells, number(n))
 		}
-		if err := table.row(append(cells, r.Trust)...); err != nil {
+		if err := table.row(append(cells, r.Trust, stores(r.Stores))...); err != nil {
 			return err
 		}
 	}
 	return table.flush()
+}
+
+// stores says how the stores of a replica are.
+func stores(states []subjects.StoreState) string {
+	var failing []string
+	for _, s := range states {
+		if s.State != subjects.StoreOK {
+			failing = append(failing, fmt.Sprintf("%s %s since %s (%s)", s.Name, s.State, shown(s.Since), s.Error))
+		}
+	}
+	if len(states) > 0 && len(failing) == 0 {
+		return subjects.StoreOK
+	}
+	return strings.Join(failing, ", ") // none of a worker that does not tell
 }
 
 func number(n int64) string { return strconv.FormatInt(n, 10) }

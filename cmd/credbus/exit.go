@@ -62,6 +62,7 @@ var failures = []struct {
 	{client.ErrStorageTimeout, exitUnavailable, "try again later; the worker's log says more"},
 	{context.DeadlineExceeded, exitUnavailable, "try again, with a longer --timeout"},
 	{errMissingReplicas, exitUnavailable, "try again; one that is gone for good is forgotten after a while"},
+	{errReplicasBehind, exitConflict, "copy the keyring file to them, and wait until credbus keys list shows it"},
 	{client.ErrInternal, exitOther, "the worker's log says why"},
 	{client.ErrDecryptFailed, exitOther, "restore the key or the credential from a backup"},
 }
@@ -69,6 +70,9 @@ var failures = []struct {
 // fail reports err on stderr and returns its exit status.
 func (p *program) fail(ctx context.Context, err error) int {
 	if ctx.Err() != nil {
+		if unsure, ok := errors.AsType[*client.SubmitError](err); ok {
+			p.say("%v (--batch)", unsure)
+		}
 		p.say("interrupted")
 		return exitInterrupted
 	}
@@ -87,6 +91,9 @@ func (p *program) fail(ctx context.Context, err error) int {
 		hint := failure.hint
 		if _, unknown := errors.AsType[*client.OutcomeUnknownError](err); unknown {
 			hint = "add --request-id to do so" // its text says to repeat it with one
+		}
+		if _, unsure := errors.AsType[*client.SubmitError](err); unsure {
+			hint = "--batch does so" // its text says to submit it again
 		}
 		p.say("%s", joined(err.Error(), hint))
 		return failure.code

@@ -77,7 +77,7 @@ type exporter struct {
 }
 
 func (ex *exporter) run(ctx context.Context) error {
-	progress := ex.p.startProgress("exporting", -1)
+	progress := ex.p.startProgress("exporting", -1, false)
 	defer progress.end()
 	for credential, err := range ex.c.List(ctx, ex.scope, nil) {
 		if err != nil {

@@ -20,6 +20,7 @@ import (
 //	scope validate:due    everything is valid, and due for rotation
 //	scope silent:all      nothing is answered
 //	scope gap:now         an event that nobody can read is sent
+//	scope expiring:soon   events are sent that a credential expires, and has
 //	cache commands        replica-2 is missing
 //
 // Its users are any, with the password pw, and limited, who may use no
@@ -75,6 +76,19 @@ func answer(nc *nats.Conn, request *nats.Msg) {
 			_ = nc.Publish("cred.v1.event.gap:now.id", []byte("nonsense"))
 		}
 		return
+	case slices.Contains(tokens, "expiring:soon"):
+		if tokens[2] == "event" {
+			return
+		}
+		expires := time.Date(2026, 1, 3, 3, 4, 5, 0, time.UTC)
+		for _, event := range []subjects.Event{
+			{Kind: subjects.EventExpiring, At: expires.Add(-24 * time.Hour)},
+			{Kind: subjects.EventExpired, At: expires.Add(time.Second)},
+		} {
+			event.Target, event.Expires = subjects.Target{Scope: "expiring:soon", ID: "id"}, expires
+			_ = nc.Publish("cred.v1.event.expiring:soon.id", subjects.Append(nil, &event))
+		}
+		return
 	case slices.Contains(tokens, "validate:due"):
 		var validate subjects.ValidateRequest
 		if subjects.Decode(request.Data, &validate) != nil {
@@ -86,10 +100,18 @@ func answer(nc *nats.Conn, request *nats.Msg) {
 		})
 	case tokens[2] == string(subjects.ClearCache):
 		body(&subjects.ClearCacheReply{Replicas: []string{"replica-1"}, Missing: []string{"replica-2"}})
+	case strings.HasSuffix(request.Subject, "."+string(subjects.Keys)):
+		body(&subjects.KeysReply{
+			Replicas: []subjects.ReplicaKeys{{Replica: "replica-1", Keys: []subjects.Key{{ID: 5, Status: "enabled"}, {ID: 7, Status: "enabled", Primary: true}}}},
+			Missing:  []string{"replica-3"},
+		})
 	case tokens[2] == string(subjects.CacheStats):
 		body(&subjects.CacheStatsReply{
-			Replicas: []subjects.ReplicaStats{{Replica: "replica-1", Hits: 3, Misses: 1, Entries: 8, Negative: 2, Capacity: 1000, Trust: "trusted"}},
-			Missing:  []string{"replica-2"},
+			Replicas: []subjects.ReplicaStats{{Replica: "replica-1", Hits: 3, Misses: 1, Entries: 8, Negative: 2, Capacity: 1000, Trust: "trusted", Stores: []subjects.StoreState{
+				{Name: "default", Type: "file", State: subjects.StoreOK, Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
+				{Name: "vault-eu", Type: "vault", State: subjects.StoreFailing, Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Error: subjects.StorageTimeout},
+			}}},
+			Missing: []string{"replica-2"},
 		})
 	default:
 		for _, token := range tokens {

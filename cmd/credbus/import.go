@@ -37,7 +37,11 @@ export has, are not used.
 
 A line that cannot be stored is reported by its number, never with its value,
 and the others are stored all the same; the exit status is 1 then. When no
-worker answers, the import stops. Running it again is safe.`,
+worker answers, the import stops. Running it again is safe.
+
+--job has the workers store them later: all lines are read, sealed to the workers'
+key and put into their queue, and the name of the batch is printed, as credbus jobs
+submit does.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return fmt.Errorf("%d arguments were given: write %s", len(args), cmd.UseLine())
@@ -49,12 +53,25 @@ worker answers, the import stops. Running it again is safe.`,
 	cmd.Flags().StringVar(&scope, "scope", "", "scope of lines that name none; the others must lie below it")
 	cmd.Flags().BoolVar(&im.createOnly, "create-only", false, "do not replace what exists: report it as failed")
 	cmd.Flags().BoolVar(&im.dryRun, "dry-run", false, "check every line, and store nothing")
-	cmd.PreRunE = func(*cobra.Command, []string) (err error) {
+	asJob := false
+	cmd.Flags().BoolVar(&asJob, "job", false, "submit batch jobs, and print the name of the batch")
+	flags := p.jobFlags(cmd)
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) (err error) {
+		if !asJob && flags.given(cmd) {
+			return errors.New("--batch, --not-before, --expires-at, --wait and --format go with --job")
+		}
 		im.scope, err = subjects.ParseScope(scope)
 		return err
 	}
 	connected := p.connected(func(ctx context.Context, c *client.Client, args []string) error {
 		im.c = c
+		if asJob {
+			im.submit = func(ctx context.Context, scope client.Scope, items []client.StoreItem) error {
+				return flags.submit(ctx, func(options *client.JobOptions) (*client.Batch, error) {
+					return c.StoreJob(ctx, scope, items, options)
+				})
+			}
+		}
 		return im.run(ctx, args[0])
 	})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -71,15 +88,20 @@ worker answers, the import stops. Running it again is safe.`,
 //
 //	line ── decode, check ── batch of 100 ── StoreBatch ── results, by line
 //	              └── failed                                    └── failed
+//
+// or, for jobs, all of them at once.
 type importer struct {
 	p          *program
 	c          *client.Client // nil in a dry run
 	scope      subjects.Scope
 	createOnly bool
 	dryRun     bool
+	// submit takes all lines, and says so on stdout; nil to store them.
+	submit func(context.Context, client.Scope, []client.StoreItem) error
 
 	batch  []importLine
-	lines  int // that were not empty
+	places map[subjects.Target]int // in batch, of what is to be submitted
+	lines  int                     // that were not empty
 	stored int
 }
 
@@ -97,7 +119,7 @@ func (im *importer) run(ctx context.Context, file string) error {
 		return err
 	}
 	defer in.Close()
-	progress := im.p.startProgress("importing", size)
+	progress := im.p.startProgress("importing", size, size >= 0)
 	defer progress.end()
 
 	// A buffer that never grows: no copy of a value stays behind.
@@ -121,6 +143,10 @@ func (im *importer) run(ctx context.Context, file string) error {
 			continue
 		}
 		// Within a batch there is no order, and the last line is to win.
+		if im.submit != nil {
+			im.keep(line)
+			continue
+		}
 		if len(im.batch) == subjects.MaxBatchItems || slices.ContainsFunc(im.batch, line.sameTarget) {
 			if err := im.flush(ctx); err != nil {
 				return err
@@ -135,11 +161,31 @@ func (im *importer) run(ctx context.Context, file string) error {
 	case err != nil:
 		return fmt.Errorf("read line %d: %w", number+1, err)
 	}
+	if im.submit != nil {
+		progress.end() // there may be another for what waits
+	}
 	if err := im.flush(ctx); err != nil {
 		return err
 	}
 	progress.end()
 	return im.report()
+}
+
+// keep adds a line to what is to be submitted, in place of an earlier one for the
+// same credential.
+func (im *importer) keep(line importLine) {
+	target := subjects.Target{Scope: line.item.Scope, ID: line.item.ID}
+	if at, twice := im.places[target]; twice {
+		clear(im.batch[at].body)
+		im.batch[at] = line
+		im.stored++ // the earlier one is as good as stored
+		return
+	}
+	if im.places == nil {
+		im.places = make(map[subjects.Target]int)
+	}
+	im.places[target] = len(im.batch)
+	im.batch = append(im.batch, line)
 }
 
 // read decodes and checks a line.
@@ -202,6 +248,13 @@ func (im *importer) flush(ctx context.Context) error {
 	for i := range im.batch {
 		items[i] = im.batch[i].item
 	}
+	if im.submit != nil {
+		err := im.submit(ctx, im.authority(), items)
+		if err == nil {
+			im.stored += len(items)
+		}
+		return err
+	}
 	results, err := im.c.StoreBatch(ctx, im.authority(), items, nil)
 	for _, result := range results {
 		if result.Err == nil {
@@ -256,7 +309,14 @@ func (im *importer) wipe() {
 
 func (im *importer) report() error {
 	if failed := im.lines - im.stored; failed > 0 {
-		return verdict{fmt.Sprintf("%d of %d lines failed, as said above, and %d are good: correct them, and import again", failed, im.lines, im.stored), exitOther}
+		advice := "correct them, and import again"
+		if im.submit != nil { // under the same name the good ones would be all there is
+			advice = "correct them, and submit them as another batch"
+		}
+		return verdict{fmt.Sprintf("%d of %d lines failed, as said above, and %d are good: %s", failed, im.lines, im.stored, advice), exitOther}
+	}
+	if im.submit != nil {
+		return nil
 	}
 	done := "imported"
 	if im.dryRun {

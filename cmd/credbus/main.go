@@ -9,11 +9,13 @@
 //	credbus import FILE|-         credbus export SCOPE
 //	credbus watch [SCOPE]         follows changes
 //	credbus cache stats|clear     of all replicas
+//	credbus jobs submit|list|show|watch|cancel|dead|retry|drop
+//	credbus keys list|add|primary|rotate|remove|wrap|unwrap
 //
 // Exit status:
 //
 //	0    done
-//	1    any other failure, also of some lines of an import
+//	1    any other failure, also of some lines of an import, or items of a job
 //	2    the command line is wrong, or an argument breaks a rule
 //	3    not found
 //	4    conflict: it exists already, or is at another version

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/synadia-io/orbit.go/natscontext"
 
 	"credbus/internal/config"
 	"credbus/internal/worker"
@@ -29,7 +30,7 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs testdata/script. All share one worker, with a store of
-// files, and each uses a scope of its own: $SCOPE.
+// files and a spare one to migrate to, and each uses a scope of its own: $SCOPE.
 //
 // The variables are as on a machine where that worker runs and nothing else is
 // set up. $OTHER_SERVER is a NATS server with the answers of fake_test.go.
@@ -56,6 +57,7 @@ func TestScripts(t *testing.T) {
 			"await":  awaitText,
 			"damage": func(ts *testscript.TestScript, _ bool, args []string) { damage(ts, dir, args[0]) },
 			"mode":   mode,
+			"post":   func(ts *testscript.TestScript, _ bool, args []string) { post(ts, dir, args[0], args[1]) },
 		},
 	})
 }
@@ -63,7 +65,12 @@ func TestScripts(t *testing.T) {
 func startWorker(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	cfg, err := config.Load(nil, []string{"HOME=" + dir, "CREDBUS_DATA_DIR=" + dir})
+	file := filepath.Join(t.TempDir(), "worker.yaml")
+	const stores = "store: {routes: [\"script:elsewhere=routed\"]}\nstores: {spare: {type: memory}, routed: {type: memory}}\n"
+	if err := os.WriteFile(file, []byte(stores), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(nil, []string{"HOME=" + dir, "CREDBUS_DATA_DIR=" + dir, "CREDBUS_CONFIG=" + file})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,5 +187,17 @@ func mode(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	if got := fmt.Sprintf("%#o", info.Mode().Perm()); got != args[0] {
 		ts.Fatalf("mode of %s is %s, want %s", args[1], got, args[0])
+	}
+}
+
+// post publishes a file as a job, as the nats command would: post SUBJECT FILE.
+func post(ts *testscript.TestScript, dir, subject, file string) {
+	nc, _, err := natscontext.Connect(filepath.Join(dir, "client.json"))
+	ts.Check(err)
+	defer nc.Close()
+	ack, err := nc.Request(subject, []byte(ts.ReadFile(file)), 10*time.Second)
+	ts.Check(err)
+	if !strings.Contains(string(ack.Data), `"seq":`) {
+		ts.Fatalf("%s", ack.Data)
 	}
 }

@@ -69,7 +69,7 @@ address and identity together: beside them no NATS_ variable counts.
 Exit status:
 
   0    done
-  1    any other failure, also of some lines of an import
+  1    any other failure, also of some lines of an import, or items of a job
   2    the command line is wrong, or an argument breaks a rule
   3    not found
   4    conflict: it exists already, or is at another version
@@ -88,7 +88,8 @@ Exit status:
 	root.SetFlagErrorFunc(flagError)
 	for _, command := range []*cobra.Command{
 		p.storeCommand(), p.retrieveCommand(), p.deleteCommand(), p.listCommand(), p.validateCommand(),
-		p.importCommand(), p.exportCommand(), p.watchCommand(), p.cacheCommand(),
+		p.importCommand(), p.exportCommand(), p.watchCommand(), p.cacheCommand(), p.keysCommand(), p.migrateCommand(),
+		p.jobsCommand(),
 	} {
 		command.Flags().SortFlags = false
 		root.AddCommand(command)

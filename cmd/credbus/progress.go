@@ -12,14 +12,14 @@ type progress struct {
 	bar *progressbar.ProgressBar
 }
 
-// startProgress begins a bar. A total of -1 is not known: it shows a count.
-// Others are bytes.
-func (p *program) startProgress(doing string, total int64) *progress {
+// startProgress begins a bar, of bytes or of other things. A total of -1 is not
+// known: it shows a count.
+func (p *program) startProgress(doing string, total int64, bytes bool) *progress {
 	bar := progressbar.NewOptions64(total,
 		progressbar.OptionSetWriter(p.stderr),
 		progressbar.OptionSetVisibility(isTerminal(p.stderr)),
 		progressbar.OptionSetDescription(doing),
-		progressbar.OptionShowBytes(total >= 0),
+		progressbar.OptionShowBytes(bytes),
 		progressbar.OptionShowCount(),
 		progressbar.OptionSetRenderBlankState(true),
 		progressbar.OptionThrottle(100*time.Millisecond),
@@ -30,8 +30,14 @@ func (p *program) startProgress(doing string, total int64) *progress {
 	return &progress{p, bar}
 }
 
-// add is best effort, as is end: a bar that cannot be drawn stops nothing.
+// add is best effort, as are set and end: a bar that cannot be drawn stops nothing.
 func (pr *progress) add(n int) { _ = pr.bar.Add(n) }
+
+// set moves the bar of what may become more.
+func (pr *progress) set(done, total int) {
+	pr.bar.ChangeMax(max(total, done+1)) // a bar that is full is over
+	_ = pr.bar.Set(done)
+}
 
 // end removes the bar. It may be called twice.
 func (pr *progress) end() {

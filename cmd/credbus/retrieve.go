@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -49,6 +50,9 @@ shell. One that holds a NUL byte cannot be a variable.`,
 			return err
 		}
 		defer credential.Wipe()
+		if since := credential.StaleSince; !since.IsZero() {
+			fmt.Fprintf(p.stderr, "credbus: the store cannot be reached: this is what it held at %s\n", since.Format(time.RFC3339))
+		}
 		if name != "" {
 			if err := keepOnly(credential, name); err != nil {
 				return err

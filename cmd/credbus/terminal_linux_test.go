@@ -159,6 +159,20 @@ func TestTerminal(t *testing.T) {
 			t.Errorf("with --force: exit status %d: %q", status, term.shown.String())
 		}
 	})
+	t.Run("jobs", func(t *testing.T) {
+		term := startOnTerminal(t, dir, "jobs", "submit", scope, "--command", "validate", "--all", "--wait")
+		if status := term.end(); status != exitOK {
+			t.Errorf("exit status %d", status)
+		}
+		for _, want := range []string{"running", "jobs: 2 done; "} {
+			if !bytes.Contains(term.shown.Bytes(), []byte(want)) {
+				t.Errorf("shows %q, without %q", term.shown.String(), want)
+			}
+		}
+		if bytes.Contains(term.shown.Bytes(), []byte("1 accepted")) {
+			t.Errorf("beside the bar, lines are shown: %q", term.shown.String())
+		}
+	})
 	t.Run("progress", func(t *testing.T) {
 		lines := filepath.Join(t.TempDir(), "lines")
 		content := `{"scope":"org:terminal","id":"a","value":"s3cret"}` + "\n" + `{"scope":"org:terminal"}` + "\n"

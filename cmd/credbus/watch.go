@@ -20,6 +20,9 @@ func (p *program) watchCommand() *cobra.Command {
 or until --count of them came. Events never hold values. That it is subscribed,
 so that no later change is missed, is said on stderr.
 
+"expiring" and "expired" change nothing: they say when a credential expires, once
+for each of its versions and each time of expiry.ahead, a setting of the workers.
+
 "gap" stands where events were lost, after a reconnect for example: list the
 scope to see how things are.
 
@@ -65,7 +68,11 @@ func eventLine(event *client.Event) string {
 	if event.Kind == client.EventGap {
 		at, about = time.Now(), scopeText(event.Scope)
 	}
-	return fmt.Sprintf("%-20s  %-8s  %s", shown(at), event.Kind, about)
+	line := fmt.Sprintf("%-20s  %-8s  %s", shown(at), event.Kind, about)
+	if !event.Expires.IsZero() {
+		line += "  " + shown(event.Expires)
+	}
+	return line
 }
 
 func scopeText(scope subjects.Scope) string {

@@ -1,0 +1,260 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"credbus/subjects"
+)
+
+const (
+	// maxAtomic is how many messages a NATS server commits at once (ADR-50).
+	maxAtomic = 1000
+	// askEvery bounds how many messages of an atomic batch are on their way.
+	askEvery = 16
+)
+
+// run publishes all jobs:
+//
+//	run ── up to 1,000 ── atomically ── durable, all of them
+//	                        │    └─ again, where the reason may pass
+//	                        └─ the server cannot, or has some of them already
+//	                             └─ one by one, each under its id
+func (s *submission) run(ctx context.Context) (*Batch, error) {
+	b := &Batch{Scope: s.scope, ID: s.batch, Jobs: s.jobs, c: s.c, first: jobID(s.batch, 0)}
+	if s.options.Send != nil {
+		return b, s.sendAll()
+	}
+	for from := 0; from < s.jobs; from += maxAtomic {
+		if err := s.publish(ctx, from, min(from+maxAtomic, s.jobs)); err != nil {
+			if s.unsure {
+				err = &SubmitError{Batch: s.batch, Jobs: s.jobs, Err: err}
+			}
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+func (s *submission) sendAll() error {
+	for n := range s.jobs {
+		msg, err := s.message(n)
+		if err != nil {
+			return err
+		}
+		if err := s.options.Send(msg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// publish publishes the jobs from one up to another.
+func (s *submission) publish(ctx context.Context, from, to int) error {
+	if to-from > 1 {
+		err := s.repeat(ctx, func(last bool) error { return s.atomically(ctx, from, to, last) })
+		if !errors.Is(err, errNotAtomic) {
+			return err
+		}
+	}
+	for n := from; n < to; n++ {
+		if err := s.repeat(ctx, func(last bool) error { return s.single(ctx, n, last) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repeat tries until it works, as exchange does. A queue takes a job once, however
+// often it comes, so that what became of an attempt need not be known.
+func (s *submission) repeat(ctx context.Context, try func(last bool) error) error {
+	for attempt := 0; ; attempt++ {
+		last := attempt >= s.c.retries
+		err := try(last)
+		if err == nil || last || !passing(err) && !errors.Is(err, errNoAnswer) || !s.c.pause(ctx, attempt) {
+			return err
+		}
+	}
+}
+
+// single publishes one job.
+func (s *submission) single(ctx context.Context, n int, last bool) error {
+	msg, err := s.message(n)
+	if err != nil {
+		return err
+	}
+	ack, err := s.ask(ctx, msg, last)
+	if err == nil && ack.Sequence == 0 {
+		err = malformed(msg.Subject, "it is no acknowledgement of a stream")
+	}
+	return err
+}
+
+// atomically publishes jobs of which the stream takes all or none. It does by hand
+// what jetstreamext.PublishMsgBatch does, which neither ends with its context while
+// it waits for the first answer, nor takes messages that are made one after another.
+func (s *submission) atomically(ctx context.Context, from, to int, last bool) error {
+	batch := rand.Text()
+	for n := from; n < to; n++ {
+		msg, err := s.message(n)
+		if err != nil {
+			return err
+		}
+		msg.Header.Set(jetstreamext.BatchIDHeader, batch)
+		msg.Header.Set(jetstreamext.BatchSeqHeader, strconv.Itoa(n-from+1))
+		commits := n == to-1
+		if commits {
+			msg.Header.Set(jetstreamext.BatchCommitHeader, "1")
+		}
+		if !commits && (n-from)%askEvery != 0 {
+			if err := s.c.nc.PublishMsg(msg); err != nil {
+				return s.notSent(msg.Subject, err)
+			}
+			continue
+		}
+		ack, err := s.ask(ctx, msg, last)
+		switch {
+		case err != nil:
+			return err
+		case ack.Sequence != 0 && ack.BatchID != batch:
+			// A server that does not know of batches has taken it for a message.
+			return errNotAtomic
+		case commits && ack.BatchSize != to-from:
+			return malformed(msg.Subject, "it is no acknowledgement of a batch")
+		}
+	}
+	return nil
+}
+
+var (
+	// errNotAtomic is returned for jobs that are to be published one by one.
+	errNotAtomic = errors.New("the stream does not take the jobs as one")
+	// errNoAnswer is wrapped by what may be answered when it is asked again.
+	errNoAnswer = errors.New("no answer of the queue")
+)
+
+// acknowledgement is the answer of a stream. One to a message within a batch is
+// empty.
+type acknowledgement struct {
+	Sequence  uint64              `json:"seq"`
+	BatchID   string              `json:"batch"`
+	BatchSize int                 `json:"count"`
+	Error     *jetstream.APIError `json:"error"`
+}
+
+// ask publishes a message and waits for the answer of the stream. That is a plain
+// request: a tenant has no permission for the JetStream API.
+func (s *submission) ask(ctx context.Context, msg *nats.Msg, last bool) (ack acknowledgement, err error) {
+	c, subject := s.c, msg.Subject
+	ctx, cancel := s.answerTimeout(ctx, last)
+	defer cancel()
+	watched, stop, err := c.watch(ctx, subject, true)
+	if err != nil {
+		return ack, err
+	}
+	defer stop()
+	if watched.Err() != nil {
+		return ack, ended(watched, subject)
+	}
+	if !c.nc.IsConnected() {
+		return ack, c.disconnected()
+	}
+	reply, err := c.nc.RequestMsgWithContext(watched, msg)
+	switch {
+	case err == nil:
+		return s.read(subject, reply)
+	case watched.Err() != nil:
+		err := ended(watched, subject)
+		if errors.Is(err, ErrPermissionDenied) {
+			return ack, err
+		}
+		s.unsure = true
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("%w: %w", errNoAnswer, err)
+		}
+		return ack, err
+	case errors.Is(err, nats.ErrNoResponders):
+		return ack, fmt.Errorf("%w: no queue takes jobs on %s: check that a worker runs with jobs.enabled, that its prefix is %s, and that this account reaches it",
+			ErrNoWorkers, subject, c.prefix)
+	case errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrConnectionClosed):
+		s.unsure = true
+		return ack, fmt.Errorf("%w: the connection broke before the job on %s was acknowledged", ErrDisconnected, subject)
+	}
+	return ack, s.notSent(subject, err)
+}
+
+// notSent is the error of a message that nats.go did not send.
+func (s *submission) notSent(subject string, err error) error {
+	if errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrConnectionClosed) {
+		return s.c.disconnected()
+	}
+	return fmt.Errorf("send to %s: %w", subject, err)
+}
+
+// answerTimeout bounds one answer, and leaves half of the time for another attempt
+// unless it is the last.
+func (s *submission) answerTimeout(ctx context.Context, last bool) (context.Context, context.CancelFunc) {
+	timeout := s.c.timeout
+	if deadline, ok := ctx.Deadline(); ok && !last {
+		timeout = min(timeout, time.Until(deadline)/2)
+	}
+	return context.WithTimeout(ctx, timeout)
+}
+
+// read reads the answer of a stream, or the error that it is.
+func (s *submission) read(subject string, reply *nats.Msg) (ack acknowledgement, err error) {
+	if len(reply.Data) == 0 {
+		return ack, nil
+	}
+	if err := json.Unmarshal(reply.Data, &ack); err != nil {
+		s.unsure = true
+		return ack, malformed(subject, "it is no answer of a stream")
+	}
+	if ack.Error == nil {
+		s.unsure = s.unsure || ack.Sequence != 0
+		return ack, nil
+	}
+	return ack, refusedJob(ack.Error)
+}
+
+// What a stream refuses with, beside what package jetstreamext names.
+const (
+	errCodeAccountLimits      jetstream.ErrorCode = 10002
+	errCodeNoResources        jetstream.ErrorCode = 10023
+	errCodeNoStorage          jetstream.ErrorCode = 10047
+	errCodeMessageTooLarge    jetstream.ErrorCode = 10054
+	errCodeStoreFailed        jetstream.ErrorCode = 10077 // above all: the stream is full
+	errCodeDuplicateInProcess jetstream.ErrorCode = 10158
+)
+
+// refusedJob is the error of a job that the stream refuses.
+func refusedJob(err *jetstream.APIError) error {
+	switch err.ErrorCode {
+	case jetstreamext.JSErrCodeBatchPublishNotEnabled,
+		jetstreamext.JSErrCodeBatchPublishUnsupportedHeader, // a server of 2.12.0 does not take ids
+		jetstreamext.JSErrCodeBatchPublishExceedsLimit,
+		jetstreamext.JSErrCodeBatchPublishDuplicateMsgID: // some or all are there
+		return errNotAtomic
+	case jetstreamext.JSErrCodeBatchPublishIncomplete, errCodeDuplicateInProcess:
+		return fmt.Errorf("%w: %s", errNoAnswer, err.Description)
+	case errCodeStoreFailed, errCodeAccountLimits, errCodeNoResources, errCodeNoStorage,
+		jetstreamext.JSErrCodeAtomicPublishTooManyInflight:
+		return subjects.Errorf(subjects.ResourceExhausted,
+			"the queue of jobs is full (%s): try again when workers have done some, or let it have more (jobs.max_bytes)", err.Description)
+	case errCodeMessageTooLarge:
+		return subjects.Errorf(subjects.PayloadTooLarge, "the queue of jobs takes no message of that size: %s", err.Description)
+	}
+	if err.Code >= 500 {
+		return subjects.Errorf(subjects.StorageUnavailable, "the queue of jobs cannot take the job: %s", err.Description)
+	}
+	return subjects.Errorf(subjects.Internal, "the queue of jobs refuses the job: %s", err.Description)
+}

@@ -1,0 +1,524 @@
+package client_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"credbus/client"
+	"credbus/internal/hybrid"
+	"credbus/subjects"
+)
+
+// queue is a NATS server with the stream that jobs are published to, as a worker
+// makes it, and something that hands out the key to seal to. No worker takes a job.
+type queue struct {
+	url    string
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	config jetstream.StreamConfig
+	stream jetstream.Stream
+	key    hybrid.PrivateKey
+}
+
+func startQueue(t *testing.T, change func(*server.Options, *jetstream.StreamConfig)) *queue {
+	t.Helper()
+	q := &queue{config: jetstream.StreamConfig{
+		Name: "JOBS", Subjects: []string{subjects.DefaultPrefix.Jobs()},
+		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
+		Duplicates: 2 * time.Minute, AllowAtomicPublish: true,
+	}}
+	options := new(server.Options)
+	if change != nil {
+		change(options, &q.config)
+	}
+	q.url = startServer(t, options).ClientURL()
+	var err error
+	if q.nc, err = nats.Connect(q.url); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(q.nc.Close)
+	if q.js, err = jetstream.New(q.nc); err != nil {
+		t.Fatal(err)
+	}
+	q.update(t)
+	if q.key, err = hybrid.GenerateKey(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.nc.Subscribe("cred.v1.seal_key.>", func(msg *nats.Msg) {
+		if err := msg.RespondMsg(answer(&subjects.SealKeyReply{KeyID: q.key.Public().ID(), Key: q.key.Public().Bytes()})); err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+func (q *queue) update(t *testing.T) {
+	t.Helper()
+	var err error
+	if q.stream, err = q.js.CreateOrUpdateStream(t.Context(), q.config); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// jobs are the messages in the stream.
+func (q *queue) jobs(t *testing.T) []*jetstream.RawStreamMsg {
+	t.Helper()
+	info, err := q.stream.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var messages []*jetstream.RawStreamMsg
+	for seq := info.State.FirstSeq; seq <= info.State.LastSeq && info.State.Msgs > 0; seq++ {
+		msg, err := q.stream.GetMsg(t.Context(), seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		messages = append(messages, msg)
+	}
+	return messages
+}
+
+// items opens the items of the nth of several store jobs.
+func (q *queue) items(t *testing.T, msg *jetstream.RawStreamMsg, n, of int) []subjects.StoreItem {
+	t.Helper()
+	var job subjects.Job
+	if err := subjects.Decode(msg.Data, &job); err != nil {
+		t.Fatal(err)
+	}
+	command, scope, id, err := subjects.DefaultPrefix.ParseJob(msg.Subject)
+	if err != nil || command != subjects.StoreBatch || id != job.ID || string(id) != fmt.Sprintf("%s-%d", job.Batch, n) || job.Parts != of {
+		t.Errorf("job %d of %d is %s, %s of %s with %d parts: %v", n, of, msg.Subject, job.ID, job.Batch, job.Parts, err)
+	}
+	if got := msg.Header.Get(nats.MsgIdHdr); got != string(scope)+"/"+string(id) {
+		t.Errorf("message id is %q", got)
+	}
+	plaintext, err := q.key.Open(job.Sealed, msg.Subject)
+	if err != nil || job.SealedTo != q.key.Public().ID() {
+		t.Fatalf("sealed to %s: %v", job.SealedTo, err)
+	}
+	var request subjects.StoreBatchRequest
+	if err := subjects.Decode(plaintext, &request); err != nil {
+		t.Fatal(err)
+	}
+	return request.Items
+}
+
+func storeItems(n int, value string) []client.StoreItem {
+	items := make([]client.StoreItem, n)
+	for i := range items {
+		items[i] = client.StoreItem{ID: client.ID(fmt.Sprintf("id-%d", i)), Data: client.Value([]byte(value))}
+	}
+	return items
+}
+
+// Any number of items is divided into jobs that the stream takes as one, and no
+// value is to be seen there.
+func TestSubmitDivides(t *testing.T) {
+	const canary = "s3cret-canary"
+	for _, test := range []struct {
+		name   string
+		change func(*server.Options, *jetstream.StreamConfig)
+		items  []client.StoreItem
+		jobs   int
+		atomic bool
+	}{
+		{"by number", nil, storeItems(250, canary), 3, true},
+		{"one", nil, storeItems(100, canary), 1, false},
+		{"by size", nil, storeItems(40, canary+strings.Repeat("x", 60<<10)), 3, true},
+		{"by size of their results", func(o *server.Options, _ *jetstream.StreamConfig) { o.MaxPayload = 128 << 10 }, storeItems(100, canary), 2, true},
+		{"stream without batches", func(_ *server.Options, c *jetstream.StreamConfig) { c.AllowAtomicPublish = false }, storeItems(250, canary), 3, false},
+		{"server with small batches", func(o *server.Options, _ *jetstream.StreamConfig) { o.JetStreamLimits.MaxBatchSize = 2 }, storeItems(250, canary), 3, false},
+		{"many", nil, storeItems(3000, canary), 30, true},
+		{"more than one batch of the server", func(o *server.Options, _ *jetstream.StreamConfig) { o.MaxPayload = 16 << 10 }, storeItems(4100, canary), 1025, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			q := startQueue(t, test.change)
+			c := connect(t, q.url, nil)
+			b, err := c.StoreJob(t.Context(), "org:acme", test.items, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			messages := q.jobs(t)
+			if len(messages) != test.jobs || b.Jobs != test.jobs || b.Scope != "org:acme" || b.ID == "" {
+				t.Fatalf("%d jobs, batch is %+v", len(messages), b)
+			}
+			i := 0
+			for n, msg := range messages {
+				if bytes.Contains(msg.Data, []byte(canary)) || strings.Contains(fmt.Sprint(msg.Header), canary) {
+					t.Error("a value is to be seen")
+				}
+				if atomic := msg.Header.Get("Nats-Batch-Id") != ""; atomic != test.atomic {
+					t.Errorf("published as one: %v", atomic)
+				}
+				for _, item := range q.items(t, msg, n, test.jobs) {
+					if item.ID != test.items[i].ID || !bytes.Equal(item.Data["value"].Bytes(), test.items[i].Data["value"].Bytes()) {
+						t.Fatalf("item %d is %s", i, item.ID)
+					}
+					i++
+				}
+			}
+			if i != len(test.items) || string(test.items[0].Data["value"].Bytes()[:len(canary)]) != canary {
+				t.Errorf("%d items", i)
+			}
+		})
+	}
+}
+
+// What was accepted is not accepted again, whole or in part.
+func TestSubmitAgain(t *testing.T) {
+	for _, atomic := range []bool{true, false} {
+		q := startQueue(t, func(_ *server.Options, c *jetstream.StreamConfig) { c.AllowAtomicPublish = atomic })
+		c := connect(t, q.url, nil)
+		items := storeItems(350, "s3cret")
+		options := &client.JobOptions{Batch: "onboarding"}
+		for range 2 {
+			if _, err := c.StoreJob(t.Context(), "org:acme", items, options); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := q.stream.DeleteMsg(t.Context(), 2); err != nil { // as if done
+			t.Fatal(err)
+		}
+		if _, err := c.StoreJob(t.Context(), "org:acme", items, options); err != nil {
+			t.Fatal(err)
+		}
+		info, err := q.stream.Info(t.Context())
+		if err != nil || info.State.LastSeq != 4 {
+			t.Errorf("atomic %v: %d jobs were accepted, want 4: %v", atomic, info.State.LastSeq, err)
+		}
+		// The same name in another scope is another batch.
+		if _, err := c.StoreJob(t.Context(), "org:other", items[:1], options); err != nil {
+			t.Fatal(err)
+		}
+		if info, err = q.stream.Info(t.Context()); err != nil || info.State.LastSeq != 5 {
+			t.Errorf("%d jobs, %v", info.State.LastSeq, err)
+		}
+	}
+}
+
+// An acknowledgement that gets lost is asked for again.
+func TestSubmitLostAcknowledgement(t *testing.T) {
+	q := startQueue(t, func(_ *server.Options, c *jetstream.StreamConfig) { c.NoAck = true })
+	c := connect(t, q.url, &client.Config{Timeout: 500 * time.Millisecond, Retries: 8})
+	for _, n := range []int{1, 250} {
+		q.config.NoAck = true
+		q.update(t)
+		came, err := q.nc.SubscribeSync("cred.v1.job.>")
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() {
+			_, err := c.StoreJob(t.Context(), "org:acme", storeItems(n, "s3cret"), &client.JobOptions{Batch: fmt.Sprint("batch-", n)})
+			done <- err
+		}()
+		if _, err := came.NextMsg(5 * time.Second); err != nil {
+			t.Fatal(err)
+		}
+		q.config.NoAck = false
+		q.update(t)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if err := came.Unsubscribe(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := len(q.jobs(t)); got != 4 {
+		t.Errorf("%d jobs were accepted, want 1 and 3", got)
+	}
+
+	// Where none comes at all, nobody knows.
+	q.config.NoAck = true
+	q.update(t)
+	hasty := connect(t, q.url, &client.Config{Timeout: 50 * time.Millisecond, Retries: -1})
+	_, err := hasty.DeleteJob(t.Context(), "org:acme", []client.DeleteItem{{ID: "a"}}, &client.JobOptions{Batch: "mine"})
+	lost, ok := errors.AsType[*client.SubmitError](err)
+	if !ok || lost.Batch != "mine" || lost.Jobs != 1 || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), `"mine"`) {
+		t.Errorf("without an acknowledgement: %v", err)
+	}
+}
+
+// A server that is restarted meanwhile has all jobs, once.
+func TestSubmitThroughARestart(t *testing.T) {
+	dir := t.TempDir()
+	ns := startServer(t, &server.Options{StoreDir: dir})
+	nc, err := nats.Connect(ns.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "JOBS", Subjects: []string{"cred.v1.job.>"}, AllowAtomicPublish: true}); err != nil {
+		t.Fatal(err)
+	}
+	c := connect(t, ns.ClientURL(), &client.Config{NATSOptions: []nats.Option{nats.ReconnectWait(50 * time.Millisecond)}})
+	ns.Shutdown()
+	ns.WaitForShutdown()
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.ValidateJob(t.Context(), "org:acme", make([]client.Target, 0), nil)
+		if !errors.Is(err, client.ErrInvalidArgument) {
+			t.Errorf("no items: %v", err)
+		}
+		_, err = c.ValidateJob(t.Context(), "org:acme", []client.Target{{ID: "a"}}, nil)
+		done <- err
+	}()
+	port := strings.TrimPrefix(ns.ClientURL(), "nats://127.0.0.1:")
+	var n int
+	if _, err := fmt.Sscan(port, &n); err != nil {
+		t.Fatal(err)
+	}
+	startServer(t, &server.Options{StoreDir: dir, Port: n})
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// One bad item refuses the whole, before anything is sent.
+func TestSubmitRefuses(t *testing.T) {
+	q := startQueue(t, nil)
+	c := connect(t, q.url, nil)
+	good := storeItems(250, "s3cret")
+	bad := func(change func(*client.StoreItem)) []client.StoreItem {
+		items := append([]client.StoreItem(nil), good...)
+		change(&items[170])
+		return items
+	}
+	later := time.Now().Add(time.Hour)
+	for name, test := range map[string]struct {
+		submit func() error
+		want   error
+		text   string
+	}{
+		"id": {func() error {
+			_, err := c.StoreJob(t.Context(), "org:a", bad(func(i *client.StoreItem) { i.ID = "no id" }), nil)
+			return err
+		}, client.ErrInvalidArgument, "item 170: "},
+		"no data": {func() error {
+			_, err := c.StoreJob(t.Context(), "org:a", bad(func(i *client.StoreItem) { i.Data = nil }), nil)
+			return err
+		}, client.ErrInvalidArgument, "item 170: "},
+		"too much data": {func() error {
+			_, err := c.StoreJob(t.Context(), "org:a", bad(func(i *client.StoreItem) { i.Data = client.Value(make([]byte, 65<<10)) }), nil)
+			return err
+		}, client.ErrPayloadTooLarge, "item 170: "},
+		"request id": {func() error {
+			_, err := c.StoreJob(t.Context(), "org:a", bad(func(i *client.StoreItem) { i.RequestID = "x" }), nil)
+			return err
+		}, client.ErrInvalidArgument, "Batch of JobOptions"},
+		"scope": {func() error { _, err := c.StoreJob(t.Context(), "org", good, nil); return err }, client.ErrInvalidArgument, "level:value"},
+		"batch": {func() error {
+			_, err := c.StoreJob(t.Context(), "org:a", good, &client.JobOptions{Batch: "a.b"})
+			return err
+		}, client.ErrInvalidArgument, "the name of the batch"},
+		"long batch": {func() error {
+			_, err := c.StoreJob(t.Context(), "org:a", good, &client.JobOptions{Batch: strings.Repeat("x", 41)})
+			return err
+		}, client.ErrInvalidArgument, "at most 40"},
+		"expires before it begins": {func() error {
+			_, err := c.StoreJob(t.Context(), "org:a", good, &client.JobOptions{NotBefore: later, ExpiresAt: later})
+			return err
+		}, client.ErrInvalidArgument, "expire before"},
+		"expired": {func() error {
+			_, err := c.StoreJob(t.Context(), "org:a", good, &client.JobOptions{ExpiresAt: time.Now().Add(-time.Second)})
+			return err
+		}, client.ErrInvalidArgument, "expired already"},
+		"select to store": {func() error {
+			_, err := c.SelectJob(t.Context(), "org:a", client.CommandStore, client.Filter{}, nil)
+			return err
+		}, client.ErrInvalidArgument, "cannot select"},
+		"filter": {func() error {
+			_, err := c.SelectJob(t.Context(), "org:a", client.CommandDelete, client.Filter{IDPrefix: strings.Repeat("s3cret", 50)}, nil)
+			return err
+		}, client.ErrInvalidArgument, "255"},
+		"nothing": {func() error { _, err := c.StoreJob(t.Context(), "org:a", nil, nil); return err }, client.ErrInvalidArgument, "no items"},
+	} {
+		if err := test.submit(); !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if n := len(q.jobs(t)); n != 0 {
+		t.Errorf("%d jobs were accepted", n)
+	}
+}
+
+// A queue that is full takes a batch as a whole or not at all.
+func TestSubmitQueueIsFull(t *testing.T) {
+	q := startQueue(t, func(_ *server.Options, c *jetstream.StreamConfig) { c.MaxBytes = 1 << 20 })
+	c := connect(t, q.url, &client.Config{Retries: -1})
+	items := storeItems(40, strings.Repeat("x", 60<<10))
+	_, err := c.StoreJob(t.Context(), "org:a", items, nil)
+	if _, unsure := errors.AsType[*client.SubmitError](err); unsure || !errors.Is(err, client.ErrResourceExhausted) || !strings.Contains(err.Error(), "jobs.max_bytes") {
+		t.Errorf("as one: %v", err)
+	}
+	if n := len(q.jobs(t)); n != 0 {
+		t.Errorf("%d jobs were accepted", n)
+	}
+	q.config.AllowAtomicPublish = false
+	q.update(t)
+	_, err = c.StoreJob(t.Context(), "org:a", items, nil)
+	if _, unsure := errors.AsType[*client.SubmitError](err); !unsure || !errors.Is(err, client.ErrResourceExhausted) {
+		t.Errorf("one by one: %v", err)
+	}
+	if _, err := c.StoreJob(t.Context(), "org:a", items[:17], nil); !errors.Is(err, client.ErrResourceExhausted) {
+		t.Errorf("a single job: %v", err)
+	}
+}
+
+// A server that knows nothing of batches takes their messages one by one, and what
+// answers otherwise is no queue.
+func TestSubmitToOtherServers(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer string
+		sent   int
+		want   error
+	}{
+		"before 2.12":       {`{"stream":"JOBS","seq":7}`, 1 + 3, nil},
+		"accepted before":   {`{"stream":"JOBS","seq":7,"duplicate":true}`, 1 + 3, nil},
+		"no leader":         {`{"error":{"code":503,"err_code":10008,"description":"JetStream system temporarily unavailable"}}`, 1, client.ErrStorageUnavailable},
+		"too large":         {`{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"}}`, 1, client.ErrPayloadTooLarge},
+		"account":           {`{"error":{"code":400,"err_code":10002,"description":"resource limits exceeded for account"}}`, 1, client.ErrResourceExhausted},
+		"another":           {`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence"}}`, 1, client.ErrInternal},
+		"no acknowledgment": {"s3cret", 1, client.ErrInternal},
+	} {
+		ns := startServer(t, new(server.Options))
+		nc, err := nats.Connect(ns.ClientURL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(nc.Close)
+		ids := make(map[string]int)
+		if _, err := nc.Subscribe("cred.v1.job.>", func(msg *nats.Msg) {
+			ids[msg.Header.Get(nats.MsgIdHdr)]++
+			if err := msg.Respond([]byte(test.answer)); err != nil {
+				t.Error(err)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		c := connect(t, ns.ClientURL(), &client.Config{Retries: -1})
+		_, err = c.ValidateJob(t.Context(), "org:a", targets(250), &client.JobOptions{Batch: "b"})
+		if !errors.Is(err, test.want) || err != nil && strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := nc.Drain(); err != nil {
+			t.Fatal(err)
+		}
+		for !nc.IsClosed() {
+			time.Sleep(time.Millisecond)
+		}
+		sent := 0
+		for _, n := range ids {
+			sent += n
+		}
+		if sent != test.sent || test.want == nil && (ids["org:a/b-1"] != 1 || ids["org:a/b-2"] != 1) {
+			t.Errorf("%s: sent %v", name, ids)
+		}
+	}
+}
+
+func TestSubmitWithoutAQueue(t *testing.T) {
+	ns := startServer(t, new(server.Options))
+	c := connect(t, ns.ClientURL(), &client.Config{Retries: -1})
+	for _, n := range []int{1, 150} {
+		_, err := c.ValidateJob(t.Context(), "org:a", targets(n), nil)
+		if _, unsure := errors.AsType[*client.SubmitError](err); unsure || !errors.Is(err, client.ErrNoWorkers) || !strings.Contains(err.Error(), "jobs.enabled") {
+			t.Errorf("%d: %v", n, err)
+		}
+	}
+	if _, err := c.StoreJob(t.Context(), "org:a", storeItems(1, "s3cret"), nil); !errors.Is(err, client.ErrNoWorkers) {
+		t.Errorf("store: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.ValidateJob(ctx, "org:a", targets(1), nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+func targets(n int) []client.Target {
+	items := make([]client.Target, n)
+	for i := range items {
+		items[i].ID = client.ID(fmt.Sprintf("id-%d", i))
+	}
+	return items
+}
+
+// A tenant needs no more than its subjects, above all no JetStream API, and hears
+// at once of what it may not.
+func TestSubmitPermissions(t *testing.T) {
+	tenant := &server.Permissions{
+		Publish:   &server.SubjectPermission{Allow: []string{"cred.v1.job.*.org:acme.>", "cred.v1.seal_key.org:acme"}},
+		Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
+	}
+	q := startQueue(t, func(o *server.Options, _ *jetstream.StreamConfig) {
+		o.Users = []*server.User{{Username: "worker", Password: "pw"}, {Username: "tenant", Password: "pw", Permissions: tenant}}
+		o.NoAuthUser = "worker"
+	})
+	c := connect(t, q.url, &client.Config{NATSOptions: []nats.Option{nats.UserInfo("tenant", "pw")}})
+	for _, n := range []int{1, 250} {
+		if _, err := c.StoreJob(t.Context(), "org:acme", storeItems(n, "s3cret"), nil); err != nil {
+			t.Errorf("%d: %v", n, err)
+		}
+		begun := time.Now()
+		_, err := c.ValidateJob(t.Context(), "org:other", targets(n), nil)
+		if !errors.Is(err, client.ErrPermissionDenied) || time.Since(begun) > 2*time.Second {
+			t.Errorf("%d beside, after %v: %v", n, time.Since(begun), err)
+		}
+	}
+	if n := len(q.jobs(t)); n != 4 {
+		t.Errorf("%d jobs", n)
+	}
+}
+
+// A job can be handed over instead of published.
+func TestSubmitSend(t *testing.T) {
+	q := startQueue(t, nil)
+	c := connect(t, q.url, nil)
+	var sent []*nats.Msg
+	b, err := c.StoreJob(t.Context(), "org:acme", storeItems(101, "s3cret"), &client.JobOptions{Send: func(msg *nats.Msg) error {
+		sent = append(sent, msg)
+		return nil
+	}})
+	if err != nil || len(sent) != 2 || len(q.jobs(t)) != 0 {
+		t.Fatalf("%d were handed over, %v", len(sent), err)
+	}
+	if want := "cred.v1.job.store_batch.org:acme." + string(b.ID) + "-1"; sent[1].Subject != want || bytes.Contains(sent[1].Data, []byte("s3cret")) {
+		t.Errorf("subject is %s, want %s", sent[1].Subject, want)
+	}
+	broken := errors.New("broken")
+	if _, err := c.StoreJob(t.Context(), "org:acme", storeItems(1, "s3cret"), &client.JobOptions{Send: func(*nats.Msg) error { return broken }}); !errors.Is(err, broken) {
+		t.Error(err)
+	}
+}
+
+// embedded starts a worker with a server of its own, and returns where the file is
+// that lets clients in, with the permissions of clients.
+func embedded(t *testing.T, settings ...string) (contextFile string) {
+	t.Helper()
+	dir := t.TempDir()
+	startEmbedded(t, dir, settings...)
+	return filepath.Join(dir, "client.json")
+}

@@ -1,0 +1,102 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"credbus/subjects"
+)
+
+// statusBuffer is how many statuses may wait for the loop that reads them. Each has
+// the results of its items; what does not fit is asked for.
+const statusBuffer = 256
+
+// Watch follows a batch: it yields how it stands at once and after every change,
+// and ends after what it yields when every job has ended. What is lost on the way is
+// asked for, at the latest 10 s later.
+//
+// The loop ends, quietly, when ctx does, and with an error when the client closes,
+// the connection is closed, or NATS refuses the subject. It can be run once; leaving
+// it unsubscribes, as does the end of ctx.
+func (b *Batch) Watch(ctx context.Context) (iter.Seq2[BatchStatus, error], error) {
+	f, err := b.follow(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stop, heard, err := b.c.listen(ctx, b.c.prefix.JobStatus(b.Scope, "*"), statusBuffer)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.poll(ctx); err != nil {
+		stop()
+		return nil, err
+	}
+	return func(yield func(BatchStatus, error) bool) {
+		defer stop()
+		f.run(heard, yield)
+	}, nil
+}
+
+func (f *following) run(heard *subscription, yield func(BatchStatus, error) bool) {
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	settled := false // what is missing was asked for after the others had ended
+	for changed := true; heard.ctx.Err() == nil; changed = false {
+		ask := false
+		if !changed {
+			changed, ask = f.hear(heard, ticker.C)
+		}
+		status := f.status()
+		if ask || status.Ended() && status.Missing > 0 && !settled {
+			settled = status.Ended()
+			if f.c.nc.IsClosed() {
+				yield(BatchStatus{}, errConnectionClosed)
+				return
+			}
+			// What fails for a time is asked for the next time.
+			if err := f.poll(heard.ctx); err != nil && heard.ctx.Err() == nil && !passing(err) && !errors.Is(err, context.DeadlineExceeded) {
+				yield(BatchStatus{}, err)
+				return
+			}
+			status = f.status()
+			changed = true
+		}
+		if changed && heard.ctx.Err() == nil && !yield(status, nil) {
+			return
+		}
+		if status.Ended() && (status.Missing == 0 || settled) {
+			return
+		}
+	}
+	if err := heard.interrupted(); err != nil {
+		yield(BatchStatus{}, err)
+	}
+}
+
+// hear waits for news, and takes all that has come. ask is set when some may be
+// lost.
+func (f *following) hear(heard *subscription, tick <-chan time.Time) (changed, ask bool) {
+	select {
+	case <-heard.ctx.Done():
+	case <-tick:
+		ask = true
+	case <-heard.statuses:
+		ask = true
+	case msg := <-heard.messages:
+		for {
+			var told JobStatus
+			if subjects.Decode(msg.Data, &told) == nil && f.take(&told) {
+				changed = true
+			}
+			select {
+			case msg = <-heard.messages:
+				continue
+			default:
+			}
+			return changed, heard.hasDropped()
+		}
+	}
+	return changed, ask
+}

@@ -1,0 +1,312 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"credbus/client"
+	"credbus/subjects"
+)
+
+func (p *program) jobsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "jobs",
+		Short: "Submit batch jobs, and see how they stand",
+		Long: `Submit batch jobs, and see how they stand. Workers carry out a job from a durable
+queue, each of its items once, and nobody has to wait for it. What is submitted
+together is a batch, whose jobs are called after it: BATCH-0, BATCH-1 and so on.
+
+What became of a job is known for a day after its last change. One that was given
+up is kept among the dead letters for longer, to be retried or dropped.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return errors.New("choose submit, list, show, watch, cancel, dead, retry or drop")
+		},
+	}
+	for _, command := range []*cobra.Command{
+		p.jobsSubmitCommand(), p.jobsListCommand(), p.jobsShowCommand(), p.jobsWatchCommand(), p.jobsCancelCommand(),
+		p.jobsDeadCommand(), p.jobsRetryCommand(), p.jobsDropCommand(),
+	} {
+		command.Flags().SortFlags = false
+		cmd.AddCommand(command)
+	}
+	return cmd
+}
+
+// jobName checks a scope, which may be the root, and the name of a job in it.
+func jobName(cmd *cobra.Command, args []string) error {
+	if len(args) != 2 {
+		return fmt.Errorf("%d arguments were given: write %s", len(args), cmd.UseLine())
+	}
+	if _, err := subjects.ParseScope(args[0]); err != nil {
+		return err
+	}
+	_, err := subjects.ParseID(args[1])
+	return err
+}
+
+// completeJobs completes a scope, and the name of a job in it or of a batch.
+func (p *program) completeJobs(options client.JobListOptions, name func(*client.JobStatus) client.ID) cobra.CompletionFunc {
+	scopes := p.completeNames(1)
+	return func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		if len(args) != 1 {
+			return scopes(cmd, args, begun)
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
+		defer cancel()
+		var found []string
+		// What fails here shows when the command itself is run.
+		_ = p.withClient(ctx, args, func(ctx context.Context, c *client.Client, args []string) error {
+			looked := 0
+			for job, err := range c.Jobs(ctx, target(args).Scope, &options) {
+				if err != nil {
+					return err
+				}
+				id := string(name(job))
+				if job.Scope == target(args).Scope && strings.HasPrefix(id, begun) && !slices.Contains(found, id) {
+					found = append(found, id)
+				}
+				if looked++; looked == completionItems {
+					break
+				}
+			}
+			return nil
+		})
+		return found, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+func jobOf(job *client.JobStatus) client.ID   { return job.ID }
+func batchOf(job *client.JobStatus) client.ID { return job.Batch }
+
+func (p *program) jobsListCommand() *cobra.Command {
+	var (
+		options      client.JobListOptions
+		state, batch string
+	)
+	cmd := &cobra.Command{
+		Use:   "list [SCOPE]",
+		Short: "List the jobs of a scope and all scopes below it",
+		Long: `List the jobs of a scope and all scopes below it, of all scopes when none is given.
+Filters that are given must all match. ITEMS are those that succeeded, those that
+failed, and all.
+
+-o json prints one JSON object on a line for each job.`,
+		Args:              names(0, 1),
+		ValidArgsFunction: p.completeNames(1),
+	}
+	states := []string{string(client.JobAccepted), string(client.JobRunning), string(client.JobDone), string(client.JobFailed), string(client.JobCancelled)}
+	cmd.Flags().StringVar(&state, "state", "", "only those in this state: "+strings.Join(states, ", "))
+	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(states, cobra.ShellCompDirectiveNoFileComp)) // fails for a flag that is not there
+	cmd.Flags().StringVar(&batch, "batch", "", "only those of this batch")
+	cmd.Flags().BoolVar(&options.Dead, "dead", false, "only dead letters")
+	format := formatFlag(cmd, asText, asJSON)
+	list := p.listJobs(&options, format)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		options.State, options.Batch = client.JobState(state), client.ID(batch)
+		return list(cmd, args)
+	}
+	return cmd
+}
+
+func (p *program) jobsDeadCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "dead [SCOPE]",
+		Short: "List the dead letters of a scope and all scopes below it",
+		Long: `List the jobs of a scope and all scopes below it that were given up, and why. They
+are kept for a week unless the workers have another setting (jobs.keep_dead).
+
+-o json prints one JSON object on a line for each job.`,
+		Args:              names(0, 1),
+		ValidArgsFunction: p.completeNames(1),
+	}
+	cmd.RunE = p.listJobs(&client.JobListOptions{Dead: true}, formatFlag(cmd, asText, asJSON))
+	return cmd
+}
+
+func (p *program) listJobs(options *client.JobListOptions, format *format) func(*cobra.Command, []string) error {
+	return p.connected(func(ctx context.Context, c *client.Client, args []string) error {
+		table := newTable(p.stdout, "SCOPE", "JOB", "COMMAND", "STATE", "ITEMS", "ATTEMPTS", "SUBMITTED", "UPDATED", "REASON")
+		for job, err := range c.Jobs(ctx, target(args).Scope, options) {
+			if err != nil {
+				return err
+			}
+			if format.chosen == asJSON {
+				err = writeJSON(p.stdout, job)
+			} else {
+				err = table.row(string(job.Scope), string(job.ID), commandName(job.Command), stateText(job), itemsText(job),
+					fmt.Sprint(job.Attempts), shown(job.Submitted), shown(job.Updated), job.Reason)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return table.flush()
+	})
+}
+
+// commandName is a command of jobs as the command line calls it.
+func commandName(command client.Command) string {
+	return strings.TrimSuffix(string(command), "_batch")
+}
+
+func stateText(job *client.JobStatus) string {
+	text := string(job.State)
+	switch {
+	case job.Cancelling:
+		text += ", cancelling"
+	case job.Dead:
+		text += ", dead"
+	}
+	return text
+}
+
+func itemsText(job *client.JobStatus) string {
+	return fmt.Sprintf("%d/%d/%d", job.Succeeded, job.Failed, job.Items)
+}
+
+func (p *program) jobsShowCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "show SCOPE JOB",
+		Short: "Show how a job stands, and the result of each item",
+		Long: `Show how a job stands, and the result of each of its items. A job that failed is
+shown all the same, with exit status 0.
+
+-o json prints one JSON object.`,
+		Args:              jobName,
+		ValidArgsFunction: p.completeJobs(client.JobListOptions{}, jobOf),
+	}
+	format := formatFlag(cmd, asText, asJSON)
+	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
+		job, err := c.Job(ctx, client.Scope(args[0]), client.ID(args[1]))
+		if err != nil {
+			return hinted(err)
+		}
+		if format.chosen == asJSON {
+			return writeJSON(p.stdout, job)
+		}
+		return p.printJob(job)
+	})
+	return cmd
+}
+
+func (p *program) printJob(job *client.JobStatus) error {
+	for _, line := range []struct{ name, value string }{
+		{"job", job.Target.String()},
+		{"batch", fmt.Sprintf("%s, of %d jobs", job.Batch, job.Parts)},
+		{"command", commandName(job.Command)},
+		{"state", stateText(job)},
+		{"reason", job.Reason},
+		{"items", fmt.Sprintf("%d succeeded, %d failed, of %d", job.Succeeded, job.Failed, job.Items)},
+		{"attempts", fmt.Sprint(job.Attempts)},
+		{"submitted", shown(job.Submitted)},
+		{"not before", shown(job.NotBefore)},
+		{"expires at", shown(job.ExpiresAt)},
+		{"retry at", shown(job.RetryAt)},
+		{"updated", shown(job.Updated)},
+		{"worker", job.Worker},
+	} {
+		if line.value == "" {
+			continue
+		}
+		if _, err := fmt.Fprintf(p.stdout, "%-10s  %s\n", line.name, printable(line.value)); err != nil {
+			return err
+		}
+	}
+	if len(job.Results) == 0 {
+		return nil
+	}
+	fmt.Fprintln(p.stdout) // as the table below, which says so if it fails
+	table := newTable(p.stdout, "SCOPE", "ID", "RESULT", "VERSION", "DETAIL")
+	for i := range job.Results {
+		result := &job.Results[i]
+		outcome, detail := "succeeded", result.Reason
+		switch {
+		case result.Pending:
+			outcome = "pending"
+		case result.Err != nil:
+			outcome = string(result.Err.Code)
+		case result.Status != "":
+			outcome = string(result.Status)
+		}
+		if result.Err != nil {
+			detail = result.Err.Message
+		}
+		if err := table.row(string(result.Scope), string(result.ID), outcome, result.Version, detail); err != nil {
+			return err
+		}
+	}
+	return table.flush()
+}
+
+// hinted says what to do where a job is not found, in place of what is said of
+// credentials.
+func hinted(err error) error {
+	if errors.Is(err, client.ErrNotFound) {
+		return verdict{joined(err.Error(), "credbus jobs list shows what is there"), exitNotFound}
+	}
+	return err
+}
+
+func (p *program) jobsCancelCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "cancel SCOPE JOB|BATCH",
+		Short: "Have a job end, or all jobs of a batch",
+		Long: `Have a job end, or all jobs of a batch: at once where it is not begun, before its
+next item where it is. What it has done stays done, and what has ended stays as it
+is.`,
+		Args:              jobName,
+		ValidArgsFunction: p.completeJobs(client.JobListOptions{}, batchOf),
+	}
+	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
+		scope, id := client.Scope(args[0]), client.ID(args[1])
+		err := c.Batch(scope, id).Cancel(ctx)
+		if errors.Is(err, client.ErrNotFound) {
+			_, err = c.CancelJob(ctx, scope, id)
+		}
+		if err != nil {
+			return hinted(err)
+		}
+		_, err = fmt.Fprintf(p.stdout, "told %s to end\n", client.Target{Scope: scope, ID: id})
+		return err
+	})
+	return cmd
+}
+
+func (p *program) jobsRetryCommand() *cobra.Command {
+	return p.deadLetterCommand(&cobra.Command{
+		Use:   "retry SCOPE JOB",
+		Short: "Put a dead letter back into the queue",
+		Long: `Put a dead letter back into the queue. Items that have an outcome keep it, and the
+others are tried again.`,
+	}, (*client.Client).RetryJob, "retrying")
+}
+
+func (p *program) jobsDropCommand() *cobra.Command {
+	return p.deadLetterCommand(&cobra.Command{
+		Use:   "drop SCOPE JOB",
+		Short: "Remove a dead letter",
+	}, (*client.Client).DropJob, "dropped")
+}
+
+func (p *program) deadLetterCommand(cmd *cobra.Command, do func(*client.Client, context.Context, client.Scope, client.ID) (*client.JobStatus, error), done string) *cobra.Command {
+	cmd.Args = jobName
+	cmd.ValidArgsFunction = p.completeJobs(client.JobListOptions{Dead: true}, jobOf)
+	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
+		job, err := do(c, ctx, client.Scope(args[0]), client.ID(args[1]))
+		if errors.Is(err, client.ErrNotFound) {
+			return verdict{joined(err.Error(), "credbus jobs dead shows what is there"), exitNotFound}
+		}
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(p.stdout, "%s %s\n", done, job.Target)
+		return err
+	})
+	return cmd
+}

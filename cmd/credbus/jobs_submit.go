@@ -1,0 +1,293 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+
+	"credbus/client"
+	"credbus/subjects"
+)
+
+// jobFlags are those of every command that submits jobs.
+type jobFlags struct {
+	p                    *program
+	batch                string
+	notBefore, expiresAt moment
+	wait                 bool
+	format               *format
+}
+
+func (p *program) jobFlags(cmd *cobra.Command) *jobFlags {
+	f := &jobFlags{p: p}
+	cmd.Flags().StringVar(&f.batch, "batch", "", "name of the batch; what is submitted again under it is not done again (default a new one)")
+	cmd.Flags().Var(&f.notBefore, "not-before", "when the jobs may be begun: 2026-12-31T00:00:00Z, or from now 90d or 12h")
+	cmd.Flags().Var(&f.expiresAt, "expires-at", "when they may be begun no longer, as --not-before")
+	cmd.Flags().BoolVar(&f.wait, "wait", false, "wait for the jobs, as credbus jobs watch does")
+	f.format = formatFlag(cmd, asText, asJSON)
+	return f
+}
+
+// given reports whether any of the flags is.
+func (f *jobFlags) given(cmd *cobra.Command) bool {
+	for _, name := range []string{"batch", "not-before", "expires-at", "wait", "format"} {
+		if cmd.Flags().Changed(name) {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *jobFlags) options() *client.JobOptions {
+	return &client.JobOptions{Batch: f.batch, NotBefore: f.notBefore.Time, ExpiresAt: f.expiresAt.Time}
+}
+
+// submit submits, prints the name of the batch, and waits if that is wanted.
+func (f *jobFlags) submit(ctx context.Context, submit func(*client.JobOptions) (*client.Batch, error)) error {
+	b, err := submit(f.options())
+	if err != nil {
+		return err
+	}
+	if f.format.chosen == asJSON {
+		line, err := json.Marshal(map[string]any{"scope": b.Scope, "batch": b.ID, "jobs": b.Jobs})
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(f.p.stdout, "%s\n", line)
+		if err != nil {
+			return err
+		}
+	} else if _, err := fmt.Fprintln(f.p.stdout, b.ID); err != nil {
+		return err
+	}
+	if f.wait {
+		return f.p.watchBatch(ctx, b, f.format)
+	}
+	f.p.say("%d jobs are accepted: credbus jobs watch %s %s follows them", b.Jobs, typed(b.Scope), b.ID)
+	return nil
+}
+
+// typed is a scope as it is typed.
+func typed(scope client.Scope) string {
+	if scope == subjects.Root {
+		return `""`
+	}
+	return string(scope)
+}
+
+// jobKinds are what --command may be.
+var jobKinds = []string{"store", "retrieve", "delete", "validate"}
+
+func (p *program) jobsSubmitCommand() *cobra.Command {
+	s := jobSubmission{p: p}
+	cmd := &cobra.Command{
+		Use:   "submit SCOPE [FILE|-]",
+		Short: "Submit batch jobs, and print the name of the batch",
+		Long: `Submit batch jobs at a scope, and print the name of the batch. They are durable
+when it ends. What they are about is read from a file, or from stdin:
+
+  --command store      lines of JSON as credbus import reads them; lines that name
+                       no scope are of SCOPE
+  --command retrieve   IDs, one a line, which are tried to be read; no value is
+                       printed
+  --command delete     IDs, one a line
+  --command validate   IDs, one a line
+
+An ID of a scope below is SCOPE/ID. With --all in place of a file, the workers
+find what SCOPE and the scopes below it hold, and --tag, --id-prefix and
+--expires-before select from that.
+
+Lines are checked first, and when an ID breaks a rule nothing is submitted; of
+credentials to store, those that are good are submitted. Values are sealed to the
+workers' key before they leave.
+
+--print prints the body of the job as JSON in place of publishing it, for the nats
+command or any other publisher; stderr says to which subject it is to go.
+
+-o json prints one JSON object.`,
+		Example: `  credbus jobs submit org:acme --command store credentials.jsonl --wait
+  credbus jobs submit org:acme --command delete --all --tag env=test`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) < 1 || len(args) > 2 {
+				return fmt.Errorf("%d arguments were given: write %s", len(args), cmd.UseLine())
+			}
+			_, err := subjects.ParseScope(args[0])
+			return err
+		},
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 1 {
+				return nil, cobra.ShellCompDirectiveDefault // files
+			}
+			return p.completeNames(1)(cmd, args, begun)
+		},
+	}
+	cmd.Flags().StringVar(&s.kind, "command", "", "what to do: "+strings.Join(jobKinds, ", "))
+	_ = cmd.RegisterFlagCompletionFunc("command", cobra.FixedCompletions(jobKinds, cobra.ShellCompDirectiveNoFileComp)) // these fail
+	_ = cmd.MarkFlagRequired("command")                                                                                 // for a flag that is not there
+	cmd.Flags().BoolVar(&s.all, "all", false, "all that the scope and those below it hold")
+	cmd.Flags().Var(&s.tags, "tag", "with --all, only those with this tag (repeatable)")
+	cmd.Flags().StringVar(&s.filter.IDPrefix, "id-prefix", "", "with --all, only those whose ID begins so")
+	cmd.Flags().Var(&s.before, "expires-before", "with --all, only those that expire before: 2026-12-31T00:00:00Z, or from now 90d or 12h")
+	s.flags = p.jobFlags(cmd)
+	cmd.Flags().BoolVar(&s.print, "print", false, "print the one job as JSON, and submit nothing")
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error { return s.check(cmd, args) }
+	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
+		s.filter.Tags, s.filter.ExpiresBefore = s.tags.m, s.before.Time
+		file := "-"
+		if len(args) == 2 {
+			file = args[1]
+		}
+		return s.run(ctx, c, client.Scope(args[0]), file)
+	})
+	return cmd
+}
+
+// jobSubmission is what credbus jobs submit is to submit.
+type jobSubmission struct {
+	p      *program
+	kind   string
+	all    bool
+	tags   pairs
+	before moment
+	filter client.Filter
+	print  bool
+	flags  *jobFlags
+}
+
+func (s *jobSubmission) check(cmd *cobra.Command, args []string) error {
+	filtered := cmd.Flags().Changed("tag") || cmd.Flags().Changed("id-prefix") || cmd.Flags().Changed("expires-before")
+	switch {
+	case s.command() == "":
+		return fmt.Errorf("flag --command: it is one of %s", strings.Join(jobKinds, ", "))
+	case s.all && s.command() == client.CommandStore:
+		return errors.New("--all selects what is stored: to store, give a file")
+	case s.all && len(args) == 2:
+		return errors.New("--all and a file both say what the jobs are about: choose one")
+	case filtered && !s.all:
+		return errors.New("--tag, --id-prefix and --expires-before go with --all")
+	case s.print && s.flags.wait:
+		return errors.New("--print submits nothing that --wait could wait for")
+	}
+	return nil
+}
+
+func (s *jobSubmission) command() client.Command {
+	switch s.kind {
+	case "store":
+		return client.CommandStore
+	case "retrieve":
+		return client.CommandRetrieve
+	case "delete":
+		return client.CommandDelete
+	case "validate":
+		return client.CommandValidate
+	}
+	return ""
+}
+
+func (s *jobSubmission) run(ctx context.Context, c *client.Client, scope client.Scope, file string) error {
+	if s.command() == client.CommandStore {
+		im := importer{p: s.p, c: c, scope: scope}
+		im.submit = func(ctx context.Context, _ client.Scope, items []client.StoreItem) error {
+			return s.submit(ctx, func(options *client.JobOptions) (*client.Batch, error) {
+				return c.StoreJob(ctx, scope, items, options)
+			})
+		}
+		return im.run(ctx, file)
+	}
+	if s.all {
+		return s.submit(ctx, func(options *client.JobOptions) (*client.Batch, error) {
+			return c.SelectJob(ctx, scope, s.command(), s.filter, options)
+		})
+	}
+	targets, err := s.p.readTargets(ctx, scope, file)
+	if err != nil {
+		return err
+	}
+	return s.submit(ctx, func(options *client.JobOptions) (*client.Batch, error) {
+		switch s.command() {
+		case client.CommandRetrieve:
+			items := make([]client.RetrieveItem, len(targets))
+			for i, t := range targets {
+				items[i] = client.RetrieveItem{Scope: t.Scope, ID: t.ID}
+			}
+			return c.RetrieveJob(ctx, scope, items, options)
+		case client.CommandDelete:
+			items := make([]client.DeleteItem, len(targets))
+			for i, t := range targets {
+				items[i] = client.DeleteItem{Scope: t.Scope, ID: t.ID}
+			}
+			return c.DeleteJob(ctx, scope, items, options)
+		default:
+			return c.ValidateJob(ctx, scope, targets, options)
+		}
+	})
+}
+
+func (s *jobSubmission) submit(ctx context.Context, submit func(*client.JobOptions) (*client.Batch, error)) error {
+	if !s.print {
+		return s.flags.submit(ctx, submit)
+	}
+	var made []*nats.Msg
+	options := s.flags.options()
+	options.Send = func(msg *nats.Msg) error {
+		made = append(made, msg)
+		return nil
+	}
+	if _, err := submit(options); err != nil {
+		return err
+	}
+	if len(made) > 1 {
+		return usageError{fmt.Errorf("the items make %d jobs: --print prints one, of up to %d items", len(made), subjects.MaxBatchItems), "credbus jobs submit"}
+	}
+	body, err := subjects.ToJSON(made[0].Data)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(s.p.stdout, "%s\n", body); err != nil {
+		return err
+	}
+	s.p.say("publish it on subject %s with the header %s:%s", made[0].Subject, nats.MsgIdHdr, made[0].Header.Get(nats.MsgIdHdr))
+	return nil
+}
+
+// readTargets reads IDs, one a line, of a scope or, as SCOPE/ID, of those below it.
+func (p *program) readTargets(ctx context.Context, scope client.Scope, file string) ([]client.Target, error) {
+	in, _, err := p.open(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	var targets []client.Target
+	scanner := bufio.NewScanner(in)
+	for number := 1; scanner.Scan(); number++ {
+		text := strings.TrimSpace(scanner.Text())
+		if text == "" {
+			continue
+		}
+		var found client.Target
+		if at := strings.LastIndexByte(text, '/'); at >= 0 {
+			if found.Scope, err = subjects.ParseScope(text[:at]); err != nil {
+				return nil, fmt.Errorf("line %d: %w", number, err)
+			}
+			if !scope.Contains(found.Scope) {
+				return nil, usageError{fmt.Errorf("line %d: its scope is not below %s", number, scopeText(scope)), "credbus jobs submit"}
+			}
+			text = text[at+1:]
+		}
+		if found.ID, err = subjects.ParseID(text); err != nil {
+			return nil, fmt.Errorf("line %d: %w", number, err)
+		}
+		targets = append(targets, found)
+	}
+	if err := scanner.Err(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", file, err)
+	}
+	return targets, nil
+}

@@ -1,0 +1,334 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/spf13/cobra"
+
+	"credbus/client"
+	"credbus/internal/config"
+	"credbus/internal/seal"
+	"credbus/internal/seal/kms"
+)
+
+func (p *program) keysCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "keys",
+		Short: "Show, add and rotate the keys that seal what is stored",
+		Long: `Show, add and rotate the keys that seal what is stored. A keyring has one primary
+key, which seals, and any number of others, which still open what they sealed. A
+rotation is these steps, none of which stops a read:
+
+  1. add      a new key, which does not seal yet
+  2.          copy the keyring to every worker that has a file of its own; each
+              reads it within 2 s
+  3. primary  have the new key seal what is written from now on, and copy again
+  4. rotate   seal everything that is stored again, by the new key
+  5. remove   drop the old key, once nothing needs it
+
+rotate --add does all but the last where the workers share one file.
+
+These commands are for who runs the workers. A tenant has no permission for them.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return errors.New("choose list, add, primary, rotate, remove, wrap or unwrap")
+		},
+	}
+	cmd.AddCommand(p.keysListCommand(), p.keysAddCommand(), p.keysPrimaryCommand(), p.keysRotateCommand(), p.keysRemoveCommand(), p.keysWrapCommand(), p.keysUnwrapCommand())
+	return cmd
+}
+
+func (p *program) keysListCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "Show the keys that each replica holds",
+		Long: `Show the numbers of the keys that each replica holds, the primary first, and when
+it read them. When a replica that is known does not answer, those that did are
+shown and the exit status is 6.
+
+-o json prints one JSON object.`,
+		Args: cobra.NoArgs,
+	}
+	format := formatFlag(cmd, asText, asJSON)
+	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, _ []string) error {
+		keyrings, err := c.Keys(ctx)
+		if err != nil {
+			return err
+		}
+		if format.chosen == asJSON {
+			err = writeJSON(p.stdout, keyrings)
+		} else {
+			err = p.printKeys(keyrings)
+		}
+		return errors.Join(err, missing(keyrings.Missing))
+	})
+	return cmd
+}
+
+func (p *program) printKeys(keyrings *client.Keyrings) error {
+	table := newTable(p.stdout, "REPLICA", "PRIMARY", "OTHERS", "LOADED")
+	for i := range keyrings.Replicas {
+		r := &keyrings.Replicas[i]
+		var others []string
+		for _, key := range r.Keys {
+			if !key.Primary {
+				others = append(others, keyNumber(key.ID))
+			}
+		}
+		if err := table.row(r.Replica, keyNumber(r.Primary()), strings.Join(others, " "), shown(r.Loaded)); err != nil {
+			return err
+		}
+	}
+	return table.flush()
+}
+
+func keyNumber(id uint32) string { return strconv.FormatUint(uint64(id), 10) }
+
+// keyID is an argument that is the number of a key.
+func keyID(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%d arguments were given: write %s", len(args), cmd.UseLine())
+	}
+	if _, err := strconv.ParseUint(args[0], 10, 32); err != nil {
+		return errors.New("the number of a key is wanted, as credbus keys list shows it")
+	}
+	return nil
+}
+
+// parsedKeyID is an argument that keyID has checked.
+func parsedKeyID(text string) uint32 {
+	id, _ := strconv.ParseUint(text, 10, 32)
+	return uint32(id)
+}
+
+// keyringFile is the keyring that a command edits.
+type keyringFile struct {
+	p    *program
+	path string
+	wrap string // URI of the key that it is wrapped by
+}
+
+func (p *program) keyringFlags(cmd *cobra.Command) *keyringFile {
+	f := &keyringFile{p: p}
+	cmd.Flags().StringVar(&f.path, "keyring", "", "keyring file of the workers (CREDBUS_KEYRING_FILE, default keyring.json in the data directory)")
+	cmd.Flags().StringVar(&f.wrap, "wrap", "", "key that it is wrapped by, as keyring.wrap of the workers (CREDBUS_KEYRING_WRAP)")
+	return f
+}
+
+// file is where the keyring is, by the rules that a worker follows.
+func (f *keyringFile) file(ctx context.Context) (file seal.File, err error) {
+	file.Path = cmp.Or(f.path, os.Getenv("CREDBUS_KEYRING_FILE"))
+	if file.Path == "" {
+		dir := cmp.Or(f.p.connection.dataDir, os.Getenv("CREDBUS_DATA_DIR"))
+		if dir == "" {
+			if dir, err = config.DefaultDataDir(); err != nil {
+				return seal.File{}, usageError{fmt.Errorf("%w: name the keyring with --keyring", err), "credbus keys"}
+			}
+		}
+		file.Path = filepath.Join(dir, "keyring.json")
+	}
+	if uri := cmp.Or(f.wrap, os.Getenv("CREDBUS_KEYRING_WRAP")); uri != "" {
+		if err := kms.Check(uri); err != nil {
+			return seal.File{}, usageError{fmt.Errorf("--wrap: %w", err), "credbus keys"}
+		}
+		if file.Wrap, err = kms.Open(ctx, uri); err != nil {
+			return seal.File{}, fmt.Errorf("--wrap: %w", err)
+		}
+	}
+	return file, nil
+}
+
+// edit replaces the keyring by what change makes of it. Only one edits a file at
+// a time, and who reads it meanwhile has the old one or the new one.
+func (f *keyringFile) edit(ctx context.Context, change func(*seal.Keyring) (*seal.Keyring, error)) (path string, err error) {
+	file, err := f.file(ctx)
+	if err != nil {
+		return "", err
+	}
+	return file.Path, f.rewrite(ctx, file, file, change)
+}
+
+// rewrite is edit that may change what the file is wrapped by as well.
+func (f *keyringFile) rewrite(ctx context.Context, from, to seal.File, change func(*seal.Keyring) (*seal.Keyring, error)) error {
+	if _, err := os.Stat(from.Path); errors.Is(err, fs.ErrNotExist) {
+		_, err = from.Open()
+		return err // before a lock is left where no keyring is
+	}
+	lock := flock.New(from.Path + ".lock")
+	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if _, err := lock.TryLockContext(wait, 50*time.Millisecond); err != nil {
+		return fmt.Errorf("%s cannot be locked, or is edited by another command: %w", from.Path, err)
+	}
+	defer lock.Unlock() //nolint:errcheck // the end of the process does it too
+	keyring, err := from.Open()
+	if err != nil {
+		return err
+	}
+	if keyring, err = change(keyring); err != nil {
+		return fmt.Errorf("keyring %s: %w", from.Path, err)
+	}
+	return to.Save(keyring)
+}
+
+// add adds a key.
+func (f *keyringFile) add(ctx context.Context) (path string, id uint32, err error) {
+	path, err = f.edit(ctx, func(k *seal.Keyring) (added *seal.Keyring, err error) {
+		added, id, err = k.Add()
+		return added, err
+	})
+	return path, id, err
+}
+
+func (f *keyringFile) makePrimary(ctx context.Context, id uint32) (path string, err error) {
+	return f.edit(ctx, func(k *seal.Keyring) (*seal.Keyring, error) { return k.WithPrimary(id) })
+}
+
+func (p *program) keysAddCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "add",
+		Short: "Add a key to a keyring file",
+		Long: `Add a new key to a keyring file and print its number. It opens, and seals nothing
+until it is made the primary. Workers read the file within 2 s. Copy it to every
+worker that has one of its own.`,
+		Args: cobra.NoArgs,
+	}
+	file := p.keyringFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		p.begun = true
+		path, id, err := file.add(cmd.Context())
+		if err != nil {
+			return err
+		}
+		p.say("key %d is in %s: copy the file to every worker that has one of its own, then run credbus keys primary %d", id, path, id)
+		_, err = fmt.Fprintln(p.stdout, id)
+		return err
+	}
+	return cmd
+}
+
+func (p *program) keysPrimaryCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "primary KEY",
+		Short: "Have another key of a keyring file seal what is written",
+		Long: `Make a key of a keyring file the primary, which seals what is written from now
+on. First every replica is asked whether it holds the key, since one that does
+not could not open what the others seal.`,
+		Args: keyID,
+	}
+	file := p.keyringFlags(cmd)
+	force := false
+	cmd.Flags().BoolVar(&force, "force", false, "do not ask the replicas, where none runs")
+	edit := func(ctx context.Context, id uint32) error {
+		path, err := file.makePrimary(ctx, id)
+		if err != nil {
+			return err
+		}
+		p.say("key %d seals from now on: copy %s to every worker that has one of its own, then run credbus keys rotate", id, path)
+		return nil
+	}
+	ask := p.connected(func(ctx context.Context, c *client.Client, args []string) error {
+		id := parsedKeyID(args[0])
+		if err := p.held(ctx, c, id); err != nil {
+			return err
+		}
+		return edit(ctx, id)
+	})
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if !force {
+			return ask(cmd, args)
+		}
+		p.begun = true
+		return edit(cmd.Context(), parsedKeyID(args[0]))
+	}
+	return cmd
+}
+
+// held is an error unless every replica holds a key.
+func (p *program) held(ctx context.Context, c *client.Client, id uint32) error {
+	keyrings, err := c.Keys(ctx)
+	if err != nil {
+		return fmt.Errorf("the replicas cannot be asked whether they hold the key (--force does not ask): %w", err)
+	}
+	if err := missing(keyrings.Missing); err != nil {
+		return err
+	}
+	return lacking(keyrings, id, "does not hold key", (*client.ReplicaKeys).Has)
+}
+
+// errReplicasBehind is wrapped by the error that names replicas whose keyring is
+// another one.
+var errReplicasBehind = errors.New("replicas have another keyring")
+
+// lacking names the replicas for which has is not true.
+func lacking(keyrings *client.Keyrings, id uint32, what string, has func(*client.ReplicaKeys, uint32) bool) error {
+	var behind []string
+	for i := range keyrings.Replicas {
+		if r := &keyrings.Replicas[i]; !has(r, id) {
+			behind = append(behind, r.Replica)
+		}
+	}
+	if len(behind) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s %s %d", errReplicasBehind, strings.Join(behind, ", "), what, id)
+}
+
+func sealsWith(r *client.ReplicaKeys, id uint32) bool { return r.Primary() == id }
+
+func (p *program) keysRemoveCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "remove KEY",
+		Short: "Drop a key from a keyring file once nothing needs it",
+		Long: `Drop a key from a keyring file. First everything that is stored is gone through as
+rotate does, and the key stays if anything had to be sealed again: whoever wrote
+that a moment ago may write once more. A worker gives up the key when it is
+started again. What is in backups of the store still needs it: keep a backup of
+the keyring as long as of the store.`,
+		Args: keyID,
+	}
+	file := p.keyringFlags(cmd)
+	force := false
+	cmd.Flags().BoolVar(&force, "force", false, "do not go through what is stored; what only this key opens is lost")
+	edit := func(ctx context.Context, id uint32) error {
+		path, err := file.edit(ctx, func(k *seal.Keyring) (*seal.Keyring, error) { return k.Without(id) })
+		if err != nil {
+			return err
+		}
+		p.say("key %d is no longer in %s", id, path)
+		return nil
+	}
+	ask := p.connected(func(ctx context.Context, c *client.Client, args []string) error {
+		r := resealing{p: p, c: c}
+		if err := r.samePrimary(ctx); err != nil {
+			return err
+		}
+		switch err := r.pass(ctx, ""); {
+		case err != nil:
+			return err
+		case r.total.Resealed > 0:
+			return fmt.Errorf("%d credentials were sealed by another key than the primary until now, so the key stays: run it again in a minute", r.total.Resealed)
+		case r.failed > 0:
+			return fmt.Errorf("%d credentials do not open or could not be looked at, so the key stays (--force)", r.failed)
+		}
+		return edit(ctx, parsedKeyID(args[0]))
+	})
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if !force {
+			return ask(cmd, args)
+		}
+		p.begun = true
+		return edit(cmd.Context(), parsedKeyID(args[0]))
+	}
+	return cmd
+}

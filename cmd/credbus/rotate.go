@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"credbus/client"
+	"credbus/subjects"
+)
+
+func (p *program) keysRotateCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rotate [SCOPE]",
+		Short: "Seal everything that is stored again, by the primary key",
+		Long: `Seal everything that is stored, or what is in a scope and the scopes below it,
+again by the primary key. Each credential is stored again as it is, with its
+values and metadata; its version is a new one, and watchers are told. Reads and
+writes go on throughout. What the primary has sealed already is passed over, so
+that it may be interrupted at any time and run again.
+
+--add does all of a rotation where the workers share one keyring file: it adds a
+key to the file, waits until every replica holds it, makes it the primary, waits
+again, and seals everything. Interrupted, it is to be run again without --add.
+
+A credential that cannot be opened is reported, and the others are sealed all the
+same; the exit status is 1 then. What a store keeps in its provider's own form is
+not sealed by credbus, and counted as native.`,
+		Args:              names(0, 1),
+		ValidArgsFunction: p.completeNames(1),
+		Example: `  credbus keys rotate --add
+  credbus keys rotate org:acme`,
+	}
+	file := p.keyringFlags(cmd)
+	add := false
+	var wait time.Duration
+	cmd.Flags().BoolVar(&add, "add", false, "add a key and make it the primary first")
+	cmd.Flags().DurationVar(&wait, "wait", time.Minute, "how long the replicas may take to read the keyring")
+	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
+		r := resealing{p: p, c: c, wait: wait}
+		if add {
+			if err := r.renew(ctx, file); err != nil {
+				return err
+			}
+		}
+		return r.run(ctx, target(args).Scope)
+	})
+	return cmd
+}
+
+// resealing seals what is stored again:
+//
+//	samePrimary ── pass ── pass ... until one finds nothing to seal
+//	                └─ page ── page ... of the workers' reseal
+type resealing struct {
+	p    *program
+	c    *client.Client
+	wait time.Duration
+
+	total  client.Resealed // of the last pass, but for what was sealed: that is of all
+	failed int             // of the last pass
+}
+
+// maxPasses bounds how often everything is gone through. What is sealed by the
+// old key after a first pass came from a write that was under way when the
+// primary changed.
+const maxPasses = 5
+
+func (r *resealing) run(ctx context.Context, scope subjects.Scope) error {
+	if err := r.samePrimary(ctx); err != nil {
+		return err
+	}
+	begun := time.Now()
+	for pass := 1; ; pass++ {
+		before := r.total.Resealed
+		if err := r.pass(ctx, scope); err != nil {
+			return fmt.Errorf("stopped with %d credentials sealed again: run it again, which passes over those: %w", r.total.Resealed, err)
+		}
+		if r.total.Resealed == before || pass == maxPasses {
+			break
+		}
+	}
+	_, err := fmt.Fprintf(r.p.stdout, "sealed %d credentials by key %d in %s; %d were before, %d are native, %d failed\n",
+		r.total.Resealed, r.total.Primary, time.Since(begun).Round(time.Millisecond), max(0, r.total.Current-r.total.Resealed), r.total.Native, r.failed)
+	if err == nil && r.failed > 0 {
+		err = verdict{fmt.Sprintf("%d credentials could not be sealed again, as said above: keep the old key", r.failed), exitOther}
+	}
+	return err
+}
+
+// samePrimary is an error unless all replicas seal with the same key: else some
+// would seal by the old key what others have sealed by the new one.
+func (r *resealing) samePrimary(ctx context.Context) error {
+	keyrings, err := r.c.Keys(ctx)
+	if err != nil {
+		return err
+	}
+	if err := missing(keyrings.Missing); err != nil {
+		return err
+	}
+	if len(keyrings.Replicas) == 0 {
+		return fmt.Errorf("%w: none said which keys it holds", errMissingReplicas)
+	}
+	return lacking(keyrings, keyrings.Replicas[0].Primary(), "does not seal with key", sealsWith)
+}
+
+// pass goes through everything once. It counts anew what is current, native and
+// failed, and adds to what was sealed.
+func (r *resealing) pass(ctx context.Context, scope subjects.Scope) error {
+	r.total = client.Resealed{Resealed: r.total.Resealed}
+	r.failed = 0
+	progress := r.p.startProgress("sealing", -1, false)
+	defer progress.end()
+	for cursor := ""; ; {
+		page, err := r.c.Reseal(ctx, scope, cursor, 0)
+		if err != nil {
+			return err
+		}
+		r.total.Primary = page.Primary
+		r.total.Resealed += page.Resealed
+		progress.add(int(page.Resealed))
+		if page.Remaining > 0 {
+			if page.Resealed == 0 {
+				return fmt.Errorf("no credential could be sealed in the time of one request: give it more: %w", context.DeadlineExceeded)
+			}
+			continue // the same page, where what was sealed is current now
+		}
+		progress.add(int(page.Current + page.Native))
+		r.total.Current += page.Current
+		r.total.Native += page.Native
+		for i := range page.Failed {
+			r.p.say("%s/%s: %v", page.Failed[i].Scope, page.Failed[i].ID, &page.Failed[i])
+			r.failed++
+		}
+		if page.Cursor == "" {
+			return nil
+		}
+		cursor = page.Cursor
+	}
+}
+
+// renew adds a key to the file that all replicas share, and has them seal with
+// it.
+func (r *resealing) renew(ctx context.Context, file *keyringFile) error {
+	if err := r.samePrimary(ctx); err != nil {
+		return err // before anything is changed
+	}
+	_, id, err := file.add(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.await(ctx, id, "does not hold key", (*client.ReplicaKeys).Has); err != nil {
+		return fmt.Errorf("key %d was added, and is not the primary: copy the keyring there, then run credbus keys primary %d and credbus keys rotate: %w", id, id, err)
+	}
+	if _, err := file.makePrimary(ctx, id); err != nil {
+		return err
+	}
+	if err := r.await(ctx, id, "does not seal with key", sealsWith); err != nil {
+		return fmt.Errorf("key %d is the primary in the file: run credbus keys rotate once all replicas have read it: %w", id, err)
+	}
+	return nil
+}
+
+// await waits until has is true of every replica.
+func (r *resealing) await(ctx context.Context, id uint32, what string, has func(*client.ReplicaKeys, uint32) bool) error {
+	const pause = 250 * time.Millisecond
+	until := time.Now().Add(r.wait)
+	for {
+		keyrings, err := r.c.Keys(ctx)
+		if err == nil {
+			if err = errors.Join(missing(keyrings.Missing), lacking(keyrings, id, what, has)); err == nil {
+				return nil
+			}
+		}
+		if ctx.Err() != nil || time.Now().After(until) {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}

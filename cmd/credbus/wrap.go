@@ -1,0 +1,72 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"credbus/internal/seal"
+)
+
+func (p *program) keysWrapCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "wrap --wrap URI",
+		Short: "Have a key service encrypt a keyring file that is in clear",
+		Long: `Have a key service encrypt a keyring file that is in clear. Workers then need the
+same URI as keyring.wrap, and are to be started again with it: those that run
+keep the keys that they have, and read the file no more until then.
+
+  hcvault://HOST:PORT/transit/keys/NAME   Vault's Transit engine, with VAULT_TOKEN,
+                                          VAULT_CACERT and VAULT_NAMESPACE
+  aws-kms://arn:aws:kms:REGION:...        AWS KMS, as whom the AWS SDK finds
+
+Copies in clear, in backups for example, stay as they are.`,
+		Args: cobra.NoArgs,
+	}
+	cmd.RunE = p.rewrap(p.keyringFlags(cmd), true)
+	return cmd
+}
+
+func (p *program) keysUnwrapCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "unwrap --wrap URI",
+		Short: "Write a wrapped keyring file in clear",
+		Long: `Write a keyring file that a key service has encrypted in clear. Workers are to be
+started again without keyring.wrap.`,
+		Args: cobra.NoArgs,
+	}
+	cmd.RunE = p.rewrap(p.keyringFlags(cmd), false)
+	return cmd
+}
+
+// rewrap writes a keyring in its other form.
+func (p *program) rewrap(keyring *keyringFile, wrap bool) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		wrapped, err := keyring.file(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if wrapped.Wrap == nil {
+			return errors.New("name the key service with --wrap (CREDBUS_KEYRING_WRAP)") // a usage error: nothing has begun
+		}
+		p.begun = true
+		inClear := seal.File{Path: wrapped.Path}
+		same := func(k *seal.Keyring) (*seal.Keyring, error) { return k, nil }
+		if !wrap {
+			if err := keyring.rewrite(cmd.Context(), wrapped, inClear, same); err != nil {
+				return err
+			}
+			p.say("%s is in clear: start the workers without keyring.wrap", inClear.Path)
+			return nil
+		}
+		err = keyring.rewrite(cmd.Context(), inClear, wrapped, func(k *seal.Keyring) (*seal.Keyring, error) {
+			// A service that encrypts and may not decrypt would lose the keys.
+			return k, wrapped.Probe()
+		})
+		if err != nil {
+			return err
+		}
+		p.say("%s is wrapped: start the workers with keyring.wrap (CREDBUS_KEYRING_WRAP)", wrapped.Path)
+		return nil
+	}
+}
