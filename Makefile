@@ -7,7 +7,7 @@ KILLS ?= 500
 FAULTS ?=
 SEEDS ?= 200
 
-.PHONY: all check fmt tidy vet staticcheck cross imports test test-root test-sim test-integration sim test-faults fuzz bench bench-cache hit-ratio crash
+.PHONY: all check fmt tidy vet staticcheck cross imports beds test test-root test-sim test-stores test-integration sim test-faults fuzz bench bench-cache hit-ratio crash rotation
 
 all: check test
 
@@ -21,6 +21,8 @@ fmt:
 tidy:
 	$(GO) mod tidy -diff
 	$(GO) -C integration mod tidy -diff
+	$(GO) -C integration/beds/vault mod tidy -diff
+	$(GO) -C integration/beds/kubernetes mod tidy -diff
 
 vet:
 	$(GO) vet ./...
@@ -40,11 +42,13 @@ cross:
 imports:
 	$(GO) test -count=1 ./internal/imports
 
-## test: everything that needs no long build, under the race detector
-test: test-root test-sim test-integration
+## test: everything but the long runs, under the race detector; the first time it
+## builds the servers that stores are tested against
+test: test-root test-stores test-sim test-integration
 
-test-root:
-	$(GO) test -race -timeout 20m ./...
+test-root: beds
+	CREDBUS_TEST_BEDS=$(CURDIR)/.beds $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v -e /internal/store/ -e /internal/worker)
+	CREDBUS_TEST_BEDS=$(CURDIR)/.beds $(GO) test -race -timeout 20m ./internal/worker # alone: 10,000 clients at once fill a machine
 
 # The protocol between replicas in synthetic time: a few seeds under the race
 # detector, then each mutant until it is caught, which wants speed instead.
@@ -52,6 +56,19 @@ test-sim:
 	$(GO) test -race -tags simulation -count=1 -timeout 20m ./internal/coherence
 	$(GO) test -race -tags simulation -count=1 -timeout 20m -v -run Simulation ./internal/simulation
 	$(GO) test -tags simulation -count=1 -timeout 20m -v -run Mutants ./internal/simulation
+
+## test-stores: every driver against a real server of its kind, with a report of
+## what each was asked and where it differs
+test-stores: beds
+	GO='$(GO)' CREDBUS_TEST_BEDS=$(CURDIR)/.beds $(GO) run ./internal/storereport -race -count=1 -timeout 30m ./internal/store/...
+
+# Servers of other projects, built from their Go modules: minutes the first time,
+# a second once they are in the build cache.
+beds:
+	CGO_ENABLED=0 $(GO) build -ldflags='-s -w' -o $(CURDIR)/.beds/nats ./internal/testbed/natsbed
+	for bed in vault kubernetes; do \
+		CGO_ENABLED=0 $(GO) build -C integration/beds/$$bed -ldflags='-s -w' -o $(CURDIR)/.beds/$$bed . || exit 1; \
+	done
 
 # Containers; without a Docker engine these skip, with CREDBUS_REQUIRE_DOCKER=1
 # they fail. Results are not cached, since the cache does not see the worker.
@@ -64,9 +81,10 @@ sim:
 	$(GO) test -tags simulation -count=1 -timeout 3h -v ./internal/simulation -seeds $(SEEDS) -duration 60s
 
 ## test-faults: cuts, pauses, kills and restarts in beds of containers, judged from
-## what clients saw; FAULTS="-bed cluster -mode strict -fault cut,pause -seconds 60"
+## what clients saw; FAULTS="-bed cluster -mode strict -fault cut,pause -seconds 60"; and
+## batch jobs in the same, judged from the store's log; FAULTS="-run JobFaults -seed 7"
 test-faults:
-	$(GO) -C integration test -race -tags faults -v -count=1 -run Faults -timeout 40m . $(FAULTS)
+	$(GO) -C integration test -race -tags faults -v -count=1 -run Faults -timeout 60m . $(FAULTS)
 
 ## fuzz: every fuzz target for FUZZTIME each
 fuzz:
@@ -78,9 +96,14 @@ fuzz:
 	done
 
 ## bench: cache hits beside a bare NATS responder, and beside those without the
-## protocol between replicas; the last lines are the ratios
-bench:
+## protocol between replicas, with the ratios as the last lines; then, for each
+## store, misses beside the SDK's own call, and batches beside one by one; then jobs
+## beside batch requests, and what requests wait while jobs run
+bench: beds
 	$(GO) run ./internal/bench $(BENCH)
+	CREDBUS_TEST_BEDS=$(CURDIR)/.beds $(GO) test ./internal/worker -run '^$$' -bench 'Miss$$' -benchtime 2000x
+	CREDBUS_TEST_BEDS=$(CURDIR)/.beds $(GO) test ./internal/worker -run '^$$' -bench 'Batch$$' -benchtime 50x
+	$(GO) test ./internal/worker -run '^$$' -bench 'Jobs$$' -benchtime 1x
 
 ## bench-cache: the benchmarks of single packages
 bench-cache:
@@ -93,3 +116,7 @@ hit-ratio:
 ## crash: kill -9 during writes, KILLS times
 crash:
 	$(GO) test ./internal/store/file -count=1 -run TestKillDuringWrites -v -timeout 20m -kills=$(KILLS)
+
+## rotation: rotate the key of 10,000 credentials that are read meanwhile
+rotation:
+	@$(GO) test ./internal/worker -count=1 -run TestRotationOnline -v -timeout 20m | grep -E '^(rotation:|---|ok|FAIL|panic:| +[a-z_]+\.go:)'

@@ -25,7 +25,9 @@
 // The tests of faults, behind the build tag faults, have beds of three workers
 // and one server or a cluster of three, in which networks are cut, processes
 // paused and killed, servers restarted, and the stream deleted, under load from
-// all kinds of clients. They take a while: see TestFaults and its flags.
+// all kinds of clients; or in which all of that comes at random while batch jobs are
+// carried out, which are judged from the store's own log. They take a while: see
+// TestFaults, TestJobFaults and their flags.
 //
 // Without a Docker engine the tests are skipped, or fail where
 // CREDBUS_REQUIRE_DOCKER=1 is set. Run them with -count=1: go test does not

@@ -49,9 +49,10 @@ type faultBed struct {
 	outer         *testcontainers.DockerNetwork
 	inner, routes *segmentNet
 	servers       []*natsServer
-	data          string       // the volume of the workers
-	starts        int          // attempts to start all workers
-	past          bytes.Buffer // logs of containers that are gone
+	data          string            // the volume of the workers
+	settings      map[string]string // of the workers, by variable
+	starts        int               // attempts to start all workers
+	past          bytes.Buffer      // logs of containers that are gone
 }
 
 const faultWorkers = 3
@@ -60,9 +61,10 @@ const faultWorkers = 3
 func serverNumber(i int) int { return 11 + i }
 func workerNumber(i int) int { return 21 + i }
 
-// startFaultBed is startBed for a fault bed.
-func startFaultBed(ctx context.Context, e *engine, built images, c combination) (*faultBed, error) {
-	b := &faultBed{bed: &bed{engine: e, images: built, name: e.run + "-" + c.String()}, combination: c}
+// startFaultBed is startBed for a fault bed, whose workers may have settings of
+// their own, by variable.
+func startFaultBed(ctx context.Context, e *engine, built images, c combination, settings map[string]string) (*faultBed, error) {
+	b := &faultBed{bed: &bed{engine: e, images: built, name: e.run + "-" + c.String()}, combination: c, settings: settings}
 	for _, step := range []func(context.Context) error{b.startNetworks, b.startServers, b.awaitJetStream, b.startFaultWorkers} {
 		if err := step(ctx); err != nil {
 			return b, err
@@ -163,6 +165,7 @@ func (b *faultBed) createWorker(ctx context.Context, i int, extra map[string]str
 	if b.mode != defaultMode {
 		env["CREDBUS_COHERENCE_MODE"] = b.mode
 	}
+	maps.Copy(env, b.settings)
 	maps.Copy(env, extra)
 	// Not by its name: who asks for that of a container which is down may have
 	// to wait for another network's answer.

@@ -5,6 +5,7 @@ package integration
 import (
 	"bufio"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -46,4 +47,22 @@ func (l *faultLoad) writeHistory(path string) (err error) {
 		fmt.Fprintf(lines, "[%v %v] %s: %v\n", f.begin, f.end, f.kind, f.err)
 	}
 	return errors.Join(lines.Flush(), packed.Close())
+}
+
+// keepLogs keeps the containers' logs of a test that failed.
+func (b *faultBed) keepLogs(t *testing.T) {
+	t.Helper()
+	if !t.Failed() {
+		return
+	}
+	file, err := os.CreateTemp("", "credbus-faults-"+b.String()+"-*.log")
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	_, err = file.Write(b.logs(context.Background()))
+	if err := errors.Join(err, file.Close()); err != nil {
+		t.Error(err)
+	}
+	t.Logf("the containers' logs are in %s", file.Name())
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-
 	"slices"
 	"strings"
 	"testing"
@@ -86,7 +85,7 @@ func runFaults(t *testing.T, images images, c combination) (report history.Repor
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	begun := time.Now()
-	b, err := startFaultBed(ctx, docker, images, c)
+	b, err := startFaultBed(ctx, docker, images, c, nil)
 	t.Cleanup(func() { tidy(t, b) })
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,9 @@
 //
 //	       all of it ──► Report, one line
 //
+// Work that was handed over to be done some time, once, is judged by Once, from
+// the log that a store keeps of its writes and from what its callers were told.
+//
 // The promises are those of credbus. In strict mode all reads are linearizable
 // with the writes. In bounded mode those are that read the store itself, and
 // any other is behind by less than a bound. In both, a session that sends the

@@ -18,45 +18,61 @@ var allowed = map[string]struct {
 }{
 	"subjects": {nil, []string{msgpack},
 		"both ends and every driver import the contract: what it imports, all have"},
-	"client": {[]string{"subjects"}, []string{nats, natscontext, "golang.org/x/sync"},
+	"client": {[]string{"subjects", "internal/hybrid"}, []string{nats, natscontext, jetstreamext, "golang.org/x/sync"},
 		"users build it into their programs: no server code, few modules"},
 
 	"internal/store":                   {[]string{"subjects"}, nil, "the contract of drivers knows names, not how they travel"},
 	"internal/store/memory":            {[]string{"subjects", "internal/store"}, nil, "a driver knows the contract and its SDK"},
 	"internal/store/record":            {[]string{"subjects", "internal/store"}, []string{msgpack}, "drivers share an encoding, and nothing else"},
 	"internal/store/file":              {[]string{"subjects", "internal/store", "internal/store/record"}, []string{"github.com/fsnotify/fsnotify", "github.com/gofrs/flock", "golang.org/x/sys"}, "a driver knows the contract and its SDK"},
-	"internal/store/jetstream":         {[]string{"subjects", "internal/store", "internal/store/record"}, []string{nats}, "a driver knows the contract and its SDK"},
+	"internal/store/jetstream":         {[]string{"subjects", "internal/jsapi", "internal/store", "internal/store/record"}, []string{nats}, "a driver knows the contract and its SDK"},
+	"internal/store/aws":               {[]string{"subjects", "internal/store", "internal/store/record"}, []string{"github.com/aws"}, "a driver knows the contract and its SDK"},
+	"internal/store/aws/awstest":       {nil, nil, "a fake that shared code with the driver would share its mistakes"},
+	"internal/store/vault":             {[]string{"subjects", "internal/store", "internal/store/record"}, []string{"github.com/hashicorp/vault/api"}, "a driver knows the contract and its SDK"},
+	"internal/store/kubernetes":        {[]string{"subjects", "internal/store", "internal/store/record"}, []string{"k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go", "golang.org/x/sync"}, "a driver knows the contract and its SDK"},
 	"internal/store/policy":            {[]string{"subjects", "internal/store"}, []string{"github.com/failsafe-go/failsafe-go"}, "a policy is in front of any driver"},
+	"internal/store/router":            {[]string{"subjects", "internal/store"}, nil, "it sends to any store"},
 	"internal/store/storetest":         {[]string{"subjects", "internal/store"}, nil, "the suite asks the contract, not a driver"},
 	"internal/seal":                    {nil, []string{"github.com/tink-crypto/tink-go", "google.golang.org/protobuf"}, "crypto stands alone, to be read alone"},
+	"internal/seal/kms":                {nil, []string{"github.com/tink-crypto", "github.com/hashicorp/vault/api", "github.com/aws/smithy-go"}, "key services are many modules, which sealing itself does not need"},
+	"internal/hybrid":                  {nil, nil, "both ends seal and open with it: the standard library does"},
 	"internal/cache":                   {nil, []string{"github.com/allegro/bigcache", "golang.org/x/crypto"}, "the cache does no I/O and knows no meaning"},
-	"internal/coherence":               {[]string{"subjects"}, []string{nats}, "the protocol sees a cache and a log as interfaces; only its stream knows JetStream"},
+	"internal/jsapi":                   {nil, []string{"github.com/failsafe-go/failsafe-go", nats}, "how to ask, not what for"},
+	"internal/coherence":               {[]string{"subjects", "internal/jsapi"}, []string{nats}, "the protocol sees a cache and a log as interfaces; only its stream knows JetStream"},
 	"internal/coherence/coherencetest": {[]string{"subjects", "internal/coherence"}, nil, "a log in memory needs no server"},
+	"internal/expiry":                  {[]string{"subjects", "internal/jsapi", "internal/store"}, []string{nats}, "it lists stores and sees the events as an interface: no keyring, so no value"},
 	"internal/manager": {[]string{"subjects", "internal/store", "internal/cache", "internal/seal", "internal/coherence"}, []string{"golang.org/x/sync"},
 		"commands know neither NATS nor a driver"},
+	"internal/jobs": {[]string{"subjects", "internal/hybrid", "internal/jsapi", "internal/manager", "internal/seal"}, []string{nats, jetstreamext, "golang.org/x/sync"},
+		"it takes jobs off a queue as the handler takes requests: no store"},
 	"internal/handler": {[]string{"subjects", "internal/manager", "internal/coherence"}, []string{nats},
 		"NATS in and out: no store"},
-	"internal/natsd":    {[]string{"subjects"}, []string{"github.com/nats-io/nats-server", "github.com/gofrs/flock", "golang.org/x/crypto", "golang.org/x/sys"}, "only one package links the server"},
+	"internal/health":   {nil, nil, "what it answers with is told to it"},
+	"internal/natsd":    {[]string{"subjects"}, []string{"github.com/nats-io/nats-server", "github.com/gofrs/flock", "golang.org/x/crypto", "golang.org/x/sys"}, "of what the worker links, only one package links the server"},
 	"internal/natsconn": {nil, []string{nats, natscontext}, "worker and command line connect alike"},
 	"internal/config":   {[]string{"subjects", "internal/natsconn"}, []string{"github.com/knadh/koanf", "github.com/spf13/pflag", "go.yaml.in/yaml"}, "settings are values: nothing is opened to read them"},
-	"internal/worker": {[]string{"subjects", "internal/cache", "internal/coherence", "internal/config", "internal/handler", "internal/manager",
-		"internal/natsconn", "internal/natsd", "internal/seal", "internal/store", "internal/store/file", "internal/store/jetstream", "internal/store/memory", "internal/store/policy"}, []string{nats},
+	"internal/worker": {[]string{"subjects", "internal/cache", "internal/coherence", "internal/config", "internal/expiry", "internal/handler", "internal/health", "internal/jobs", "internal/manager",
+		"internal/natsconn", "internal/natsd", "internal/seal", "internal/seal/kms", "internal/store", "internal/store/aws", "internal/store/file", "internal/store/jetstream", "internal/store/kubernetes", "internal/store/memory", "internal/store/policy", "internal/store/router", "internal/store/vault"}, []string{nats, "golang.org/x/sync"},
 		"the one place that knows all parts"},
-	"internal/simulation": {nil, nil, "it is tests, which may see all that they simulate"},
-	"internal/bench":      {[]string{"subjects"}, []string{nats}, "it measures from outside"},
-	"internal/history":    {nil, []string{"github.com/anishathalye/porcupine"}, "a judge that knew the accused could not be trusted"},
-	"internal/imports":    {nil, nil, "a test"},
-	"cmd/worker":          {[]string{"internal/config", "internal/worker"}, []string{cobra}, "configuration and wiring only"},
-	"cmd/credbus": {[]string{"subjects", "client", "internal/config", "internal/natsconn"}, []string{cobra, nats, natscontext, "github.com/schollz/progressbar", "github.com/spf13/pflag", "golang.org/x/term"},
-		"the command line does what any client may"},
+	"internal/storereport":     {nil, nil, "it reads what go test says, and knows no store"},
+	"internal/testbed/natsbed": {nil, []string{"github.com/nats-io/nats-server"}, "a bed is a server, and not a part of credbus"},
+	"internal/testbed":         {nil, nil, "it runs programs and knows none of them"},
+	"internal/simulation":      {nil, nil, "it is tests, which may see all that they simulate"},
+	"internal/bench":           {[]string{"subjects"}, []string{nats}, "it measures from outside"},
+	"internal/history":         {nil, []string{"github.com/anishathalye/porcupine"}, "a judge that knew the accused could not be trusted"},
+	"internal/imports":         {nil, nil, "a test"},
+	"cmd/worker":               {[]string{"internal/config", "internal/worker"}, []string{cobra}, "configuration and wiring only"},
+	"cmd/credbus": {[]string{"subjects", "client", "internal/config", "internal/natsconn", "internal/seal", "internal/seal/kms"}, []string{"github.com/gofrs/flock", cobra, nats, natscontext, "github.com/schollz/progressbar", "github.com/spf13/pflag", "golang.org/x/term"},
+		"the command line does what any client may, and edits keyrings"},
 }
 
 const (
-	msgpack     = "github.com/vmihailenco/msgpack"
-	nats        = "github.com/nats-io/nats.go"
-	natscontext = "github.com/synadia-io/orbit.go/natscontext"
-	cobra       = "github.com/spf13/cobra"
-	module      = "credbus/"
+	msgpack      = "github.com/vmihailenco/msgpack"
+	nats         = "github.com/nats-io/nats.go"
+	natscontext  = "github.com/synadia-io/orbit.go/natscontext"
+	jetstreamext = "github.com/synadia-io/orbit.go/jetstreamext"
+	cobra        = "github.com/spf13/cobra"
+	module       = "credbus/"
 )
 
 func TestImports(t *testing.T) {
