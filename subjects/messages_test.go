@@ -182,6 +182,7 @@ func samples() []sample {
 		{"seal_key_request", &SealKeyRequest{sampleEnvelope}, func() Message { return new(SealKeyRequest) }},
 		{"seal_key_reply", &SealKeyReply{"k-1", []byte{0xff, 0x00, 0xfe}, sampleRevision}, func() Message { return new(SealKeyReply) }},
 		{"event_expiring", &Event{EventExpiring, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, sampleTime.Add(time.Hour)}, func() Message { return new(Event) }},
+		{"store_status", &StoreStatus{StoreState{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout}, "worker-1"}, func() Message { return new(StoreStatus) }},
 	}
 }
 

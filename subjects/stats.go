@@ -48,6 +48,26 @@ func (s *StoreState) field(d *decoder, name []byte) bool {
 	return true
 }
 
+// StoreStatus is the body of what a replica tells when one of its stores begins to
+// fail, or answers again.
+type StoreStatus struct {
+	StoreState
+	Replica string
+}
+
+func (s *StoreStatus) encode(e *encoder) {
+	s.StoreState.encode(e)
+	e.str("replica", s.Replica)
+}
+
+func (s *StoreStatus) field(d *decoder, name []byte) bool {
+	if string(name) == "replica" {
+		s.Replica = d.str(maxTextLen)
+		return true
+	}
+	return s.StoreState.field(d, name)
+}
+
 // ReplicaStats are the statistics of one replica's cache, counted since the
 // replica started, and the state of its stores.
 type ReplicaStats struct {

@@ -117,6 +117,13 @@ func (p Prefix) JobStatus(scope Scope, id ID) string {
 // JobStatuses matches the statuses of the jobs of a scope and of all below it.
 func (p Prefix) JobStatuses(scope Scope) string { return p.join("job_status", scope) + ".>" }
 
+// StoreStatus is the subject on which replicas tell that a store of that name
+// began to fail, or answers again.
+func (p Prefix) StoreStatus(store string) string { return string(p) + ".store_status." + store }
+
+// StoreStatuses matches those of all stores.
+func (p Prefix) StoreStatuses() string { return p.StoreStatus("*") }
+
 // Coherence is a subject of the traffic between replicas, which no client may
 // publish or see.
 func (p Prefix) Coherence(kind string) string { return string(p) + ".coherence." + kind }

@@ -22,6 +22,8 @@ func TestSubjects(t *testing.T) {
 		DefaultPrefix.JobStatus("org:acme", "j"):                "cred.v1.job_status.org:acme.j",
 		DefaultPrefix.JobStatus(Root, "j"):                      "cred.v1.job_status.j",
 		DefaultPrefix.JobStatuses("org:acme"):                   "cred.v1.job_status.org:acme.>",
+		DefaultPrefix.StoreStatus("vault-eu"):                   "cred.v1.store_status.vault-eu",
+		DefaultPrefix.StoreStatuses():                           "cred.v1.store_status.*",
 	} {
 		if got != want {
 			t.Errorf("subject is %q, want %q", got, want)

@@ -21,6 +21,7 @@ import (
 //	scope silent:all      nothing is answered
 //	scope gap:now         an event that nobody can read is sent
 //	scope expiring:soon   events are sent that a credential expires, and has
+//	scope store:recovers  a replica tells that its store answers again
 //	cache commands        replica-2 is missing
 //
 // Its users are any, with the password pw, and limited, who may use no
@@ -88,6 +89,11 @@ func answer(nc *nats.Conn, request *nats.Msg) {
 			event.Target, event.Expires = subjects.Target{Scope: "expiring:soon", ID: "id"}, expires
 			_ = nc.Publish("cred.v1.event.expiring:soon.id", subjects.Append(nil, &event))
 		}
+		return
+	case slices.Contains(tokens, "store:recovers"):
+		_ = nc.Publish("cred.v1.store_status.vault-eu", subjects.Append(nil, &subjects.StoreStatus{
+			StoreState: subjects.StoreState{Name: "vault-eu", Type: "vault", State: subjects.StoreOK, Since: time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC)}, Replica: "replica-1",
+		}))
 		return
 	case slices.Contains(tokens, "validate:due"):
 		var validate subjects.ValidateRequest

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"iter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,6 +15,7 @@ import (
 
 func (p *program) watchCommand() *cobra.Command {
 	var count int
+	var stores bool
 	cmd := &cobra.Command{
 		Use:   "watch [SCOPE]",
 		Short: "Print changes of a scope and all scopes below it as they come",
@@ -26,41 +29,73 @@ for each of its versions and each time of expiry.ahead, a setting of the workers
 "gap" stands where events were lost, after a reconnect for example: list the
 scope to see how things are.
 
+With --stores it prints how each worker finds its stores, at first and whenever that
+changes: "failing", with the error, while calls are refused, and "ok".
+
 -o json prints one JSON object on a line for each event.`,
 		Args:              names(0, 1),
 		ValidArgsFunction: p.completeNames(1),
 	}
 	cmd.Flags().IntVarP(&count, "count", "n", 0, "end after so many events; 0 is never")
+	cmd.Flags().BoolVar(&stores, "stores", false, "watch the stores of the workers instead")
 	format := formatFlag(cmd, asText, asJSON)
 
 	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
+		asJSON := format.chosen == asJSON
+		if stores {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("--stores watches all stores: leave out %s", args[0]), "credbus watch"}
+			}
+			statuses, err := c.StoreStatuses(ctx)
+			if err != nil {
+				return err
+			}
+			p.say("watching all stores")
+			return printEach(p.stdout, statuses, count, asJSON, storeLine)
+		}
 		scope := target(args).Scope
 		events, err := c.Events(ctx, scope)
 		if err != nil {
 			return err
 		}
 		p.say("watching %s", scopeText(scope))
-		seen := 0
-		for event, err := range events {
-			if err != nil {
-				return err
-			}
-			// Each line is a write of its own: whoever reads sees it at once.
-			if format.chosen == asJSON {
-				err = writeJSON(p.stdout, &event)
-			} else {
-				_, err = fmt.Fprintln(p.stdout, eventLine(&event))
-			}
-			if err != nil {
-				return err
-			}
-			if seen++; seen == count {
-				return nil
-			}
-		}
-		return nil
+		return printEach(p.stdout, events, count, asJSON, eventLine)
 	})
 	return cmd
+}
+
+// printEach prints what comes, until count of them came; 0 is never. Each line is a
+// write of its own: whoever reads sees it at once.
+func printEach[T any, M interface {
+	*T
+	subjects.Message
+}](w io.Writer, all iter.Seq2[T, error], count int, asJSON bool, line func(*T) string) error {
+	seen := 0
+	for one, err := range all {
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			err = writeJSON(w, M(&one))
+		} else {
+			_, err = fmt.Fprintln(w, line(&one))
+		}
+		if err != nil {
+			return err
+		}
+		if seen++; seen == count {
+			return nil
+		}
+	}
+	return nil
+}
+
+func storeLine(status *client.StoreStatus) string {
+	line := fmt.Sprintf("%-20s  %-8s  %s  %s", shown(status.Since), status.State, status.Name, status.Replica)
+	if status.Error != "" {
+		line += "  " + string(status.Error)
+	}
+	return line
 }
 
 func eventLine(event *client.Event) string {

@@ -9,8 +9,8 @@ import (
 )
 
 // clientPermissions is what a client may do: send commands and jobs, ask the
-// services for their statistics, and listen to events and to the progress of
-// jobs. Everything else is refused, above all publishing an event, which
+// services for their statistics, and listen to events, to the progress of jobs,
+// and to how the stores are. Everything else is refused, above all publishing an event, which
 // every replica would believe, the JetStream API, which reads all jobs, and the
 // keys of a bucket that credentials are kept in.
 func clientPermissions(prefix subjects.Prefix) *server.Permissions {
@@ -23,7 +23,7 @@ func clientPermissions(prefix subjects.Prefix) *server.Permissions {
 	return &server.Permissions{
 		Publish: &server.SubjectPermission{Allow: publish},
 		Subscribe: &server.SubjectPermission{Allow: []string{
-			"_INBOX.>", prefix.Events(subjects.Root), string(prefix) + ".job_status.>",
+			"_INBOX.>", prefix.Events(subjects.Root), string(prefix) + ".job_status.>", prefix.StoreStatuses(),
 		}},
 	}
 }

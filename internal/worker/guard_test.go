@@ -20,7 +20,7 @@ import (
 func TestTheStoresBreakerIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logs := new(logs)
-		w := &Worker{logger: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+		w := &Worker{config: new(config.Config), logger: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 		faults := storetest.NewFaults(memory.New())
 		faults.Set(storetest.Get, storetest.Fault{Err: errors.Join(store.ErrUnavailable, errors.New("no route"))})
 		guarded := w.guard("eu", config.Store{

@@ -108,6 +108,21 @@ func TestFailingStoreIsTold(t *testing.T) {
 	if err := os.WriteFile(records, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	told, err := b.client.SubscribeSync(subjects.DefaultPrefix.StoreStatuses())
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := func() (status subjects.StoreStatus) {
+		t.Helper()
+		msg, err := told.NextMsg(5 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := subjects.Decode(msg.Data, &status); err != nil || msg.Subject != "cred.v1.store_status.default" {
+			t.Errorf("%s: %v", msg.Subject, err)
+		}
+		return status
+	}
 	broke := time.Now()
 	var asking sync.WaitGroup
 	defer asking.Wait()
@@ -123,6 +138,9 @@ func TestFailingStoreIsTold(t *testing.T) {
 		t.Errorf("the problems are %+v", problems)
 	}
 	want := subjects.StoreState{Name: "default", Type: "file", State: subjects.StoreFailing, Since: problems[0].Since, Error: subjects.StorageUnavailable}
+	if got := status(); got != (subjects.StoreStatus{StoreState: want, Replica: b.Name()}) {
+		t.Errorf("subscribers are told %+v", got)
+	}
 	if stores := b.serviceStores(t); len(stores) != 1 || stores[0] != want {
 		t.Errorf("the service has the stores %+v", stores)
 	}
@@ -143,6 +161,9 @@ func TestFailingStoreIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.becomes(t, true, 5*time.Second)
+	if got := status(); got.State != subjects.StoreOK || got.Error != "" || !got.Since.After(want.Since) {
+		t.Errorf("subscribers are told %+v", got)
+	}
 	if stores := b.serviceStores(t); stores[0].State != subjects.StoreOK || stores[0].Error != "" || !stores[0].Since.After(want.Since) {
 		t.Errorf("the service has the stores %+v", stores)
 	}

@@ -115,12 +115,12 @@ func (w *Worker) guard(name string, c config.Store, driver store.Store) *opened 
 // now is as exact as times are told.
 func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 
-// storeChanged notes and logs what becomes of a store's breaker. While it is
+// storeChanged notes, logs and publishes what becomes of a store's breaker. While it is
 // open the worker probes by itself, so that one that nobody asks anything, since
 // it is not ready, becomes so again.
 func (w *Worker) storeChanged(o *opened, change policy.Change) {
 	state := *o.state.Load()
-	again := state.State == subjects.StoreFailing
+	was := state.State
 	log := w.logger.With("store", o.name, "breaker", change.State)
 	switch change.State {
 	case policy.Open:
@@ -128,7 +128,7 @@ func (w *Worker) storeChanged(o *opened, change policy.Change) {
 		if errors.Is(change.Err, store.ErrTimeout) {
 			state.Error = subjects.StorageTimeout
 		}
-		if !again {
+		if was != subjects.StoreFailing {
 			state.Since = now()
 			log.Error("the store fails: calls are refused until a probe succeeds (store.breaker_failures, store.breaker_delay)",
 				"since", change.Since, "probe", change.Probe, "error", change.Err)
@@ -143,6 +143,18 @@ func (w *Worker) storeChanged(o *opened, change policy.Change) {
 		log.Info("the store answers again", "after", time.Since(change.Since).Round(time.Millisecond))
 	}
 	o.state.Store(&state)
+	if state.State != was {
+		w.tell(state)
+	}
+}
+
+// tell publishes how a store is to whoever listens. It is not waited for: the
+// states of all can be asked for.
+func (w *Worker) tell(state subjects.StoreState) {
+	status := &subjects.StoreStatus{StoreState: state, Replica: w.name}
+	if err := w.conn.Publish(subjects.Prefix(w.config.NATS.Prefix).StoreStatus(state.Name), subjects.Append(nil, status)); err != nil {
+		w.logger.Warn("how the store is could not be published", "store", state.Name, "state", state.State, "error", err)
+	}
 }
 
 // probeKey is of nothing that is there, most likely. That it is not is an answer.

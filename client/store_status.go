@@ -1,0 +1,132 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"credbus/subjects"
+)
+
+// StoreStatus is how a worker replica finds one of its stores.
+type StoreStatus = subjects.StoreStatus
+
+// The states of a store.
+const (
+	StoreOK      = subjects.StoreOK
+	StoreFailing = subjects.StoreFailing
+)
+
+// storeStatusBuffer is how many statuses may wait for the loop that reads them.
+const storeStatusBuffer = 256
+
+// StoreStatuses follows how the replicas find their stores: it yields how each
+// store is for each replica at once, and then every change. It takes permission
+// for cache_stats, which is asked at first and after what was lost.
+//
+// The loop ends, quietly, when ctx does, and with an error when the client closes,
+// the connection is closed, or NATS refuses the subject. It can be run once;
+// leaving it unsubscribes, as does the end of ctx.
+//
+// Statuses come at most once, and a replica that is gone says nothing: they are
+// for a person or an alarm, beside what a worker answers on /readyz.
+func (c *Client) StoreStatuses(ctx context.Context) (iter.Seq2[StoreStatus, error], error) {
+	stop, listening, err := c.listen(ctx, c.prefix.StoreStatuses(), storeStatusBuffer)
+	if err != nil {
+		return nil, err
+	}
+	s := &storeStream{subscription: listening, last: make(map[storeOf]StoreStatus)}
+	begin, err := s.ask(ctx)
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	return func(yield func(StoreStatus, error) bool) {
+		defer stop()
+		s.run(begin, yield)
+	}, nil
+}
+
+type storeOf struct{ replica, name string }
+
+type storeStream struct {
+	*subscription
+	last  map[storeOf]StoreStatus // what was yielded
+	again <-chan time.Time        // when to ask once more, after what failed for a time
+}
+
+// run yields what is known to begin with, and what comes.
+func (s *storeStream) run(known []StoreStatus, yield func(StoreStatus, error) bool) {
+	for s.ctx.Err() == nil {
+		for _, status := range known {
+			if s.isNews(&status) && !yield(status, nil) {
+				return
+			}
+		}
+		var err error
+		if known, err = s.hear(); err != nil && s.ctx.Err() == nil {
+			yield(StoreStatus{}, err)
+			return
+		}
+	}
+	if err := s.interrupted(); err != nil {
+		yield(StoreStatus{}, err)
+	}
+}
+
+// isNews notes a status. One that is no later than what was yielded is not news:
+// an answer may be ahead of what is still to be received.
+func (s *storeStream) isNews(status *StoreStatus) bool {
+	key := storeOf{status.Replica, status.Name}
+	if last, ok := s.last[key]; ok && (status.Since.Before(last.Since) || *status == last) {
+		return false
+	}
+	s.last[key] = *status
+	return true
+}
+
+// hear waits for news. When some may be lost all is asked for.
+func (s *storeStream) hear() ([]StoreStatus, error) {
+	select {
+	case <-s.ctx.Done():
+		return nil, nil
+	case <-s.statuses:
+		if s.c.nc.IsClosed() {
+			return nil, errConnectionClosed
+		}
+		return s.askAgain()
+	case <-s.again:
+		return s.askAgain()
+	case msg := <-s.messages:
+		var told StoreStatus
+		if s.hasDropped() || subjects.Decode(msg.Data, &told) != nil {
+			return s.askAgain()
+		}
+		return []StoreStatus{told}, nil
+	}
+}
+
+// askAgain asks, and once more in a moment if that fails for a time.
+func (s *storeStream) askAgain() ([]StoreStatus, error) {
+	s.again = nil
+	all, err := s.ask(s.ctx)
+	if err != nil && (passing(err) || errors.Is(err, context.DeadlineExceeded)) {
+		s.again, err = time.After(time.Second), nil
+	}
+	return all, err
+}
+
+// ask gets how all are.
+func (s *storeStream) ask(ctx context.Context) (all []StoreStatus, err error) {
+	stats, err := s.c.CacheStats(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, replica := range stats.Replicas {
+		for _, state := range replica.Stores {
+			all = append(all, StoreStatus{StoreState: state, Replica: replica.Replica})
+		}
+	}
+	return all, nil
+}
