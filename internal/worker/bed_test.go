@@ -8,6 +8,7 @@ import (
 	"runtime/pprof"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ type bed struct {
 	*Worker
 	client *nats.Conn
 	logs   *logs
+	seen   atomic.Pointer[subjects.Revision] // of the last put
 }
 
 // newBed starts a worker with settings such as "CREDBUS_STORE_TYPE=memory".
@@ -165,13 +167,18 @@ func (b *bed) put(t testing.TB, scope subjects.Scope, id subjects.ID, value stri
 	t.Helper()
 	reply := new(subjects.StoreReply)
 	b.must(t, subjects.Store, scope, &subjects.StoreRequest{StoreItem: item(id, value)}, reply)
+	b.seen.Store(&reply.Revision)
 	return reply
 }
 
+// get names the revision of the last put, as clients do: another worker may answer.
 func (b *bed) get(t testing.TB, scope subjects.Scope, id subjects.ID) (string, *subjects.Error) {
 	t.Helper()
-	reply := new(subjects.RetrieveReply)
-	if told := b.ask(t, subjects.Retrieve, scope, retrieve(id), reply); told != nil {
+	request, reply := retrieve(id), new(subjects.RetrieveReply)
+	if seen := b.seen.Load(); seen != nil {
+		request.Revision = *seen
+	}
+	if told := b.ask(t, subjects.Retrieve, scope, request, reply); told != nil {
 		return "", told
 	}
 	return string(reply.Data[subjects.ValueName].Bytes()), nil
