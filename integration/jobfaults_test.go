@@ -6,6 +6,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -27,19 +28,22 @@ const (
 // hands often, and items come one by one, so that each job meets a fault; in a cluster,
 // where a write takes longer, a few at once.
 func jobSettings(c combination) map[string]string {
-	return map[string]string{
+	settings := map[string]string{
 		"CREDBUS_STORE_TYPE":        "jetstream",
 		"CREDBUS_STORE_REPLICAS":    fmt.Sprint(c.servers()),
 		"CREDBUS_JOBS_ACK_WAIT":     "5s",
 		"CREDBUS_JOBS_CONCURRENCY":  "1",
 		"CREDBUS_BATCH_CONCURRENCY": fmt.Sprint(c.servers()),
 	}
+	maps.Copy(settings, expirySettings)
+	return settings
 }
 
 // TestJobFaults has jobs stored while workers are killed, paused and cut off and
 // servers stopped and killed, at random and several at once, in each bed, and
 // judges what became of each item: from the store's own log of its writes, from what
-// is there in the end, and from the results.
+// is there in the end, and from the results. What it tells of those that expire is
+// judged from the stream of events.
 func TestJobFaults(t *testing.T) {
 	images := needImages(t)
 	checkFlags(t)
@@ -54,7 +58,7 @@ func TestJobFaults(t *testing.T) {
 }
 
 func runJobFaults(t *testing.T, images images, c combination, seed uint64) history.OnceReport {
-	ctx, cancel := context.WithTimeout(t.Context(), bedLimit+jobsLimit+settledLimit+judgeLimit)
+	ctx, cancel := context.WithTimeout(t.Context(), bedLimit+jobsLimit+settledLimit+judgeLimit+expiringLimit)
 	defer cancel()
 	t.Logf("seed %d", seed)
 	b, err := startFaultBed(ctx, docker, images, c, jobSettings(c))
@@ -137,6 +141,12 @@ func (l *jobLoad) judge(ctx context.Context, t *testing.T, report *history.OnceR
 	}
 	report.Dead = len(dead)
 	show(t, "given up", dead)
+	told, err := l.expiring(ctx)
+	if err != nil {
+		t.Error(err)
+	}
+	t.Log(told)
+	show(t, "told more than once", told.Again)
 	f := history.Once(work)
 	report.Lost, report.Twice, report.Missing = len(f.Lost), len(f.Twice), len(f.Missing)
 	show(t, "lost", f.Lost)

@@ -92,9 +92,13 @@ func itemOf(i int) string { return fmt.Sprintf("item-%d", i) }
 func (l *jobLoad) submit(ctx context.Context) error {
 	var items []client.StoreItem
 	for i := l.items(); i < l.items()+batchItems; i++ {
-		items = append(items, client.StoreItem{
+		item := client.StoreItem{
 			ID: client.ID(itemOf(i)), Data: client.Value(valueOf(itemOf(i), i)), StoreOptions: client.StoreOptions{CreateOnly: i%2 == 0},
-		})
+		}
+		if isExpiring(i) {
+			item.Expires = time.Now().Add(expiringAfter)
+		}
+		items = append(items, item)
 	}
 	name := fmt.Sprintf("batch-%d", len(l.batches))
 	return poll(ctx, name, func() error {

@@ -11,7 +11,8 @@
 //	       all of it ──► Report, one line
 //
 // Work that was handed over to be done some time, once, is judged by Once, from
-// the log that a store keeps of its writes and from what its callers were told.
+// the log that a store keeps of its writes and from what its callers were told; and
+// what was to be told once, by ToldOnce.
 //
 // The promises are those of credbus. In strict mode all reads are linearizable
 // with the writes. In bounded mode those are that read the store itself, and
