@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"credbus/internal/testbed"
 )
 
 func TestMain(m *testing.M) {
@@ -100,12 +102,14 @@ func listen(t *testing.T) (net.Listener, string) {
 	return l, strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
-// freePort is a port that nobody listened on a moment ago.
+// freePort is a port that nobody listens on.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, port := listen(t)
-	l.Close()
-	return port
+	port, err := testbed.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strconv.Itoa(port)
 }
 
 // modes checks that nobody but the owner may enter or read what is below dir.

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,27 +80,12 @@ func require(t testing.TB, name string) string {
 }
 
 func start(program, data string, args ...string) (*Server, error) {
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{program: program, args: args, data: data, facts: map[string]string{"port": strconv.Itoa(port)}}
 	return s, s.run()
-}
-
-// freePort is one that is free, and stays so until the bed listens and whenever it
-// is restarted: the system gives out those of its ephemeral range, from 32768 on, to
-// whoever asks for any, and to every connection that somebody opens.
-func freePort() (port int, err error) {
-	const first, end, tries = 20_000, 32_000, 100
-	for range tries {
-		port = first + rand.N(end-first)
-		var listener net.Listener
-		if listener, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			return port, listener.Close()
-		}
-	}
-	return 0, fmt.Errorf("find a free port between %d and %d: %w", first, end, err)
 }
 
 // run starts the process and waits until it serves.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"testing"
 	"time"
@@ -15,26 +14,19 @@ import (
 	"credbus/internal/store"
 	"credbus/internal/store/jetstream"
 	"credbus/internal/store/policy"
+	"credbus/internal/testbed"
 )
 
-// freePort is one that was free a moment ago: the servers of a cluster must
-// know each other's before they start.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-// cluster runs three servers.
+// cluster runs three servers, which must know each other's ports before they start.
 func cluster(t *testing.T) []*server.Server {
 	t.Helper()
 	const size = 3
 	var routes []*url.URL
 	ports := make([]int, size)
 	for i := range ports {
-		ports[i] = freePort(t)
+		port, err := testbed.FreePort()
+		must(t, err)
+		ports[i] = port
 		routes = append(routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", ports[i])})
 	}
 	servers := make([]*server.Server, size)
