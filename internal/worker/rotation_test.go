@@ -21,7 +21,7 @@ import (
 // is dropped, and everything still opens.
 func TestRotationOnline(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it stores 10,000 credentials twice")
+		t.Skip("-short: it stores 10,000 credentials twice, which takes a minute; make rotation and make test run it whole")
 	}
 	const credentials, scopes, readers = 10_000, 100, 4
 	dir := t.TempDir()

@@ -73,7 +73,7 @@ func TestConformanceNative(t *testing.T) {
 func TestConformanceElsewhere(t *testing.T) {
 	endpoint := os.Getenv("CREDBUS_TEST_AWS_ENDPOINT")
 	if endpoint == "" {
-		t.Skip("CREDBUS_TEST_AWS_ENDPOINT names no endpoint of Secrets Manager to ask")
+		t.Skip("CREDBUS_TEST_AWS_ENDPOINT is not set: it is the URL of an emulator, or of AWS itself, to run the suite against; TestConformance runs it against awstest")
 	}
 	for name, features := range map[string]storetest.Features{"Sealed": sealedFeatures, "Native": nativeFeatures} {
 		t.Run(name, func(t *testing.T) {
