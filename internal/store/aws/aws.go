@@ -29,39 +29,13 @@ type Store struct {
 	credentials *aws.CredentialsCache
 	http        httpClient
 
-	stopping context.Context // ends when Close begins
-	stop     context.CancelFunc
-	mu       sync.Mutex
-	closed   bool
-	calls    sync.WaitGroup // under way; grows only while closed is false
+	calls *store.Calls
 }
 
 var (
 	_ store.Native  = (*Store)(nil)
 	_ store.Batcher = (*Store)(nil)
 )
-
-// begin admits a call. The caller ends it with end when err is nil. The context
-// it is given ends with Close as well. What changes something is not given up by
-// Close: with ErrClosed, a write surely had no effect.
-func (s *Store) begin(parent context.Context) (ctx context.Context, end func(), err error) {
-	if err := parent.Err(); err != nil {
-		return nil, nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, nil, store.ErrClosed
-	}
-	s.calls.Add(1)
-	ctx, cancel := context.WithCancelCause(parent)
-	stop := context.AfterFunc(s.stopping, func() { cancel(store.ErrClosed) })
-	return ctx, func() {
-		stop()
-		cancel(nil)
-		s.calls.Done()
-	}, nil
-}
 
 // Native implements [store.Native].
 func (s *Store) Native(subjects.Scope) bool { return s.config.Native }
@@ -71,7 +45,7 @@ func (s *Store) Get(ctx context.Context, key store.Key) (*store.Record, error) {
 	if err := key.Check(); err != nil {
 		return nil, err
 	}
-	ctx, end, err := s.begin(ctx)
+	ctx, end, err := s.calls.Begin(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -149,11 +123,7 @@ func (s *Store) nativeRecord(ctx context.Context, key store.Key, value *value, d
 
 // Close implements [store.Store]. It waits for the calls that are under way.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	s.stop()
-	s.calls.Wait()
+	s.calls.Close()
 	s.http.CloseIdleConnections()
 	return nil
 }

@@ -31,7 +31,7 @@ func (s *Store) GetBatch(ctx context.Context, keys []store.Key) ([]store.Found, 
 			return nil, err
 		}
 	}
-	ctx, end, err := s.begin(ctx)
+	ctx, end, err := s.calls.Begin(ctx)
 	if err != nil {
 		return nil, err
 	}

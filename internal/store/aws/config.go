@@ -102,10 +102,9 @@ func New(ctx context.Context, c Config) (*Store, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	s := &Store{config: c}
-	s.stopping, s.stop = context.WithCancel(context.Background())
+	s := &Store{config: c, calls: store.NewCalls()}
 	if err := s.open(ctx); err != nil {
-		s.stop()
+		s.calls.Close()
 		return nil, err
 	}
 	return s, nil

@@ -43,7 +43,7 @@ func (s *Store) Put(caller context.Context, rec *store.Record, pre store.Precond
 	if err := rec.Key.Check(); err != nil {
 		return "", err
 	}
-	ctx, end, err := s.begin(caller)
+	ctx, end, err := s.calls.Begin(caller)
 	if err != nil {
 		return "", err
 	}
@@ -222,7 +222,7 @@ func (s *Store) Delete(caller context.Context, key store.Key, pre store.Precondi
 	if err := key.Check(); err != nil {
 		return err
 	}
-	ctx, end, err := s.begin(caller)
+	ctx, end, err := s.calls.Begin(caller)
 	if err != nil {
 		return err
 	}

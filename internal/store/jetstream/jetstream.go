@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -37,11 +36,7 @@ type Store struct {
 	// markerTTL is how long the marker of a delete stays; 0 for ever.
 	markerTTL time.Duration
 
-	stopping context.Context // ends when Close begins
-	stop     context.CancelFunc
-	mu       sync.Mutex
-	closed   bool
-	calls    sync.WaitGroup // under way; grows only while closed is false
+	calls *store.Calls
 }
 
 var _ store.Watcher = (*Store)(nil)
@@ -61,35 +56,12 @@ func New(ctx context.Context, conn *nats.Conn, config Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{config: config, conn: conn, js: js}
-	s.stopping, s.stop = context.WithCancel(context.Background())
+	s := &Store{config: config, conn: conn, js: js, calls: store.NewCalls()}
 	if err := s.openBucket(ctx); err != nil {
-		s.stop()
+		s.calls.Close()
 		return nil, err
 	}
 	return s, nil
-}
-
-// begin admits a call. The caller ends it with end when err is nil. The
-// context it is given ends with Close as well. A message that is published is
-// not given up by Close: with ErrClosed, a write surely had no effect.
-func (s *Store) begin(parent context.Context) (ctx context.Context, end func(), err error) {
-	if err := parent.Err(); err != nil {
-		return nil, nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, nil, store.ErrClosed
-	}
-	s.calls.Add(1)
-	ctx, cancel := context.WithCancelCause(parent)
-	stop := context.AfterFunc(s.stopping, func() { cancel(store.ErrClosed) })
-	return ctx, func() {
-		stop()
-		cancel(nil)
-		s.calls.Done()
-	}, nil
 }
 
 // Get implements [store.Store].
@@ -97,7 +69,7 @@ func (s *Store) Get(ctx context.Context, key store.Key) (*store.Record, error) {
 	if err := key.Check(); err != nil {
 		return nil, err
 	}
-	ctx, end, err := s.begin(ctx)
+	ctx, end, err := s.calls.Begin(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +91,7 @@ func (s *Store) Put(caller context.Context, rec *store.Record, pre store.Precond
 	if err := rec.Key.Check(); err != nil {
 		return "", err
 	}
-	ctx, end, err := s.begin(caller)
+	ctx, end, err := s.calls.Begin(caller)
 	if err != nil {
 		return "", err
 	}
@@ -175,7 +147,7 @@ func (s *Store) Delete(caller context.Context, key store.Key, pre store.Precondi
 	if err := key.Check(); err != nil {
 		return err
 	}
-	ctx, end, err := s.begin(caller)
+	ctx, end, err := s.calls.Begin(caller)
 	if err != nil {
 		return err
 	}
@@ -208,11 +180,7 @@ func (s *Store) Delete(caller context.Context, key store.Key, pre store.Precondi
 // they wait for the answer to a write; it waits until all have returned. The
 // connection stays open.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	s.stop()
-	s.calls.Wait()
+	s.calls.Close()
 	return nil
 }
 

@@ -34,7 +34,7 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 	if err != nil {
 		return store.Page{}, err
 	}
-	ctx, end, err := s.begin(ctx)
+	ctx, end, err := s.calls.Begin(ctx)
 	if err != nil {
 		return store.Page{}, err
 	}

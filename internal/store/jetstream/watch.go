@@ -30,7 +30,7 @@ type watch struct {
 // itself, where it left off if nothing can have been removed meanwhile, and
 // with All otherwise.
 func (s *Store) Watch(ctx context.Context, changed func(store.Change)) error {
-	ctx, end, err := s.begin(ctx)
+	ctx, end, err := s.calls.Begin(ctx)
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -51,11 +50,7 @@ type Store struct {
 	user      string // for people
 	watchTime time.Duration
 
-	stopping context.Context // ends when Close begins
-	stop     context.CancelFunc
-	mu       sync.Mutex
-	closed   bool
-	calls    sync.WaitGroup // under way; grows only while closed is false
+	calls *store.Calls
 }
 
 var (
@@ -86,7 +81,7 @@ func New(ctx context.Context, config Config) (*Store, error) {
 	if broken := validation.IsDNS1123Label(config.Namespace); len(broken) > 0 {
 		return nil, fmt.Errorf("namespace %q (store.kubernetes.namespace): %s", config.Namespace, strings.Join(broken, ", "))
 	}
-	s := &Store{config: config, namespace: config.Namespace, server: account.config.Host, user: account.user, watchTime: watchTime}
+	s := &Store{config: config, namespace: config.Namespace, server: account.config.Host, user: account.user, watchTime: watchTime, calls: store.NewCalls()}
 	if s.api, err = newAPI(adapt(account.config, config.Logger), s.namespace); err != nil {
 		return nil, fmt.Errorf("%s does not make a client (store.kubernetes.kubeconfig): %w", account.user, err)
 	}
@@ -94,34 +89,11 @@ func New(ctx context.Context, config Config) (*Store, error) {
 		s.api.closeIdle()
 		return nil, err
 	}
-	s.stopping, s.stop = context.WithCancel(context.Background())
 	return s, nil
 }
 
 // Native implements [store.Native].
 func (s *Store) Native(subjects.Scope) bool { return s.config.Native }
-
-// begin admits a call. The caller ends it with end when err is nil. The context
-// it is given ends with Close as well. A write that was sent is not given up by
-// Close: with ErrClosed, it surely had no effect.
-func (s *Store) begin(parent context.Context) (ctx context.Context, end func(), err error) {
-	if err := parent.Err(); err != nil {
-		return nil, nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, nil, store.ErrClosed
-	}
-	s.calls.Add(1)
-	ctx, cancel := context.WithCancelCause(parent)
-	stop := context.AfterFunc(s.stopping, func() { cancel(store.ErrClosed) })
-	return ctx, func() {
-		stop()
-		cancel(nil)
-		s.calls.Done()
-	}, nil
-}
 
 // Get implements [store.Store]. The API server answers it from a quorum of
 // etcd, never from a cache that may be behind.
@@ -129,7 +101,7 @@ func (s *Store) Get(ctx context.Context, key store.Key) (*store.Record, error) {
 	if err := key.Check(); err != nil {
 		return nil, err
 	}
-	ctx, end, err := s.begin(ctx)
+	ctx, end, err := s.calls.Begin(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +123,7 @@ func (s *Store) Put(caller context.Context, rec *store.Record, pre store.Precond
 	if err := rec.Key.Check(); err != nil {
 		return "", err
 	}
-	ctx, end, err := s.begin(caller)
+	ctx, end, err := s.calls.Begin(caller)
 	if err != nil {
 		return "", err
 	}
@@ -194,7 +166,7 @@ func (s *Store) Delete(caller context.Context, key store.Key, pre store.Precondi
 	if err := key.Check(); err != nil {
 		return err
 	}
-	ctx, end, err := s.begin(caller)
+	ctx, end, err := s.calls.Begin(caller)
 	if err != nil {
 		return err
 	}
@@ -223,11 +195,7 @@ func (s *Store) Delete(caller context.Context, key store.Key, pre store.Precondi
 // Close implements [store.Store]. Calls under way give up, a Watch too, unless
 // they wait for the answer to a write; it waits until all have returned.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	s.stop()
-	s.calls.Wait()
+	s.calls.Close()
 	s.api.closeIdle()
 	return nil
 }

@@ -43,7 +43,7 @@ type watch struct {
 // from where it was if the API server still has what came since, and with All
 // otherwise.
 func (s *Store) Watch(ctx context.Context, changed func(store.Change)) error {
-	ctx, end, err := s.begin(ctx)
+	ctx, end, err := s.calls.Begin(ctx)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -64,11 +63,7 @@ type Store struct {
 	client  *api.Client // of session
 	burial  burial
 
-	stopping context.Context // ends when Close begins
-	stop     context.CancelFunc
-	mu       sync.Mutex
-	closed   bool
-	calls    sync.WaitGroup // under way; grows only while closed is false
+	calls *store.Calls
 }
 
 var _ store.Native = (*Store)(nil)
@@ -80,7 +75,7 @@ func New(ctx context.Context, config Config) (*Store, error) {
 	if err := config.complete(); err != nil {
 		return nil, err
 	}
-	s := &Store{config: config, log: config.Logger, burial: newBurial()}
+	s := &Store{config: config, log: config.Logger, burial: newBurial(), calls: store.NewCalls()}
 	var err error
 	if s.session, err = newSession(config, s.log); err != nil {
 		return nil, err
@@ -90,9 +85,8 @@ func New(ctx context.Context, config Config) (*Store, error) {
 		s.closeConnections()
 		return nil, err
 	}
-	s.stopping, s.stop = context.WithCancel(context.Background())
-	s.calls.Go(func() { s.session.keep(s.stopping) })
-	s.calls.Go(func() { s.bury(s.stopping) })
+	s.calls.Go(s.session.keep)
+	s.calls.Go(s.bury)
 	return s, nil
 }
 
@@ -103,23 +97,15 @@ func (s *Store) Native(subjects.Scope) bool { return s.config.Native }
 // they are answered: with ErrClosed, a write surely had no effect. Both end
 // after callTimeout. The caller ends the call with end when err is nil.
 func (s *Store) begin(parent context.Context) (reads, writes context.Context, end func(), err error) {
-	if err := parent.Err(); err != nil {
+	writes, timeout := context.WithTimeoutCause(parent, callTimeout, errOverdue)
+	reads, ended, err := s.calls.Begin(writes)
+	if err != nil {
+		timeout()
 		return nil, nil, nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, nil, nil, store.ErrClosed
-	}
-	s.calls.Add(1)
-	writes, timeout := context.WithTimeoutCause(parent, callTimeout, errOverdue)
-	reads, cancel := context.WithCancelCause(writes)
-	stop := context.AfterFunc(s.stopping, func() { cancel(store.ErrClosed) })
 	return reads, writes, func() {
-		stop()
-		cancel(nil)
+		ended()
 		timeout()
-		s.calls.Done()
 	}, nil
 }
 
@@ -231,13 +217,7 @@ func (s *Store) deletedBefore(ctx context.Context, key store.Key, current *secre
 // Close implements [store.Store]. Calls under way give up, unless they wait for
 // the answer to a write; it waits until all have returned.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	first := !s.closed
-	s.closed = true
-	s.mu.Unlock()
-	s.stop()
-	s.calls.Wait()
-	if first {
+	if s.calls.Close() {
 		s.closeConnections()
 	}
 	return nil
