@@ -41,7 +41,7 @@ changes: "failing", with the error, while calls are refused, and "ok".
 	format := formatFlag(cmd, asText, asJSON)
 
 	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
-		asJSON := format.chosen == asJSON
+		inJSON := format.chosen == asJSON
 		if stores {
 			if len(args) > 0 {
 				return usageError{fmt.Errorf("--stores watches all stores: leave out %s", args[0]), "credbus watch"}
@@ -51,7 +51,7 @@ changes: "failing", with the error, while calls are refused, and "ok".
 				return err
 			}
 			p.say("watching all stores")
-			return printEach(p.stdout, statuses, count, asJSON, storeLine)
+			return printEach(p.stdout, statuses, count, inJSON, storeLine)
 		}
 		scope := target(args).Scope
 		events, err := c.Events(ctx, scope)
@@ -59,7 +59,7 @@ changes: "failing", with the error, while calls are refused, and "ok".
 			return err
 		}
 		p.say("watching %s", scopeText(scope))
-		return printEach(p.stdout, events, count, asJSON, eventLine)
+		return printEach(p.stdout, events, count, inJSON, eventLine)
 	})
 	return cmd
 }
@@ -69,13 +69,13 @@ changes: "failing", with the error, while calls are refused, and "ok".
 func printEach[T any, M interface {
 	*T
 	subjects.Message
-}](w io.Writer, all iter.Seq2[T, error], count int, asJSON bool, line func(*T) string) error {
+}](w io.Writer, all iter.Seq2[T, error], count int, inJSON bool, line func(*T) string) error {
 	seen := 0
 	for one, err := range all {
 		if err != nil {
 			return err
 		}
-		if asJSON {
+		if inJSON {
 			err = writeJSON(w, M(&one))
 		} else {
 			_, err = fmt.Fprintln(w, line(&one))

@@ -21,7 +21,7 @@ var allowed = map[string]struct {
 	"client": {[]string{"subjects", "internal/hybrid"}, []string{nats, natscontext, jetstreamext, "golang.org/x/sync"},
 		"users build it into their programs: no server code, few modules"},
 
-	"internal/store":                   {[]string{"subjects"}, nil, "the contract of drivers knows names, not how they travel"},
+	"internal/store":                   {[]string{"subjects"}, []string{"golang.org/x/sync"}, "the contract of drivers knows names, not how they travel"},
 	"internal/store/memory":            {[]string{"subjects", "internal/store"}, nil, "a driver knows the contract and its SDK"},
 	"internal/store/record":            {[]string{"subjects", "internal/store"}, []string{msgpack}, "drivers share an encoding, and nothing else"},
 	"internal/store/file":              {[]string{"subjects", "internal/store", "internal/store/record"}, []string{"github.com/fsnotify/fsnotify", "github.com/gofrs/flock", "golang.org/x/sys"}, "a driver knows the contract and its SDK"},

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -153,39 +152,11 @@ func (s *Store) names(ctx context.Context, filter string, offset int) (*namesAns
 // readAll reads the records of keys without their payloads, several at once.
 // Those that are gone by now are left out.
 func (s *Store) readAll(ctx context.Context, keys []store.Key) ([]store.Record, error) {
-	ctx, cancel := context.WithCancel(ctx) // the first failure ends the others
-	defer cancel()
-	found := make([]*store.Record, len(keys))
-	turns := make(chan struct{}, readsAtOnce)
-	var (
-		reads  sync.WaitGroup
-		once   sync.Once
-		failed error
-	)
-	for i, key := range keys {
-		turns <- struct{}{}
-		reads.Go(func() {
-			defer func() { <-turns }()
-			rec, _, err := s.read(ctx, key)
-			if err != nil {
-				once.Do(func() { failed = err; cancel() })
-				return
-			}
-			if rec != nil {
-				rec.Payload = nil
-			}
-			found[i] = rec
-		})
-	}
-	reads.Wait()
-	if failed != nil {
-		return nil, failed
-	}
-	records := make([]store.Record, 0, len(found))
-	for _, rec := range found {
+	return store.ReadAll(ctx, keys, readsAtOnce, func(ctx context.Context, key store.Key) (*store.Record, error) {
+		rec, _, err := s.read(ctx, key)
 		if rec != nil {
-			records = append(records, *rec)
+			rec.Payload = nil
 		}
-	}
-	return records, nil
+		return rec, err
+	})
 }

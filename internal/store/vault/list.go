@@ -6,7 +6,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"credbus/internal/store"
@@ -207,40 +206,15 @@ func (s *Store) names(ctx context.Context, at string) ([]name, error) {
 // readAll reads the records of keys without their values, several at once.
 // Those that are gone by now are left out.
 func (s *Store) readAll(ctx context.Context, keys []store.Key) ([]store.Record, error) {
-	ctx, cancel := context.WithCancel(ctx) // the first failure ends the others
-	defer cancel()
-	found := make([]*store.Record, len(keys))
-	turns := make(chan struct{}, readsAtOnce)
-	var (
-		reads  sync.WaitGroup
-		once   sync.Once
-		failed error
-	)
-	for i, key := range keys {
-		turns <- struct{}{}
-		reads.Go(func() {
-			defer func() { <-turns }()
-			current, err := s.read(ctx, key)
-			if err != nil {
-				once.Do(func() { failed = err; cancel() })
-				return
-			}
-			if s.burial.isDue(&current) {
-				s.burial.at(key, time.Now())
-			}
-			current.wipe()
-			found[i] = current.rec
-		})
-	}
-	reads.Wait()
-	if failed != nil {
-		return nil, failed
-	}
-	records := make([]store.Record, 0, len(found))
-	for _, rec := range found {
-		if rec != nil {
-			records = append(records, *rec)
+	return store.ReadAll(ctx, keys, readsAtOnce, func(ctx context.Context, key store.Key) (*store.Record, error) {
+		current, err := s.read(ctx, key)
+		if err != nil {
+			return nil, err
 		}
-	}
-	return records, nil
+		if s.burial.isDue(&current) {
+			s.burial.at(key, time.Now())
+		}
+		current.wipe()
+		return current.rec, nil
+	})
 }
