@@ -281,6 +281,7 @@ func TestDeadConnections(t *testing.T) {
 		gets.Go(func() { get(t, s, rec.Key) })
 	}
 	gets.Wait()
+	line.settle()
 	t.Logf("%d connections go silent", line.silence())
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"credbus/internal/store/kubernetes"
 )
@@ -146,6 +147,22 @@ func relay(into, from net.Conn, silenced <-chan struct{}) {
 			}
 			return
 		}
+	}
+}
+
+// settle returns once no connection has come for a while: a client dials for a
+// request that another connection serves in the end, and keeps what comes of it.
+func (c *cable) settle() {
+	const while = 500 * time.Millisecond
+	for carried := -1; ; {
+		c.mu.Lock()
+		now := c.carried
+		c.mu.Unlock()
+		if now == carried {
+			return
+		}
+		carried = now
+		time.Sleep(while)
 	}
 }
 
