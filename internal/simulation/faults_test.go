@@ -65,6 +65,7 @@ var classes = []*faults{
 	{name: "overdue", faint: 0.2, crash: 0.05},
 	{name: "restart", happens: []func(*world){restart, restart, cut}, every: 2 * time.Second, delayed: 0.2, delay: 100 * time.Millisecond},
 	{name: "recreate", slow: 0.03, happens: []func(*world){recreate, recreateAway, recreateAway, truncate, purge}, every: 4 * time.Second, delayed: 0.05, delay: 100 * time.Millisecond},
+	{name: "found", slow: 0.2, happens: []func(*world){foundAnew}, every: 4 * time.Second},
 	{name: "slow", slow: 0.1, happens: []func(*world){cut}, every: 6 * time.Second},
 	{name: "late", late: 0.1, slow: 0.02},
 	{name: "members", happens: []func(*world){join, leave, cut}, every: time.Second, delayed: 0.2, delay: 100 * time.Millisecond},
@@ -171,6 +172,14 @@ func recreate(w *world) {
 	if w.chance(0.5) {
 		restart(w)
 	}
+}
+
+// foundAnew deletes the stream as a process comes up, to which no announcement
+// of the writes under way is left.
+func foundAnew(w *world) {
+	w.count("recreate")
+	w.journal.recreate()
+	restart(w)
 }
 
 // recreateAway deletes the stream while a process is away, which comes back
