@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"crypto/rand"
 	"fmt"
 	"strings"
 	"testing"
@@ -18,12 +19,13 @@ func TestMigrateBetweenProviders(t *testing.T) {
 	settings := withFile(t, fmt.Sprintf(`
 stores:
   bucket: {type: jetstream}
-  vault: {type: vault, form: native, vault: {address: %q, token: %q, path: migrate}}
-  aws: {type: aws, aws: {region: %q, endpoint: %q}}
-  kubernetes: {type: kubernetes, form: native, kubernetes: {kubeconfig: %q, name: migrate}}
+  vault: {type: vault, form: native, vault: {address: %[1]q, token: %[2]q, path: migrate-%[6]s}}
+  aws: {type: aws, aws: {region: %[3]q, endpoint: %[4]q}}
+  kubernetes: {type: kubernetes, form: native, kubernetes: {kubeconfig: %[5]q, name: migrate-%[6]s}}
   aws-native: {type: aws, form: native, aws: {region: %[3]q, endpoint: %[4]q, prefix: native}}
-  vault-sealed: {type: vault, vault: {address: %[1]q, token: %[2]q, path: migrate-sealed}}
-`, vault.Fact("address"), vault.Fact("token"), value(region[1]), value(region[2]), value(kubeconfig)))
+  vault-sealed: {type: vault, vault: {address: %[1]q, token: %[2]q, path: migrate-sealed-%[6]s}}
+`, vault.Fact("address"), vault.Fact("token"), value(region[1]), value(region[2]), value(kubeconfig),
+		strings.ToLower(rand.Text()))) // the servers stay for other tests, and for this one once more
 	b := newBed(t, settings)
 	const credentials = 25
 	for i := range credentials {
