@@ -21,7 +21,7 @@ func TestGivenUp(t *testing.T) {
 		return nil
 	}, nil)
 	job := submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "j"}, storeItems(3)...)
-	failed := told.await(t, job, ended)
+	failed := await(t, told, job, ended)
 	if failed.State != subjects.JobFailed || !failed.Dead || failed.Attempts != 2 || failed.Succeeded != 2 || !strings.Contains(failed.Reason, "2 attempts") || !strings.Contains(failed.Reason, "storage_unavailable") {
 		t.Errorf("%+v", failed)
 	}
@@ -34,7 +34,7 @@ func TestGivenUp(t *testing.T) {
 	if status, err := w.Retry(t.Context(), job); err != nil || status.State != subjects.JobAccepted {
 		t.Fatalf("%+v, %v", status, err)
 	}
-	done := told.await(t, job, ended)
+	done := await(t, told, job, ended)
 	if done.State != subjects.JobDone || done.Succeeded != 3 || done.Dead {
 		t.Errorf("%+v", done)
 	}
@@ -67,7 +67,7 @@ func TestPoison(t *testing.T) {
 	} {
 		job := subjects.Target{Scope: scope, ID: subjects.ID(id)}
 		b.publish(t, prefix.Job(test.command, scope, job.ID), []byte(test.body))
-		failed := told.await(t, job, ended)
+		failed := await(t, told, job, ended)
 		if failed.State != subjects.JobFailed || !failed.Dead || !strings.Contains(failed.Reason, test.reason) || strings.Contains(failed.Reason, canary) {
 			t.Errorf("%s: %+v", id, failed)
 		}
@@ -95,7 +95,7 @@ func TestNothingReadableOnDisk(t *testing.T) {
 	b.store.hooks(func(string, store.Key) error { return store.ErrUnavailable }, nil)
 	item := subjects.StoreItem{Target: target(0), Data: subjects.Value([]byte(canary)), Metadata: subjects.Metadata{Description: "about the canary"}}
 	dead := submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "dead"}, item)
-	told.await(t, dead, ended)
+	await(t, told, dead, ended)
 	submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "waits", NotBefore: time.Now().Add(time.Hour)}, item)
 	if b.onDisk(t, canary) || b.onDisk(t, "about the canary") {
 		t.Error("a job's items can be read on disk")

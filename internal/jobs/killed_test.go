@@ -52,9 +52,9 @@ func TestKilled(t *testing.T) {
 					}
 					job = submit(t, b, first, command, subjects.Job{ID: "j"}, items...)
 				}
-				told.await(t, job, func(status *subjects.JobStatus) bool { return status.Worker == "w1" })
+				await(t, told, job, func(status *subjects.JobStatus) bool { return status.Worker == "w1" })
 				b.start(t, "w2", nil)
-				done := told.await(t, job, ended)
+				done := await(t, told, job, ended)
 				if done.State != subjects.JobDone || done.Succeeded != n || done.Worker != "w2" || done.Attempts != 2 {
 					t.Errorf("%+v", done)
 				}
@@ -99,7 +99,7 @@ func TestNewerIsKept(t *testing.T) {
 			change(t, b, second)
 			want := b.store.log()
 			must(t, second.Start(t.Context()))
-			done := told.await(t, job, ended)
+			done := await(t, told, job, ended)
 			if result := done.Results[0]; result.Err == nil || result.Err.Code != subjects.VersionConflict || !result.Err.OutcomeUnknown || done.State != subjects.JobDone || done.Failed != 1 {
 				t.Errorf("%+v, %+v", done, result.Err)
 			}
@@ -128,7 +128,7 @@ func TestOvertaken(t *testing.T) {
 	job := submit(t, b, first, subjects.StoreBatch, subjects.Job{ID: "j"}, storeItems(3)...)
 	<-paused
 	b.start(t, "w2", nil)
-	done := told.await(t, job, ended)
+	done := await(t, told, job, ended)
 	close(resume)
 	if done.Worker != "w2" || done.Succeeded != 3 {
 		t.Errorf("%+v", done)
@@ -166,7 +166,7 @@ func TestCloseHandsOver(t *testing.T) {
 	close(proceed)
 	must(t, <-closed)
 	b.start(t, "w2", func(c *Config) { c.AckWait = time.Minute })
-	done := told.await(t, job, ended)
+	done := await(t, told, job, ended)
 	if done.State != subjects.JobDone || done.Succeeded != 6 || done.Worker != "w2" || done.Attempts != 1 {
 		t.Errorf("%+v", done)
 	}

@@ -31,16 +31,24 @@ func TestSelect(t *testing.T) {
 	job := subjects.Job{ID: "d-0", Batch: "d", All: true, Filter: subjects.Filter{Tags: map[string]string{"age": "old"}}}
 	b.publish(t, prefix.Job(subjects.DeleteBatch, scope, job.ID), subjects.Append(nil, &job))
 	ends := make(map[subjects.ID]*subjects.JobStatus)
-	for _, id := range []subjects.ID{"d-0", "d-1", "d-2", "d-3"} {
-		ends[id] = told.await(t, subjects.Target{Scope: scope, ID: id}, ended)
+	timeout := time.After(20 * time.Second)
+	for len(ends) < 4 {
+		select {
+		case status := <-told:
+			if status.State.Ended() {
+				ends[status.ID] = status
+			}
+		case <-timeout:
+			t.Fatalf("ended: %v", ends)
+		}
 	}
-	if top := ends["d-0"]; top.State != subjects.JobDone || top.Parts != 4 || len(top.Results) != 0 {
+	if top := ends["d-0"]; top == nil || top.State != subjects.JobDone || top.Parts != 4 || len(top.Results) != 0 {
 		t.Errorf("%+v", top)
 	}
 	total := 0
 	for _, id := range []subjects.ID{"d-1", "d-2", "d-3"} {
 		part := ends[id]
-		if part.State != subjects.JobDone || part.Failed != 0 || part.Batch != "d" {
+		if part == nil || part.State != subjects.JobDone || part.Failed != 0 || part.Batch != "d" {
 			t.Fatalf("%s: %+v", id, part)
 		}
 		total += part.Succeeded
@@ -74,7 +82,7 @@ func TestSelectResumes(t *testing.T) {
 	b.start(t, "w2", nil)
 	seen := make(map[subjects.Target]int)
 	for _, id := range []subjects.ID{"v-1", "v-2"} {
-		for _, result := range told.await(t, subjects.Target{Scope: scope, ID: id}, ended).Results {
+		for _, result := range await(t, told, subjects.Target{Scope: scope, ID: id}, ended).Results {
 			seen[result.Target]++
 		}
 	}
@@ -105,7 +113,7 @@ func TestSelectionThatWaits(t *testing.T) {
 	told := b.statuses(t)
 	job := subjects.Job{ID: "v-0", Batch: "v", All: true}
 	b.publish(t, prefix.Job(subjects.ValidateBatch, scope, job.ID), subjects.Append(nil, &job))
-	waits := told.await(t, subjects.Target{Scope: scope, ID: job.ID}, func(status *subjects.JobStatus) bool { return status.Reason != "" })
+	waits := await(t, told, subjects.Target{Scope: scope, ID: job.ID}, func(status *subjects.JobStatus) bool { return status.Reason != "" })
 	if waits.State != subjects.JobRunning || waits.RetryAt.IsZero() {
 		t.Errorf("it is %s, and tried again at %v", waits.State, waits.RetryAt)
 	}
