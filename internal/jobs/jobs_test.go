@@ -56,15 +56,21 @@ func TestStoreJob(t *testing.T) {
 // awaitEmptyQueue waits until everything is taken off the queue.
 func awaitEmptyQueue(t *testing.T, w *worker) {
 	t.Helper()
+	awaitQueue(t, w, 0)
+}
+
+// awaitQueue waits until so many jobs are left in the queue.
+func awaitQueue(t *testing.T, w *worker, left uint64) {
+	t.Helper()
 	for range 500 {
 		info, err := w.queue.Info(t.Context())
 		must(t, err)
-		if info.State.Msgs == 0 {
+		if info.State.Msgs == left {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Error("the queue is not empty")
+	t.Errorf("the queue has more than %d jobs", left)
 }
 
 func (b *bed) put(t *testing.T, w *worker, items ...subjects.StoreItem) {
@@ -168,6 +174,31 @@ func TestDuplicates(t *testing.T) {
 	again, err := w.Show(t.Context(), job)
 	if err != nil || !again.Updated.Equal(done.Updated) || again.Succeeded != 2 {
 		t.Errorf("%+v, %v", again, err)
+	}
+}
+
+// TestSameName stores a credential again by jobs of one name: in the scope above,
+// and in the same scope after the first one was forgotten.
+func TestSameName(t *testing.T) {
+	b := newBed(t)
+	w := b.start(t, "w1", nil)
+	told := b.statuses(t)
+	for _, test := range []struct {
+		value string
+		scope subjects.Scope
+	}{{"first", scope}, {"above", scope.Parent()}, {"later", scope}} {
+		must(t, w.ledger.stream.Purge(t.Context()))
+		items := storeItems(1)
+		items[0].Scope, items[0].CreateOnly, items[0].Data = scope, false, subjects.Value([]byte(test.value))
+		job := submitAt(t, b, w, test.scope, subjects.StoreBatch, subjects.Job{ID: "j"}, items...)
+		if done := await(t, told, job, ended); done.Succeeded != 1 {
+			t.Errorf("%s: %+v", test.value, done)
+		}
+		awaitEmptyQueue(t, w)
+		reply, _, err := w.config.Manager.Retrieve(t.Context(), nil, subjects.RetrieveItem{Target: subjects.Target{Scope: scope, ID: target(0).ID}, Fresh: true}, subjects.Revision{})
+		if err != nil || !strings.Contains(string(reply), test.value) {
+			t.Errorf("%q was not stored: %v", test.value, err)
+		}
 	}
 }
 

@@ -193,8 +193,7 @@ func (s *Service) Retry(ctx context.Context, job subjects.Target) (*subjects.Job
 	}
 	msg := nats.NewMsg(s.config.Prefix.Job(dead.Status.Command, job.Scope, job.ID))
 	msg.Data = dead.Body
-	// The queue may remember the first time.
-	if err := s.publish(ctx, msg, subjects.ID(string(job.ID)+"-"+strconv.FormatUint(dead.seq, 10))); err != nil {
+	if err := s.publish(ctx, msg); err != nil {
 		return nil, unavailable(err)
 	}
 	return &e.status, unavailable(s.letters.drop(ctx, dead))
