@@ -245,3 +245,16 @@ func TestTimes(t *testing.T) {
 		t.Errorf("%+v before %v", done, soon)
 	}
 }
+
+// TestBackoffIsShorterThanTheMemory is about a job that is tried again: if its entry
+// were gone by then, its attempts would not be counted, nor its results known.
+func TestBackoffIsShorterThanTheMemory(t *testing.T) {
+	s := &Service{config: Config{Keep: time.Minute, Backoff: time.Second}.withDefaults()}
+	if d := s.backoff(10); d > 30*time.Second || d < 20*time.Second {
+		t.Errorf("the pause is %v where jobs are known for a minute", d)
+	}
+	s.config.Keep = 24 * time.Hour
+	if d := s.backoff(10); d > 5*time.Minute || d < 3*time.Minute {
+		t.Errorf("the pause is %v", d)
+	}
+}

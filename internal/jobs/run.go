@@ -132,9 +132,10 @@ func (s *Service) showLife(msg jetstream.Msg) (stop func()) {
 	return func() { cancel(); <-ended }
 }
 
-// backoff is how long after its nth attempt a job is tried again.
+// backoff is how long after its nth attempt a job is tried again. It is shorter than
+// the ledger keeps what does not change.
 func (s *Service) backoff(n int) time.Duration {
-	most := max(5*time.Minute, s.config.Backoff)
+	most := min(max(5*time.Minute, s.config.Backoff), s.config.Keep/2)
 	d := min(most, s.config.Backoff<<min(max(0, n-1), 10))
 	return d - rand.N(d/4+1)
 }
@@ -154,12 +155,14 @@ func (s *Service) attempt(p *posting, malformed error) (verdict, error) {
 	case st.State.Ended():
 		return settled, nil
 	case st.Cancelling:
+		s.lookUp(ctx, e, p)
 		return s.end(ctx, e, subjects.JobCancelled, st.Reason)
 	case malformed != nil:
 		return s.bury(ctx, e, p, "the job cannot be read: "+malformed.Error(), false)
 	case p.inClear():
 		return s.bury(ctx, e, p, "values in clear are not taken from a queue that lies on disk: seal the items to the workers' key (seal_key)", false)
 	case !p.job.ExpiresAt.IsZero() && !now.Before(p.job.ExpiresAt):
+		s.lookUp(ctx, e, p)
 		return s.end(ctx, e, subjects.JobFailed, "the job expired before it was done")
 	case now.Before(p.job.NotBefore):
 		return s.postpone(ctx, e, p.job.NotBefore.Sub(now))
