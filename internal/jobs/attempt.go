@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -171,6 +172,10 @@ func (a *attempt) record(i int, came outcome) {
 	if err := came.result.Err; err != nil {
 		if came.result.Pending = err.Retryable || err.OutcomeUnknown && !came.final; came.result.Pending {
 			came.result.Version = before.Version // what is about to be deleted
+		}
+		// Nobody has a request to send again.
+		if message, cut := strings.CutSuffix(err.Message, subjects.UnknownOutcomeRule); cut {
+			err.Message = message + "; the write may have taken effect, which the next attempt finds out"
 		}
 	}
 	if came.result.ID == "" {

@@ -23,7 +23,8 @@ func TestGivenUp(t *testing.T) {
 	}, nil)
 	job := submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "j"}, storeItems(3)...)
 	failed := await(t, told, job, ended)
-	if failed.State != subjects.JobFailed || !failed.Dead || failed.Attempts != 2 || failed.Succeeded != 2 || !strings.Contains(failed.Reason, "2 attempts") || !strings.Contains(failed.Reason, "storage_unavailable") {
+	if failed.State != subjects.JobFailed || !failed.Dead || failed.Attempts != 2 || failed.Succeeded != 2 || !strings.Contains(failed.Reason, "2 attempts") || !strings.Contains(failed.Reason, "storage_unavailable") ||
+		!strings.Contains(failed.Reason, "the next attempt finds out") || strings.Contains(failed.Results[1].Err.Message, "request_id") {
 		t.Errorf("%+v", failed)
 	}
 	awaitEmptyQueue(t, w)
