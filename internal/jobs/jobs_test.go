@@ -258,3 +258,34 @@ func TestBackoffIsShorterThanTheMemory(t *testing.T) {
 		t.Errorf("the pause is %v", d)
 	}
 }
+
+// TestDeletedStreams has somebody delete each stream of jobs under a worker, which
+// makes it anew as soon as a job needs it.
+func TestDeletedStreams(t *testing.T) {
+	b := newBed(t)
+	w := b.start(t, "w1", func(c *Config) { c.Backoff = 100 * time.Millisecond })
+	told := b.statuses(t)
+	for i, stream := range []string{"CREDBUS_JOBS_STATUS", "CREDBUS_JOBS_DEAD", "CREDBUS_JOBS"} {
+		must(t, b.js.DeleteStream(t.Context(), stream))
+		if stream == "CREDBUS_JOBS" {
+			for range 500 { // it asks for jobs, and finds out by itself
+				if _, err := b.js.Stream(t.Context(), stream); err == nil {
+					break
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+		good := submit(t, b, w, subjects.ValidateBatch, subjects.Job{ID: subjects.ID(fmt.Sprint("good-", i))}, target(0))
+		if done := await(t, told, good, ended); done.State != subjects.JobDone {
+			t.Errorf("without %s: it is %s: %s", stream, done.State, done.Reason)
+		}
+		bad := subjects.Target{Scope: scope, ID: subjects.ID(fmt.Sprint("bad-", i))}
+		b.publish(t, prefix.Job(subjects.ValidateBatch, scope, bad.ID), []byte("{}"))
+		if failed := await(t, told, bad, ended); !failed.Dead {
+			t.Errorf("without %s: it is %s: %s", stream, failed.State, failed.Reason)
+		}
+		if _, err := w.Drop(t.Context(), bad); err != nil {
+			t.Errorf("without %s: %v", stream, err)
+		}
+	}
+}

@@ -87,6 +87,7 @@ func (s *Service) safely(p *posting, malformed error) (v verdict) {
 			continue // look again
 		case s.running.Err() == nil:
 			s.config.Logger.Warn("a job cannot be begun now", "job", p.Target, "error", err)
+			s.reopen(err)
 		}
 		break
 	}
