@@ -30,8 +30,8 @@ const (
 	JobCancelled = subjects.JobCancelled
 )
 
-// The commands of SelectJob. A job of CommandRetrieve reads each credential, and
-// returns no value.
+// The commands of jobs, of which SelectJob takes all but CommandStore. A job of
+// CommandRetrieve reads each credential, and returns no value.
 const (
 	CommandStore    = subjects.StoreBatch
 	CommandRetrieve = subjects.RetrieveBatch

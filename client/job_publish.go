@@ -93,6 +93,16 @@ func (s *submission) single(ctx context.Context, n int, last bool) error {
 		return err
 	}
 	ack, err := s.ask(ctx, msg, last)
+	if err == nil && ack.Duplicate {
+		// The id is one for the whole queue: a job of anybody's, on any subject, can have
+		// had it. What is on this job's own subject can only be this job, and if that was
+		// done meanwhile, the workers know.
+		msg.Header.Del(nats.MsgIdHdr)
+		msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, "0")
+		if ack, err = s.ask(ctx, msg, last); errors.Is(err, errQueued) {
+			return nil
+		}
+	}
 	if err == nil && ack.Sequence == 0 {
 		err = malformed(msg.Subject, "it is no acknowledgement of a stream")
 	}
@@ -138,6 +148,9 @@ func (s *submission) atomically(ctx context.Context, from, to int, last bool) er
 var (
 	// errNotAtomic is returned for jobs that are to be published one by one.
 	errNotAtomic = errors.New("the stream does not take the jobs as one")
+	// errQueued is wrapped by the error of a job that was to be the first message on its
+	// subject in the queue, and is not.
+	errQueued = errors.New("the queue has a job on this subject")
 	// errNoAnswer is wrapped by what may be answered when it is asked again.
 	errNoAnswer = errors.New("no answer of the queue")
 )
@@ -148,6 +161,7 @@ type acknowledgement struct {
 	Sequence  uint64              `json:"seq"`
 	BatchID   string              `json:"batch"`
 	BatchSize int                 `json:"count"`
+	Duplicate bool                `json:"duplicate"`
 	Error     *jetstream.APIError `json:"error"`
 }
 
@@ -244,6 +258,8 @@ func refusedJob(err *jetstream.APIError) error {
 		jetstreamext.JSErrCodeBatchPublishExceedsLimit,
 		jetstreamext.JSErrCodeBatchPublishDuplicateMsgID: // some or all are there
 		return errNotAtomic
+	case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
+		return fmt.Errorf("%w: %w", errQueued, subjects.Errorf(subjects.Internal, "%s", err.Description))
 	case jetstreamext.JSErrCodeBatchPublishIncomplete, errCodeDuplicateInProcess:
 		return fmt.Errorf("%w: %s", errNoAnswer, err.Description)
 	case errCodeStoreFailed, errCodeAccountLimits, errCodeNoResources, errCodeNoStorage,

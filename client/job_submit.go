@@ -32,9 +32,6 @@ type JobOptions struct {
 	Send func(*nats.Msg) error
 }
 
-// maxBatchID leaves room for what jobID appends.
-const maxBatchID = 40
-
 // jobID names a job of a batch.
 func jobID(batch ID, n int) ID { return batch + ID("-"+strconv.Itoa(n)) }
 
@@ -278,8 +275,8 @@ func checkBatchID(id ID) error {
 		refused.Message = "the name of the batch: " + refused.Message
 		return refused
 	}
-	if len(id) > maxBatchID {
-		return subjects.Errorf(subjects.InvalidArgument, "the name of the batch has %d characters: at most %d are allowed", len(id), maxBatchID)
+	if len(id) > subjects.MaxBatchIDLen {
+		return subjects.Errorf(subjects.InvalidArgument, "the name of the batch has %d characters: at most %d are allowed", len(id), subjects.MaxBatchIDLen)
 	}
 	return nil
 }

@@ -191,22 +191,50 @@ func TestSubmitAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := q.stream.DeleteMsg(t.Context(), 2); err != nil { // as if done
+		info, err := q.stream.Info(t.Context())
+		if err != nil || info.State.LastSeq != 4 {
+			t.Errorf("atomic %v: %d jobs were accepted, want 4: %v", atomic, info.State.LastSeq, err)
+		}
+		// What is done is not in the queue. It comes again, and the workers know it.
+		if err := q.stream.DeleteMsg(t.Context(), 2); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.StoreJob(t.Context(), "org:acme", items, options); err != nil {
 			t.Fatal(err)
 		}
-		info, err := q.stream.Info(t.Context())
-		if err != nil || info.State.LastSeq != 4 {
-			t.Errorf("atomic %v: %d jobs were accepted, want 4: %v", atomic, info.State.LastSeq, err)
+		info, err = q.stream.Info(t.Context())
+		if err != nil || info.State.LastSeq != 5 {
+			t.Fatalf("atomic %v: %d jobs were accepted, want one more: %v", atomic, info.State.LastSeq, err)
+		}
+		if again, err := q.stream.GetMsg(t.Context(), 5); err != nil || again.Subject != "cred.v1.job.store_batch.org:acme.onboarding-1" {
+			t.Errorf("atomic %v: %v came again: %v", atomic, again, err)
 		}
 		// The same name in another scope is another batch.
 		if _, err := c.StoreJob(t.Context(), "org:other", items[:1], options); err != nil {
 			t.Fatal(err)
 		}
-		if info, err = q.stream.Info(t.Context()); err != nil || info.State.LastSeq != 5 {
+		if info, err = q.stream.Info(t.Context()); err != nil || info.State.LastSeq != 6 {
 			t.Errorf("%d jobs, %v", info.State.LastSeq, err)
+		}
+	}
+}
+
+// Message ids are those of the whole stream, and others may have used them, at scopes
+// of their own. No job is acknowledged that is not in the queue.
+func TestSubmitUnderUsedIDs(t *testing.T) {
+	for _, atomic := range []bool{true, false} {
+		q := startQueue(t, func(_ *server.Options, c *jetstream.StreamConfig) { c.AllowAtomicPublish = atomic })
+		if _, err := q.js.Publish(t.Context(), "cred.v1.job.validate_batch.org:other.x", []byte("{}"), jetstream.WithMsgID("org:acme/onboarding-1")); err != nil {
+			t.Fatal(err)
+		}
+		c := connect(t, q.url, nil)
+		if _, err := c.StoreJob(t.Context(), "org:acme", storeItems(250, "s3cret"), &client.JobOptions{Batch: "onboarding"}); err != nil {
+			t.Fatal(err)
+		}
+		for n := range 3 {
+			if _, err := q.stream.GetLastMsgForSubject(t.Context(), fmt.Sprintf("cred.v1.job.store_batch.org:acme.onboarding-%d", n)); err != nil {
+				t.Errorf("atomic %v: job %d: %v", atomic, n, err)
+			}
 		}
 	}
 }
@@ -393,7 +421,7 @@ func TestSubmitToOtherServers(t *testing.T) {
 		want   error
 	}{
 		"before 2.12":       {`{"stream":"JOBS","seq":7}`, 1 + 3, nil},
-		"accepted before":   {`{"stream":"JOBS","seq":7,"duplicate":true}`, 1 + 3, nil},
+		"accepted before":   {`{"stream":"JOBS","seq":7,"duplicate":true}`, 1 + 3*2, nil}, // without its id, too
 		"no leader":         {`{"error":{"code":503,"err_code":10008,"description":"JetStream system temporarily unavailable"}}`, 1, client.ErrStorageUnavailable},
 		"too large":         {`{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"}}`, 1, client.ErrPayloadTooLarge},
 		"account":           {`{"error":{"code":400,"err_code":10002,"description":"resource limits exceeded for account"}}`, 1, client.ErrResourceExhausted},
@@ -433,7 +461,7 @@ func TestSubmitToOtherServers(t *testing.T) {
 		for _, n := range ids {
 			sent += n
 		}
-		if sent != test.sent || test.want == nil && (ids["org:a/b-1"] != 1 || ids["org:a/b-2"] != 1) {
+		if sent != test.sent || test.sent == 7 && ids[""] != 3 || test.want == nil && (ids["org:a/b-1"] != 1 || ids["org:a/b-2"] != 1) {
 			t.Errorf("%s: sent %v", name, ids)
 		}
 	}

@@ -407,7 +407,7 @@ func TestDocumentedJobs(t *testing.T) {
 	c := connect(t, "", &client.Config{Context: file})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	for id, items := range map[client.ID]int{"nightly": 0, "check": 2} {
+	for id, items := range map[client.ID]int{"nightly-0102": 0, "check": 2} {
 		if status, err := c.Batch("org:acme", id).Wait(ctx); err != nil || status.States[client.JobDone] != 1 || status.Items != items {
 			t.Errorf("%s: %+v, %v", id, status, err)
 		}

@@ -18,9 +18,12 @@ const (
 // JobCommands are the commands that a job may be of.
 var JobCommands = []Command{StoreBatch, RetrieveBatch, DeleteBatch, ValidateBatch}
 
-// MaxJobIDLen bounds the id of a job, in bytes: the writes of its items are named
-// after it.
-const MaxJobIDLen = 56
+// MaxBatchIDLen bounds the name of a batch whose jobs are called after it, MaxJobIDLen
+// the id of any job, in bytes.
+const (
+	MaxBatchIDLen = 40
+	MaxJobIDLen   = 56
+)
 
 // Job is the body of a job: a command for credentials that a worker carries out
 // once, some time later. The body has the fields of the command's batch request

@@ -106,6 +106,11 @@ func joined(text, hint string) string {
 	if hint == "" {
 		return text
 	}
+	// Many a text says itself what the hint begins with.
+	const again = "try again later"
+	if rest, same := strings.CutPrefix(hint, again); same && strings.HasSuffix(text, again) {
+		return text + rest
+	}
 	return text + ": " + hint
 }
 

@@ -162,6 +162,9 @@ func (im *importer) run(ctx context.Context, file string) error {
 		return fmt.Errorf("read line %d: %w", number+1, err)
 	}
 	if im.submit != nil {
+		if im.lines == 0 {
+			return fmt.Errorf("%w: there are no lines, and so nothing to submit", subjects.ErrInvalid)
+		}
 		progress.end() // there may be another for what waits
 	}
 	if err := im.flush(ctx); err != nil {

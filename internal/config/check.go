@@ -56,6 +56,10 @@ func (c *Config) problems() (problems []error) {
 	case stale <= c.Cache.TTL:
 		problem("%s is %s, which is not longer than cache.ttl (%s), until when the cache answers anyhow: make it longer", c.name("cache.stale_on_outage"), formatDuration(stale), formatDuration(c.Cache.TTL))
 	}
+	if c.Jobs.Enabled && c.Jobs.AckWait >= c.Jobs.Keep {
+		problem("%s is %s, which is not longer than jobs.ack_wait (%s), after which the jobs of a worker that stopped go to others: make it longer, or they are forgotten before",
+			c.name("jobs.keep"), formatDuration(c.Jobs.Keep), formatDuration(c.Jobs.AckWait))
+	}
 	for _, inbox := range c.NATS.InboxPrefixes {
 		// A reply subject there could forge an event or a command.
 		if prefix := string(c.NATS.Prefix); within(inbox, prefix) || within(prefix, inbox) {

@@ -185,6 +185,7 @@ func TestContradictions(t *testing.T) {
 		"password without user":   {[]string{"--nats.url", "nats://host"}, []string{"NATS_PASSWORD=" + secret}, "NATS_PASSWORD is set without nats.user"},
 		"certificate without key": {[]string{"--nats.url", "nats://host", "--nats.tls.cert", "/x"}, nil, "needs both nats.tls.cert and nats.tls.key"},
 		"stale, no cache":         {[]string{"--cache.enabled=false", "--cache.stale_on_outage=1h"}, nil, "--cache.stale-on-outage is set, but nothing is cached"},
+		"jobs forgotten":          {[]string{"--jobs.ack_wait=1h", "--jobs.keep=1m"}, nil, "--jobs.keep is 1m, which is not longer than jobs.ack_wait (1h)"},
 		"stale within the TTL":    {[]string{"--cache.stale_on_outage=5m"}, nil, "--cache.stale-on-outage is 5m, which is not longer than cache.ttl (5m)"},
 		"inbox over commands":     {[]string{"--nats.inbox_prefixes", "_INBOX,cred"}, nil, `--nats.inbox-prefixes has "cred", which overlaps nats.prefix "cred.v1"`},
 		"inbox below commands":    {[]string{"--nats.inbox_prefixes", "cred.v1.x"}, nil, "must not reach"},

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -29,9 +30,12 @@ type posting struct {
 func (s *Service) read(subject string, header nats.Header, body []byte, seq uint64) (*posting, error) {
 	p := &posting{seq: seq}
 	var id subjects.ID
-	var err error
+	var err, named error
 	if p.command, p.Scope, id, err = s.config.Prefix.ParseJob(subject); err != nil {
 		return nil, err
+	}
+	if len(id) > subjects.MaxJobIDLen {
+		named = subjects.Errorf(subjects.InvalidArgument, "the id of the job has %d characters: at most %d are allowed", len(id), subjects.MaxJobIDLen)
 	}
 	if subjects.IsJSON(body) {
 		p.body, err = subjects.FromJSON(body)
@@ -57,7 +61,19 @@ func (s *Service) read(subject string, header nats.Header, body []byte, seq uint
 		p.job.Batch = p.ID
 	}
 	p.job.Parts = max(1, p.job.Parts)
-	return p, err
+	return p, cmp.Or(err, named)
+}
+
+// inClear reports whether a job that stores has values which are not sealed.
+func (p *posting) inClear() bool {
+	if p.command != subjects.StoreBatch {
+		return false
+	}
+	if len(p.job.Sealed) == 0 {
+		return true
+	}
+	var beside subjects.StoreBatchRequest // what is sealed
+	return subjects.Decode(p.body, &beside) != nil || len(beside.Items) > 0
 }
 
 // status is that of a job of which nothing is known but that it was accepted.
@@ -84,6 +100,7 @@ func (s *Service) accept(msg *nats.Msg) {
 	if p == nil {
 		return // whoever takes it says so
 	}
+	p.at, _ = time.Parse(time.RFC3339Nano, msg.Header.Get(jetstream.TimeStampHeaer)) // or it is taken for now
 	defer clear(p.body)
 	ctx, cancel := context.WithTimeout(s.running, apiTimeout)
 	defer cancel()

@@ -3,10 +3,13 @@ package jobs
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +35,8 @@ type attempt struct {
 	items batch
 	// number is which attempt at the job it is.
 	number int
+	// writes is what the writes of its items are named after.
+	writes string
 	// unsure are the items that an earlier run may have carried out.
 	unsure []bool
 
@@ -55,6 +60,7 @@ func (s *Service) runItems(ctx context.Context, e *entry, p *posting, items batc
 		return left, err
 	}
 	a.number = e.status.Attempts
+	a.writes = writesOf(&e.status)
 	a.stop, a.stopping = context.WithCancel(s.taking)
 	defer a.stopping()
 	unwatch := a.watch()
@@ -145,7 +151,16 @@ func (a *attempt) do(ctx context.Context, indices []int) {
 
 // requestID names the request that carries out one item, which its write is named
 // after.
-func (a *attempt) requestID(i int) string { return string(a.p.ID) + "-" + strconv.Itoa(i) }
+func (a *attempt) requestID(i int) string { return a.writes + "-" + strconv.Itoa(i) }
+
+// writesOf is what the writes of a job are named after, in all its attempts. A store
+// takes a second write of a name for the first one again, so no other job may have
+// it: neither one that is called alike in another scope, nor one that comes after
+// this one is forgotten.
+func writesOf(st *subjects.JobStatus) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", st.Target, st.Submitted.UnixMilli()))
+	return "job-" + hex.EncodeToString(sum[:16])
+}
 
 // record keeps what came of an item. What may be otherwise the next time stays
 // pending.
@@ -157,6 +172,10 @@ func (a *attempt) record(i int, came outcome) {
 	if err := came.result.Err; err != nil {
 		if came.result.Pending = err.Retryable || err.OutcomeUnknown && !came.final; came.result.Pending {
 			came.result.Version = before.Version // what is about to be deleted
+		}
+		// Nobody has a request to send again.
+		if message, cut := strings.CutSuffix(err.Message, subjects.UnknownOutcomeRule); cut {
+			err.Message = message + "; the write may have taken effect, which the next attempt finds out"
 		}
 	}
 	if came.result.ID == "" {

@@ -189,6 +189,12 @@ func (o *observed) log() map[string]int {
 // submit publishes a job and returns its name.
 func submit[T any, P subjects.Item[T]](t *testing.T, b *bed, w *worker, command subjects.Command, job subjects.Job, items ...T) subjects.Target {
 	t.Helper()
+	return submitAt[T, P](t, b, w, scope, command, job, items...)
+}
+
+// submitAt publishes a job at any scope.
+func submitAt[T any, P subjects.Item[T]](t *testing.T, b *bed, w *worker, scope subjects.Scope, command subjects.Command, job subjects.Job, items ...T) subjects.Target {
+	t.Helper()
 	published := &subjects.JobOf[T, P]{Job: job, Request: subjects.BatchRequest[T, P]{Items: items}}
 	if command == subjects.StoreBatch {
 		id, key := w.SealKey()

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,8 @@ func TestGivenUp(t *testing.T) {
 	}, nil)
 	job := submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "j"}, storeItems(3)...)
 	failed := await(t, told, job, ended)
-	if failed.State != subjects.JobFailed || !failed.Dead || failed.Attempts != 2 || failed.Succeeded != 2 || !strings.Contains(failed.Reason, "2 attempts") || !strings.Contains(failed.Reason, "storage_unavailable") {
+	if failed.State != subjects.JobFailed || !failed.Dead || failed.Attempts != 2 || failed.Succeeded != 2 || !strings.Contains(failed.Reason, "2 attempts") || !strings.Contains(failed.Reason, "storage_unavailable") ||
+		!strings.Contains(failed.Reason, "the next attempt finds out") || strings.Contains(failed.Results[1].Err.Message, "request_id") {
 		t.Errorf("%+v", failed)
 	}
 	awaitEmptyQueue(t, w)
@@ -52,6 +54,8 @@ func TestPoison(t *testing.T) {
 	b := newBed(t)
 	w := b.start(t, "w1", nil)
 	told := b.statuses(t)
+	// Beside one that stays, the files of the queue do too.
+	submit(t, b, w, subjects.ValidateBatch, subjects.Job{ID: "waits", NotBefore: time.Now().Add(time.Hour)}, target(0))
 	for id, test := range map[string]struct {
 		command subjects.Command
 		body    string
@@ -59,11 +63,16 @@ func TestPoison(t *testing.T) {
 	}{
 		"garbage":  {subjects.DeleteBatch, "\xc1garbage", "cannot be read"},
 		"clear":    {subjects.StoreBatch, `{"items":[{"id":"x","value":"` + canary + `"}]}`, "values in clear"},
+		"half":     {subjects.StoreBatch, `{"items":[{"id":"x","value":"` + canary + `"}]`, "cannot be read"},
+		"beside":   {subjects.StoreBatch, `{"sealed":{"base64":"AAAA"},"sealed_to":"x","items":[{"id":"x","value":"` + canary + `"}]}`, "values in clear"},
 		"forged":   {subjects.StoreBatch, `{"sealed":{"base64":"AAAA"},"sealed_to":"` + w.key.Public().ID() + `"}`, "does not open"},
 		"foreign":  {subjects.StoreBatch, `{"sealed":{"base64":"AAAA"},"sealed_to":"other"}`, "sealed to the key"},
 		"empty":    {subjects.ValidateBatch, `{}`, "no items"},
 		"outside":  {subjects.ValidateBatch, `{"scope":"org:other","items":[{"id":"x"}]}`, "neither that of the subject"},
 		"all-sets": {subjects.StoreBatch, `{"all":true,"sealed":"x"}`, "leave out all"},
+		"both":     {subjects.DeleteBatch, `{"all":true,"items":[{"id":"x"}]}`, "exclude each other"},
+		"all-else": {subjects.DeleteBatch, `{"all":true,"scope":"org:other"}`, "neither that of the subject"},
+		"all-long": {subjects.DeleteBatch, `{"all":true,"batch":"` + strings.Repeat("b", 41) + `"}`, "at most 40"},
 	} {
 		job := subjects.Target{Scope: scope, ID: subjects.ID(id)}
 		b.publish(t, prefix.Job(test.command, scope, job.ID), []byte(test.body))
@@ -79,8 +88,20 @@ func TestPoison(t *testing.T) {
 			t.Errorf("%s: dropped twice: %v", id, err)
 		}
 	}
-	b.publish(t, "cred.v1.job.nonsense.org:acme", []byte("{}"))
-	awaitEmptyQueue(t, w)
+	// One that was done, what is no job, and one whose name is too long.
+	again := submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "again"}, storeItems(1)...)
+	await(t, told, again, ended)
+	inClear := []byte(`{"items":[{"id":"x","value":"` + canary + `"}]}`)
+	b.publish(t, prefix.Job(subjects.StoreBatch, scope, again.ID), inClear)
+	b.publish(t, "cred.v1.job.nonsense.org:acme", inClear)
+	b.publish(t, prefix.Job(subjects.StoreBatch, scope, subjects.ID(strings.Repeat("n", 57))), inClear)
+	awaitQueue(t, w, 1)
+	info, err := w.queue.Info(t.Context())
+	must(t, err)
+	long, err := w.Show(t.Context(), subjects.Target{Scope: scope, ID: subjects.ID(fmt.Sprint("s", info.State.LastSeq))})
+	if err != nil || !strings.Contains(long.Reason, "at most 56") {
+		t.Errorf("%+v, %v", long, err)
+	}
 	if b.onDisk(t, canary) {
 		t.Error("a value that came in clear is still on disk")
 	}

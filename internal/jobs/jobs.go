@@ -219,7 +219,7 @@ func (s *Service) take() {
 // reopen makes streams and consumer anew that somebody deleted.
 func (s *Service) reopen(err error) {
 	if !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) &&
-		!errors.Is(err, jetstream.ErrConsumerDeleted) && !errors.Is(err, nats.ErrNoResponders) {
+		!errors.Is(err, jetstream.ErrConsumerDeleted) && !errors.Is(err, nats.ErrNoResponders) && !errors.Is(err, jetstream.ErrNoStreamResponse) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(s.taking, apiTimeout)

@@ -56,15 +56,21 @@ func TestStoreJob(t *testing.T) {
 // awaitEmptyQueue waits until everything is taken off the queue.
 func awaitEmptyQueue(t *testing.T, w *worker) {
 	t.Helper()
+	awaitQueue(t, w, 0)
+}
+
+// awaitQueue waits until so many jobs are left in the queue.
+func awaitQueue(t *testing.T, w *worker, left uint64) {
+	t.Helper()
 	for range 500 {
 		info, err := w.queue.Info(t.Context())
 		must(t, err)
-		if info.State.Msgs == 0 {
+		if info.State.Msgs == left {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Error("the queue is not empty")
+	t.Errorf("the queue has more than %d jobs", left)
 }
 
 func (b *bed) put(t *testing.T, w *worker, items ...subjects.StoreItem) {
@@ -171,6 +177,31 @@ func TestDuplicates(t *testing.T) {
 	}
 }
 
+// TestSameName stores a credential again by jobs of one name: in the scope above,
+// and in the same scope after the first one was forgotten.
+func TestSameName(t *testing.T) {
+	b := newBed(t)
+	w := b.start(t, "w1", nil)
+	told := b.statuses(t)
+	for _, test := range []struct {
+		value string
+		scope subjects.Scope
+	}{{"first", scope}, {"above", scope.Parent()}, {"later", scope}} {
+		must(t, w.ledger.stream.Purge(t.Context()))
+		items := storeItems(1)
+		items[0].Scope, items[0].CreateOnly, items[0].Data = scope, false, subjects.Value([]byte(test.value))
+		job := submitAt(t, b, w, test.scope, subjects.StoreBatch, subjects.Job{ID: "j"}, items...)
+		if done := await(t, told, job, ended); done.Succeeded != 1 {
+			t.Errorf("%s: %+v", test.value, done)
+		}
+		awaitEmptyQueue(t, w)
+		reply, _, err := w.config.Manager.Retrieve(t.Context(), nil, subjects.RetrieveItem{Target: subjects.Target{Scope: scope, ID: target(0).ID}, Fresh: true}, subjects.Revision{})
+		if err != nil || !strings.Contains(string(reply), test.value) {
+			t.Errorf("%q was not stored: %v", test.value, err)
+		}
+	}
+}
+
 // TestByHand publishes as the nats command does.
 func TestByHand(t *testing.T) {
 	b := newBed(t)
@@ -212,5 +243,49 @@ func TestTimes(t *testing.T) {
 	}
 	if done := await(t, told, later, ended); done.State != subjects.JobDone || done.Updated.Before(soon.Truncate(time.Millisecond)) {
 		t.Errorf("%+v before %v", done, soon)
+	}
+}
+
+// TestBackoffIsShorterThanTheMemory is about a job that is tried again: if its entry
+// were gone by then, its attempts would not be counted, nor its results known.
+func TestBackoffIsShorterThanTheMemory(t *testing.T) {
+	s := &Service{config: Config{Keep: time.Minute, Backoff: time.Second}.withDefaults()}
+	if d := s.backoff(10); d > 30*time.Second || d < 20*time.Second {
+		t.Errorf("the pause is %v where jobs are known for a minute", d)
+	}
+	s.config.Keep = 24 * time.Hour
+	if d := s.backoff(10); d > 5*time.Minute || d < 3*time.Minute {
+		t.Errorf("the pause is %v", d)
+	}
+}
+
+// TestDeletedStreams has somebody delete each stream of jobs under a worker, which
+// makes it anew as soon as a job needs it.
+func TestDeletedStreams(t *testing.T) {
+	b := newBed(t)
+	w := b.start(t, "w1", func(c *Config) { c.Backoff = 100 * time.Millisecond })
+	told := b.statuses(t)
+	for i, stream := range []string{"CREDBUS_JOBS_STATUS", "CREDBUS_JOBS_DEAD", "CREDBUS_JOBS"} {
+		must(t, b.js.DeleteStream(t.Context(), stream))
+		if stream == "CREDBUS_JOBS" {
+			for range 500 { // it asks for jobs, and finds out by itself
+				if _, err := b.js.Stream(t.Context(), stream); err == nil {
+					break
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+		good := submit(t, b, w, subjects.ValidateBatch, subjects.Job{ID: subjects.ID(fmt.Sprint("good-", i))}, target(0))
+		if done := await(t, told, good, ended); done.State != subjects.JobDone {
+			t.Errorf("without %s: it is %s: %s", stream, done.State, done.Reason)
+		}
+		bad := subjects.Target{Scope: scope, ID: subjects.ID(fmt.Sprint("bad-", i))}
+		b.publish(t, prefix.Job(subjects.ValidateBatch, scope, bad.ID), []byte("{}"))
+		if failed := await(t, told, bad, ended); !failed.Dead {
+			t.Errorf("without %s: it is %s: %s", stream, failed.State, failed.Reason)
+		}
+		if _, err := w.Drop(t.Context(), bad); err != nil {
+			t.Errorf("without %s: %v", stream, err)
+		}
 	}
 }

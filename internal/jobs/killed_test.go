@@ -71,6 +71,59 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestEndedAfterAKill has a job end that was cancelled, or expired, after its worker
+// was killed over it. Its results say which items that one has carried out.
+func TestEndedAfterAKill(t *testing.T) {
+	for _, state := range []subjects.JobState{subjects.JobCancelled, subjects.JobFailed} {
+		t.Run(string(state), func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t)
+			first := b.start(t, "w1", func(c *Config) { c.ItemConcurrency = 3 })
+			told := b.statuses(t)
+			first.store.hooks(nil, func(_ string, key store.Key) {
+				if key.ID == target(9).ID {
+					first.kill()
+				}
+			})
+			const n = 20
+			job := subjects.Job{ID: "j"}
+			if state == subjects.JobFailed {
+				job.ExpiresAt = time.Now().Add(time.Second)
+			}
+			name := submit(t, b, first, subjects.StoreBatch, job, storeItems(n)...)
+			await(t, told, name, func(status *subjects.JobStatus) bool { return status.Worker == "w1" })
+			for range 500 { // all that it is at
+				if b.store.log()["put key-9"] == 1 {
+					break
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			second := b.make(t, "w2", nil)
+			if state == subjects.JobCancelled {
+				if status, err := second.Cancel(t.Context(), name); err != nil || !status.Cancelling {
+					t.Fatalf("%+v, %v", status, err)
+				}
+			} else {
+				time.Sleep(time.Until(job.ExpiresAt))
+			}
+			must(t, second.Start(t.Context()))
+			done := await(t, told, name, ended)
+			if done.State != state || done.Succeeded == 0 || len(done.Results) != n {
+				t.Fatalf("it is %s, and %d of %d have succeeded", done.State, done.Succeeded, len(done.Results))
+			}
+			written := b.store.log()
+			for i, result := range done.Results {
+				if was := written["put "+string(target(i).ID)] == 1; was == result.Pending || was && result.Version == "" {
+					t.Errorf("item %d was written: %v, and has the result %+v", i, was, result)
+				}
+			}
+			if done.Succeeded != len(written) {
+				t.Errorf("%d succeeded, and %d were written", done.Succeeded, len(written))
+			}
+		})
+	}
+}
+
 // TestNewerIsKept has somebody else change what an item has written, before
 // another worker takes the job over from one that was killed.
 func TestNewerIsKept(t *testing.T) {

@@ -164,7 +164,24 @@ func (s *Service) Cancel(ctx context.Context, job subjects.Target) (*subjects.Jo
 	if err != nil && !errors.Is(err, errEnded) {
 		return nil, unavailable(err)
 	}
+	if err == nil && e.status.State == subjects.JobCancelled {
+		s.withdraw(ctx, job)
+	}
 	return &e.status, nil
+}
+
+// withdraw takes a cancelled job off the queue, where it may lie until its time has
+// come: it would take up room, and be run if it is forgotten before that.
+func (s *Service) withdraw(ctx context.Context, job subjects.Target) {
+	p, err := s.waiting(ctx, "", job)
+	if p != nil {
+		clear(p.body)
+		err = s.queue.SecureDeleteMsg(ctx, p.seq) // what came in clear is not left on disk
+	}
+	if err != nil {
+		// It was taken off meanwhile, or is when it is delivered.
+		s.config.Logger.Debug("a cancelled job could not be taken off the queue", "job", job, "error", err)
+	}
 }
 
 var errEnded = errors.New("the job has ended")
@@ -193,8 +210,7 @@ func (s *Service) Retry(ctx context.Context, job subjects.Target) (*subjects.Job
 	}
 	msg := nats.NewMsg(s.config.Prefix.Job(dead.Status.Command, job.Scope, job.ID))
 	msg.Data = dead.Body
-	// The queue may remember the first time.
-	if err := s.publish(ctx, msg, subjects.ID(string(job.ID)+"-"+strconv.FormatUint(dead.seq, 10))); err != nil {
+	if err := s.publish(ctx, msg); err != nil {
 		return nil, unavailable(err)
 	}
 	return &e.status, unavailable(s.letters.drop(ctx, dead))

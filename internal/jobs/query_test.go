@@ -47,6 +47,7 @@ func TestCancel(t *testing.T) {
 			t.Errorf("%+v, %v", status, err)
 		}
 	}
+	awaitEmptyQueue(t, w) // long before its time
 	if _, err := w.Cancel(t.Context(), subjects.Target{Scope: scope, ID: "unheard-of"}); !errors.Is(err, errNoJob) {
 		t.Errorf("%v", err)
 	}

@@ -77,6 +77,26 @@ func (a *attempt) resume(ctx context.Context, i int) (outcome, bool) {
 	return outcome{}, false
 }
 
+// lookUp enters what an earlier run of a job that is not to be gone on with may have
+// carried out, so that its results say what was done. What cannot be told now stays
+// pending.
+func (s *Service) lookUp(ctx context.Context, e *entry, p *posting) {
+	if !p.command.Writes() || p.job.All {
+		return
+	}
+	a := &attempt{s: s, p: p, entry: e, writes: writesOf(&e.status)}
+	for i := range e.status.Results {
+		result := &e.status.Results[i]
+		if !result.Pending || result.Err != nil && !result.Err.OutcomeUnknown {
+			continue // it is known, or was not carried out
+		}
+		if known, ok := a.resume(ctx, i); ok {
+			a.record(i, known)
+		}
+	}
+	e.status.Count()
+}
+
 // wasDeleted reports whether an item that an earlier run may still be at, and that is
 // not there to be deleted, was there before the job.
 func (a *attempt) wasDeleted(i int, came outcome) bool {

@@ -52,6 +52,7 @@ func (s *Service) run(msg jetstream.Msg) {
 	p, err := s.read(msg.Subject(), msg.Headers(), msg.Data(), metadata.Sequence.Stream)
 	if p == nil {
 		s.config.Logger.Warn("what is in the queue is no job", "subject", msg.Subject(), "error", err)
+		s.erase(msg.Subject(), metadata.Sequence.Stream)
 		_ = msg.TermWithReason("the subject is not that of a job")
 		return
 	}
@@ -59,7 +60,13 @@ func (s *Service) run(msg jetstream.Msg) {
 	defer clear(p.body)
 	stop := s.showLife(msg)
 	defer stop()
-	s.acknowledge(msg, p, s.safely(p, err))
+	v := s.safely(p, err)
+	// Before that it is not known what became of the job, and afterwards the queue
+	// leaves on disk what it removes.
+	if v.settled && (err != nil || p.inClear()) {
+		s.erase(msg.Subject(), p.seq)
+	}
+	s.acknowledge(msg, p, v)
 }
 
 // safely is attempt, for a job that may panic.
@@ -80,6 +87,7 @@ func (s *Service) safely(p *posting, malformed error) (v verdict) {
 			continue // look again
 		case s.running.Err() == nil:
 			s.config.Logger.Warn("a job cannot be begun now", "job", p.Target, "error", err)
+			s.reopen(err)
 		}
 		break
 	}
@@ -125,9 +133,10 @@ func (s *Service) showLife(msg jetstream.Msg) (stop func()) {
 	return func() { cancel(); <-ended }
 }
 
-// backoff is how long after its nth attempt a job is tried again.
+// backoff is how long after its nth attempt a job is tried again. It is shorter than
+// the ledger keeps what does not change.
 func (s *Service) backoff(n int) time.Duration {
-	most := max(5*time.Minute, s.config.Backoff)
+	most := min(max(5*time.Minute, s.config.Backoff), s.config.Keep/2)
 	d := min(most, s.config.Backoff<<min(max(0, n-1), 10))
 	return d - rand.N(d/4+1)
 }
@@ -147,13 +156,14 @@ func (s *Service) attempt(p *posting, malformed error) (verdict, error) {
 	case st.State.Ended():
 		return settled, nil
 	case st.Cancelling:
+		s.lookUp(ctx, e, p)
 		return s.end(ctx, e, subjects.JobCancelled, st.Reason)
 	case malformed != nil:
 		return s.bury(ctx, e, p, "the job cannot be read: "+malformed.Error(), false)
-	case p.command == subjects.StoreBatch && len(p.job.Sealed) == 0:
-		s.erase(ctx, p)
+	case p.inClear():
 		return s.bury(ctx, e, p, "values in clear are not taken from a queue that lies on disk: seal the items to the workers' key (seal_key)", false)
 	case !p.job.ExpiresAt.IsZero() && !now.Before(p.job.ExpiresAt):
+		s.lookUp(ctx, e, p)
 		return s.end(ctx, e, subjects.JobFailed, "the job expired before it was done")
 	case now.Before(p.job.NotBefore):
 		return s.postpone(ctx, e, p.job.NotBefore.Sub(now))
@@ -217,13 +227,23 @@ func (s *Service) bury(ctx context.Context, e *entry, p *posting, reason string,
 	if err := s.letters.put(ctx, letter, int(s.config.Conn.MaxPayload())); err != nil {
 		return left, err
 	}
-	s.config.Logger.Warn("a job is given up", "job", p.Target, "command", p.command, "attempts", st.Attempts, "reason", reason)
-	return s.end(ctx, e, st.State, st.Reason)
+	v, err := s.end(ctx, e, st.State, st.Reason)
+	if err == nil {
+		s.config.Logger.Warn("a job is given up", "job", p.Target, "command", p.command, "attempts", st.Attempts, "reason", reason)
+	}
+	return v, err
 }
 
-// erase overwrites what lies in the queue.
-func (s *Service) erase(ctx context.Context, p *posting) {
-	if err := s.queue.SecureDeleteMsg(ctx, p.seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-		s.config.Logger.Error("a job with values in clear could not be erased from the queue", "job", p.Target, "error", err)
+// erase overwrites what lies in the queue and may hold values in clear.
+func (s *Service) erase(subject string, seq uint64) {
+	ctx, cancel := context.WithTimeout(s.running, apiTimeout)
+	defer cancel()
+	err := s.queue.SecureDeleteMsg(ctx, seq)
+	if err == nil {
+		return
 	}
+	if _, there := s.queue.GetMsg(ctx, seq); errors.Is(there, jetstream.ErrMsgNotFound) {
+		return // it was erased before
+	}
+	s.config.Logger.Error("what may have values in clear could not be erased from the queue", "subject", subject, "error", err)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"credbus/internal/manager"
 	"credbus/subjects"
 )
 
@@ -22,6 +23,10 @@ import (
 func (s *Service) selectItems(ctx context.Context, e *entry, p *posting) (verdict, error) {
 	if p.command == subjects.StoreBatch || len(p.job.Sealed) > 0 {
 		return s.bury(ctx, e, p, "a job that stores, or is sealed, names its items: leave out all", false)
+	}
+	within, err := p.selects()
+	if err != nil {
+		return s.bury(ctx, e, p, err.Error(), false)
 	}
 	st := &e.status
 	if err := s.begin(ctx, e); err != nil {
@@ -42,7 +47,7 @@ func (s *Service) selectItems(ctx context.Context, e *entry, p *posting) (verdic
 			st.Attempts-- // another worker goes on
 			return again(0), s.ledger.put(ctx, e)
 		}
-		if err := s.nextPage(ctx, e, p); err != nil {
+		if err := s.nextPage(ctx, e, p, within); err != nil {
 			if errors.Is(err, errOvertaken) {
 				return left, err // by a wish to cancel, or another worker
 			}
@@ -53,10 +58,28 @@ func (s *Service) selectItems(ctx context.Context, e *entry, p *posting) (verdic
 	return s.end(ctx, e, subjects.JobDone, "")
 }
 
+// selects is the scope whose credentials a job selects: its own, or one below that
+// it names, as a request may.
+func (p *posting) selects() (subjects.Scope, error) {
+	var request subjects.BatchRequest[subjects.Target, *subjects.Target]
+	if err := subjects.Decode(p.body, &request); err != nil {
+		return "", err
+	}
+	if len(request.Items) > 0 {
+		return "", subjects.Errorf(subjects.InvalidArgument, "all and items exclude each other: give one")
+	}
+	if len(p.job.Batch) > subjects.MaxBatchIDLen {
+		return "", subjects.Errorf(subjects.InvalidArgument,
+			"the name of the batch, which is that of the job if it gives none, has %d characters: at most %d are allowed, since the jobs for what is found are called after it",
+			len(p.job.Batch), subjects.MaxBatchIDLen)
+	}
+	return manager.Within(p.Scope, request.Scope)
+}
+
 // nextPage enters the next page of credentials into the ledger.
-func (s *Service) nextPage(ctx context.Context, e *entry, p *posting) error {
+func (s *Service) nextPage(ctx context.Context, e *entry, p *posting, within subjects.Scope) error {
 	request := &subjects.ListRequest{
-		Scope: p.Scope, Filter: p.job.Filter,
+		Scope: within, Filter: p.job.Filter,
 		Paging: subjects.Paging{Cursor: e.status.Cursor, Limit: subjects.MaxBatchItems},
 	}
 	reply, err := s.config.Manager.List(ctx, request, int(s.config.Conn.MaxPayload()), func(msgpack []byte) int { return len(msgpack) })
@@ -91,18 +114,20 @@ func (s *Service) handPage(ctx context.Context, e *entry, p *posting) error {
 	}
 	msg := nats.NewMsg(s.config.Prefix.Job(p.command, p.Scope, part.ID))
 	msg.Data = subjects.Append(nil, &part)
-	return s.publish(ctx, msg, part.ID)
-}
-
-// publish puts a job into the queue. The same one again is taken for the same.
-func (s *Service) publish(ctx context.Context, msg *nats.Msg, id subjects.ID) error {
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
-	defer cancel()
-	_, scope, _, err := s.config.Prefix.ParseJob(msg.Subject)
-	if err != nil {
+	// One that is in the queue need not come twice.
+	if err := s.publish(ctx, msg, jetstream.WithExpectLastSequencePerSubject(0)); !isWrongSequence(err) {
 		return err
 	}
-	_, err = s.js.PublishMsg(ctx, msg, jetstream.WithMsgID(subjects.Target{Scope: scope, ID: id}.String()))
+	return nil
+}
+
+// publish puts a job into the queue. It may come there twice, and the ledger knows
+// that it is the same. The message has no id: that is one for the whole stream, and
+// anybody who may publish a job could have used it before.
+func (s *Service) publish(ctx context.Context, msg *nats.Msg, options ...jetstream.PublishOpt) error {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	_, err := s.js.PublishMsg(ctx, msg, options...)
 	return err
 }
 

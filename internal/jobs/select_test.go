@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"credbus/internal/store"
 	"credbus/subjects"
 )
@@ -58,6 +60,24 @@ func TestSelect(t *testing.T) {
 	}
 }
 
+// TestSelectBelow has a job select in a scope below its own, while somebody has used
+// the id that a job for what it finds might have.
+func TestSelectBelow(t *testing.T) {
+	b := newBed(t)
+	w := b.start(t, "w1", nil)
+	told := b.statuses(t)
+	items := storeItems(2)
+	items[1].Scope = scope.Parent()
+	b.put(t, w, items...)
+	_, err := b.js.Publish(t.Context(), prefix.Job(subjects.ValidateBatch, "org:other", "x"), []byte(`{"items":[{"id":"x"}]}`), jetstream.WithMsgID("org:acme/d-1"))
+	must(t, err)
+	b.publish(t, prefix.Job(subjects.DeleteBatch, scope.Parent(), "d"), []byte(`{"all":true,"scope":"`+string(scope)+`"}`))
+	part := await(t, told, subjects.Target{Scope: scope.Parent(), ID: "d-1"}, ended)
+	if part.Succeeded != 1 || len(part.Results) != 1 || part.Results[0].Scope != scope {
+		t.Errorf("%+v", part)
+	}
+}
+
 // TestSelectResumes kills the worker of a selection between its pages.
 func TestSelectResumes(t *testing.T) {
 	b := newBed(t)
@@ -71,7 +91,7 @@ func TestSelectResumes(t *testing.T) {
 	// The first page is entered, and handed over or not, when the worker stops.
 	e := &entry{status: p.status()}
 	must(t, w.begin(t.Context(), e))
-	must(t, w.nextPage(t.Context(), e, p))
+	must(t, w.nextPage(t.Context(), e, p, scope))
 	must(t, w.handPage(t.Context(), e, p))
 	// Meanwhile one comes that would be on it.
 	early := storeItems(1)[0]
@@ -81,9 +101,20 @@ func TestSelectResumes(t *testing.T) {
 	told := b.statuses(t)
 	b.start(t, "w2", nil)
 	seen := make(map[subjects.Target]int)
-	for _, id := range []subjects.ID{"v-1", "v-2"} {
-		for _, result := range await(t, told, subjects.Target{Scope: scope, ID: id}, ended).Results {
-			seen[result.Target]++
+	ends := make(map[subjects.ID]bool) // in whatever order
+	timeout := time.After(20 * time.Second)
+	for !ends["v-1"] || !ends["v-2"] {
+		select {
+		case status := <-told:
+			if status.ID == "v-0" || !status.State.Ended() || ends[status.ID] {
+				continue
+			}
+			ends[status.ID] = true
+			for _, result := range status.Results {
+				seen[result.Target]++
+			}
+		case <-timeout:
+			t.Fatalf("ended: %v", ends)
 		}
 	}
 	if len(seen) != 150 {
