@@ -136,7 +136,6 @@ func New(config Config) (*Handler, error) {
 		config:  config,
 		pool:    newPool(config.Workers, config.Waiting, config.WaitingBytes),
 		reports: newPool(config.Workers, config.Waiting, config.WaitingBytes),
-		peers:   peers{self: config.Name},
 	}
 	for _, prefix := range config.InboxPrefixes {
 		h.inboxes = append(h.inboxes, strings.TrimSuffix(prefix, ".")+".")

@@ -20,50 +20,62 @@ const (
 	byeSubject    = "bye"    // its name, when it stops
 )
 
-// forgetAfter is how long a replica that does not answer is still named as
-// missing before it is taken for gone.
+// forgetAfter is for how long a replica may be asked in vain, and is named as
+// missing, before it is taken for gone.
 const forgetAfter = time.Minute
 
 // peers are the replicas that this one knows of, itself included.
 type peers struct {
-	self string
-	mu   sync.Mutex
-	seen map[string]time.Time // when each was last heard of
+	mu sync.Mutex
+	// silent is since when each is asked in vain; zero for one that was not asked
+	// since it was last heard of.
+	silent map[string]time.Time
 }
 
 func (p *peers) heard(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.seen == nil {
-		p.seen = make(map[string]time.Time)
+	if p.silent == nil {
+		p.silent = make(map[string]time.Time)
 	}
-	if len(p.seen) < subjects.MaxReplicas {
-		p.seen[name] = time.Now()
+	if _, known := p.silent[name]; known || len(p.silent) < subjects.MaxReplicas {
+		p.silent[name] = time.Time{}
 	}
 }
 
 func (p *peers) gone(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.seen, name)
+	delete(p.silent, name)
 }
 
-// missing names those that are known and not among answered, and forgets those
-// that have been silent for long.
+// missing names those that are known and not among answered.
 func (p *peers) missing(answered map[string]bool) (names []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for name, last := range p.seen {
-		switch {
-		case answered[name]:
-		case time.Since(last) > forgetAfter:
-			delete(p.seen, name)
-		default:
+	for name := range p.silent {
+		if !answered[name] {
 			names = append(names, name)
 		}
 	}
 	slices.Sort(names)
 	return names
+}
+
+// unheard notes that replicas were asked and gave no answer, and forgets those
+// that have done so for long.
+func (p *peers) unheard(names []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, name := range names {
+		switch since, known := p.silent[name]; {
+		case !known: // it said that it stops
+		case since.IsZero():
+			p.silent[name] = time.Now()
+		case time.Since(since) > forgetAfter:
+			delete(p.silent, name)
+		}
+	}
 }
 
 func (h *Handler) startPeers() error {
@@ -190,6 +202,7 @@ func gather[T any, P interface {
 		h.peers.heard(name)
 		answers = append(answers, answer)
 	}
+	h.peers.unheard(missing)
 	slices.SortFunc(answers, func(a, b T) int { return strings.Compare(report.replica(&a), report.replica(&b)) })
 	return answers, missing, nil
 }
