@@ -126,7 +126,7 @@ func Connect(url string, config *Config) (*Client, error) {
 func (c *Client) Close() {
 	c.closing.Do(func() { close(c.done) })
 	c.mu.Lock()
-	c.interruptLocked(ErrClosed, func(*waiter) bool { return true })
+	c.interruptLocked(interruption{reason: ErrClosed}, func(*waiter) bool { return true })
 	c.mu.Unlock()
 	if c.owned {
 		c.nc.Close()

@@ -83,8 +83,7 @@ func (c *Client) attempt(ctx context.Context, subject string, body []byte, call 
 	case err == nil:
 		return decode(msg, subject, call)
 	case ctx.Err() != nil:
-		err := ended(ctx, subject)
-		return !errors.Is(err, ErrPermissionDenied), err
+		return !unsent(ctx), ended(ctx, subject)
 	case errors.Is(err, nats.ErrNoResponders):
 		return false, fmt.Errorf("%w on %s: check that one runs, that its prefix is %s, and that this account reaches it",
 			ErrNoWorkers, subject, c.prefix)

@@ -188,7 +188,7 @@ func (s *submission) ask(ctx context.Context, msg *nats.Msg, last bool) (ack ack
 		return s.read(subject, reply)
 	case watched.Err() != nil:
 		err := ended(watched, subject)
-		if errors.Is(err, ErrPermissionDenied) {
+		if unsent(watched) {
 			return ack, err
 		}
 		s.unsure = true

@@ -26,7 +26,10 @@ type waiter struct {
 
 // interruption is the cause of a context that the client ended. The type is
 // unexported, so that no cause of a caller's is taken for it.
-type interruption struct{ reason error }
+type interruption struct {
+	reason error
+	unsent bool // NATS refused what the waiter sent, so that nobody has it
+}
 
 func (i interruption) Error() string { return i.reason.Error() }
 
@@ -53,10 +56,10 @@ func (c *Client) watch(ctx context.Context, subject string, reads bool) (_ conte
 }
 
 // interruptLocked ends those that wait and match.
-func (c *Client) interruptLocked(reason error, match func(*waiter) bool) {
+func (c *Client) interruptLocked(cause interruption, match func(*waiter) bool) {
 	for w := range c.waiting {
 		if match(w) {
-			w.cancel(interruption{reason})
+			w.cancel(cause)
 		}
 	}
 }
@@ -90,7 +93,8 @@ func inboxPrefix(custom string) string {
 }
 
 // refused ends all that wait on a subject that NATS refuses. Where it is the
-// inbox that replies come to, nothing can ever be answered.
+// inbox that replies come to, nothing can ever be answered, but what was asked is
+// on its way.
 func (c *Client) refused(err error, inbox string) {
 	subject, ok := refusedSubject(err)
 	if !ok {
@@ -98,17 +102,18 @@ func (c *Client) refused(err error, inbox string) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.interruptLocked(denied(subject), func(w *waiter) bool {
-		return w.subject == subject || strings.HasPrefix(subject, inbox)
-	})
+	c.interruptLocked(interruption{denied(subject), true}, func(w *waiter) bool { return w.subject == subject })
+	if strings.HasPrefix(subject, inbox) {
+		c.interruptLocked(interruption{reason: denied(subject)}, func(*waiter) bool { return true })
+	}
 }
 
 // lost ends reads that wait, since the connection broke.
 func (c *Client) lost() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.interruptLocked(fmt.Errorf("%w: the connection broke before the reply came", ErrDisconnected),
-		func(w *waiter) bool { return w.reads })
+	broke := fmt.Errorf("%w: the connection broke before the reply came", ErrDisconnected)
+	c.interruptLocked(interruption{reason: broke}, func(w *waiter) bool { return w.reads })
 }
 
 // refusedSubject reads the subject out of NATS's report, whose text is
@@ -125,6 +130,12 @@ func refusedSubject(err error) (string, bool) {
 func denied(subject string) *Error {
 	return subjects.Errorf(subjects.PermissionDenied,
 		"NATS does not let this account use subject %s: act at a scope that it may, or have the subject allowed", subject)
+}
+
+// unsent reports whether a context is done because NATS refused what was sent.
+func unsent(ctx context.Context) bool {
+	own, ok := context.Cause(ctx).(interruption)
+	return ok && own.unsent
 }
 
 // ended is the error of a context that is done.

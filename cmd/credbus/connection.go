@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -153,10 +154,23 @@ func endOnDenial(conn *nats.Conn, cancel context.CancelCauseFunc) {
 	})
 }
 
-// denialOf is the error of a context that endOnDenial cancelled, or nil.
-func denialOf(ctx context.Context) error {
-	if cause := context.Cause(ctx); errors.Is(cause, nats.ErrPermissionViolation) {
-		return as(client.ErrPermissionDenied, cause)
+// denialIn is err, or what NATS refused if a context of endOnDenial ended for that.
+// Where it refused a subscription, that of replies for example, what was sent is on
+// its way, and err goes on to say so.
+func denialIn(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	if err == nil || !errors.Is(cause, nats.ErrPermissionViolation) {
+		return err
 	}
-	return nil
+	denied := as(client.ErrPermissionDenied, cause)
+	if strings.Contains(cause.Error(), "Permissions Violation for Publish") {
+		return denied
+	}
+	if unknown, ok := errors.AsType[*client.OutcomeUnknownError](err); ok {
+		return &client.OutcomeUnknownError{RequestID: unknown.RequestID, Err: denied}
+	}
+	if unsure, ok := errors.AsType[*client.SubmitError](err); ok {
+		return &client.SubmitError{Batch: unsure.Batch, Jobs: unsure.Jobs, Err: denied}
+	}
+	return denied
 }

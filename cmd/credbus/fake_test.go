@@ -24,8 +24,8 @@ import (
 //	scope store:recovers  a replica tells that its store answers again
 //	cache commands        replica-2 is missing
 //
-// Its users are any, with the password pw, and limited, who may use no
-// subject of credbus.
+// Its users are any, with the password pw, limited, who may use no subject of
+// credbus, and deaf, whom no reply reaches.
 func startFake(t *testing.T) (url string) {
 	t.Helper()
 	ns, err := server.NewServer(&server.Options{
@@ -35,6 +35,9 @@ func startFake(t *testing.T) (url string) {
 			{Username: "limited", Password: "pw", Permissions: &server.Permissions{
 				Publish:   &server.SubjectPermission{Deny: []string{"cred.>"}},
 				Subscribe: &server.SubjectPermission{Deny: []string{"cred.>"}},
+			}},
+			{Username: "deaf", Password: "pw", Permissions: &server.Permissions{
+				Subscribe: &server.SubjectPermission{Deny: []string{"_INBOX.>"}},
 			}},
 		},
 	})

@@ -134,11 +134,7 @@ func (p *program) withClient(ctx context.Context, args []string, do action) erro
 	}
 	defer c.Close()
 	endOnDenial(conn, cancel)
-	err = do(ctx, c, args)
-	if denied := denialOf(ctx); err != nil && denied != nil {
-		return denied
-	}
-	return err
+	return denialIn(ctx, do(ctx, c, args))
 }
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
