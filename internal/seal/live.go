@@ -19,7 +19,7 @@ type Live struct {
 	current atomic.Pointer[Keyring]
 
 	mu      sync.Mutex // one reload at a time
-	tried   time.Time  // when the last one began
+	tried   time.Time  // when the last one ended
 	refused string     // what the last one said, so that it is said once
 }
 
@@ -123,8 +123,8 @@ func (l *Live) Reload() error {
 }
 
 func (l *Live) reloadLocked() error {
-	l.tried = time.Now()
 	err := l.take()
+	l.tried = time.Now() // a key service may take longer than reloadPause to fail
 	switch {
 	case err == nil:
 		l.refused = ""

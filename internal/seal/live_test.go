@@ -131,6 +131,50 @@ func TestLiveReadsTheFileForAnUnknownKey(t *testing.T) {
 	})
 }
 
+// A key service that does not answer is not asked by one read after another, each
+// of which would wait for those before it.
+func TestLiveReloadsThatTakeLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := &hanging{hangs: 5 * time.Second}
+		file := seal.File{Path: filepath.Join(t.TempDir(), "keyring.json"), Wrap: service}
+		old, err := file.Create()
+		if err != nil {
+			t.Fatal(err)
+		}
+		live := seal.NewLive(old, seal.LiveConfig{File: file, Logger: slog.New(slog.DiscardHandler)})
+		rotated, err := old.Rotated()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed, err := rotated.Seal([]byte("value"), binding)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			if _, err := live.Open(sealed, binding); !errors.Is(err, seal.ErrDecrypt) {
+				t.Errorf("with a key that is nowhere: %v", err)
+			}
+		}
+		if service.asked != 1 {
+			t.Errorf("the service was asked %d times", service.asked)
+		}
+	})
+}
+
+// hanging is a key service that takes its time to say that it cannot.
+type hanging struct {
+	hangs time.Duration
+	asked int
+}
+
+func (*hanging) Encrypt(plaintext, _ []byte) ([]byte, error) { return plaintext, nil }
+
+func (h *hanging) Decrypt([]byte, []byte) ([]byte, error) {
+	h.asked++
+	time.Sleep(h.hangs)
+	return nil, errors.New("no answer")
+}
+
 func TestLiveFollowsTheFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := seal.File{Path: filepath.Join(t.TempDir(), "keyring.json")}
