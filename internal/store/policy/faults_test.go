@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -316,6 +317,48 @@ func TestDeafDriver(t *testing.T) {
 				t.Errorf("when they are back: %v", err)
 			}
 		})
+	})
+}
+
+// late is a native driver that does not return when it is told to.
+type late struct {
+	store.Store
+	returns chan struct{}
+	found   chan *store.Record
+}
+
+func (l *late) Get(context.Context, store.Key) (*store.Record, error) {
+	rec := newRecord("w")
+	rec.Data = subjects.Value([]byte("s3cret"))
+	l.found <- rec
+	<-l.returns
+	return rec, nil
+}
+
+func (l *late) Batches(subjects.Scope) bool { return true }
+
+func (l *late) GetBatch(ctx context.Context, _ []store.Key) ([]store.Found, error) {
+	rec, err := l.Get(ctx, key)
+	return []store.Found{{Err: store.ErrNotFound}, {Record: rec, Err: err}}, nil
+}
+
+// What nobody waits for any more is not left in memory in clear.
+func TestLateValuesAreWiped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		driver := &late{returns: make(chan struct{}), found: make(chan *store.Record, 2)}
+		s := policy.New(driver, policy.Config{})
+		if _, err := s.Get(t.Context(), key); !errors.Is(err, store.ErrTimeout) {
+			t.Errorf("get: %v", err)
+		}
+		if _, err := s.GetBatch(t.Context(), []store.Key{key, key}); !errors.Is(err, store.ErrTimeout) {
+			t.Errorf("get batch: %v", err)
+		}
+		single, batch := (<-driver.found).Data[subjects.ValueName].Bytes(), (<-driver.found).Data[subjects.ValueName].Bytes()
+		close(driver.returns)
+		synctest.Wait()
+		if wiped := make([]byte, len("s3cret")); !bytes.Equal(single, wiped) || !bytes.Equal(batch, wiped) {
+			t.Errorf("%q and %q are left", single, batch)
+		}
 	})
 }
 

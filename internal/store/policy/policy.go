@@ -14,7 +14,7 @@
 // write id.
 //
 // A driver that does not return when its context ends is left behind: its
-// caller gets an error in time, and what it returns later is dropped.
+// caller gets an error in time, and what it returns later is wiped and dropped.
 package policy
 
 import (

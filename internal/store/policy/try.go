@@ -95,6 +95,7 @@ func run[T any](call context.Context, s *Store, k *kind, e failsafe.Execution[st
 				returned <- o
 			} else {
 				s.leftBehind.Add(-1)
+				wipe(o.value)
 			}
 		}()
 		o.value, o.err = f(ctx, retries)
@@ -129,6 +130,21 @@ func run[T any](call context.Context, s *Store, k *kind, e failsafe.Execution[st
 		return o.value, overdue, o.err
 	}
 	return value, overdue, fmt.Errorf("%w, and the driver did not return", ctx.Err())
+}
+
+// wipe overwrites the values in what a driver returned when nobody waits for it
+// any more.
+func wipe(value any) {
+	switch value := value.(type) {
+	case *store.Record:
+		if value != nil {
+			value.Data.Wipe()
+		}
+	case []store.Found:
+		for _, found := range value {
+			wipe(found.Record)
+		}
+	}
 }
 
 // verdictOf is what an error of a try says of the store. That the caller left
