@@ -186,7 +186,7 @@ func (m *Manager) lookup(ctx context.Context, dst []byte, key subjects.Target, f
 	select {
 	case result := <-flight:
 		if result.Err != nil {
-			return m.lastKnown(dst, key, min, result.Err)
+			return m.lastKnown(ctx, dst, key, min, result.Err)
 		}
 		return m.open(dst, result.Val.(loaded))
 	case <-ctx.Done():

@@ -27,10 +27,13 @@ func (m *Manager) remember(record *store.Record, flags uint8) {
 // lastKnown answers a read that failed with err from what was read last, marked
 // as stale, when the store could not be reached. Otherwise it returns err: a
 // store that refuses is there, and means it.
-func (m *Manager) lastKnown(dst []byte, key subjects.Target, min subjects.Revision, err error) (answer, error) {
+func (m *Manager) lastKnown(ctx context.Context, dst []byte, key subjects.Target, min subjects.Revision, err error) (answer, error) {
 	if m.config.LastKnown == nil || !outage(err) {
 		return answer{}, err
 	}
+	// A store that hangs takes longer than the replica's lease lives when nothing
+	// else is asked meanwhile.
+	m.config.Replica.Renew(ctx)
 	look := m.config.Replica.Look()
 	if !look.Reached(min) {
 		return answer{}, err

@@ -103,6 +103,24 @@ func TestStaleOnOutage(t *testing.T) {
 	}
 }
 
+// A store that hangs for longer than an idle replica keeps its lease is an outage
+// as any other.
+func TestStaleWhenStoreHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, faults := newStaleBed(t)
+		at := target("org:acme", "db")
+		b.store(t, at, "one")
+		item := subjects.RetrieveItem{Target: at}
+		b.value(t, item)
+		time.Sleep(cache.DefaultTTL)
+		faults.Set(storetest.Get, storetest.Fault{Latency: 4900 * time.Millisecond, Err: store.ErrTimeout})
+		got, err := b.retrieve(t.Context(), item, subjects.Revision{})
+		if err != nil || string(got.Data[subjects.ValueName].Bytes()) != "one" || got.StaleSince.IsZero() {
+			t.Errorf("got %v, %v; want what was read before, marked as stale", got, err)
+		}
+	})
+}
+
 // What was changed, or may have been, is never given as what was known before.
 func TestStaleIsNeverOlderThanAChange(t *testing.T) {
 	for name, change := range map[string]func(t *testing.T, b *bed, at subjects.Target, faults *storetest.Faults){
