@@ -136,6 +136,15 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// What the client refuses by itself says what it is about, as a worker would.
+func TestRefusedBeforeItIsSent(t *testing.T) {
+	c, scope := connect(t, workerURL, nil), scopeOf(t)
+	_, err := c.Store(t.Context(), scope, "a", client.Value(make([]byte, 64<<10)), nil)
+	if failure, _ := errors.AsType[*client.Error](err); failure == nil || failure.Scope != scope || failure.ID != "a" {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestInherit(t *testing.T) {
 	c, scope := connect(t, workerURL, nil), scopeOf(t)
 	store(t, c, scope, "shared", "parent", &client.StoreOptions{Inheritable: true})

@@ -47,6 +47,7 @@ func (c *Client) exchange(ctx context.Context, call call) error {
 			"the request has %d bytes: the NATS server's maximum payload is %d", len(body), most)
 	}
 
+	var before error // of the attempt before
 	for attempt := 0; ; attempt++ {
 		acted, err := c.attempt(ctx, subject, body, call)
 		c.Observe(*call.revision)
@@ -55,10 +56,15 @@ func (c *Client) exchange(ctx context.Context, call call) error {
 		}
 		mayRepeat := !acted || !call.writes
 		if mayRepeat && attempt < c.retries && passing(err) && c.pause(ctx, attempt) {
+			before = err
 			continue
 		}
 		if acted && call.writes {
 			return &OutcomeUnknownError{RequestID: envelope.RequestID, Err: err}
+		}
+		if before != nil && errors.Is(err, context.DeadlineExceeded) {
+			// Why it was repeated says more than that no reply came in the end.
+			return fmt.Errorf("%w; repeated, %w", before, err)
 		}
 		return err
 	}

@@ -112,6 +112,26 @@ func TestRequestsCarryTheirEnvelope(t *testing.T) {
 	}
 }
 
+// A read that was refused for a passing reason, and found no time to be repeated,
+// says that reason: no reply to the last attempt is no news.
+func TestTheReasonSurvivesTheDeadline(t *testing.T) {
+	var asked atomic.Int32
+	c := fakeWorker(t, nil, func(*nats.Msg) *nats.Msg {
+		if asked.Add(1) > 1 {
+			return nil
+		}
+		failure := subjects.Errorf(subjects.StorageTimeout, "the store did not answer in time")
+		failure.Retryable = true
+		return refusal(failure)
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err := c.Retrieve(ctx, "org:a", "a", nil)
+	if asked.Load() != 2 || !errors.Is(err, client.ErrStorageTimeout) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("after %d attempts: %v", asked.Load(), err)
+	}
+}
+
 func TestMalformedReplies(t *testing.T) {
 	header := nats.Header{subjects.HeaderErrorCode: {"500"}}
 	for name, reply := range map[string]*nats.Msg{

@@ -38,10 +38,9 @@ func (c *Client) Store(ctx context.Context, scope Scope, id ID, data Data, opts 
 		item.StoreOptions = *opts
 	}
 	request := subjects.StoreRequest{StoreItem: item.wire()}
-	if err := checkStore(&request.StoreItem); err != nil {
-		return "", err
-	}
-	if err := checkScope(scope); err != nil {
+	checked := request.StoreItem
+	checked.Scope = scope // the request has it in its subject alone
+	if err := checkStore(&checked); err != nil {
 		return "", err
 	}
 	request.RequestID = item.RequestID
