@@ -64,6 +64,8 @@ settings of store.`,
 		},
 	}
 	config.Flags(root.PersistentFlags())
+	// cobra parses with flag sets of its own, which know it only so.
+	root.SetGlobalNormalizationFunc(root.PersistentFlags().GetNormalizeFunc())
 	root.AddCommand(&cobra.Command{
 		Use:   "config",
 		Short: "Print the configuration in effect as YAML, secrets redacted",

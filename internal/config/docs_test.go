@@ -29,8 +29,9 @@ func TestDocumentedSettings(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for line := range strings.Lines(string(text)) {
-			if args, found := strings.CutPrefix(strings.TrimSpace(line), "$ worker"); found {
+		for line := range strings.Lines(strings.ReplaceAll(string(text), "\\\n", " ")) {
+			command := strings.TrimPrefix(strings.TrimSpace(line), "$ ")
+			if args, found := strings.CutPrefix(command, "worker"); found && (args == "" || strings.HasPrefix(args, " --")) {
 				loaded++
 				if _, err := load(t, strings.Fields(args)); err != nil {
 					t.Errorf("%s: %v\n%s", page, err, line)
