@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -224,31 +225,50 @@ func storeItems(n int) (items []subjects.StoreItem) {
 
 func target(i int) subjects.Target { return subjects.Target{ID: subjects.ID(fmt.Sprint("key-", i))} }
 
+// statuses is what is told of all jobs. What is not asked for is kept, since jobs
+// end in any order.
+type statuses struct {
+	told  chan *subjects.JobStatus
+	other []*subjects.JobStatus // came while those of another job were awaited
+}
+
 // statuses follows the statuses of all jobs.
-func (b *bed) statuses(t *testing.T) <-chan *subjects.JobStatus {
+func (b *bed) statuses(t *testing.T) *statuses {
 	t.Helper()
-	told := make(chan *subjects.JobStatus, 1000)
+	s := &statuses{told: make(chan *subjects.JobStatus, 1000)}
 	_, err := b.nc.Subscribe(prefix.JobStatuses(subjects.Root), func(msg *nats.Msg) {
 		status := new(subjects.JobStatus)
 		if err := subjects.Decode(msg.Data, status); err != nil {
 			t.Error(err)
 		}
-		told <- status
+		s.told <- status
 	})
 	must(t, err)
 	must(t, b.nc.Flush())
-	return told
+	return s
 }
 
-// await is the first status of a job that fits.
-func await(t *testing.T, told <-chan *subjects.JobStatus, job subjects.Target, fits func(*subjects.JobStatus) bool) *subjects.JobStatus {
+// await is the first status of a job that fits, after those that were returned or
+// passed over before.
+func (s *statuses) await(t *testing.T, job subjects.Target, fits func(*subjects.JobStatus) bool) *subjects.JobStatus {
 	t.Helper()
 	timeout := time.After(20 * time.Second)
 	var last *subjects.JobStatus
+	for i := 0; i < len(s.other); {
+		if s.other[i].Target != job {
+			i++
+			continue
+		}
+		last = s.other[i]
+		if s.other = slices.Delete(s.other, i, i+1); fits(last) {
+			return last
+		}
+	}
 	for {
 		select {
-		case status := <-told:
+		case status := <-s.told:
 			if status.Target != job {
+				s.other = append(s.other, status)
 				continue
 			}
 			if last = status; fits(status) {

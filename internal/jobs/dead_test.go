@@ -22,7 +22,7 @@ func TestGivenUp(t *testing.T) {
 		return nil
 	}, nil)
 	job := submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "j"}, storeItems(3)...)
-	failed := await(t, told, job, ended)
+	failed := told.await(t, job, ended)
 	if failed.State != subjects.JobFailed || !failed.Dead || failed.Attempts != 2 || failed.Succeeded != 2 || !strings.Contains(failed.Reason, "2 attempts") || !strings.Contains(failed.Reason, "storage_unavailable") ||
 		!strings.Contains(failed.Reason, "the next attempt finds out") || strings.Contains(failed.Results[1].Err.Message, "request_id") {
 		t.Errorf("%+v", failed)
@@ -36,7 +36,7 @@ func TestGivenUp(t *testing.T) {
 	if status, err := w.Retry(t.Context(), job); err != nil || status.State != subjects.JobAccepted {
 		t.Fatalf("%+v, %v", status, err)
 	}
-	done := await(t, told, job, ended)
+	done := told.await(t, job, ended)
 	if done.State != subjects.JobDone || done.Succeeded != 3 || done.Dead {
 		t.Errorf("%+v", done)
 	}
@@ -76,7 +76,7 @@ func TestPoison(t *testing.T) {
 	} {
 		job := subjects.Target{Scope: scope, ID: subjects.ID(id)}
 		b.publish(t, prefix.Job(test.command, scope, job.ID), []byte(test.body))
-		failed := await(t, told, job, ended)
+		failed := told.await(t, job, ended)
 		if failed.State != subjects.JobFailed || !failed.Dead || !strings.Contains(failed.Reason, test.reason) || strings.Contains(failed.Reason, canary) {
 			t.Errorf("%s: %+v", id, failed)
 		}
@@ -90,7 +90,7 @@ func TestPoison(t *testing.T) {
 	}
 	// One that was done, what is no job, and one whose name is too long.
 	again := submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "again"}, storeItems(1)...)
-	await(t, told, again, ended)
+	told.await(t, again, ended)
 	inClear := []byte(`{"items":[{"id":"x","value":"` + canary + `"}]}`)
 	b.publish(t, prefix.Job(subjects.StoreBatch, scope, again.ID), inClear)
 	b.publish(t, "cred.v1.job.nonsense.org:acme", inClear)
@@ -116,7 +116,7 @@ func TestNothingReadableOnDisk(t *testing.T) {
 	b.store.hooks(func(string, store.Key) error { return store.ErrUnavailable }, nil)
 	item := subjects.StoreItem{Target: target(0), Data: subjects.Value([]byte(canary)), Metadata: subjects.Metadata{Description: "about the canary"}}
 	dead := submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "dead"}, item)
-	await(t, told, dead, ended)
+	told.await(t, dead, ended)
 	submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "waits", NotBefore: time.Now().Add(time.Hour)}, item)
 	if b.onDisk(t, canary) || b.onDisk(t, "about the canary") {
 		t.Error("a job's items can be read on disk")

@@ -22,7 +22,7 @@ func TestStoreJob(t *testing.T) {
 	job := submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "j-1", Batch: "j", Parts: 2}, items...)
 
 	var states []subjects.JobState
-	done := await(t, told, job, func(status *subjects.JobStatus) bool {
+	done := told.await(t, job, func(status *subjects.JobStatus) bool {
 		states = append(states, status.State)
 		if status.Batch != "j" || status.Parts != 2 || status.Command != subjects.StoreBatch {
 			t.Errorf("%+v", status)
@@ -102,7 +102,7 @@ func TestReadsAndDeletes(t *testing.T) {
 		retrieves = append(retrieves, subjects.RetrieveItem{Target: target(i)})
 		deletes = append(deletes, subjects.DeleteItem{Target: target(i)})
 	}
-	validated := await(t, told, submit(t, b, w, subjects.ValidateBatch, subjects.Job{ID: "v"}, targets...), ended)
+	validated := told.await(t, submit(t, b, w, subjects.ValidateBatch, subjects.Job{ID: "v"}, targets...), ended)
 	for i, result := range validated.Results {
 		want := subjects.Valid
 		switch i {
@@ -115,8 +115,8 @@ func TestReadsAndDeletes(t *testing.T) {
 			t.Errorf("%d: %+v", i, result)
 		}
 	}
-	retrieved := await(t, told, submit(t, b, w, subjects.RetrieveBatch, subjects.Job{ID: "r"}, retrieves...), ended)
-	deleted := await(t, told, submit(t, b, w, subjects.DeleteBatch, subjects.Job{ID: "d"}, deletes...), ended)
+	retrieved := told.await(t, submit(t, b, w, subjects.RetrieveBatch, subjects.Job{ID: "r"}, retrieves...), ended)
+	deleted := told.await(t, submit(t, b, w, subjects.DeleteBatch, subjects.Job{ID: "d"}, deletes...), ended)
 	for name, status := range map[string]*subjects.JobStatus{"retrieved": retrieved, "deleted": deleted} {
 		if status.State != subjects.JobDone || status.Succeeded != 30 || status.Failed != 1 {
 			t.Errorf("%s: %+v", name, status)
@@ -148,11 +148,11 @@ func TestTransientFaults(t *testing.T) {
 		return nil
 	}, nil)
 	job := submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "j"}, storeItems(3)...)
-	waits := await(t, told, job, func(status *subjects.JobStatus) bool { return !status.RetryAt.IsZero() })
+	waits := told.await(t, job, func(status *subjects.JobStatus) bool { return !status.RetryAt.IsZero() })
 	if waits.State != subjects.JobRunning || waits.Succeeded != 2 || waits.Failed != 0 || !strings.Contains(waits.Reason, "storage_unavailable") || !waits.Results[1].Pending {
 		t.Errorf("%+v", waits)
 	}
-	done := await(t, told, job, ended)
+	done := told.await(t, job, ended)
 	if done.State != subjects.JobDone || done.Succeeded != 3 || done.Attempts != 3 || !done.RetryAt.IsZero() || done.Reason != "" {
 		t.Errorf("%+v", done)
 	}
@@ -166,10 +166,10 @@ func TestDuplicates(t *testing.T) {
 	w := b.start(t, "w1", nil)
 	told := b.statuses(t)
 	job := submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "j"}, storeItems(2)...)
-	done := await(t, told, job, ended)
+	done := told.await(t, job, ended)
 	submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "j"}, storeItems(2)...)
 	other := submit(t, b, w, subjects.ValidateBatch, subjects.Job{ID: "k"}, target(0))
-	await(t, told, other, ended)
+	told.await(t, other, ended)
 	awaitEmptyQueue(t, w)
 	again, err := w.Show(t.Context(), job)
 	if err != nil || !again.Updated.Equal(done.Updated) || again.Succeeded != 2 {
@@ -191,7 +191,7 @@ func TestSameName(t *testing.T) {
 		items := storeItems(1)
 		items[0].Scope, items[0].CreateOnly, items[0].Data = scope, false, subjects.Value([]byte(test.value))
 		job := submitAt(t, b, w, test.scope, subjects.StoreBatch, subjects.Job{ID: "j"}, items...)
-		if done := await(t, told, job, ended); done.Succeeded != 1 {
+		if done := told.await(t, job, ended); done.Succeeded != 1 {
 			t.Errorf("%s: %+v", test.value, done)
 		}
 		awaitEmptyQueue(t, w)
@@ -221,14 +221,14 @@ func TestByHand(t *testing.T) {
 		},
 	} {
 		publish()
-		if done := await(t, told, subjects.Target{Scope: scope, ID: id}, ended); done.Succeeded != 1 || done.Batch != id {
+		if done := told.await(t, subjects.Target{Scope: scope, ID: id}, ended); done.Succeeded != 1 || done.Batch != id {
 			t.Errorf("%s: %+v", id, done)
 		}
 	}
 	info, err := w.queue.Info(t.Context())
 	must(t, err)
 	b.publish(t, "cred.v1.job.validate_batch.org:acme.team:eng", []byte(`{"items":[{"id":"key-0"}]}`))
-	await(t, told, subjects.Target{Scope: scope, ID: subjects.ID(fmt.Sprint("s", info.State.LastSeq+1))}, ended)
+	told.await(t, subjects.Target{Scope: scope, ID: subjects.ID(fmt.Sprint("s", info.State.LastSeq+1))}, ended)
 }
 
 func TestTimes(t *testing.T) {
@@ -238,10 +238,10 @@ func TestTimes(t *testing.T) {
 	soon := time.Now().Add(500 * time.Millisecond)
 	later := submit(t, b, w, subjects.ValidateBatch, subjects.Job{ID: "later", NotBefore: soon}, target(0))
 	tooLate := submit(t, b, w, subjects.ValidateBatch, subjects.Job{ID: "late", ExpiresAt: time.Now().Add(-time.Second)}, target(0))
-	if done := await(t, told, tooLate, ended); done.State != subjects.JobFailed || !strings.Contains(done.Reason, "expired") || done.Dead {
+	if done := told.await(t, tooLate, ended); done.State != subjects.JobFailed || !strings.Contains(done.Reason, "expired") || done.Dead {
 		t.Errorf("%+v", done)
 	}
-	if done := await(t, told, later, ended); done.State != subjects.JobDone || done.Updated.Before(soon.Truncate(time.Millisecond)) {
+	if done := told.await(t, later, ended); done.State != subjects.JobDone || done.Updated.Before(soon.Truncate(time.Millisecond)) {
 		t.Errorf("%+v before %v", done, soon)
 	}
 }
@@ -276,12 +276,12 @@ func TestDeletedStreams(t *testing.T) {
 			}
 		}
 		good := submit(t, b, w, subjects.ValidateBatch, subjects.Job{ID: subjects.ID(fmt.Sprint("good-", i))}, target(0))
-		if done := await(t, told, good, ended); done.State != subjects.JobDone {
+		if done := told.await(t, good, ended); done.State != subjects.JobDone {
 			t.Errorf("without %s: it is %s: %s", stream, done.State, done.Reason)
 		}
 		bad := subjects.Target{Scope: scope, ID: subjects.ID(fmt.Sprint("bad-", i))}
 		b.publish(t, prefix.Job(subjects.ValidateBatch, scope, bad.ID), []byte("{}"))
-		if failed := await(t, told, bad, ended); !failed.Dead {
+		if failed := told.await(t, bad, ended); !failed.Dead {
 			t.Errorf("without %s: it is %s: %s", stream, failed.State, failed.Reason)
 		}
 		if _, err := w.Drop(t.Context(), bad); err != nil {

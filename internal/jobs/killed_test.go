@@ -52,9 +52,9 @@ func TestKilled(t *testing.T) {
 					}
 					job = submit(t, b, first, command, subjects.Job{ID: "j"}, items...)
 				}
-				await(t, told, job, func(status *subjects.JobStatus) bool { return status.Worker == "w1" })
+				told.await(t, job, func(status *subjects.JobStatus) bool { return status.Worker == "w1" })
 				b.start(t, "w2", nil)
-				done := await(t, told, job, ended)
+				done := told.await(t, job, ended)
 				if done.State != subjects.JobDone || done.Succeeded != n || done.Worker != "w2" || done.Attempts != 2 {
 					t.Errorf("%+v", done)
 				}
@@ -91,7 +91,7 @@ func TestEndedAfterAKill(t *testing.T) {
 				job.ExpiresAt = time.Now().Add(time.Second)
 			}
 			name := submit(t, b, first, subjects.StoreBatch, job, storeItems(n)...)
-			await(t, told, name, func(status *subjects.JobStatus) bool { return status.Worker == "w1" })
+			told.await(t, name, func(status *subjects.JobStatus) bool { return status.Worker == "w1" })
 			for range 500 { // all that it is at
 				if b.store.log()["put key-9"] == 1 {
 					break
@@ -107,7 +107,7 @@ func TestEndedAfterAKill(t *testing.T) {
 				time.Sleep(time.Until(job.ExpiresAt))
 			}
 			must(t, second.Start(t.Context()))
-			done := await(t, told, name, ended)
+			done := told.await(t, name, ended)
 			if done.State != state || done.Succeeded == 0 || len(done.Results) != n {
 				t.Fatalf("it is %s, and %d of %d have succeeded", done.State, done.Succeeded, len(done.Results))
 			}
@@ -152,7 +152,7 @@ func TestNewerIsKept(t *testing.T) {
 			change(t, b, second)
 			want := b.store.log()
 			must(t, second.Start(t.Context()))
-			done := await(t, told, job, ended)
+			done := told.await(t, job, ended)
 			if result := done.Results[0]; result.Err == nil || result.Err.Code != subjects.VersionConflict || !result.Err.OutcomeUnknown || done.State != subjects.JobDone || done.Failed != 1 {
 				t.Errorf("%+v, %+v", done, result.Err)
 			}
@@ -181,7 +181,7 @@ func TestOvertaken(t *testing.T) {
 	job := submit(t, b, first, subjects.StoreBatch, subjects.Job{ID: "j"}, storeItems(3)...)
 	<-paused
 	b.start(t, "w2", nil)
-	done := await(t, told, job, ended)
+	done := told.await(t, job, ended)
 	close(resume)
 	if done.Worker != "w2" || done.Succeeded != 3 {
 		t.Errorf("%+v", done)
@@ -219,7 +219,7 @@ func TestCloseHandsOver(t *testing.T) {
 	close(proceed)
 	must(t, <-closed)
 	b.start(t, "w2", func(c *Config) { c.AckWait = time.Minute })
-	done := await(t, told, job, ended)
+	done := told.await(t, job, ended)
 	if done.State != subjects.JobDone || done.Succeeded != 6 || done.Worker != "w2" || done.Attempts != 1 {
 		t.Errorf("%+v", done)
 	}

@@ -84,7 +84,7 @@ func TestBothAtIt(t *testing.T) {
 			}
 			<-paused
 			must(t, second.Start(t.Context()))
-			done := await(t, told, job, ended)
+			done := told.await(t, job, ended)
 			if done.Worker != "w2" || done.Succeeded != 1 {
 				t.Errorf("%+v, %v", done, done.Results[0].Err)
 			}

@@ -30,9 +30,9 @@ func TestCancel(t *testing.T) {
 	if err != nil || !status.Cancelling || status.State != subjects.JobRunning {
 		t.Errorf("%+v, %v", status, err)
 	}
-	await(t, told, running, func(status *subjects.JobStatus) bool { return status.Cancelling })
+	told.await(t, running, func(status *subjects.JobStatus) bool { return status.Cancelling })
 	close(proceed)
-	cancelled := await(t, told, running, ended)
+	cancelled := told.await(t, running, ended)
 	if cancelled.State != subjects.JobCancelled || cancelled.Succeeded < 2 || cancelled.Succeeded == n || !cancelled.Results[n-1].Pending || cancelled.Cancelling {
 		t.Errorf("%+v", cancelled)
 	}
@@ -41,7 +41,7 @@ func TestCancel(t *testing.T) {
 	}
 
 	waiting := submit(t, b, w, subjects.ValidateBatch, subjects.Job{ID: "waiting", NotBefore: time.Now().Add(time.Hour)}, target(0))
-	await(t, told, waiting, func(status *subjects.JobStatus) bool { return status.State == subjects.JobAccepted })
+	told.await(t, waiting, func(status *subjects.JobStatus) bool { return status.State == subjects.JobAccepted })
 	for range 2 {
 		if status, err := w.Cancel(t.Context(), waiting); err != nil || status.State != subjects.JobCancelled {
 			t.Errorf("%+v, %v", status, err)
@@ -68,7 +68,7 @@ func TestList(t *testing.T) {
 		}
 		id := subjects.ID(fmt.Sprintf("j-%02d", i))
 		b.publish(t, prefix.Job(subjects.ValidateBatch, at, id), []byte(`{"batch":"b","items":[{"id":"x","scope":"org:acme/team:eng"}]}`))
-		await(t, told, subjects.Target{Scope: at, ID: id}, ended)
+		told.await(t, subjects.Target{Scope: at, ID: id}, ended)
 	}
 	for _, test := range []struct {
 		request subjects.JobListRequest
@@ -126,7 +126,7 @@ func TestAcceptedBeforeAnyWorker(t *testing.T) {
 		t.Errorf("%+v, %v", status, err)
 	}
 	must(t, idle.Start(t.Context()))
-	await(t, told, job, func(status *subjects.JobStatus) bool { return status.State == subjects.JobAccepted })
+	told.await(t, job, func(status *subjects.JobStatus) bool { return status.State == subjects.JobAccepted })
 	if _, err := idle.Show(t.Context(), subjects.Target{Scope: scope, ID: "unheard-of"}); !errors.Is(err, errNoJob) {
 		t.Errorf("%v", err)
 	}

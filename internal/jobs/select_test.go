@@ -33,24 +33,16 @@ func TestSelect(t *testing.T) {
 	job := subjects.Job{ID: "d-0", Batch: "d", All: true, Filter: subjects.Filter{Tags: map[string]string{"age": "old"}}}
 	b.publish(t, prefix.Job(subjects.DeleteBatch, scope, job.ID), subjects.Append(nil, &job))
 	ends := make(map[subjects.ID]*subjects.JobStatus)
-	timeout := time.After(20 * time.Second)
-	for len(ends) < 4 {
-		select {
-		case status := <-told:
-			if status.State.Ended() {
-				ends[status.ID] = status
-			}
-		case <-timeout:
-			t.Fatalf("ended: %v", ends)
-		}
+	for _, id := range []subjects.ID{"d-0", "d-1", "d-2", "d-3"} {
+		ends[id] = told.await(t, subjects.Target{Scope: scope, ID: id}, ended)
 	}
-	if top := ends["d-0"]; top == nil || top.State != subjects.JobDone || top.Parts != 4 || len(top.Results) != 0 {
+	if top := ends["d-0"]; top.State != subjects.JobDone || top.Parts != 4 || len(top.Results) != 0 {
 		t.Errorf("%+v", top)
 	}
 	total := 0
 	for _, id := range []subjects.ID{"d-1", "d-2", "d-3"} {
 		part := ends[id]
-		if part == nil || part.State != subjects.JobDone || part.Failed != 0 || part.Batch != "d" {
+		if part.State != subjects.JobDone || part.Failed != 0 || part.Batch != "d" {
 			t.Fatalf("%s: %+v", id, part)
 		}
 		total += part.Succeeded
@@ -72,7 +64,7 @@ func TestSelectBelow(t *testing.T) {
 	_, err := b.js.Publish(t.Context(), prefix.Job(subjects.ValidateBatch, "org:other", "x"), []byte(`{"items":[{"id":"x"}]}`), jetstream.WithMsgID("org:acme/d-1"))
 	must(t, err)
 	b.publish(t, prefix.Job(subjects.DeleteBatch, scope.Parent(), "d"), []byte(`{"all":true,"scope":"`+string(scope)+`"}`))
-	part := await(t, told, subjects.Target{Scope: scope.Parent(), ID: "d-1"}, ended)
+	part := told.await(t, subjects.Target{Scope: scope.Parent(), ID: "d-1"}, ended)
 	if part.Succeeded != 1 || len(part.Results) != 1 || part.Results[0].Scope != scope {
 		t.Errorf("%+v", part)
 	}
@@ -101,20 +93,9 @@ func TestSelectResumes(t *testing.T) {
 	told := b.statuses(t)
 	b.start(t, "w2", nil)
 	seen := make(map[subjects.Target]int)
-	ends := make(map[subjects.ID]bool) // in whatever order
-	timeout := time.After(20 * time.Second)
-	for !ends["v-1"] || !ends["v-2"] {
-		select {
-		case status := <-told:
-			if status.ID == "v-0" || !status.State.Ended() || ends[status.ID] {
-				continue
-			}
-			ends[status.ID] = true
-			for _, result := range status.Results {
-				seen[result.Target]++
-			}
-		case <-timeout:
-			t.Fatalf("ended: %v", ends)
+	for _, id := range []subjects.ID{"v-1", "v-2"} {
+		for _, result := range told.await(t, subjects.Target{Scope: scope, ID: id}, ended).Results {
+			seen[result.Target]++
 		}
 	}
 	if len(seen) != 150 {
@@ -144,7 +125,7 @@ func TestSelectionThatWaits(t *testing.T) {
 	told := b.statuses(t)
 	job := subjects.Job{ID: "v-0", Batch: "v", All: true}
 	b.publish(t, prefix.Job(subjects.ValidateBatch, scope, job.ID), subjects.Append(nil, &job))
-	waits := await(t, told, subjects.Target{Scope: scope, ID: job.ID}, func(status *subjects.JobStatus) bool { return status.Reason != "" })
+	waits := told.await(t, subjects.Target{Scope: scope, ID: job.ID}, func(status *subjects.JobStatus) bool { return status.Reason != "" })
 	if waits.State != subjects.JobRunning || waits.RetryAt.IsZero() {
 		t.Errorf("it is %s, and tried again at %v", waits.State, waits.RetryAt)
 	}
