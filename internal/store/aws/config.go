@@ -235,7 +235,7 @@ func (s *Store) credentialsError(ctx context.Context, err error) error {
 func (s *Store) openError(ctx context.Context, err error) error {
 	settings := "store.aws.region: " + s.config.Region
 	if s.config.Endpoint != "" {
-		settings = "store.aws.endpoint: " + s.config.Endpoint
+		settings += ", store.aws.endpoint: " + s.config.Endpoint
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: Secrets Manager did not answer within %s: is it reachable from here? %w", settings, openTimeout, err)

@@ -37,7 +37,7 @@ var refusedStarts = []refusedStart{
 	{"no credentials", func(_ *testing.T, _ *bed, c *aws.Config) { c.Profile = forgetful }, store.ErrPermission, []string{"no AWS credentials", "store.aws.profile", "AWS_ACCESS_KEY_ID"}},
 	{"unknown credentials", func(_ *testing.T, _ *bed, c *aws.Config) { c.Profile = nobody }, store.ErrPermission, []string{"UnrecognizedClientException", "renew", "store.aws.profile"}},
 	{"expired credentials", func(_ *testing.T, b *bed, _ *aws.Config) { b.Expire(worker) }, store.ErrPermission, []string{"ExpiredTokenException", "renew"}},
-	{"other region", func(_ *testing.T, _ *bed, c *aws.Config) { c.Region = "us-east-1" }, store.ErrPermission, []string{"InvalidSignatureException"}},
+	{"other region", func(_ *testing.T, _ *bed, c *aws.Config) { c.Region = "us-east-1" }, store.ErrPermission, []string{"InvalidSignatureException", "store.aws.region: us-east-1"}},
 	{"may not list", func(t *testing.T, b *bed, _ *aws.Config) { b.AddUser(worker, without(t, "secretsmanager:ListSecrets")) },
 		store.ErrPermission, []string{"allow secretsmanager:ListSecrets on resource *"}},
 	{"may not read", func(t *testing.T, b *bed, _ *aws.Config) {

@@ -90,6 +90,8 @@ func (s *Store) startError(verb string, err error) error {
 	switch {
 	case errors.As(err, &unknown), errors.As(err, &hostname):
 		return fmt.Errorf("the API server at %s (%s): %w: name its certificate-authority", s.server, settings, err)
+	case statusOf(err) != nil && apierrors.IsUnexpectedServerError(err):
+		return fmt.Errorf("%s: is it https://, and an API server's, at %s? %w", settings, s.server, s.explain(verb, err))
 	case apierrors.IsUnauthorized(err), statusOf(err) == nil:
 		return fmt.Errorf("%s: %w", settings, s.explain(verb, err))
 	}

@@ -94,6 +94,8 @@ func TestServerIsWrong(t *testing.T) {
 	closed.Close()
 	refused(t, b, "nobody there", at("https://"+closed.Addr().String(), b.authority(t), n.token), "store.kubernetes.kubeconfig", "reachable", closed.Addr().String())
 
+	refused(t, b, "without TLS", at(strings.Replace(address, "https", "http", 1), nil, n.token), "store.kubernetes.kubeconfig", "is it https://", b.server.Fact("port"))
+
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := kubernetes.New(ended, kubernetes.Config{Kubeconfig: n.kubeconfig}); !errors.Is(err, context.Canceled) {

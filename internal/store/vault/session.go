@@ -221,6 +221,10 @@ func (s *session) refused(ctx context.Context, path string, err error) error {
 		return ended(ctx)
 	case errors.Is(err, errGarbage):
 		return fmt.Errorf("%w: %s: %w", store.ErrUnavailable, at, err)
+	case (status == http.StatusBadRequest || status == http.StatusNotFound) && !isVaults(err):
+		return fmt.Errorf("%w: %s: %w Or is the address another server's, or http where it takes https? (status %d)", store.ErrUnavailable, at, errGarbage, status)
+	case isNoMount(err) && s.config.Auth == authToken: // which every Vault has
+		return fmt.Errorf("%w: %s: it knows no such path: give its address without /v1, and a store.vault.namespace that exists (status %d)", store.ErrUnavailable, at, status)
 	case status == 0:
 		return fmt.Errorf("%w: %s: is it reachable? %s", store.ErrUnavailable, at, reason(err))
 	case states[status] != "":

@@ -87,7 +87,9 @@ func TestServerIsChecked(t *testing.T) {
 		{fake(200, "{}"), store.ErrUnavailable, "is not initialized: vault operator init"},
 		{fake(299, `{"initialized":true,"sealed":true}`), store.ErrUnavailable, "is sealed: vault operator unseal"},
 		{fake(299, `{"initialized":true,"replication_dr_mode":"secondary"}`), store.ErrUnavailable, "disaster recovery"},
-		{fake(404, "nothing here"), store.ErrPermission, "status 404"},
+		{fake(404, "nothing here"), store.ErrUnavailable, "no answer of Vault's"},
+		{fake(400, "Client sent an HTTP request to an HTTPS server."), store.ErrUnavailable, "http where it takes https"},
+		{fake(404, `{"errors":["no handler for route \"v1/auth/token/lookup-self\""]}`), store.ErrUnavailable, "without /v1"},
 		{fake(302, "elsewhere"), nil, "(store.vault.address)"},
 	} {
 		refused(t, vault.Config{Address: test.address, Token: "hvs.some-token"}, test.kind, test.want, "store.vault.address")
