@@ -41,6 +41,11 @@ const (
 	unknown // nothing was learned of the store
 )
 
+// failingFor is for how long every try must have failed for a store to be left
+// alone although there were few. Without it, one that hangs would go unnoticed for
+// hours where it is seldom asked.
+const failingFor = 10 * time.Second
+
 // breaker is failsafe-go's, with what that one lacks: a permit that can be given
 // back, results that come too late to mean anything, and words.
 type breaker struct {
@@ -51,6 +56,9 @@ type breaker struct {
 	mu      sync.Mutex
 	circuit circuitbreaker.CircuitBreaker[struct{}] // nil: there is none
 	permit  int                                     // counts the changes: results of a permit from before one are dropped
+	row     int                                     // tries that failed since one did not
+	failing time.Time                               // when the first of them had failed
+	opened  int                                     // row, when the breaker left Closed
 	current Change
 	last    error // that was recorded
 	silent  bool  // no change is one
@@ -88,7 +96,7 @@ func (b *breaker) acquire() (permit int, err error) {
 		next = fmt.Sprintf("the next call is let through at %s", clock(b.current.Probe))
 	}
 	return 0, fmt.Errorf("%w: the breaker is open since %s, when %d calls in a row had failed: %s; the worker's log of that time has the reason",
-		store.ErrOpen, clock(b.current.Since), b.failures, next)
+		store.ErrOpen, clock(b.current.Since), b.opened, next)
 }
 
 func clock(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
@@ -105,8 +113,15 @@ func (b *breaker) record(permit int, v verdict, err error) {
 		// It began before the last change, and says nothing of what is now.
 	case v == failing:
 		b.last = err
+		if b.row++; b.row == 1 {
+			b.failing = time.Now()
+		}
 		b.circuit.RecordFailure()
+		if b.circuit.IsClosed() && time.Since(b.failing) >= failingFor {
+			b.circuit.Open()
+		}
 	case v == present:
+		b.row = 0
 		b.circuit.RecordSuccess()
 	case b.current.State == HalfOpen:
 		// The caller of the probe left: the next is the probe. failsafe-go
@@ -130,7 +145,7 @@ func (b *breaker) changedLocked(event circuitbreaker.StateChangedEvent) {
 	case circuitbreaker.OpenState:
 		next.State, next.Probe, next.Err = Open, now.Add(b.delay), b.last
 		if event.OldState == circuitbreaker.ClosedState {
-			next.Since = now
+			next.Since, b.opened = now, b.row
 		}
 	case circuitbreaker.HalfOpenState:
 		next.State = HalfOpen

@@ -59,6 +59,30 @@ func (b *bed) refused(calls int) {
 	b.calls(storetest.Put, 0)
 }
 
+// A store that hangs, and is asked too seldom to fail often, is noticed all the
+// same; one that fails now and then is not left alone.
+func TestSeldomAsked(t *testing.T) {
+	bubble(t, policy.Config{Retries: 5, BreakerFailures: 10}, func(b *bed) {
+		b.faults.Set(storetest.Get, storetest.Fault{Hang: true})
+		for range 3 {
+			_, _ = b.get(5 * time.Second)
+		}
+		b.changed() // 3 failures in 9.8 s
+		b.faults.Set(storetest.Get, storetest.Fault{})
+		_, _ = b.get(time.Second)
+		time.Sleep(time.Minute)
+		b.faults.Set(storetest.Get, storetest.Fault{Hang: true})
+		_, _ = b.get(5 * time.Second)
+		b.changed()
+		time.Sleep(time.Minute)
+		_, _ = b.get(5 * time.Second)
+		b.changed(policy.Open)
+		if _, err := b.get(time.Second); !errors.Is(err, store.ErrOpen) || !strings.Contains(err.Error(), "2 calls in a row") {
+			b.t.Errorf("%v", err)
+		}
+	})
+}
+
 func TestBreaker(t *testing.T) {
 	bubble(t, breaking, func(b *bed) {
 		begun := time.Now()

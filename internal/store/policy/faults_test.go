@@ -282,11 +282,11 @@ func TestDeafDriver(t *testing.T) {
 		}
 	})
 	t.Run("writes count for the breaker", func(t *testing.T) {
-		bubble(t, breaking, func(b *bed) {
+		bubble(t, policy.Config{BreakerFailures: 2}, func(b *bed) {
 			until := make(chan struct{})
 			defer close(until)
 			b.faults.Set(storetest.Put, storetest.Fault{Until: until})
-			for range 3 {
+			for range 2 {
 				if took, err := b.put("w1", 10*time.Second); !errors.Is(err, store.ErrTimeout) || took > 10*time.Second {
 					t.Errorf("%v after %s", err, took)
 				}

@@ -48,7 +48,8 @@ type Config struct {
 	ReadTimeout, WriteTimeout time.Duration
 
 	// BreakerFailures is how many tries in a row must fail for calls to be
-	// refused without a try; 0 for never. BreakerDelay is how long they are
+	// refused without a try; 0 for never. Fewer do when nothing else came of the
+	// store for 10 s. BreakerDelay is how long they are
 	// until one is let through to probe; default 5 s.
 	BreakerFailures int
 	BreakerDelay    time.Duration
