@@ -80,14 +80,18 @@ func translate(err error, target subjects.Target) (told *subjects.Error, detail 
 	for _, entry := range codeTable {
 		if errors.Is(err, entry.err) {
 			told = subjects.Errorf(entry.code, "%s", entry.message)
-			if entry.message == "" {
+			switch {
+			case entry.message != "":
+			case errors.Is(err, store.ErrUnfit):
+				told.Message = "the store does not take the record as it is: the worker's log says why"
+			default:
 				told.Message = err.Error()
 			}
 			break
 		}
 	}
 	told.Scope, told.ID, told.Revision = target.Scope, target.ID, at.revision
-	return told, told.Code.Number() >= 500 || told.Code == subjects.PermissionDenied
+	return told, told.Code.Number() >= 500 || told.Code == subjects.PermissionDenied || errors.Is(err, store.ErrUnfit)
 }
 
 // explain is Explain, with the detail logged.

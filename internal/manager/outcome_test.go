@@ -18,6 +18,19 @@ import (
 	"credbus/subjects"
 )
 
+// What a store's server has against a record may name the server, and is for the log.
+func TestUnfitRecord(t *testing.T) {
+	for kind, code := range map[error]subjects.Code{subjects.ErrTooLarge: subjects.PayloadTooLarge, subjects.ErrInvalid: subjects.InvalidArgument} {
+		told, detail := manager.Explain(fmt.Errorf("%w: at https://vault.internal", store.Unfit(kind)), target("org:acme", "db"))
+		if told.Code != code || strings.Contains(told.Message, "vault.internal") || told.Message == "" || !detail {
+			t.Errorf("%v: told %v, logged: %v", kind, told, detail)
+		}
+		if told, detail = manager.Explain(fmt.Errorf("%w: tags take too much", kind), target("org:acme", "db")); !strings.Contains(told.Message, "tags take") || detail {
+			t.Errorf("%v of the request: told %v, logged: %v", kind, told, detail)
+		}
+	}
+}
+
 // A write that failed says whether it may have taken effect; whatever a read
 // fails with, it took none.
 func TestOutcomeUnknown(t *testing.T) {

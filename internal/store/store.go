@@ -27,7 +27,14 @@ var (
 	// ErrCursor reports a cursor that List did not give out for that scope.
 	ErrCursor = errors.New("not a cursor of this list")
 	ErrClosed = errors.New("store is closed")
+	// ErrUnfit marks what a store's server has against a record, see Unfit.
+	ErrUnfit = errors.New("the store's server does not take the record")
 )
+
+// Unfit is kind (subjects.ErrTooLarge or subjects.ErrInvalid) as a store's server
+// found, not the driver: the text that goes with it may name the server, and is not
+// for the caller.
+func Unfit(kind error) error { return fmt.Errorf("%w: %w", ErrUnfit, kind) }
 
 // Key names a credential in a store.
 type Key struct {

@@ -41,7 +41,7 @@ func (s *Store) failed(ctx context.Context, subject string, before, err error) e
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		return fail(store.ErrTimeout, "has the stream of the bucket a leader?")
 	case errors.Is(err, nats.ErrMaxPayload), code == jetstream.JSErrCodeStreamMessageExceedsMaximum:
-		return fail(subjects.ErrTooLarge, "raise max_payload of the server, or the largest message of the stream")
+		return fail(store.Unfit(subjects.ErrTooLarge), "raise max_payload of the server, or the largest message of the stream")
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return fail(store.ErrUnavailable, "the bucket is gone: restore it from a backup, or restart the worker to make an empty one")
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse):

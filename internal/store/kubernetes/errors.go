@@ -43,13 +43,13 @@ func (s *Store) explain(verb string, err error) error {
 	case apierrors.IsForbidden(err):
 		return fail(store.ErrPermission, "a rule of the cluster refuses this "+verb+": look at its admission webhooks and policies")
 	case isTooLarge(err):
-		return fail(subjects.ErrTooLarge, "a Secret holds 1 MiB at most")
+		return fail(store.Unfit(subjects.ErrTooLarge), "a Secret holds 1 MiB at most")
 	case changesField(err, "type"):
 		return fail(store.ErrPermission, "the Secret has another type than Opaque, which cannot be changed: delete it")
 	case changesField(err, "immutable"):
 		return fail(store.ErrPermission, "the Secret is marked immutable: delete it, or leave it as it is")
 	case apierrors.IsInvalid(err):
-		return fail(subjects.ErrInvalid, "the API server refuses what was to be written")
+		return fail(store.Unfit(subjects.ErrInvalid), "the API server refuses what was to be written")
 	case isGone(err, "namespaces"):
 		return fail(store.ErrUnavailable, "the namespace is gone: create it again")
 	case apierrors.IsTimeout(err), errors.Is(err, context.DeadlineExceeded):

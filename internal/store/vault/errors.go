@@ -78,7 +78,7 @@ func (s *Store) failed(ctx context.Context, needs, path string, err error) error
 	case isNoMount(err):
 		return fail(store.ErrUnavailable, fmt.Sprintf("the mount is gone: vault secrets enable -path=%s -version=2 kv (store.vault.mount), and restore what it held", s.config.Mount))
 	case status == http.StatusRequestEntityTooLarge:
-		return fail(subjects.ErrTooLarge, "it takes no more: "+said)
+		return fail(store.Unfit(subjects.ErrTooLarge), "it takes no more: "+said)
 	case states[status] != "":
 		return fail(store.ErrUnavailable, fmt.Sprintf("%s (status %d) %s", states[status], status, said))
 	case status == http.StatusBadRequest && strings.Contains(said, "unavailable for a brief period"):
