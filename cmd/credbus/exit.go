@@ -67,11 +67,24 @@ var failures = []struct {
 	{client.ErrDecryptFailed, exitOther, "restore the key or the credential from a backup"},
 }
 
+// halfway is the error of a command that had done something when it was stopped.
+type halfway struct {
+	done string // and how to go on
+	err  error
+}
+
+func (h halfway) Error() string { return h.done + ": " + h.err.Error() }
+
+func (h halfway) Unwrap() error { return h.err }
+
 // fail reports err on stderr and returns its exit status.
 func (p *program) fail(ctx context.Context, err error) int {
 	if ctx.Err() != nil {
 		if unsure, ok := errors.AsType[*client.SubmitError](err); ok {
 			p.say("%v (--batch)", unsure)
+		}
+		if half, ok := errors.AsType[halfway](err); ok {
+			p.say("%s", half.done)
 		}
 		p.say("interrupted")
 		return exitInterrupted

@@ -1,6 +1,11 @@
 package main
 
-import "testing"
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+)
 
 func TestJoined(t *testing.T) {
 	for _, test := range []struct{ text, hint, want string }{
@@ -12,5 +17,25 @@ func TestJoined(t *testing.T) {
 		if got := joined(test.text, test.hint); got != test.want {
 			t.Errorf("%q, want %q", got, test.want)
 		}
+	}
+}
+
+// What was done is said when it is interrupted, too.
+func TestInterruptedHalfway(t *testing.T) {
+	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stderr.Close()
+	p := &program{stderr: stderr}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	code := p.fail(ctx, halfway{"stopped with 7 credentials: run it again", context.Canceled})
+	said, err := os.ReadFile(stderr.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "credbus: stopped with 7 credentials: run it again\ncredbus: interrupted\n"; code != exitInterrupted || string(said) != want {
+		t.Errorf("exit status %d, %q", code, said)
 	}
 }

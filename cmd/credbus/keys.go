@@ -223,33 +223,41 @@ func (p *program) keysPrimaryCommand() *cobra.Command {
 		Short: "Have another key of a keyring file seal what is written",
 		Long: `Make a key of a keyring file the primary, which seals what is written from now
 on. First every replica is asked whether it holds the key, since one that does
-not could not open what the others seal.`,
+not could not open what the others seal. Then those that share the file are waited
+for, up to 5 s, and the others are named.`,
 		Args: keyID,
 	}
 	file := p.keyringFlags(cmd)
 	force := false
 	cmd.Flags().BoolVar(&force, "force", false, "do not ask the replicas, where none runs")
-	edit := func(ctx context.Context, id uint32) error {
-		path, err := file.makePrimary(ctx, id)
-		if err != nil {
-			return err
-		}
-		p.say("key %d seals from now on: copy %s to every worker that has one of its own, then run credbus keys rotate", id, path)
-		return nil
-	}
 	ask := p.connected(func(ctx context.Context, c *client.Client, args []string) error {
 		id := parsedKeyID(args[0])
 		if err := p.held(ctx, c, id); err != nil {
 			return err
 		}
-		return edit(ctx, id)
+		path, err := file.makePrimary(ctx, id)
+		if err != nil {
+			return err
+		}
+		// A rotation by replicas that have not read it yet would be by the old key.
+		r := resealing{p: p, c: c, wait: 5 * time.Second}
+		if err := r.await(ctx, id, "does not seal with key", sealsWith); err != nil {
+			p.say("key %d is the primary in %s, but %v: copy the file to every worker that has one of its own, then run credbus keys rotate once credbus keys list shows it", id, path, err)
+			return nil
+		}
+		p.say("key %d seals from now on, at every replica: run credbus keys rotate", id)
+		return nil
 	})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if !force {
 			return ask(cmd, args)
 		}
 		p.begun = true
-		return edit(cmd.Context(), parsedKeyID(args[0]))
+		path, err := file.makePrimary(cmd.Context(), parsedKeyID(args[0]))
+		if err == nil {
+			p.say("key %s seals from now on: copy %s to every worker that has one of its own, then run credbus keys rotate", args[0], path)
+		}
+		return err
 	}
 	return cmd
 }

@@ -75,7 +75,7 @@ func (m *migration) run(ctx context.Context) error {
 		err = m.pass(ctx, "pruning", true)
 	}
 	if err != nil {
-		return fmt.Errorf("stopped with %d credentials copied: run it again, which passes over those: %w", m.total.Copied, err)
+		return halfway{fmt.Sprintf("stopped with %d credentials copied: run it again, which passes over those", m.total.Copied), err}
 	}
 	_, err = fmt.Fprintf(m.p.stdout, "copied %d credentials from %s to %s in %s; %d were there, %d are newer there, %d pruned, %d failed\n",
 		m.total.Copied, m.from, m.to, time.Since(begun).Round(time.Millisecond), m.total.Current, m.total.Newer, m.total.Pruned, m.failed)

@@ -24,7 +24,8 @@ that it may be interrupted at any time and run again.
 
 --add does all of a rotation where the workers share one keyring file: it adds a
 key to the file, waits until every replica holds it, makes it the primary, waits
-again, and seals everything. Interrupted, it is to be run again without --add.
+again, and seals everything. Interrupted, it is to be run again without --add; if it
+had not said that the key is the primary, after credbus keys primary.
 
 A credential that cannot be opened is reported, and the others are sealed all the
 same; the exit status is 1 then. What a store keeps in its provider's own form is
@@ -77,7 +78,7 @@ func (r *resealing) run(ctx context.Context, scope subjects.Scope) error {
 	for pass := 1; ; pass++ {
 		before := r.total.Resealed
 		if err := r.pass(ctx, scope); err != nil {
-			return fmt.Errorf("stopped with %d credentials sealed again: run it again, which passes over those: %w", r.total.Resealed, err)
+			return halfway{fmt.Sprintf("stopped with %d credentials sealed again: run it again, which passes over those", r.total.Resealed), err}
 		}
 		if r.total.Resealed == before || pass == maxPasses {
 			break
@@ -148,18 +149,20 @@ func (r *resealing) renew(ctx context.Context, file *keyringFile) error {
 	if err := r.samePrimary(ctx); err != nil {
 		return err // before anything is changed
 	}
-	_, id, err := file.add(ctx)
+	path, id, err := file.add(ctx)
 	if err != nil {
 		return err
 	}
+	r.p.say("key %d was added to %s", id, path) // which is to be known even if this is killed
 	if err := r.await(ctx, id, "does not hold key", (*client.ReplicaKeys).Has); err != nil {
-		return fmt.Errorf("key %d was added, and is not the primary: copy the keyring there, then run credbus keys primary %d and credbus keys rotate: %w", id, id, err)
+		return halfway{fmt.Sprintf("key %d was added, and is not the primary: have every replica hold it, then run credbus keys primary %d and credbus keys rotate", id, id), err}
 	}
 	if _, err := file.makePrimary(ctx, id); err != nil {
 		return err
 	}
+	r.p.say("key %d is the primary", id)
 	if err := r.await(ctx, id, "does not seal with key", sealsWith); err != nil {
-		return fmt.Errorf("key %d is the primary in the file: run credbus keys rotate once all replicas have read it: %w", id, err)
+		return halfway{fmt.Sprintf("key %d is the primary in the file: run credbus keys rotate once all replicas have read it", id), err}
 	}
 	return nil
 }
