@@ -130,6 +130,9 @@ func (l Linearity) Around(key string) string {
 	explained := make(map[*Op]bool)
 	_, info := porcupine.CheckOperationsVerbose(s.model(), s.operations(), explainLimit)
 	for _, partition := range info.PartialLinearizationsOperations() {
+		if len(partition) == 0 {
+			continue // not even the first is explained
+		}
 		longest := slices.MaxFunc(partition, func(a, b []porcupine.Operation) int { return cmp.Compare(len(a), len(b)) })
 		for _, o := range longest {
 			explained[o.Input.(*Op)] = true

@@ -82,6 +82,19 @@ func TestExplanation(t *testing.T) {
 	}
 }
 
+// TestNothingExplained has a history of which no order explains even the first
+// operation.
+func TestNothingExplained(t *testing.T) {
+	wrong := read("a", "7", 0, 10)
+	found := Linearizable([]Op{wrong, read("b", "", 11, 12), write("7", 20, 30)}, time.Minute)
+	if len(found.Illegal) != 1 {
+		t.Fatalf("got %+v, want it illegal", found)
+	}
+	if text := found.Around(found.Illegal[0]); !strings.HasPrefix(text, "> "+wrong.String()+"\n") {
+		t.Errorf("%v is not marked in\n%s", wrong, text)
+	}
+}
+
 func TestUndecided(t *testing.T) {
 	found := Linearizable(rounds("k", 10), time.Nanosecond)
 	if !slices.Equal(found.Undecided, []string{"k"}) || len(found.Illegal) > 0 {
