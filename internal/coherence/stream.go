@@ -22,7 +22,7 @@ type StreamConfig struct {
 	Name     string          // required
 	Prefix   subjects.Prefix // required
 	Replicas int             // 1, 3 or 5; default 1
-	MaxAge   time.Duration   // default 24 h; at least Window
+	MaxAge   time.Duration   // default 24 h
 	MaxBytes int64           // default 256 MiB
 	Logger   *slog.Logger    // default slog.Default()
 }

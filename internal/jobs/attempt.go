@@ -218,24 +218,26 @@ func (a *attempt) checkpoint(ctx context.Context) error {
 	now.status.Count()
 	err := a.s.ledger.put(ctx, &now)
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	if err != nil {
 		a.changed = true
 	}
 	a.entry.seq = now.seq
+	a.mu.Unlock()
 	if errors.Is(err, errOvertaken) {
-		return a.reconcileLocked(ctx)
+		return a.reconcile(ctx)
 	}
 	return err
 }
 
-// reconcileLocked finds out who changed the entry: somebody who wants the job
+// reconcile finds out who changed the entry: somebody who wants the job
 // cancelled, or another worker that has it.
-func (a *attempt) reconcileLocked(ctx context.Context) error {
+func (a *attempt) reconcile(ctx context.Context) error {
 	there, err := a.s.ledger.get(ctx, a.p.Target)
 	if err != nil {
 		return err
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	st := &there.status
 	if a.lost = st.State != subjects.JobRunning || st.Worker != a.s.config.Name || st.Attempts != a.number; a.lost {
 		// Its place stays as it was, so that nothing of this attempt can follow what
@@ -324,12 +326,14 @@ func (a *attempt) put(ctx context.Context) error {
 		if !errors.Is(err, errOvertaken) {
 			return err
 		}
+		if err := a.reconcile(ctx); err != nil {
+			return err
+		}
 		a.mu.Lock()
-		err = a.reconcileLocked(ctx)
 		stopped := a.lost || a.entry.status.Cancelling
 		a.mu.Unlock()
-		if err != nil || stopped {
-			return err
+		if stopped {
+			return nil
 		}
 	}
 }
@@ -356,8 +360,8 @@ func (a *attempt) insist(ctx context.Context, enter func() (verdict, error)) (ve
 		if !errors.Is(err, errOvertaken) {
 			return v, err
 		}
+		err = a.reconcile(ctx)
 		a.mu.Lock()
-		err = a.reconcileLocked(ctx)
 		lost := a.lost
 		a.mu.Unlock()
 		if err != nil || lost {

@@ -30,7 +30,7 @@ func (m *Manager) eachRecord(ctx context.Context, command subjects.Command, reco
 ) (remaining int64, failed []subjects.Error) {
 	var leave time.Time
 	if deadline, ok := ctx.Deadline(); ok {
-		leave = time.Now().Add(time.Until(deadline) * 3 / 4)
+		leave = deadline.Add(-time.Until(deadline) / 4)
 	}
 	outcomes := make([]func(), len(records))
 	var group errgroup.Group

@@ -7,8 +7,11 @@
 // are the policy's.
 //
 //	manager ──► router ──► policy ──► Store ─┬─ file        one sealed file per credential
-//	              │                          ├─ jetstream   one sealed key of a JetStream bucket per credential
-//	              └──────► policy ──► Store  └─ memory      for tests and demonstrations
+//	              │                          ├─ jetstream   one key of a JetStream bucket per credential
+//	              └──────► policy ──► Store  ├─ vault       one secret of a KV engine per credential
+//	                                         ├─ aws         one secret of Secrets Manager per credential
+//	                                         ├─ kubernetes  one Secret of a namespace per credential
+//	                                         └─ memory      for tests and demonstrations
 //
 // Those that can tell of changes made behind the workers' backs are a
 // [Watcher] as well.

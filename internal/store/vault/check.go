@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -114,6 +115,9 @@ func (s *Store) checkAll(ctx context.Context) error {
 	if err := s.checkMount(ctx); err != nil {
 		return err
 	}
+	if err := s.checkNamespace(ctx); err != nil {
+		return err
+	}
 	return s.checkCapabilities(ctx)
 }
 
@@ -169,6 +173,21 @@ func (s *Store) checkMount(ctx context.Context) error {
 		return fmt.Errorf("store.vault.mount: %s is of KV version 1, which has no conditional writes: vault kv enable-versioning %[1]s, or choose another: %s", s.config.Mount, enable)
 	}
 	return nil
+}
+
+// checkNamespace sees that a namespace means something to the server, when one is
+// set: one that knows none ignores it, and those who share the mount, each in what
+// they take for a namespace of their own, would overwrite each other's credentials.
+func (s *Store) checkNamespace(ctx context.Context) error {
+	if s.config.Namespace == "" {
+		return nil
+	}
+	nowhere := s.client.WithNamespace("credbus-" + strings.ToLower(rand.Text()))
+	if _, err := exchange(ctx, nowhere, read("sys/internal/ui/mounts/"+s.config.Mount)); err != nil {
+		return nil // as it should
+	}
+	return fmt.Errorf("store.vault.namespace is %q, and Vault at %s (store.vault.address) ignores namespaces, which Vault Enterprise and OpenBao have: leave the setting and VAULT_NAMESPACE away, and keep deployments apart by store.vault.mount or store.vault.path",
+		s.config.Namespace, s.config.Address)
 }
 
 // checkCapabilities sees that the policies of the token are enough.

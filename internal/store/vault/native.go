@@ -166,7 +166,7 @@ func (e entries) wipe() {
 // decode reads entries as a record, its metadata and values: not its key, nor
 // its version. The values are those of e. The error says why it cannot, and
 // quotes no value.
-func (e entries) decode(number uint64, written time.Time, custom map[string]string) (*store.Record, error) {
+func (e entries) decode(number uint64, written time.Time, custom map[string]string) (rec *store.Record, err error) {
 	if sealed, ok := e[sealedEntry]; ok {
 		n, err := base64.StdEncoding.Decode(sealed, sealed) // in place
 		if err != nil {
@@ -174,7 +174,13 @@ func (e entries) decode(number uint64, written time.Time, custom map[string]stri
 		}
 		return record.Decode(sealed[:n])
 	}
-	rec := &store.Record{Data: make(subjects.Data, len(e))}
+	data := make(subjects.Data, len(e))
+	defer func() {
+		if err != nil {
+			data.Wipe() // those that were decoded are not of e any more
+		}
+	}()
+	rec = &store.Record{Data: data}
 	var note about
 	noted, ours := e[recordEntry]
 	if ours {

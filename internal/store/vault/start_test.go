@@ -3,6 +3,7 @@ package vault_test
 import (
 	"context"
 	"encoding/pem"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -221,19 +222,27 @@ func TestCA(t *testing.T) {
 	put(t, s, newRecord("org:acme", "key", "w1"))
 }
 
-// Every request but the one for the server's health is of the namespace.
+// Every request is of the namespace, but the one for the server's health and the
+// one that a server with namespaces refuses.
 func TestNamespace(t *testing.T) {
 	b := sharedBed(t)
 	p := b.proxy(t)
 	config := b.config(t)
 	config.Address, config.Namespace = p.URL, "teams/payments"
-	var within, without atomic.Int64
+	refused(t, config, nil, "store.vault.namespace", "ignores namespaces", "store.vault.path") // as this Vault does
+	var within, without, nowhere atomic.Int64
 	p.set(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		switch namespace := r.Header.Get("X-Vault-Namespace"); {
 		case strings.TrimSuffix(namespace, "/") == config.Namespace:
 			within.Add(1)
 		case namespace == "" && r.URL.Path == "/v1/sys/health":
 			without.Add(1)
+		case strings.HasPrefix(namespace, "credbus-") && strings.HasPrefix(r.URL.Path, "/v1/sys/internal/ui/mounts/"):
+			nowhere.Add(1)
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, `{"errors":["permission denied"]}`)
+			return
 		default:
 			t.Errorf("%s %s is of the namespace %q", r.Method, r.URL.Path, namespace)
 		}
@@ -246,8 +255,8 @@ func TestNamespace(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if within.Load() < 7 || without.Load() != 1 {
-		t.Errorf("%d requests were of the namespace, %d of none", within.Load(), without.Load())
+	if within.Load() < 7 || without.Load() != 1 || nowhere.Load() != 1 {
+		t.Errorf("%d requests were of the namespace, %d of none, %d of one that is not there", within.Load(), without.Load(), nowhere.Load())
 	}
 }
 
