@@ -183,14 +183,22 @@ func (m *Manager) lookup(ctx context.Context, dst []byte, key subjects.Target, f
 		})
 		return result, err
 	})
-	select {
-	case result := <-flight:
-		if result.Err != nil {
-			return m.lastKnown(ctx, dst, key, min, result.Err)
+	late, stop := m.late(ctx)
+	defer stop()
+	for {
+		select {
+		case result := <-flight:
+			if result.Err != nil {
+				return m.lastKnown(ctx, dst, key, min, result.Err)
+			}
+			return m.open(dst, result.Val.(loaded))
+		case <-late:
+			if found, err := m.lastKnown(ctx, dst, key, min, errLate); err == nil {
+				return found, nil
+			}
+		case <-ctx.Done():
+			return answer{}, ctx.Err()
 		}
-		return m.open(dst, result.Val.(loaded))
-	case <-ctx.Done():
-		return answer{}, ctx.Err()
 	}
 }
 

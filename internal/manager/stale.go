@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"credbus/internal/store"
@@ -48,6 +49,22 @@ func (m *Manager) lastKnown(ctx context.Context, dst []byte, key subjects.Target
 	}
 	m.config.Logger.Debug("answered with what was read last, since the store cannot be reached", "scope", key.Scope, "id", key.ID, "error", err)
 	return answer{reply: reply, exists: true, inheritable: flags&inheritable != 0}, nil
+}
+
+// errLate stands for what a store that hangs will fail with when the caller is gone.
+var errLate = fmt.Errorf("%w: the store has not answered within the caller's time", store.ErrTimeout)
+
+// late tells when a caller who waits for the store has to be answered from what is
+// known, if at all: many give less time than a store is given.
+func (m *Manager) late(ctx context.Context) (at <-chan time.Time, stop func()) {
+	deadline, ok := ctx.Deadline()
+	if m.config.LastKnown == nil || !ok {
+		return nil, func() {}
+	}
+	const most = 250 * time.Millisecond // for the way back
+	left := time.Until(deadline)
+	timer := time.NewTimer(left - min(left/4, most))
+	return timer.C, func() { timer.Stop() }
 }
 
 // outage reports whether err is a fault of the way to the store.

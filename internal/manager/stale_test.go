@@ -1,6 +1,7 @@
 package manager_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -119,6 +120,45 @@ func TestStaleWhenStoreHangs(t *testing.T) {
 			t.Errorf("got %v, %v; want what was read before, marked as stale", got, err)
 		}
 	})
+}
+
+// A caller with less time than the store has is answered before it is gone, and
+// from the store where that answers at last.
+func TestStaleBeforeTheCallerIsGone(t *testing.T) {
+	for name, test := range map[string]struct {
+		id      string
+		latency time.Duration
+		stale   bool
+		err     error
+	}{
+		"hangs":               {id: "db", latency: 4900 * time.Millisecond, stale: true},
+		"slow":                {id: "db", latency: 700 * time.Millisecond},
+		"hangs, not known":    {id: "other", latency: 4900 * time.Millisecond, err: context.DeadlineExceeded},
+		"slow, and not known": {id: "other", latency: 900 * time.Millisecond, err: store.ErrNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, faults := newStaleBed(t)
+				at := target("org:acme", "db")
+				b.store(t, at, "one")
+				b.value(t, subjects.RetrieveItem{Target: at})
+				time.Sleep(cache.DefaultTTL)
+				faults.Set(storetest.Get, storetest.Fault{Latency: test.latency})
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				got, err := b.retrieve(ctx, subjects.RetrieveItem{Target: target("org:acme", test.id)}, subjects.Revision{})
+				switch {
+				case test.err != nil:
+					if !errors.Is(err, test.err) {
+						t.Errorf("got %v, %v; want %v", got, err, test.err)
+					}
+				case err != nil || string(got.Data[subjects.ValueName].Bytes()) != "one" || got.StaleSince.IsZero() == test.stale:
+					t.Errorf("got %v, %v; stale since %v, want stale: %v", got, err, got.StaleSince, test.stale)
+				}
+				time.Sleep(10 * time.Second) // until the store has answered
+			})
+		})
+	}
 }
 
 // What was changed, or may have been, is never given as what was known before.
