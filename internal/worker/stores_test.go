@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -181,42 +182,44 @@ func (c closing) Close() error {
 // However long a driver takes, what is wrong with each store is told within 2 s,
 // and nothing stays open.
 func TestStartCheckIsBounded(t *testing.T) {
-	release := make(chan struct{})
-	late, open := closing{memory.New(), make(chan struct{})}, closing{memory.New(), make(chan struct{})}
-	for name, opener := range map[string]opener{
-		"hangs": func(context.Context, *Worker, config.Store) (store.Store, error) {
-			<-release
-			return late, nil
-		},
-		"waits": func(ctx context.Context, _ *Worker, c config.Store) (store.Store, error) {
-			<-ctx.Done()
-			return nil, errors.New("store.vault.address: no answer")
-		},
-		"opens": func(context.Context, *Worker, config.Store) (store.Store, error) { return open, nil },
-	} {
-		openers[name] = opener
-		t.Cleanup(func() { delete(openers, name) })
-	}
-	w := &Worker{logger: slog.New(slog.DiscardHandler), config: &config.Config{
-		Store:  config.Store{Type: "hangs"},
-		Stores: map[string]config.Store{"eu": {Type: "waits"}, "us": {Type: "opens"}, "odd": {Type: "punchcards"}},
-	}}
-	begun := time.Now()
-	err := w.openStores(t.Context())
-	if took := time.Since(begun); took > 2*time.Second {
-		t.Errorf("it took %v to say so", took)
-	}
-	if err == nil {
-		t.Fatal("no error")
-	}
-	for _, want := range []string{
-		"store.type: the hangs store does not open in time", "stores.eu: store.vault.address: no answer", "stores.odd: store.type: this worker is built without punchcards",
-	} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("it does not say %q:\n%v", want, err)
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		late, open := closing{memory.New(), make(chan struct{})}, closing{memory.New(), make(chan struct{})}
+		for name, opener := range map[string]opener{
+			"hangs": func(context.Context, *Worker, config.Store) (store.Store, error) {
+				<-release
+				return late, nil
+			},
+			"waits": func(ctx context.Context, _ *Worker, c config.Store) (store.Store, error) {
+				<-ctx.Done()
+				return nil, errors.New("store.vault.address: no answer")
+			},
+			"opens": func(context.Context, *Worker, config.Store) (store.Store, error) { return open, nil },
+		} {
+			openers[name] = opener
+			t.Cleanup(func() { delete(openers, name) })
 		}
-	}
-	<-open.closed
-	close(release)
-	<-late.closed
+		w := &Worker{logger: slog.New(slog.DiscardHandler), config: &config.Config{
+			Store:  config.Store{Type: "hangs"},
+			Stores: map[string]config.Store{"eu": {Type: "waits"}, "us": {Type: "opens"}, "odd": {Type: "punchcards"}},
+		}}
+		begun := time.Now()
+		err := w.openStores(t.Context())
+		if took := time.Since(begun); took > 2*time.Second {
+			t.Errorf("it took %v to say so", took)
+		}
+		if err == nil {
+			t.Fatal("no error")
+		}
+		for _, want := range []string{
+			"store.type: the hangs store does not open in time", "stores.eu: store.vault.address: no answer", "stores.odd: store.type: this worker is built without punchcards",
+		} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("it does not say %q:\n%v", want, err)
+			}
+		}
+		<-open.closed
+		close(release)
+		<-late.closed
+	})
 }
