@@ -36,8 +36,9 @@ func TestTimeouts(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, client.ErrStorageTimeout) {
 		t.Errorf("default timeout: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
+	alive, cancel := context.WithCancel(t.Context())
+	ctx := expiring{alive}
+	c = fakeWorker(t, nil, func(*nats.Msg) *nats.Msg { cancel(); return nil })
 	_, err = c.Store(ctx, "org:a", "a", client.Value([]byte("s3cret")), &client.StoreOptions{RequestID: "mine"})
 	unknown, isUnknown := errors.AsType[*client.OutcomeUnknownError](err)
 	if !errors.Is(err, context.DeadlineExceeded) || !isUnknown || unknown.RequestID != "mine" || !strings.Contains(err.Error(), `"mine"`) {
@@ -49,11 +50,25 @@ func TestTimeouts(t *testing.T) {
 		t.Errorf("delete: %v", err)
 	}
 
-	ctx, cancel = context.WithCancel(t.Context())
+	alive, cancel = context.WithCancel(t.Context())
 	c = fakeWorker(t, nil, func(*nats.Msg) *nats.Msg { cancel(); return nil })
-	if _, err := c.Retrieve(ctx, "org:a", "a", nil); !errors.Is(err, context.Canceled) {
+	if _, err := c.Retrieve(alive, "org:a", "a", nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
+}
+
+// expiring is a context whose deadline has come when it is cancelled, so that a test
+// need not guess how long it takes to send something.
+type expiring struct{ context.Context }
+
+// Value hides from package context that it could be told of the cancellation directly.
+func (c expiring) Value(any) any { return nil }
+
+func (c expiring) Err() error {
+	if c.Context.Err() != nil {
+		return context.DeadlineExceeded
+	}
+	return nil
 }
 
 // A reply that comes after its command was given up answers nothing else.
@@ -229,7 +244,7 @@ func TestRefusedByNATS(t *testing.T) {
 func TestDisconnect(t *testing.T) {
 	ns := startServer(t, &server.Options{})
 	quick := []nats.Option{nats.ReconnectWait(20 * time.Millisecond), nats.ReconnectJitter(0, 0)}
-	once := connect(t, ns.ClientURL(), &client.Config{Retries: -1, Timeout: 2 * time.Second, NATSOptions: quick})
+	once := connect(t, ns.ClientURL(), &client.Config{Retries: -1, Timeout: time.Minute, NATSOptions: quick})
 	patient := connect(t, ns.ClientURL(), &client.Config{Retries: 10, Timeout: time.Minute, NATSOptions: quick})
 	holder, err := nats.Connect(ns.ClientURL())
 	if err != nil {
@@ -244,6 +259,7 @@ func TestDisconnect(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	alive, expire := context.WithCancel(t.Context())
 	var group sync.WaitGroup
 	group.Go(func() {
 		if _, err := once.Retrieve(t.Context(), "org:a", "a", nil); !errors.Is(err, client.ErrDisconnected) {
@@ -251,7 +267,7 @@ func TestDisconnect(t *testing.T) {
 		}
 	})
 	group.Go(func() {
-		_, err := once.Store(t.Context(), "org:a", "a", client.Value([]byte("1")), nil)
+		_, err := once.Store(expiring{alive}, "org:a", "a", client.Value([]byte("1")), nil)
 		if _, unknown := errors.AsType[*client.OutcomeUnknownError](err); !unknown || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("write: %v", err)
 		}
@@ -267,6 +283,7 @@ func TestDisconnect(t *testing.T) {
 	holder.Close()
 	restart(t, ns)
 	startWorker(t, ns.ClientURL())
+	expire()
 	group.Wait()
 }
 
