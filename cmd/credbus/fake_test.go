@@ -3,6 +3,7 @@ package main
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +23,8 @@ import (
 //	scope gap:now         an event that nobody can read is sent
 //	scope expiring:soon   events are sent that a credential expires, and has
 //	scope store:recovers  a replica tells that its store answers again
+//	scope migrate:outage  one credential is copied, then a store is away
+//	scope migrate:partly  what is copied cannot be read when it is looked at again
 //	cache commands        replica-2 is missing
 //
 // Its users are any, with the password pw, limited, who may use no subject of
@@ -107,6 +110,13 @@ func answer(nc *nats.Conn, request *nats.Msg) {
 			Target: subjects.Target{Scope: "validate:due", ID: validate.ID},
 			Status: subjects.Valid, RotationDue: true, Reason: "40 days old, its policy is 30 days",
 		})
+	case strings.Contains(request.Subject, "."+string(subjects.Migrate)+"."):
+		var migrate subjects.MigrateRequest
+		if subjects.Decode(request.Data, &migrate) != nil {
+			return
+		}
+		migrate.Scope = subjects.Scope(tokens[len(tokens)-1])
+		body(migratedPage(&migrate))
 	case tokens[2] == string(subjects.ClearCache):
 		body(&subjects.ClearCacheReply{Replicas: []string{"replica-1"}, Missing: []string{"replica-2"}})
 	case strings.HasSuffix(request.Subject, "."+string(subjects.Keys)):
@@ -137,4 +147,24 @@ func answer(nc *nats.Conn, request *nats.Msg) {
 		}
 	}
 	_ = request.RespondMsg(reply)
+}
+
+// partly counts what is asked of the scope migrate:partly.
+var partly atomic.Int32
+
+func migratedPage(request *subjects.MigrateRequest) *subjects.MigrateReply {
+	failed := func(code subjects.Code) []subjects.Error {
+		failure := subjects.Errorf(code, "store spare: as the scope says")
+		failure.Scope, failure.ID = request.Scope, "id"
+		return []subjects.Error{*failure}
+	}
+	switch {
+	case request.Scope == "migrate:outage" && request.Cursor == "":
+		return &subjects.MigrateReply{Copied: 1, Cursor: "next"}
+	case request.Scope == "migrate:outage":
+		return &subjects.MigrateReply{Failed: failed(subjects.StorageTimeout), Cursor: "another"}
+	case partly.Add(1) == 1:
+		return &subjects.MigrateReply{Copied: 2, Remaining: 1}
+	}
+	return &subjects.MigrateReply{Current: 1, Failed: append(failed(subjects.DecryptFailed), failed(subjects.StorageTimeout)...)}
 }

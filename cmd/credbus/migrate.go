@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,7 @@ The workers refuse to copy to a store that they keep the scope in. To move a sco
   4. route the scope to the new store (store.routes) and restart all workers
 
 A credential that cannot be copied is reported, and the others are copied all the
-same; the exit status is 1 then.`,
+same; the exit status is 1 then. It stops, with 6, where a store does not answer.`,
 		Args:              names(0, 1),
 		ValidArgsFunction: p.completeNames(1),
 		Example: `  credbus migrate --from default --to vault
@@ -74,8 +75,12 @@ func (m *migration) run(ctx context.Context) error {
 	if err == nil && m.prune {
 		err = m.pass(ctx, "pruning", true)
 	}
-	if err != nil {
-		return halfway{fmt.Sprintf("stopped with %d credentials copied: run it again, which passes over those", m.total.Copied), err}
+	switch {
+	case err == nil:
+	case m.total.Copied == 0 && m.total.Pruned == 0:
+		return err // which may be for good: the names are wrong
+	default:
+		return halfway{fmt.Sprintf("stopped with %d credentials copied and %d pruned: run it again, which goes on from there", m.total.Copied, m.total.Pruned), err}
 	}
 	_, err = fmt.Fprintf(m.p.stdout, "copied %d credentials from %s to %s in %s; %d were there, %d are newer there, %d pruned, %d failed\n",
 		m.total.Copied, m.from, m.to, time.Since(begun).Round(time.Millisecond), m.total.Current, m.total.Newer, m.total.Pruned, m.failed)
@@ -100,14 +105,17 @@ func (m *migration) pass(ctx context.Context, label string, prune bool) error {
 		m.total.Pruned += page.Pruned
 		if page.Remaining > 0 {
 			if left > 0 && page.Remaining >= left {
-				return errors.Join(errNoTime, context.DeadlineExceeded)
+				return cmp.Or(outage(page), errors.Join(errNoTime, context.DeadlineExceeded))
 			}
 			done += page.Copied // which is current when it is looked at again
 			left = page.Remaining
 			continue
 		}
+		if err := outage(page); err != nil {
+			return err
+		}
 		if !prune {
-			m.total.Current += page.Current - done
+			m.total.Current += max(0, page.Current-done) // some may have failed when looked at again
 			m.total.Newer += page.Newer
 		}
 		progress.add(int(page.Copied + page.Current + page.Newer + page.Gone + page.Pruned))
@@ -120,6 +128,20 @@ func (m *migration) pass(ctx context.Context, label string, prune bool) error {
 		}
 		cursor, done, left = page.Cursor, 0, 0
 	}
+}
+
+// outage is the error of a page of which nothing was done, since a store does not
+// answer: the next ones would fail as well.
+func outage(page *client.Migrated) error {
+	if len(page.Failed) == 0 || page.Copied+page.Current+page.Newer+page.Gone+page.Pruned > 0 {
+		return nil
+	}
+	for i := range page.Failed {
+		if err := &page.Failed[i]; !errors.Is(err, client.ErrStorageUnavailable) && !errors.Is(err, client.ErrStorageTimeout) {
+			return nil
+		}
+	}
+	return &page.Failed[0]
 }
 
 var errNoTime = errors.New("there is too little progress in the time of one request: give it more (--timeout)")
