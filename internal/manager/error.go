@@ -65,6 +65,11 @@ func Explain(err error, target subjects.Target) (told *subjects.Error, detail bo
 
 // translate is Explain, but for what becomes of a write.
 func translate(err error, target subjects.Target) (told *subjects.Error, detail bool) {
+	if of, ok := errors.AsType[ofStore](err); ok {
+		told, detail = translate(of.err, target)
+		told.Message = of.where() + told.Message
+		return told, detail
+	}
 	var at seen
 	errors.As(err, &at)
 	var known *subjects.Error

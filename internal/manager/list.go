@@ -2,7 +2,6 @@ package manager
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"credbus/internal/store"
@@ -79,7 +78,7 @@ func (m *Manager) matching(records []store.Record, request *subjects.ListRequest
 		}
 		if record.Damaged != "" {
 			// The store's own words name files and hosts.
-			item.Damaged = m.explain(subjects.List, fmt.Errorf("%w: %s", store.ErrDamaged, record.Damaged), subjects.Target(record.Key)).Message
+			item.Damaged = m.explain(subjects.List, damaged(record), subjects.Target(record.Key)).Message
 		}
 		items = append(items, item)
 		bytes += size(subjects.Append(nil, &item))

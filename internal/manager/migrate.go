@@ -62,13 +62,16 @@ func (m *Manager) MigratePage(ctx context.Context, request *subjects.MigrateRequ
 			return m.prune(ctx, from, to, record)
 		}
 	}
-	page, err := m.page(ctx, source, request.Scope, request.Paging)
+	page, err := m.page(ctx, source.store, request.Scope, request.Paging)
 	if err != nil {
-		return nil, err
+		return nil, source.told(err)
 	}
 	reply := &subjects.MigrateReply{Cursor: page.Next}
 	counters := map[migrated]*int64{wasCopied: &reply.Copied, isCurrent: &reply.Current, isNewer: &reply.Newer, isGone: &reply.Gone, wasPruned: &reply.Pruned}
 	reply.Remaining, reply.Failed = m.eachRecord(ctx, subjects.Migrate, page.Records, func(ctx context.Context, record *store.Record) (add func(), err error) {
+		if record.Damaged != "" {
+			return nil, source.told(damaged(record))
+		}
 		done, err := work(ctx, record)
 		return func() { *counters[done]++ }, err
 	})
@@ -76,19 +79,45 @@ func (m *Manager) MigratePage(ctx context.Context, request *subjects.MigrateRequ
 }
 
 // storeOf is the store that a field of a request names.
-func (m *Manager) storeOf(field, name string) (store.Store, error) {
+func (m *Manager) storeOf(field, name string) (named, error) {
 	if s, ok := m.config.Stores[name]; ok {
-		return s, nil
+		return named{s, name}, nil
 	}
 	names := slices.Sorted(maps.Keys(m.config.Stores))
-	return nil, subjects.Errorf(subjects.InvalidArgument, "%s is %q: the stores of this worker are %s (stores, in its configuration)", field, name, strings.Join(names, ", "))
+	return named{}, subjects.Errorf(subjects.InvalidArgument, "%s is %q: the stores of this worker are %s (stores, in its configuration)", field, name, strings.Join(names, ", "))
 }
+
+// named is one of the two stores of a migration. Its errors say which.
+type named struct {
+	store store.Store
+	name  string
+}
+
+func (s named) told(err error) error {
+	if err == nil {
+		return nil
+	}
+	return ofStore{s.name, err}
+}
+
+// ofStore is an error of the store of that name, which may be told: the request
+// names it.
+type ofStore struct {
+	name string
+	err  error
+}
+
+func (e ofStore) Error() string { return e.where() + e.err.Error() }
+
+func (e ofStore) where() string { return "store " + e.name + ": " }
+
+func (e ofStore) Unwrap() error { return e.err }
 
 // migrateTries is how often a credential is looked at that others write
 // meanwhile, or whose copy a store that lags does not show yet.
 const migrateTries = 5
 
-func (m *Manager) migrate(ctx context.Context, from, to store.Store, key store.Key) (migrated, error) {
+func (m *Manager) migrate(ctx context.Context, from, to named, key store.Key) (migrated, error) {
 	for try := 1; ; try++ {
 		done, err := m.migrateOnce(ctx, from, to, key)
 		overtaken := errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrNotFound)
@@ -99,7 +128,7 @@ func (m *Manager) migrate(ctx context.Context, from, to store.Store, key store.K
 	}
 }
 
-func (m *Manager) migrateOnce(ctx context.Context, from, to store.Store, key store.Key) (migrated, error) {
+func (m *Manager) migrateOnce(ctx context.Context, from, to named, key store.Key) (migrated, error) {
 	original, data, wipe, err := m.opened(ctx, from, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return isGone, nil
@@ -129,7 +158,7 @@ func (m *Manager) migrateOnce(ctx context.Context, from, to store.Store, key sto
 	if copied.WriteID == "" {
 		copied.WriteID = rand.Text() // another program wrote it
 	}
-	if store.IsNative(to, key.Scope) {
+	if store.IsNative(to.store, key.Scope) {
 		copied.Data = data
 	} else if err := m.seal(&copied, data); err != nil {
 		return 0, err
@@ -140,16 +169,16 @@ func (m *Manager) migrateOnce(ctx context.Context, from, to store.Store, key sto
 	return wasCopied, m.verify(ctx, to, original, data)
 }
 
-func (m *Manager) putCopy(ctx context.Context, to store.Store, record *store.Record, pre store.Precondition) error {
+func (m *Manager) putCopy(ctx context.Context, to named, record *store.Record, pre store.Precondition) error {
 	ctx, cancel := context.WithTimeout(ctx, m.config.WriteTimeout)
 	defer cancel()
-	_, err := to.Put(ctx, record, pre)
-	return err
+	_, err := to.store.Put(ctx, record, pre)
+	return to.told(err)
 }
 
 // verify reads a copy back, more than once where the store does not show yet
 // what was written to it.
-func (m *Manager) verify(ctx context.Context, to store.Store, original *store.Record, data subjects.Data) error {
+func (m *Manager) verify(ctx context.Context, to named, original *store.Record, data subjects.Data) error {
 	pause := 100 * time.Millisecond
 	for try := 1; ; try++ {
 		_, same, err := m.compare(ctx, to, original, data)
@@ -159,7 +188,7 @@ func (m *Manager) verify(ctx context.Context, to store.Store, original *store.Re
 		case err != nil && !errors.Is(err, store.ErrNotFound):
 			return err
 		case try == migrateTries:
-			return errCopy
+			return to.told(errCopy)
 		}
 		select {
 		case <-time.After(pause):
@@ -174,7 +203,7 @@ var errCopy = errors.New("the copy was written and does not read back as its ori
 
 // compare tells whether a store has the same as original, whose values are
 // data, and what it has. A record that does not open is not the same.
-func (m *Manager) compare(ctx context.Context, s store.Store, original *store.Record, data subjects.Data) (there *store.Record, same bool, err error) {
+func (m *Manager) compare(ctx context.Context, s named, original *store.Record, data subjects.Data) (there *store.Record, same bool, err error) {
 	there, values, wipe, err := m.opened(ctx, s, original.Key)
 	if errors.Is(err, seal.ErrDecrypt) || errors.Is(err, errPayload) {
 		return there, false, nil
@@ -188,20 +217,20 @@ func (m *Manager) compare(ctx context.Context, s store.Store, original *store.Re
 
 // opened reads a record and its values, in whatever form the store has them.
 // The record comes also with the error that it does not open.
-func (m *Manager) opened(ctx context.Context, s store.Store, key store.Key) (record *store.Record, data subjects.Data, wipe func(), err error) {
+func (m *Manager) opened(ctx context.Context, s named, key store.Key) (record *store.Record, data subjects.Data, wipe func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, m.config.ReadTimeout)
 	defer cancel()
-	record, err = s.Get(ctx, key)
+	record, err = s.store.Get(ctx, key)
 	switch {
 	case err != nil:
-		return nil, nil, nil, err
+		return nil, nil, nil, s.told(err)
 	case record.Data == nil:
 		data, wipe, err = m.unseal(record)
-		return record, data, wipe, err
+		return record, data, wipe, s.told(err)
 	}
 	if err := record.Data.Check(); err != nil {
 		record.Data.Wipe()
-		return nil, nil, nil, fmt.Errorf("%w: what another program wrote breaks a limit: %w", store.ErrDamaged, err)
+		return nil, nil, nil, s.told(fmt.Errorf("%w: what another program wrote breaks a limit: %w", store.ErrDamaged, err))
 	}
 	return record, record.Data, record.Data.Wipe, nil
 }
@@ -226,10 +255,10 @@ func newer(a, b *store.Record) bool {
 }
 
 // prune deletes a record that from does not have.
-func (m *Manager) prune(ctx context.Context, from, to store.Store, record *store.Record) (migrated, error) {
+func (m *Manager) prune(ctx context.Context, from, to named, record *store.Record) (migrated, error) {
 	read, cancel := context.WithTimeout(ctx, m.config.ReadTimeout)
 	defer cancel()
-	original, err := from.Get(read, record.Key)
+	original, err := from.store.Get(read, record.Key)
 	switch {
 	case err == nil:
 		original.Data.Wipe()
@@ -237,13 +266,13 @@ func (m *Manager) prune(ctx context.Context, from, to store.Store, record *store
 	case errors.Is(err, store.ErrDamaged):
 		return isCurrent, nil // it is there
 	case !errors.Is(err, store.ErrNotFound):
-		return 0, err
+		return 0, from.told(err)
 	}
 	write, cancel := context.WithTimeout(ctx, m.config.WriteTimeout)
 	defer cancel()
-	err = to.Delete(write, record.Key, store.Precondition{Version: record.Version})
+	err = to.store.Delete(write, record.Key, store.Precondition{Version: record.Version})
 	if errors.Is(err, store.ErrNotFound) {
 		return isGone, nil
 	}
-	return wasPruned, err
+	return wasPruned, to.told(err)
 }

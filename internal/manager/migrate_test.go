@@ -3,6 +3,7 @@ package manager_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -235,6 +236,49 @@ func TestMigrateFailures(t *testing.T) {
 		t.Errorf("failed %+v", reply.Failed)
 	}
 	m.page(t, subjects.MigrateRequest{}, subjects.MigrateReply{Copied: 1, Current: 2})
+}
+
+// A failure says in which of the two stores it was, and keeps what else the
+// store says for the log.
+func TestMigrateFailuresNameTheStore(t *testing.T) {
+	m := newMigration(t, memory.New(), memory.New())
+	m.store(t, target("org:acme", "db"), "x")
+	fault := storetest.Fault{Err: fmt.Errorf("%w: at an address", store.ErrPermission), Calls: 1}
+	for _, c := range []struct {
+		faults  *storetest.Faults
+		call    storetest.Operation
+		request subjects.MigrateRequest
+		want    string
+	}{
+		{m.from, storetest.List, subjects.MigrateRequest{}, "store old: the store refused"},
+		{m.from, storetest.Get, subjects.MigrateRequest{}, "store old: the store refused"},
+		{m.to, storetest.Get, subjects.MigrateRequest{}, "store new: the store refused"},
+		{m.to, storetest.Put, subjects.MigrateRequest{}, "store new: the store refused"},
+		{m.to, storetest.List, subjects.MigrateRequest{Prune: true}, "store new: the store refused"},
+	} {
+		c.faults.Set(c.call, fault)
+		c.request.From, c.request.To = "old", "new"
+		reply, err := m.MigratePage(t.Context(), &c.request)
+		failure, _ := manager.Explain(err, subjects.Target{})
+		if err == nil {
+			failure = &reply.Failed[0]
+		}
+		if failure.Code != subjects.PermissionDenied || !strings.HasPrefix(failure.Message, c.want) || strings.Contains(failure.Message, "address") {
+			t.Errorf("%v: %v", c.call, failure)
+		}
+	}
+	record, err := m.from.Get(t.Context(), store.Key(target("org:acme", "db")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	record.WriteID, record.Payload = "damaged", []byte("damaged")
+	if _, err := m.from.Put(t.Context(), record, store.Precondition{}); err != nil {
+		t.Fatal(err)
+	}
+	reply := m.page(t, subjects.MigrateRequest{}, subjects.MigrateReply{})
+	if len(reply.Failed) != 1 || !strings.HasPrefix(reply.Failed[0].Message, "store old: the stored record does not open") {
+		t.Errorf("failed %+v", reply.Failed)
+	}
 }
 
 // corrupting is a store that keeps something else than it was given.

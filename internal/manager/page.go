@@ -43,9 +43,6 @@ func (m *Manager) eachRecord(ctx context.Context, command subjects.Command, reco
 				return nil
 			}
 			err := runItem(func() (err error) {
-				if record.Damaged != "" {
-					return fmt.Errorf("%w: %s", store.ErrDamaged, record.Damaged)
-				}
 				outcomes[i], err = work(ctx, record)
 				return err
 			})
@@ -62,4 +59,9 @@ func (m *Manager) eachRecord(ctx context.Context, command subjects.Command, reco
 		outcome()
 	}
 	return remaining, failed
+}
+
+// damaged is the error of a record of a page that cannot be read.
+func damaged(record *store.Record) error {
+	return fmt.Errorf("%w: %s", store.ErrDamaged, record.Damaged)
 }

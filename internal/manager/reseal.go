@@ -39,6 +39,9 @@ func (m *Manager) ResealPage(ctx context.Context, request *subjects.ResealReques
 	}
 	reply := &subjects.ResealReply{Primary: keyPrimary(m.Keys()), Cursor: page.Next}
 	reply.Remaining, reply.Failed = m.eachRecord(ctx, subjects.Reseal, page.Records, func(ctx context.Context, record *store.Record) (add func(), err error) {
+		if record.Damaged != "" {
+			return nil, damaged(record)
+		}
 		done, revision, err := m.Reseal(ctx, subjects.Target(record.Key))
 		return func() {
 			reply.Revision = later(reply.Revision, revision)
