@@ -68,16 +68,12 @@ func refuses(ts *testscript.TestScript, neg bool, args []string) {
 	if len(texts) == 0 {
 		ts.Fatalf("usage: refuses ARGS -- TEXTS")
 	}
-	const tries = 5 // other tests of the machine may delay any of them, but hardly all
-	for least, n := time.Hour, 0; least > startLimit; n++ {
-		if n == tries {
-			ts.Fatalf("it took %v to say so", least)
-		}
-		begun := time.Now()
+	if took := testbed.Quickest(startLimit, func() {
 		if err := ts.Exec("worker", args...); err == nil {
 			ts.Fatalf("worker started")
 		}
-		least = min(least, time.Since(begun))
+	}); took > startLimit {
+		ts.Fatalf("it took %v to say so", took)
 	}
 	if out := ts.ReadFile("stdout"); out != "" {
 		ts.Fatalf("stdout has %q", out)
