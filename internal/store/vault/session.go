@@ -211,7 +211,7 @@ func readFile(setting, path string) (string, error) {
 func (s *session) refused(ctx context.Context, path string, err error) error {
 	status := statusOf(err)
 	remedy := map[string]string{
-		authToken:      "Vault does not know the token, or it has ended: give another",
+		authToken:      "Vault does not know the token, or it has ended: give another. Or its policy does not allow read on " + path,
 		authAppRole:    "AppRole refuses them: do they belong together, and has the secret ID ended?",
 		authKubernetes: "is the role there, and bound to the service account and namespace of this pod?",
 	}[s.config.Auth]

@@ -270,6 +270,10 @@ func TestAppRole(t *testing.T) {
 	wrong.AuthMount = "elsewhere"
 	refused(t, wrong, store.ErrPermission, "store.vault.auth_mount", "vault auth enable -path=elsewhere approle")
 
+	lacking := b.role(t, map[string]any{"token_policies": b.policy(t, config.Path, `path "auth/token/lookup-self"`, `path "auth/token"`)})
+	lacking.Path = config.Path
+	refused(t, lacking, store.ErrPermission, "must allow read on auth/token/lookup-self")
+
 	file := config
 	file.SecretID, file.SecretIDFile = "", filepath.Join(t.TempDir(), "secret-id")
 	refused(t, file, store.ErrPermission, "store.vault.secret_id_file")

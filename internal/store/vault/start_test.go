@@ -168,7 +168,9 @@ func TestCapabilitiesAreChecked(t *testing.T) {
 		{"secret/destroy/", "secret/elsewhere/"}:               "must allow update on " + at("destroy"),
 		{"secret/", "elsewhere/"}:                              "allow create, read, update on " + at("data"),
 		{"secret/data/" + path + "/*", "secret/data/" + path}:  "must allow create, read, update on " + at("data"),
-		{`path "auth/token/lookup-self"`, `path "auth/token"`}: "store.vault.token",
+		{`path "auth/token/lookup-self"`, `path "auth/token"`}: "store.vault.token: Vault does not know the token, or it has ended: give another. Or its policy does not allow read on auth/token/lookup-self",
+		{`path "auth/token/renew-self"`, `path "auth/token"`}:  "must allow update on auth/token/renew-self",
+		{`path "sys/capabilities-self"`, `path "sys"`}:         "must allow update on sys/capabilities-self",
 	} {
 		token := b.token(t, api.TokenCreateRequest{Policies: []string{b.policy(t, path, change[:]...)}}).ClientToken
 		refused(t, vault.Config{Address: b.Fact("address"), Path: path, Token: token}, store.ErrPermission, want, "store.vault.")
