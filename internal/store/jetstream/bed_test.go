@@ -56,8 +56,9 @@ func (b *bed) stop() {
 
 func (b *bed) connect(t testing.TB, options ...nats.Option) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect(b.server.ClientURL(), append(options, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond),
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
+	nc, err := nats.Connect(b.server.ClientURL(), append([]nats.Option{
+		nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
+	}, options...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

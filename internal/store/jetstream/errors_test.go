@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -109,30 +110,41 @@ func TestPermissionDenied(t *testing.T) {
 		Publish: &server.SubjectPermission{Allow: []string{"$JS.API.STREAM.INFO.KV_guarded"}},
 	}}}
 	b.start(t)
-	limited := func() context.Context {
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		t.Cleanup(cancel)
-		return ctx
+	// The server answers nothing that it refuses, so that a call would last until its
+	// time is up: here until the refusal has come.
+	open := func(user string) (s *jetstream.Store, untilRefused func() context.Context) {
+		var mu sync.Mutex
+		end := func() {}
+		s, err := jetstream.New(t.Context(), b.connect(t, nats.UserInfo(user, "pw"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			end()
+		})), jetstream.Config{Bucket: "guarded"})
+		must(t, err)
+		t.Cleanup(func() { s.Close() })
+		return s, func() context.Context {
+			ctx, cancel := context.WithCancel(t.Context())
+			mu.Lock()
+			defer mu.Unlock()
+			end = cancel
+			return ctx
+		}
 	}
-	reader, err := jetstream.New(t.Context(), b.connect(t, nats.UserInfo("reader", "pw")), jetstream.Config{Bucket: "guarded"})
-	must(t, err)
-	defer reader.Close()
+	reader, untilRefused := open("reader")
 	all := calls(reader)
 	must(t, all["Get"](t.Context()))
 	must(t, all["List"](t.Context()))
 	for _, name := range []string{"Put", "Delete"} {
-		if err := all[name](limited()); !errors.Is(err, store.ErrPermission) || !strings.Contains(err.Error(), "publish to $KV.guarded.org=acme.key") {
+		if err := all[name](untilRefused()); !errors.Is(err, store.ErrPermission) || !strings.Contains(err.Error(), "publish to $KV.guarded.org=acme.key") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	if err := reader.Watch(t.Context(), func(store.Change) { t.Error("told") }); !errors.Is(err, store.ErrPermission) || !strings.Contains(err.Error(), "publish to $JS.API.STREAM.INFO.KV_guarded and $JS.API.CONSUMER.*.KV_guarded.>") {
 		t.Errorf("Watch: %v", err)
 	}
-	starter, err := jetstream.New(t.Context(), b.connect(t, nats.UserInfo("starter", "pw")), jetstream.Config{Bucket: "guarded"})
-	must(t, err)
-	defer starter.Close()
+	starter, untilRefused := open("starter")
 	for name, call := range calls(starter) {
-		if err := call(limited()); !errors.Is(err, store.ErrPermission) || !strings.Contains(err.Error(), "publish to $JS.API.STREAM.MSG.GET.KV_guarded") {
+		if err := call(untilRefused()); !errors.Is(err, store.ErrPermission) || !strings.Contains(err.Error(), "publish to $JS.API.STREAM.MSG.GET.KV_guarded") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -64,9 +64,11 @@ func TestPermissions(t *testing.T) {
 		Other:    func(t *testing.T, _ store.Store) store.Store { return open(t) },
 		Features: storetest.Features{WalkRecords: 500},
 	})
+	mu.Lock()
 	if len(refusals) > 0 {
 		t.Errorf("refused: %v", refusals)
 	}
+	mu.Unlock()
 	if _, err := jetstream.New(t.Context(), worker(t), jetstream.Config{Bucket: "other"}); err == nil || !strings.Contains(err.Error(), "store.bucket") {
 		t.Errorf("another bucket: %v", err)
 	}

@@ -167,12 +167,18 @@ func TestWatchWhileAway(t *testing.T) {
 // The server's restart ends the consumer, and nothing is told twice or missed.
 func TestWatchSurvivesServerRestart(t *testing.T) {
 	b := newBed(t)
-	s, other := b.open(t, "restart"), b.open(t, "restart")
+	s := b.open(t, "restart")
+	back := make(chan struct{}, 1)
+	nc := b.connect(t, nats.ReconnectHandler(func(*nats.Conn) { back <- struct{}{} }))
+	other, err := jetstream.New(t.Context(), nc, jetstream.Config{Bucket: "restart"})
+	must(t, err)
+	defer other.Close()
 	w := watch(t, s)
 	rec := newRecord("org:acme", "key", "w1")
 	w.expect(stands(rec, put(t, other, rec)))
 	b.stop()
 	b.start(t)
+	<-back // what is sent before a connection is known to be lost is lost with it
 	rec = newRecord("org:acme", "key2", "w2")
 	version := put(t, other, rec)
 	w.expect(stands(rec, version))
