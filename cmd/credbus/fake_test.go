@@ -26,6 +26,7 @@ import (
 //	scope migrate:outage  one credential is copied, then a store is away
 //	scope migrate:partly  what is copied cannot be read when it is looked at again
 //	cache commands        replica-2 is missing
+//	prefix changing.v1    the primary changes in each walk through what is stored
 //
 // Its users are any, with the password pw, limited, who may use no subject of
 // credbus, and deaf, whom no reply reaches.
@@ -63,10 +64,28 @@ func startFake(t *testing.T) (url string) {
 	if _, err := nc.Subscribe("cred.v1.>", func(request *nats.Msg) { answer(nc, request) }); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := nc.Subscribe("changing.v1.>", func(request *nats.Msg) { _ = request.Respond(changing(request)) }); err != nil {
+		t.Fatal(err)
+	}
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	return ns.ClientURL()
+}
+
+// changing answers for a replica whose primary is 5, or 7 on the second page of a
+// walk, where everything is sealed by the primary.
+func changing(request *nats.Msg) []byte {
+	var reply subjects.Message = &subjects.KeysReply{Replicas: []subjects.ReplicaKeys{{Replica: "replica-1", Keys: []subjects.Key{{ID: 5, Status: "enabled", Primary: true}}}}}
+	if strings.HasSuffix(request.Subject, "."+string(subjects.Reseal)) {
+		var page subjects.ResealRequest
+		_ = subjects.Decode(request.Data, &page)
+		reply = &subjects.ResealReply{Primary: 7, Current: 1}
+		if page.Cursor == "" {
+			reply = &subjects.ResealReply{Primary: 5, Current: 1, Cursor: "next"}
+		}
+	}
+	return subjects.AppendRevision(subjects.AppendOpen(nil, reply), subjects.Revision{})
 }
 
 func answer(nc *nats.Conn, request *nats.Msg) {

@@ -317,9 +317,13 @@ the keyring as long as of the store.`,
 		return nil
 	}
 	ask := p.connected(func(ctx context.Context, c *client.Client, args []string) error {
+		id := parsedKeyID(args[0])
 		r := resealing{p: p, c: c}
 		if err := r.samePrimary(ctx); err != nil {
 			return err
+		}
+		if r.total.Primary == id { // whatever the file says, which may not have reached them
+			return fmt.Errorf("key %d is the primary of the replicas: have them seal with another one (credbus keys primary, and copy the file to every worker that has one of its own), then run credbus keys rotate", id)
 		}
 		switch err := r.pass(ctx, ""); {
 		case err != nil:
@@ -328,8 +332,10 @@ the keyring as long as of the store.`,
 			return fmt.Errorf("%d credentials were sealed by another key than the primary until now, so the key stays: run it again in a minute", r.total.Resealed)
 		case r.failed > 0:
 			return fmt.Errorf("%d credentials do not open or could not be looked at, so the key stays (--force)", r.failed)
+		case r.changed:
+			return errors.New("the key that the replicas seal by changed meanwhile, so the key stays: run it again once credbus keys list shows one primary")
 		}
-		return edit(ctx, parsedKeyID(args[0]))
+		return edit(ctx, id)
 	})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if !force {

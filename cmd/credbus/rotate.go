@@ -61,8 +61,9 @@ type resealing struct {
 	c    *client.Client
 	wait time.Duration
 
-	total  client.Resealed // of the last pass, but for what was sealed: that is of all
-	failed int             // of the last pass
+	total   client.Resealed // of the last pass, but for what was sealed: that is of all
+	failed  int             // of the last pass
+	changed bool            // the primary did during the last pass, or since samePrimary
 }
 
 // maxPasses bounds how often everything is gone through. What is sealed by the
@@ -80,9 +81,12 @@ func (r *resealing) run(ctx context.Context, scope subjects.Scope) error {
 		if err := r.pass(ctx, scope); err != nil {
 			return halfway{fmt.Sprintf("stopped with %d credentials sealed again: run it again, which passes over those", r.total.Resealed), err}
 		}
-		if r.total.Resealed == before || pass == maxPasses {
+		if r.total.Resealed == before && !r.changed || pass == maxPasses {
 			break
 		}
+	}
+	if r.changed {
+		return fmt.Errorf("%w: the key that they seal with changed again and again: let one rotation end, then run it again", errReplicasBehind)
 	}
 	_, err := fmt.Fprintf(r.p.stdout, "sealed %d credentials by key %d in %s; %d were before, %d are native, %d failed\n",
 		r.total.Resealed, r.total.Primary, time.Since(begun).Round(time.Millisecond), max(0, r.total.Current-r.total.Resealed), r.total.Native, r.failed)
@@ -105,14 +109,15 @@ func (r *resealing) samePrimary(ctx context.Context) error {
 	if len(keyrings.Replicas) == 0 {
 		return fmt.Errorf("%w: none said which keys it holds", errMissingReplicas)
 	}
-	return lacking(keyrings, keyrings.Replicas[0].Primary(), "does not seal with key", sealsWith)
+	r.total.Primary = keyrings.Replicas[0].Primary()
+	return lacking(keyrings, r.total.Primary, "does not seal with key", sealsWith)
 }
 
 // pass goes through everything once. It counts anew what is current, native and
 // failed, and adds to what was sealed.
 func (r *resealing) pass(ctx context.Context, scope subjects.Scope) error {
-	r.total = client.Resealed{Resealed: r.total.Resealed}
-	r.failed = 0
+	r.total = client.Resealed{Resealed: r.total.Resealed, Primary: r.total.Primary}
+	r.failed, r.changed = 0, false
 	progress := r.p.startProgress("sealing", -1, false)
 	defer progress.end()
 	for cursor := ""; ; {
@@ -120,6 +125,7 @@ func (r *resealing) pass(ctx context.Context, scope subjects.Scope) error {
 		if err != nil {
 			return err
 		}
+		r.changed = r.changed || page.Primary != r.total.Primary
 		r.total.Primary = page.Primary
 		r.total.Resealed += page.Resealed
 		progress.add(int(page.Resealed))
