@@ -23,8 +23,8 @@ func (h *Handler) reseal(ctx context.Context, c *call, r *subjects.ResealRequest
 		return nil, subjects.Revision{}, err
 	}
 	r.Scope = scope
-	if h.config.Jobs != nil && r.Cursor == "" { // once in a walk
-		if err := h.config.Jobs.Reseal(ctx); err != nil {
+	if h.config.ResealJobKey != nil && r.Cursor == "" { // once in a walk
+		if err := h.config.ResealJobKey(ctx); err != nil {
 			return nil, subjects.Revision{}, err
 		}
 	}

@@ -27,6 +27,9 @@ type Config struct {
 	Stats func() subjects.ReplicaStats
 	Name  string // unique to this run of this replica
 	Jobs  Jobs   // nil: this worker has none
+	// ResealJobKey has the key that jobs are sealed to sealed by the keyring's
+	// primary, whether this worker runs jobs or not. nil: there are none anywhere.
+	ResealJobKey func(context.Context) error
 
 	Prefix subjects.Prefix // default subjects.DefaultPrefix
 	Queue  string          // queue group; default "credbus"

@@ -15,8 +15,6 @@ type Jobs interface {
 	Drop(ctx context.Context, job subjects.Target) (*subjects.JobStatus, error)
 	// SealKey is the public key that jobs are sealed to.
 	SealKey() (id string, key []byte)
-	// Reseal has that key's private half sealed by the keyring's primary.
-	Reseal(ctx context.Context) error
 }
 
 // errNoJobs is told by a worker that has nothing to do with jobs.

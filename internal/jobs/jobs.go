@@ -112,7 +112,6 @@ type Service struct {
 	consumer jetstream.Consumer
 	ledger   *ledger
 	letters  *letters
-	keys     jetstream.KeyValue // the bucket that key lies in
 	key      hybrid.PrivateKey
 	pace     *pace
 

@@ -5,18 +5,24 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"credbus/internal/hybrid"
 	"credbus/internal/jsapi"
+	"credbus/internal/manager"
 	"credbus/internal/seal"
 )
 
 // The private key that jobs are sealed to is the same for all workers. It lies in a
 // bucket, sealed by the keyring.
 
-// keyName is its key in the bucket, keyBinding what its seal is bound to.
-const keyName = "hybrid"
+// The bucket is called after the queue, with keySuffix. keyName is the key's key in
+// it, keyBinding what its seal is bound to.
+const (
+	keySuffix = "_KEYS"
+	keyName   = "hybrid"
+)
 
 var keyBinding = seal.Binding{ID: "jobs", WriteID: keyName}
 
@@ -24,15 +30,14 @@ var keyBinding = seal.Binding{ID: "jobs", WriteID: keyName}
 func (s *Service) openKey(ctx context.Context) (hybrid.PrivateKey, error) {
 	bucket, err := jsapi.Ask(ctx, func(ctx context.Context) (jetstream.KeyValue, error) {
 		return s.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket:      s.config.Stream + "_KEYS",
+			Bucket:      s.config.Stream + keySuffix,
 			Description: "credbus: the key that jobs are sealed to",
 			Replicas:    s.config.Replicas,
 		})
 	})
 	if err != nil {
-		return hybrid.PrivateKey{}, s.explain(err, "KV_"+s.config.Stream+"_KEYS")
+		return hybrid.PrivateKey{}, s.explain(err, "KV_"+s.config.Stream+keySuffix)
 	}
-	s.keys = bucket
 	for {
 		there, err := bucket.Get(ctx, keyName)
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -83,27 +88,42 @@ func (s *Service) readKey(ctx context.Context, bucket jetstream.KeyValue, there 
 	return hybrid.ParsePrivateKey(plain)
 }
 
-// Reseal has the key sealed by the keyring's primary, so that the one which sealed
-// it can be removed.
-func (s *Service) Reseal(ctx context.Context) error {
-	plain, err := s.key.Bytes()
+// ResealKey has the key sealed by the keyring's primary, so that the one which
+// sealed it can be removed. It needs no Service: jobs that wait while no worker runs
+// any will want the key. There need not be one, and one that does not open has
+// nothing to do with this keyring.
+func ResealKey(ctx context.Context, conn *nats.Conn, stream string, keyring manager.Keyring) error {
+	js, err := jetstream.New(conn)
 	if err != nil {
 		return err
 	}
-	defer clear(plain)
+	bucket, err := js.KeyValue(ctx, stream+keySuffix)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		return nil
+	}
+	if err != nil {
+		return unavailable(err)
+	}
 	for {
-		there, err := s.keys.Get(ctx, keyName)
-		if err != nil {
+		there, err := bucket.Get(ctx, keyName)
+		switch {
+		case errors.Is(err, jetstream.ErrKeyNotFound):
+			return nil
+		case err != nil:
 			return unavailable(err)
-		}
-		if s.config.Keyring.SealedByPrimary(there.Value()) {
+		case keyring.SealedByPrimary(there.Value()):
 			return nil
 		}
-		sealed, err := s.config.Keyring.Seal(plain, keyBinding)
+		plain, err := keyring.Open(there.Value(), keyBinding)
+		if err != nil {
+			return nil
+		}
+		sealed, err := keyring.Seal(plain, keyBinding)
+		clear(plain)
 		if err != nil {
 			return err
 		}
-		if _, err = s.keys.Update(ctx, keyName, sealed, there.Revision()); !isWrongSequence(err) {
+		if _, err = bucket.Update(ctx, keyName, sealed, there.Revision()); !isWrongSequence(err) {
 			return unavailable(err)
 		}
 	}

@@ -4,19 +4,28 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"credbus/internal/seal"
 )
 
-// TestReseal opens the key after the one that sealed it was removed.
-func TestReseal(t *testing.T) {
+// TestResealKey opens the key after the one that sealed it was removed. Where there is
+// none, or one of another keyring, there is nothing to do.
+func TestResealKey(t *testing.T) {
 	b := newBed(t)
 	before := b.keyring.PrimaryID()
 	first := b.make(t, "w1", nil)
+	reseal := func(stream string, keyring *seal.Keyring) error {
+		return ResealKey(t.Context(), first.config.Conn, stream, keyring)
+	}
+	must(t, reseal("OTHER", b.keyring))
 	id, _ := first.SealKey()
-	must(t, first.Reseal(t.Context()))
+	must(t, reseal(first.config.Stream, b.keyring))
 	rotated, err := b.keyring.Rotated()
 	must(t, err)
-	first.config.Keyring = rotated
-	must(t, first.Reseal(t.Context()))
+	other, err := seal.NewKeyring()
+	must(t, err)
+	must(t, reseal(first.config.Stream, other))
+	must(t, reseal(first.config.Stream, rotated))
 	b.keyring, err = rotated.Without(before)
 	must(t, err)
 	if again, _ := b.make(t, "w2", nil).SealKey(); again != id {

@@ -160,6 +160,41 @@ func TestQueueIsFull(t *testing.T) {
 	t.Error("the queue takes without end")
 }
 
+// A rotation by workers that run no jobs seals the key of those that wait, too: the
+// old key can be removed.
+func TestRotationWhileJobsAreDisabled(t *testing.T) {
+	dir := t.TempDir()
+	b := startBed(t, dir)
+	file, before := b.keyringFile, b.keyring.Keyring().PrimaryID()
+	sealKey := func() string {
+		var reply subjects.SealKeyReply
+		b.must(t, subjects.SealKey, "org:acme", &subjects.SealKeyRequest{}, &reply)
+		return reply.KeyID
+	}
+	id := sealKey()
+	b.stop(t)
+
+	rotateFile(t, file)
+	b = startBed(t, dir, "CREDBUS_JOBS_ENABLED=false")
+	b.must(t, subjects.Reseal, subjects.Root, &subjects.ResealRequest{}, new(subjects.ResealReply))
+	b.stop(t)
+
+	keyring, err := file.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if keyring, err = keyring.Without(before); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Save(keyring); err != nil {
+		t.Fatal(err)
+	}
+	b = startBed(t, dir)
+	if again := sealKey(); again != id {
+		t.Errorf("the key is %s, and was %s", again, id)
+	}
+}
+
 func TestJobsDisabled(t *testing.T) {
 	b := newBed(t, "CREDBUS_STORE_TYPE=memory", "CREDBUS_JOBS_ENABLED=false")
 	for _, command := range []subjects.Command{subjects.JobShow, subjects.JobList, subjects.JobCancel, subjects.JobRetry, subjects.JobDrop, subjects.SealKey} {

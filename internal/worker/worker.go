@@ -244,6 +244,9 @@ func (w *Worker) serve(ctx context.Context) (err error) {
 		InboxPrefixes: w.config.NATS.InboxPrefixes,
 		Workers:       w.config.Pool.Workers, Waiting: w.config.Pool.Queue,
 		WaitingBytes: int64(w.config.Pool.Bytes), Logger: w.logger,
+		ResealJobKey: func(ctx context.Context) error {
+			return jobs.ResealKey(ctx, w.conn, w.config.Jobs.Stream, w.keyring)
+		},
 	}
 	if w.jobs != nil {
 		config.Jobs = w.jobs // nil of that type is not nil
