@@ -162,8 +162,8 @@ func (f File) Create() (*Keyring, error) {
 	return k, nil
 }
 
-// Save writes a keyring with mode 0600, in place of the file that is there. A
-// crash leaves the old file or the new one, whole.
+// Save writes a keyring with mode 0600, in place of the file that is there, whose
+// owner it keeps. A crash leaves the old file or the new one, whole.
 func (f File) Save(k *Keyring) error { return f.write(k, os.Rename) }
 
 // encode is the text of the file.
@@ -201,6 +201,9 @@ func (f File) write(k *Keyring, place func(temp, path string) error) (err error)
 	defer os.Remove(temp.Name())
 	defer temp.Close()
 	if err := temp.Chmod(keyringMode); err != nil && runtime.GOOS != "windows" {
+		return err
+	}
+	if err := keepOwner(temp, path); err != nil {
 		return err
 	}
 	if _, err := temp.Write(text.Bytes()); err != nil {
