@@ -306,11 +306,19 @@ func TestWatchesAtOnce(t *testing.T) {
 		group.Wait()
 	}
 	sweep(t, watches[0])
+	// What was acknowledged before the server answers this has come before the answer.
+	if err := conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	waiting, _, err := client.Pending()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var told []entry
-	for {
-		msg, err := client.NextMsg(200 * time.Millisecond)
+	for range waiting {
+		msg, err := client.NextMsg(time.Second)
 		if err != nil {
-			break
+			t.Fatal(err)
 		}
 		var event subjects.Event
 		if err := subjects.Decode(msg.Data, &event); err != nil {

@@ -62,7 +62,7 @@ func awaitEmptyQueue(t *testing.T, w *worker) {
 // awaitQueue waits until so many jobs are left in the queue.
 func awaitQueue(t *testing.T, w *worker, left uint64) {
 	t.Helper()
-	for range 500 {
+	for range 2000 {
 		info, err := w.queue.Info(t.Context())
 		must(t, err)
 		if info.State.Msgs == left {
@@ -268,7 +268,7 @@ func TestDeletedStreams(t *testing.T) {
 	for i, stream := range []string{"CREDBUS_JOBS_STATUS", "CREDBUS_JOBS_DEAD", "CREDBUS_JOBS"} {
 		must(t, b.js.DeleteStream(t.Context(), stream))
 		if stream == "CREDBUS_JOBS" {
-			for range 500 { // it asks for jobs, and finds out by itself
+			for range 2000 { // it asks for jobs, and finds out by itself
 				if _, err := b.js.Stream(t.Context(), stream); err == nil {
 					break
 				}

@@ -88,11 +88,11 @@ func TestEndedAfterAKill(t *testing.T) {
 			const n = 20
 			job := subjects.Job{ID: "j"}
 			if state == subjects.JobFailed {
-				job.ExpiresAt = time.Now().Add(time.Second)
+				job.ExpiresAt = time.Now().Add(3 * time.Second) // in which the first worker is at it
 			}
 			name := submit(t, b, first, subjects.StoreBatch, job, storeItems(n)...)
 			told.await(t, name, func(status *subjects.JobStatus) bool { return status.Worker == "w1" })
-			for range 500 { // all that it is at
+			for range 2000 { // all that it is at
 				if b.store.log()["put key-9"] == 1 {
 					break
 				}
