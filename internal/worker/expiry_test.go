@@ -48,7 +48,7 @@ func untilExpired(t testing.TB, events *nats.Subscription) (told []subjects.Even
 func TestExpiring(t *testing.T) {
 	for _, settings := range [][]string{{"CREDBUS_STORE_TYPE=file"}, {onBucket}} {
 		t.Run(settings[0], func(t *testing.T) {
-			settings = append(settings, "CREDBUS_EXPIRY_INTERVAL=1s", "CREDBUS_EXPIRY_AHEAD=1h,3s")
+			settings = append(settings, "CREDBUS_EXPIRY_INTERVAL=1s", "CREDBUS_EXPIRY_AHEAD=1h,5s")
 			first := newBed(t, settings...)
 			join := func() *bed {
 				c, err := config.Load(nil, append([]string{
@@ -67,7 +67,7 @@ func TestExpiring(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			stored := first.putExpiring(t, scope, "soon", 8*time.Second)
+			stored := first.putExpiring(t, scope, "soon", 12*time.Second) // so that several sweeps come before each time
 			first.putExpiring(t, scope, "later", 2*time.Hour)
 			for i := range 20 {
 				first.put(t, scope, subjects.ID(fmt.Sprint("never-", i)), "x")
@@ -82,7 +82,7 @@ func TestExpiring(t *testing.T) {
 			if len(told) != 3 {
 				t.Fatalf("told %+v", told)
 			}
-			for i, left := range []time.Duration{8 * time.Second, 3 * time.Second, 0} {
+			for i, left := range []time.Duration{12 * time.Second, 5 * time.Second, 0} {
 				event := told[i]
 				if event.Target != stored.Target || event.Version != stored.Version || !event.Expires.Equal(read.Expires) || event.Revision.IsZero() || event.WriteID != "" ||
 					event.Expires.Sub(event.At) > left || event.Replica != first.Name() && event.Replica != second.Name() && event.Replica != third.Name() {
