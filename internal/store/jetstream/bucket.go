@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"credbus/internal/jsapi"
+	"credbus/internal/store"
 )
 
 // markerTTL is how long the marker of a delete stays. A watch that was
@@ -20,6 +23,7 @@ const markerTTL = time.Hour
 
 // openBucket makes the bucket, or brings one that is there in order.
 func (s *Store) openBucket(ctx context.Context) error {
+	before := s.conn.LastError()
 	for {
 		stream, err := s.js.Stream(ctx, s.streamName())
 		switch {
@@ -32,7 +36,7 @@ func (s *Store) openBucket(ctx context.Context) error {
 			stream, err = s.mend(ctx, stream)
 		}
 		if err != nil {
-			return s.openError(err)
+			return s.openError(before, err)
 		}
 		config := stream.CachedInfo().Config
 		if config.AllowDirect {
@@ -96,9 +100,31 @@ func (s *Store) mend(ctx context.Context, stream jetstream.Stream) (jetstream.St
 	return stream, nil
 }
 
-// openError says what the server lacks.
-func (s *Store) openError(err error) error {
+// checkPermissions reads and writes as calls do, and leaves nothing: the write is
+// on a condition that no bucket fulfils. What else is wrong is for calls to tell.
+func (s *Store) checkPermissions(ctx context.Context) error {
+	const patience = time.Second // a refusal is no answer
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	probe := store.Key{Scope: "credbus:probe", ID: "probe"}
+	if _, _, err := s.read(ctx, probe); errors.Is(err, store.ErrPermission) {
+		return err
+	}
+	if _, err := s.publish(ctx, nats.NewMsg(s.subjectOf(probe)), math.MaxInt64); errors.Is(err, store.ErrPermission) {
+		return fmt.Errorf("%w: bucket %s (store.bucket): let the account of this worker publish to %s>", store.ErrPermission, s.config.Bucket, s.prefix())
+	}
+	return nil
+}
+
+// openError says what the server or the account lacks. before is the connection's
+// last error from before.
+func (s *Store) openError(before, err error) error {
+	last := s.conn.LastError()
+	refused := last != before && errors.Is(last, nats.ErrPermissionViolation) &&
+		(strings.Contains(last.Error(), s.streamName()) || strings.Contains(last.Error(), "for Subscription to")) // of replies
 	switch {
+	case refused:
+		return fmt.Errorf("%w: bucket %s (store.bucket): %w: allow that to the account of this worker", store.ErrPermission, s.config.Bucket, last)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("bucket %s (store.bucket): the NATS server at %s has no JetStream for this account: enable it (jetstream {} in its configuration), use another server (nats.url), or another store (store.type)",
 			s.config.Bucket, s.conn.ConnectedUrlRedacted())

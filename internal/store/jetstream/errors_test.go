@@ -100,26 +100,70 @@ func TestConnectionIsClosed(t *testing.T) {
 	eachFails(t, s, store.ErrUnavailable, "closed (store.bucket)", "connection to NATS is closed")
 }
 
+// users are those of a server with permission to publish to the subjects of each.
+func users(allowed map[string][]string) (users []*server.User) {
+	for name, subjects := range allowed {
+		users = append(users, &server.User{Username: name, Password: "pw", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Allow: subjects}}})
+	}
+	return users
+}
+
+// What a store may not do is named at its start.
+func TestPermissionsAreChecked(t *testing.T) {
+	b := newBed(t)
+	s := b.open(t, "guarded")
+	b.stop()
+	const info, get, write = "$JS.API.STREAM.INFO.KV_guarded", "$JS.API.STREAM.MSG.GET.KV_guarded", "$KV.guarded.>"
+	b.options.Users = users(map[string][]string{
+		"all": {info, get, write}, "no-info": {get, write}, "no-get": {info, write}, "no-write": {info, get},
+	})
+	b.start(t)
+	_ = s.Close()
+	for name, want := range map[string]string{"all": "", "no-info": info, "no-get": get, "no-write": write} {
+		ctx, cancel := context.WithTimeout(t.Context(), 1800*time.Millisecond)
+		defer cancel()
+		begun := time.Now()
+		s, err := jetstream.New(ctx, b.connect(t, nats.UserInfo(name, "pw")), jetstream.Config{Bucket: "guarded"})
+		if took := time.Since(begun); took > 2*time.Second {
+			t.Errorf("%s: it took %s", name, took)
+		}
+		if err == nil {
+			page, err := s.List(t.Context(), store.ListOptions{})
+			if err != nil || len(page.Records) > 0 {
+				t.Errorf("the start left %v, %v", page.Records, err)
+			}
+			s.Close()
+		}
+		switch {
+		case want == "" && err == nil:
+		case want == "" || !errors.Is(err, store.ErrPermission) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "guarded (store.bucket)"):
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A permission that is taken away later is named by the call that lacks it.
 func TestPermissionDenied(t *testing.T) {
 	b := newBed(t)
 	put(t, b.open(t, "guarded"), newRecord("org:acme", "key", "w1"))
 	b.stop()
-	b.options.Users = []*server.User{{Username: "reader", Password: "pw", Permissions: &server.Permissions{
-		Publish: &server.SubjectPermission{Allow: []string{"$JS.API.STREAM.INFO.KV_guarded", "$JS.API.STREAM.MSG.GET.KV_guarded"}},
-	}}, {Username: "starter", Password: "pw", Permissions: &server.Permissions{
-		Publish: &server.SubjectPermission{Allow: []string{"$JS.API.STREAM.INFO.KV_guarded"}},
-	}}}
+	b.options.Users = users(map[string][]string{"reader": {">"}, "starter": {">"}})
 	b.start(t)
 	// The server answers nothing that it refuses, so that a call would last until its
 	// time is up: here until the refusal has come.
+	var connected sync.WaitGroup
 	open := func(user string) (s *jetstream.Store, untilRefused func() context.Context) {
 		var mu sync.Mutex
 		end := func() {}
-		s, err := jetstream.New(t.Context(), b.connect(t, nats.UserInfo(user, "pw"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			end()
-		})), jetstream.Config{Bucket: "guarded"})
+		connected.Add(1)
+		again := sync.OnceFunc(connected.Done)
+		conn := b.connect(t, nats.UserInfo(user, "pw"), nats.ReconnectHandler(func(*nats.Conn) { again() }),
+			nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				end()
+			}))
+		s, err := jetstream.New(t.Context(), conn, jetstream.Config{Bucket: "guarded"})
 		must(t, err)
 		t.Cleanup(func() { s.Close() })
 		return s, func() context.Context {
@@ -130,21 +174,27 @@ func TestPermissionDenied(t *testing.T) {
 			return ctx
 		}
 	}
-	reader, untilRefused := open("reader")
+	reader, readerRefused := open("reader")
+	starter, starterRefused := open("starter")
+	b.stop()
+	b.options.Users = users(map[string][]string{
+		"reader": {"$JS.API.STREAM.INFO.KV_guarded", "$JS.API.STREAM.MSG.GET.KV_guarded"}, "starter": {"$JS.API.STREAM.INFO.KV_guarded"},
+	})
+	b.start(t)
+	connected.Wait()
 	all := calls(reader)
 	must(t, all["Get"](t.Context()))
 	must(t, all["List"](t.Context()))
 	for _, name := range []string{"Put", "Delete"} {
-		if err := all[name](untilRefused()); !errors.Is(err, store.ErrPermission) || !strings.Contains(err.Error(), "publish to $KV.guarded.org=acme.key") {
+		if err := all[name](readerRefused()); !errors.Is(err, store.ErrPermission) || !strings.Contains(err.Error(), "publish to $KV.guarded.org=acme.key") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	if err := reader.Watch(t.Context(), func(store.Change) { t.Error("told") }); !errors.Is(err, store.ErrPermission) || !strings.Contains(err.Error(), "publish to $JS.API.STREAM.INFO.KV_guarded and $JS.API.CONSUMER.*.KV_guarded.>") {
 		t.Errorf("Watch: %v", err)
 	}
-	starter, untilRefused := open("starter")
 	for name, call := range calls(starter) {
-		if err := call(untilRefused()); !errors.Is(err, store.ErrPermission) || !strings.Contains(err.Error(), "publish to $JS.API.STREAM.MSG.GET.KV_guarded") {
+		if err := call(starterRefused()); !errors.Is(err, store.ErrPermission) || !strings.Contains(err.Error(), "publish to $JS.API.STREAM.MSG.GET.KV_guarded") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -57,7 +57,10 @@ func New(ctx context.Context, conn *nats.Conn, config Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{config: config, conn: conn, js: js, calls: store.NewCalls()}
-	if err := s.openBucket(ctx); err != nil {
+	if err = s.openBucket(ctx); err == nil {
+		err = s.checkPermissions(ctx)
+	}
+	if err != nil {
 		s.calls.Close()
 		return nil, err
 	}
