@@ -87,7 +87,7 @@ func checkDataName(name string) error {
 	}
 	for i := range len(name) {
 		if !nameByte[name[i]] && name[i] != '.' {
-			return invalidf("data name %q has %q: only A-Z a-z 0-9 - _ . are allowed", printable(name), name[i])
+			return invalidf("data name %q has %q: only A-Z a-z 0-9 - _ . are allowed", printable(name), character(name[i:]))
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // Limits of names, in bytes (every permitted character is one byte).
@@ -36,7 +37,7 @@ func ParseID(s string) (ID, error) {
 	}
 	for i := range len(s) {
 		if !nameByte[s[i]] {
-			return "", invalidf("id has %q at position %d: only A-Z a-z 0-9 - _ are allowed", s[i], i+1)
+			return "", invalidf("id has %q at position %d: only A-Z a-z 0-9 - _ are allowed", character(s[i:]), i+1)
 		}
 	}
 	return ID(s), nil
@@ -83,10 +84,16 @@ func checkSegment(segment string) error {
 	}
 	for i := range len(segment) {
 		if !nameByte[segment[i]] && i != len(level) {
-			return invalidf("scope segment %q has %q: only A-Z a-z 0-9 - _ are allowed in level and value", printable(segment), segment[i])
+			return invalidf("scope segment %q has %q: only A-Z a-z 0-9 - _ are allowed in level and value", printable(segment), character(segment[i:]))
 		}
 	}
 	return nil
+}
+
+// character is what a person sees at the beginning of s.
+func character(s string) rune {
+	first, _ := utf8.DecodeRuneInString(s)
+	return first
 }
 
 // printable shortens a name that failed its check, so that an error cannot be

@@ -22,7 +22,7 @@ func TestParseID(t *testing.T) {
 		"a b":                               `id has ' ' at position 2`,
 		"*":                                 `id has '*' at position 1`,
 		">":                                 `id has '>' at position 1`,
-		"é":                                 `id has 'Ã' at position 1`,
+		"é":                                 `id has 'é' at position 1`,
 		"a\x00":                             `id has '\x00' at position 2`,
 		strings.Repeat("a", MaxIDLen) + "/": "id has 256 characters",
 	})

@@ -74,7 +74,7 @@ func ParsePrefix(s string) (Prefix, error) {
 		}
 		for i := range len(token) {
 			if !nameByte[token[i]] {
-				return "", invalidf("prefix has %q: only A-Z a-z 0-9 - _ and dots between tokens are allowed", token[i])
+				return "", invalidf("prefix has %q: only A-Z a-z 0-9 - _ and dots between tokens are allowed", character(token[i:]))
 			}
 		}
 	}
