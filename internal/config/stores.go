@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"credbus/subjects"
 )
 
 // DefaultStore is the name of the store of the settings store.*, to which goes
@@ -77,8 +79,8 @@ func (src *sources) storeNames(all map[string]any, path string) (names []string)
 		name, _, _ := strings.Cut(below, ".")
 		switch {
 		case !found || slices.Contains(names, name):
-		case !isName(name):
-			src.problem("%s in %s: the name of a store %s", key, path, nameRule)
+		case !isName(name), len(name) > subjects.MaxStoreNameLen:
+			src.problem("%s in %s: the name of a store must be 1 to %d characters of A-Z a-z 0-9 - _", key, path, subjects.MaxStoreNameLen)
 		case name == DefaultStore:
 			src.problem("%s in %s: the store of that name is the one of the settings store", key, path)
 		default:
