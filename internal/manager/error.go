@@ -21,7 +21,7 @@ var codeTable = []struct {
 	{store.ErrExists, subjects.AlreadyExists, "the credential exists: leave out create_only to replace it"},
 	{store.ErrConflict, subjects.VersionConflict, "the credential is at another version: retrieve it and decide again"},
 	{store.ErrCursor, subjects.InvalidArgument, "cursor is not one of this list: begin again without a cursor"},
-	{store.ErrPermission, subjects.PermissionDenied, "the store refused the worker: its log names the permission that is missing"},
+	{store.ErrPermission, subjects.PermissionDenied, "the store refused the worker: its log says why"},
 	{store.ErrDamaged, subjects.DecryptFailed, "the stored record is damaged: restore it from a backup or store it again; the worker's log names it"},
 	{seal.ErrDecrypt, subjects.DecryptFailed, "the stored record does not open: it is damaged, was moved, or its key is not in the keyring"},
 	{errCopy, subjects.Internal, "the copy was written and does not read back as its original: migrate again"},
