@@ -71,7 +71,7 @@ func (c *connection) dial(ctx context.Context) (*nats.Conn, error) {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case refused(err):
-		return nil, as(client.ErrPermissionDenied, err)
+		return nil, as(errDenied, err)
 	case unreachable(err):
 		return nil, as(errNoServer, err)
 	}
@@ -162,7 +162,7 @@ func denialIn(ctx context.Context, err error) error {
 	if err == nil || !errors.Is(cause, nats.ErrPermissionViolation) {
 		return err
 	}
-	denied := as(client.ErrPermissionDenied, cause)
+	denied := as(errDenied, cause)
 	if strings.Contains(cause.Error(), "Permissions Violation for Publish") {
 		return denied
 	}

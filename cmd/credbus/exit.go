@@ -37,6 +37,9 @@ const (
 // errNoServer is wrapped by the error of a connection that was not answered.
 var errNoServer = errors.New("no NATS server answers")
 
+// errDenied is wrapped by the error of what NATS does not let this user do.
+var errDenied = errors.New("NATS refuses")
+
 // failures says for each kind of error which exit status it has and, where
 // its text does not say so itself, what to do next. The first that matches
 // counts.
@@ -53,7 +56,8 @@ var failures = []struct {
 	{client.ErrNotFound, exitNotFound, "credbus list shows what is there"},
 	{client.ErrAlreadyExists, exitConflict, "leave out --create-only to replace it"},
 	{client.ErrVersionConflict, exitConflict, "credbus retrieve -o json shows its version now"},
-	{client.ErrPermissionDenied, exitPermission, "act as a user that may (--context, --creds or --user), or at a scope of yours"},
+	{client.ErrPermissionDenied, exitPermission, ""}, // to the worker
+	{errDenied, exitPermission, "act as a user that may (--context, --creds or --user), or at a scope of yours"},
 	{errNoServer, exitUnavailable, "start a worker with `go run ./cmd/worker`, or name a server with --server or --context"},
 	{client.ErrNoWorkers, exitUnavailable, "start one with `go run ./cmd/worker`, or name another server with --server or --context"},
 	{client.ErrDisconnected, exitUnavailable, "try again"},
