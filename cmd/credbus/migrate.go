@@ -120,7 +120,7 @@ func (m *migration) pass(ctx context.Context, label string, prune bool) error {
 		}
 		progress.add(int(page.Copied + page.Current + page.Newer + page.Gone + page.Pruned))
 		for i := range page.Failed {
-			m.p.say("%s/%s: %v", page.Failed[i].Scope, page.Failed[i].ID, &page.Failed[i])
+			m.p.say("%v", &page.Failed[i])
 			m.failed++
 		}
 		if page.Cursor == "" {

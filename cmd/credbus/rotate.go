@@ -139,7 +139,7 @@ func (r *resealing) pass(ctx context.Context, scope subjects.Scope) error {
 		r.total.Current += page.Current
 		r.total.Native += page.Native
 		for i := range page.Failed {
-			r.p.say("%s/%s: %v", page.Failed[i].Scope, page.Failed[i].ID, &page.Failed[i])
+			r.p.say("%v", &page.Failed[i])
 			r.failed++
 		}
 		if page.Cursor == "" {
