@@ -66,7 +66,7 @@ var failures = []struct {
 	{client.ErrStorageTimeout, exitUnavailable, "try again later; the worker's log says more"},
 	{context.DeadlineExceeded, exitUnavailable, "try again, with a longer --timeout"},
 	{errMissingReplicas, exitUnavailable, "try again; one that is gone for good is forgotten after a while"},
-	{errReplicasBehind, exitConflict, "copy the keyring file to them, and wait until credbus keys list shows it"},
+	{errReplicasBehind, exitConflict, "copy the keyring file to those that have one of their own, and wait until credbus keys list shows it; the log of one that does not read it says why"},
 	{client.ErrInternal, exitOther, "the worker's log says why"},
 	{client.ErrDecryptFailed, exitOther, "restore the key or the credential from a backup"},
 }

@@ -137,6 +137,13 @@ func (f *keyringFile) file(ctx context.Context) (file seal.File, err error) {
 		}
 		file.Path = filepath.Join(dir, "keyring.json")
 	}
+	// Of a symbolic link, what it names is locked and replaced, as the workers read it.
+	switch path, err := filepath.EvalSymlinks(file.Path); {
+	case err == nil:
+		file.Path = path
+	case errors.Is(err, fs.ErrNotExist):
+		return seal.File{}, fmt.Errorf("there is no keyring at %s: name that of the workers (--keyring), or restore it", file.Path)
+	}
 	if uri := cmp.Or(f.wrap, os.Getenv("CREDBUS_KEYRING_WRAP")); uri != "" {
 		if err := kms.Check(uri); err != nil {
 			return seal.File{}, usageError{fmt.Errorf("--wrap: %w", err), "credbus keys"}
@@ -160,10 +167,6 @@ func (f *keyringFile) edit(ctx context.Context, change func(*seal.Keyring) (*sea
 
 // rewrite is edit that may change what the file is wrapped by as well.
 func (f *keyringFile) rewrite(ctx context.Context, from, to seal.File, change func(*seal.Keyring) (*seal.Keyring, error)) error {
-	if _, err := os.Stat(from.Path); errors.Is(err, fs.ErrNotExist) {
-		_, err = from.Open()
-		return err // before a lock is left where no keyring is
-	}
 	lock := flock.New(from.Path + ".lock")
 	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -181,6 +184,22 @@ func (f *keyringFile) rewrite(ctx context.Context, from, to seal.File, change fu
 	return to.Save(keyring)
 }
 
+// try is an error where edit would be one, and edits nothing.
+func (f *keyringFile) try(ctx context.Context, change func(*seal.Keyring) (*seal.Keyring, error)) error {
+	file, err := f.file(ctx)
+	if err != nil {
+		return err
+	}
+	keyring, err := file.Open()
+	if err != nil {
+		return err
+	}
+	if _, err := change(keyring); err != nil {
+		return fmt.Errorf("keyring %s: %w", file.Path, err)
+	}
+	return nil
+}
+
 // add adds a key.
 func (f *keyringFile) add(ctx context.Context) (path string, id uint32, err error) {
 	path, err = f.edit(ctx, func(k *seal.Keyring) (added *seal.Keyring, err error) {
@@ -190,8 +209,12 @@ func (f *keyringFile) add(ctx context.Context) (path string, id uint32, err erro
 	return path, id, err
 }
 
-func (f *keyringFile) makePrimary(ctx context.Context, id uint32) (path string, err error) {
-	return f.edit(ctx, func(k *seal.Keyring) (*seal.Keyring, error) { return k.WithPrimary(id) })
+func primary(id uint32) func(*seal.Keyring) (*seal.Keyring, error) {
+	return func(k *seal.Keyring) (*seal.Keyring, error) { return k.WithPrimary(id) }
+}
+
+func without(id uint32) func(*seal.Keyring) (*seal.Keyring, error) {
+	return func(k *seal.Keyring) (*seal.Keyring, error) { return k.Without(id) }
 }
 
 func (p *program) keysAddCommand() *cobra.Command {
@@ -232,10 +255,13 @@ for, up to 5 s, and the others are named.`,
 	cmd.Flags().BoolVar(&force, "force", false, "do not ask the replicas, where none runs")
 	ask := p.connected(func(ctx context.Context, c *client.Client, args []string) error {
 		id := parsedKeyID(args[0])
+		if err := file.try(ctx, primary(id)); err != nil {
+			return err // which no replica could change
+		}
 		if err := p.held(ctx, c, id); err != nil {
 			return err
 		}
-		path, err := file.makePrimary(ctx, id)
+		path, err := file.edit(ctx, primary(id))
 		if err != nil {
 			return err
 		}
@@ -243,7 +269,7 @@ for, up to 5 s, and the others are named.`,
 		r := resealing{p: p, c: c, wait: 5 * time.Second}
 		if err := r.await(ctx, id, "does not seal with key", sealsWith); err != nil {
 			p.say("key %d is the primary in %s, but %v: copy the file to every worker that has one of its own, then run credbus keys rotate once credbus keys list shows it", id, path, err)
-			return nil
+			return ctx.Err()
 		}
 		p.say("key %d seals from now on, at every replica: run credbus keys rotate", id)
 		return nil
@@ -253,7 +279,7 @@ for, up to 5 s, and the others are named.`,
 			return ask(cmd, args)
 		}
 		p.begun = true
-		path, err := file.makePrimary(cmd.Context(), parsedKeyID(args[0]))
+		path, err := file.edit(cmd.Context(), primary(parsedKeyID(args[0])))
 		if err == nil {
 			p.say("key %s seals from now on: copy %s to every worker that has one of its own, then run credbus keys rotate", args[0], path)
 		}
@@ -301,23 +327,26 @@ func (p *program) keysRemoveCommand() *cobra.Command {
 		Long: `Drop a key from a keyring file. First everything that is stored is gone through as
 rotate does, and the key stays if anything had to be sealed again: whoever wrote
 that a moment ago may write once more. A worker gives up the key when it is
-started again. What is in backups of the store still needs it: keep a backup of
-the keyring as long as of the store.`,
+started again, and does not read the file until then. What is in backups of the
+store still needs it: keep a backup of the keyring as long as of the store.`,
 		Args: keyID,
 	}
 	file := p.keyringFlags(cmd)
 	force := false
 	cmd.Flags().BoolVar(&force, "force", false, "do not go through what is stored; what only this key opens is lost")
 	edit := func(ctx context.Context, id uint32) error {
-		path, err := file.edit(ctx, func(k *seal.Keyring) (*seal.Keyring, error) { return k.Without(id) })
+		path, err := file.edit(ctx, without(id))
 		if err != nil {
 			return err
 		}
-		p.say("key %d is no longer in %s", id, path)
+		p.say("key %d is no longer in %s: copy the file to every worker that has one of its own, and start all workers again, one after the other; until then they keep the key, and do not read the file", id, path)
 		return nil
 	}
 	ask := p.connected(func(ctx context.Context, c *client.Client, args []string) error {
 		id := parsedKeyID(args[0])
+		if err := file.try(ctx, without(id)); err != nil {
+			return err // before everything is gone through
+		}
 		r := resealing{p: p, c: c}
 		if err := r.samePrimary(ctx); err != nil {
 			return err

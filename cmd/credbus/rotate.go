@@ -163,7 +163,7 @@ func (r *resealing) renew(ctx context.Context, file *keyringFile) error {
 	if err := r.await(ctx, id, "does not hold key", (*client.ReplicaKeys).Has); err != nil {
 		return halfway{fmt.Sprintf("key %d was added, and is not the primary: have every replica hold it, then run credbus keys primary %d and credbus keys rotate", id, id), err}
 	}
-	if _, err := file.makePrimary(ctx, id); err != nil {
+	if _, err := file.edit(ctx, primary(id)); err != nil {
 		return err
 	}
 	r.p.say("key %d is the primary", id)
@@ -190,6 +190,7 @@ func (r *resealing) await(ctx context.Context, id uint32, what string, has func(
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
+			return err
 		}
 	}
 }
