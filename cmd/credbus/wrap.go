@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +18,8 @@ same URI as keyring.wrap, and are to be started again with it: those that run
 keep the keys that they have, and read the file no more until then.
 
   hcvault://HOST:PORT/transit/keys/NAME   Vault's Transit engine, with VAULT_TOKEN,
-                                          VAULT_CACERT and VAULT_NAMESPACE
+                                          VAULT_CACERT and VAULT_NAMESPACE; over
+                                          TLS unless VAULT_ADDR names it by http://
   aws-kms://arn:aws:kms:REGION:...        AWS KMS, as whom the AWS SDK finds
 
 Copies in clear, in backups for example, stay as they are.`,
@@ -63,6 +65,9 @@ func (p *program) rewrap(keyring *keyringFile, wrap bool) func(*cobra.Command, [
 			// A service that encrypts and may not decrypt would lose the keys.
 			return k, wrapped.Probe()
 		})
+		if errors.Is(err, seal.ErrWrapped) {
+			return fmt.Errorf("%s is wrapped already: to have another key wrap it, run credbus keys unwrap first, with the one that does now", wrapped.Path)
+		}
 		if err != nil {
 			return err
 		}

@@ -58,7 +58,7 @@ func TestWrap(t *testing.T) {
 	if _, err := seal.OpenKeyring(path); err == nil || !strings.Contains(err.Error(), "is wrapped by a key service") {
 		t.Errorf("in clear: %v", err)
 	}
-	run(exitOther, "is wrapped by a key service", "keys", "wrap")
+	run(exitOther, "is wrapped already: to have another key wrap it, run credbus keys unwrap first", "keys", "wrap")
 	run(exitOK, "copy the file to every worker", "keys", "add")
 	run(exitOK, "is in clear: start the workers without", "keys", "unwrap")
 	after, err := seal.OpenKeyring(path)

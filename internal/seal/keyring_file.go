@@ -28,6 +28,9 @@ type File struct {
 	Wrap tink.AEAD
 }
 
+// ErrWrapped is wrapped by the error of a file that no key service was named for.
+var ErrWrapped = errors.New("is wrapped by a key service")
+
 // wrapUse is the associated data of a wrapped keyring: what a key service
 // wrapped for another use does not pass for one.
 const wrapUse = "credbus keyring v1"
@@ -73,7 +76,7 @@ func (f File) read(text []byte) (*keyset.Handle, error) {
 	reader := keyset.NewJSONReader(bytes.NewReader(text))
 	switch {
 	case f.Wrap == nil && wrapped:
-		return nil, fmt.Errorf("keyring %s is wrapped by a key service: name it (keyring.wrap)", f.Path)
+		return nil, fmt.Errorf("keyring %s %w: name it (keyring.wrap, or --wrap of credbus keys)", f.Path, ErrWrapped)
 	case f.Wrap == nil:
 		handle, err := insecurecleartextkeyset.Read(reader)
 		if err != nil {

@@ -53,9 +53,9 @@ func TestWrappedKeyring(t *testing.T) {
 	b.stop(t)
 
 	for what, environ := range map[string][]string{
-		"keyring.wrap: it is the URI of no key service":       {"CREDBUS_KEYRING_WRAP=vault"},
-		"is wrapped by a key service: name it (keyring.wrap)": {},
-		"needs update on transit/decrypt/other":               {"CREDBUS_KEYRING_WRAP=" + strings.Replace(uri, "/worker", "/other", 1), "token"},
+		"keyring.wrap: it is the URI of no key service":        {"CREDBUS_KEYRING_WRAP=vault"},
+		"is wrapped by a key service: name it (keyring.wrap, ": {},
+		"needs update on transit/decrypt/other":                {"CREDBUS_KEYRING_WRAP=" + strings.Replace(uri, "/worker", "/other", 1), "token"},
 	} {
 		if len(environ) == 2 {
 			environ = environ[:1]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -44,12 +45,16 @@ func openVault(uri string) (tink.AEAD, error) {
 			at := mount + "/" + doing + "/" + name
 			refused, ok := errors.AsType[*api.ResponseError](err)
 			switch {
+			case errors.Is(err, http.ErrSchemeMismatch):
+				return fmt.Errorf("the Vault at %s has no TLS: set VAULT_ADDR=http://%s to ask it without", host, host)
 			case !ok:
 				return fmt.Errorf("the Vault at %s does not answer (%s): %s", host, at, oneLine(err.Error()))
 			case refused.StatusCode == 403:
 				return fmt.Errorf("the Vault at %s refuses the token (VAULT_TOKEN): its policy needs update on %s", host, at)
 			case refused.StatusCode == 404:
 				return fmt.Errorf("the Vault at %s has nothing at %s: enable transit at %s and make the key there", host, at, mount)
+			case refused.StatusCode == 400 && doing == "decrypt":
+				return fmt.Errorf("the Vault at %s answers 400 to %s: %s: name the key that wrapped it (keyring.wrap), or restore the file from a backup", host, at, oneLine(strings.Join(refused.Errors, "; ")))
 			}
 			return fmt.Errorf("the Vault at %s answers %d to %s: %s", host, refused.StatusCode, at, oneLine(strings.Join(refused.Errors, "; ")))
 		},

@@ -104,8 +104,18 @@ func TestVault(t *testing.T) {
 	if err := os.WriteFile(file.Path, []byte(`{"encryptedKeyset": "bm9uc2Vuc2U="}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := file.Open(); err == nil || !strings.Contains(err.Error(), "answers 400") {
+	if _, err := file.Open(); err == nil || !strings.Contains(err.Error(), "answers 400") || !strings.Contains(err.Error(), "restore the file") {
 		t.Errorf("damaged: %v", err)
+	}
+
+	// VAULT_ADDR alone says that it is to be asked without TLS.
+	t.Setenv("VAULT_ADDR", "")
+	secure, err := kms.Open(t.Context(), uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (seal.File{Path: file.Path, Wrap: secure}).Open(); err == nil || !strings.Contains(err.Error(), "has no TLS: set VAULT_ADDR=http://") {
+		t.Errorf("with TLS: %v", err)
 	}
 }
 
