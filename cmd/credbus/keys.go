@@ -328,7 +328,9 @@ func (p *program) keysRemoveCommand() *cobra.Command {
 rotate does, and the key stays if anything had to be sealed again: whoever wrote
 that a moment ago may write once more. A worker gives up the key when it is
 started again, and does not read the file until then. What is in backups of the
-store still needs it: keep a backup of the keyring as long as of the store.`,
+store still needs it, as does what a store holds of scopes that are routed to
+another one: keep a backup of the keyring as long as of the store, and end a
+migration first.`,
 		Args: keyID,
 	}
 	file := p.keyringFlags(cmd)

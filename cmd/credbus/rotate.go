@@ -29,7 +29,9 @@ had not said that the key is the primary, after credbus keys primary.
 
 A credential that cannot be opened is reported, and the others are sealed all the
 same; the exit status is 1 then. What a store keeps in its provider's own form is
-not sealed by credbus, and counted as native.`,
+not sealed by credbus, and counted as native. Each store is gone through for the
+scopes that are routed to it: what it holds of others, such as the copies of a
+migration that is not over, stays sealed as it is.`,
 		Args:              names(0, 1),
 		ValidArgsFunction: p.completeNames(1),
 		Example: `  credbus keys rotate --add
