@@ -170,8 +170,11 @@ func (f *keyringFile) rewrite(ctx context.Context, from, to seal.File, change fu
 	lock := flock.New(from.Path + ".lock")
 	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if _, err := lock.TryLockContext(wait, 50*time.Millisecond); err != nil {
-		return fmt.Errorf("%s cannot be locked, or is edited by another command: %w", from.Path, err)
+	switch _, err := lock.TryLockContext(wait, 50*time.Millisecond); {
+	case errors.Is(err, context.DeadlineExceeded): // which no --timeout makes longer
+		return fmt.Errorf("%s is edited by another command: run this again when that has ended", from.Path)
+	case err != nil:
+		return fmt.Errorf("%s cannot be locked: %w", from.Path, err)
 	}
 	defer lock.Unlock() //nolint:errcheck // the end of the process does it too
 	keyring, err := from.Open()
