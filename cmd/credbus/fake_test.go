@@ -27,6 +27,7 @@ import (
 //	scope migrate:partly  what is copied cannot be read when it is looked at again
 //	cache commands        replica-2 is missing
 //	prefix changing.v1    the primary changes in each walk through what is stored
+//	prefix outage.v1      a store is away when what is stored is gone through
 //
 // Its users are any, with the password pw, limited, who may use no subject of
 // credbus, and deaf, whom no reply reaches.
@@ -64,8 +65,10 @@ func startFake(t *testing.T) (url string) {
 	if _, err := nc.Subscribe("cred.v1.>", func(request *nats.Msg) { answer(nc, request) }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := nc.Subscribe("changing.v1.>", func(request *nats.Msg) { _ = request.Respond(changing(request)) }); err != nil {
-		t.Fatal(err)
+	for prefix, page := range map[string]func(cursor string) *subjects.ResealReply{"changing": changingPage, "outage": outagePage} {
+		if _, err := nc.Subscribe(prefix+".v1.>", func(request *nats.Msg) { _ = request.Respond(resealed(request, page)) }); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
@@ -73,19 +76,34 @@ func startFake(t *testing.T) (url string) {
 	return ns.ClientURL()
 }
 
-// changing answers for a replica whose primary is 5, or 7 on the second page of a
-// walk, where everything is sealed by the primary.
-func changing(request *nats.Msg) []byte {
+// resealed answers for a replica whose primary is 5.
+func resealed(request *nats.Msg, page func(cursor string) *subjects.ResealReply) []byte {
 	var reply subjects.Message = &subjects.KeysReply{Replicas: []subjects.ReplicaKeys{{Replica: "replica-1", Keys: []subjects.Key{{ID: 5, Status: "enabled", Primary: true}}}}}
 	if strings.HasSuffix(request.Subject, "."+string(subjects.Reseal)) {
-		var page subjects.ResealRequest
-		_ = subjects.Decode(request.Data, &page)
-		reply = &subjects.ResealReply{Primary: 7, Current: 1}
-		if page.Cursor == "" {
-			reply = &subjects.ResealReply{Primary: 5, Current: 1, Cursor: "next"}
-		}
+		var reseal subjects.ResealRequest
+		_ = subjects.Decode(request.Data, &reseal)
+		reply = page(reseal.Cursor)
 	}
 	return subjects.AppendRevision(subjects.AppendOpen(nil, reply), subjects.Revision{})
+}
+
+// changingPage is of a walk where everything is sealed by the primary, which is 7 on
+// the second page.
+func changingPage(cursor string) *subjects.ResealReply {
+	if cursor == "" {
+		return &subjects.ResealReply{Primary: 5, Current: 1, Cursor: "next"}
+	}
+	return &subjects.ResealReply{Primary: 7, Current: 1}
+}
+
+// outagePage is of a walk on whose second page the store is away.
+func outagePage(cursor string) *subjects.ResealReply {
+	if cursor == "" {
+		return &subjects.ResealReply{Primary: 5, Resealed: 3, Cursor: "next"}
+	}
+	away := subjects.Errorf(subjects.StorageTimeout, "as the prefix says")
+	away.Scope, away.ID = "org:acme", "id"
+	return &subjects.ResealReply{Primary: 5, Failed: []subjects.Error{*away, *away}, Cursor: "another"}
 }
 
 func answer(nc *nats.Conn, request *nats.Msg) {

@@ -103,22 +103,23 @@ func (m *migration) pass(ctx context.Context, label string, prune bool) error {
 		}
 		m.total.Copied += page.Copied
 		m.total.Pruned += page.Pruned
+		looked := page.Copied + page.Current + page.Newer + page.Gone + page.Pruned
 		if page.Remaining > 0 {
 			if left > 0 && page.Remaining >= left {
-				return cmp.Or(outage(page), errors.Join(errNoTime, context.DeadlineExceeded))
+				return cmp.Or(outage(page.Failed, looked), errors.Join(errNoTime, context.DeadlineExceeded))
 			}
 			done += page.Copied // which is current when it is looked at again
 			left = page.Remaining
 			continue
 		}
-		if err := outage(page); err != nil {
+		if err := outage(page.Failed, looked); err != nil {
 			return err
 		}
 		if !prune {
 			m.total.Current += max(0, page.Current-done) // some may have failed when looked at again
 			m.total.Newer += page.Newer
 		}
-		progress.add(int(page.Copied + page.Current + page.Newer + page.Gone + page.Pruned))
+		progress.add(int(looked))
 		for i := range page.Failed {
 			m.p.say("%v", &page.Failed[i])
 			m.failed++
@@ -128,20 +129,6 @@ func (m *migration) pass(ctx context.Context, label string, prune bool) error {
 		}
 		cursor, done, left = page.Cursor, 0, 0
 	}
-}
-
-// outage is the error of a page of which nothing was done, since a store does not
-// answer: the next ones would fail as well.
-func outage(page *client.Migrated) error {
-	if len(page.Failed) == 0 || page.Copied+page.Current+page.Newer+page.Gone+page.Pruned > 0 {
-		return nil
-	}
-	for i := range page.Failed {
-		if err := &page.Failed[i]; !errors.Is(err, client.ErrStorageUnavailable) && !errors.Is(err, client.ErrStorageTimeout) {
-			return nil
-		}
-	}
-	return &page.Failed[0]
 }
 
 var errNoTime = errors.New("there is too little progress in the time of one request: give it more (--timeout)")

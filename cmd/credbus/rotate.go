@@ -31,7 +31,8 @@ A credential that cannot be opened is reported, and the others are sealed all th
 same; the exit status is 1 then. What a store keeps in its provider's own form is
 not sealed by credbus, and counted as native. Each store is gone through for the
 scopes that are routed to it: what it holds of others, such as the copies of a
-migration that is not over, stays sealed as it is.`,
+migration that is not over, stays sealed as it is. It stops, with 6, where a store
+does not answer.`,
 		Args:              names(0, 1),
 		ValidArgsFunction: p.completeNames(1),
 		Example: `  credbus keys rotate --add
@@ -66,6 +67,7 @@ type resealing struct {
 	total   client.Resealed // of the last pass, but for what was sealed: that is of all
 	failed  int             // of the last pass
 	changed bool            // the primary did during the last pass, or since samePrimary
+	said    map[subjects.Target]bool
 }
 
 // maxPasses bounds how often everything is gone through. What is sealed by the
@@ -137,18 +139,34 @@ func (r *resealing) pass(ctx context.Context, scope subjects.Scope) error {
 			}
 			continue // the same page, where what was sealed is current now
 		}
+		if err := outage(page.Failed, page.Resealed+page.Current+page.Native); err != nil {
+			return err
+		}
 		progress.add(int(page.Current + page.Native))
 		r.total.Current += page.Current
 		r.total.Native += page.Native
+		r.failed += len(page.Failed)
 		for i := range page.Failed {
-			r.p.say("%v", &page.Failed[i])
-			r.failed++
+			r.say(&page.Failed[i])
 		}
 		if page.Cursor == "" {
 			return nil
 		}
 		cursor = page.Cursor
 	}
+}
+
+// say says once of a credential that it failed, which it does in each pass.
+func (r *resealing) say(failed *client.Error) {
+	at := subjects.Target{Scope: failed.Scope, ID: failed.ID}
+	if r.said[at] {
+		return
+	}
+	if r.said == nil {
+		r.said = make(map[subjects.Target]bool)
+	}
+	r.said[at] = true
+	r.p.say("%v", failed)
 }
 
 // renew adds a key to the file that all replicas share, and has them seal with

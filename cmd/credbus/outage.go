@@ -1,0 +1,21 @@
+package main
+
+import (
+	"errors"
+
+	"credbus/client"
+)
+
+// outage is the error of a page of which nothing was done, since a store does not
+// answer: the next pages would fail as well, and say so of each credential.
+func outage(failed []client.Error, done int64) error {
+	if len(failed) == 0 || done > 0 {
+		return nil
+	}
+	for i := range failed {
+		if err := &failed[i]; !errors.Is(err, client.ErrStorageUnavailable) && !errors.Is(err, client.ErrStorageTimeout) {
+			return nil
+		}
+	}
+	return &failed[0]
+}
