@@ -143,7 +143,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 // text: await FILE TEXT.
 func awaitText(ts *testscript.TestScript, _ bool, args []string) {
 	file, text := ts.MkAbs(args[0]), args[1]
-	for range 1000 {
+	for range 3000 {
 		content, err := os.ReadFile(file)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			ts.Fatalf("%v", err)
@@ -153,7 +153,7 @@ func awaitText(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	ts.Fatalf("%s does not hold %q after 10 s", args[0], text)
+	ts.Fatalf("%s does not hold %q after 30 s", args[0], text)
 }
 
 // damage changes the last bytes of the file in which the worker keeps the

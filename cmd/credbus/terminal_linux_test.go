@@ -84,13 +84,13 @@ func (term *terminal) end() int {
 // awaitEcho waits until the terminal echoes what is typed, or does not.
 func (term *terminal) awaitEcho(want bool) {
 	term.t.Helper()
-	for range 1000 {
+	for range 3000 {
 		if echoes(term.t, term.pty) == want {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	term.t.Fatalf("after 10 s the terminal's echo is still %v", !want)
+	term.t.Fatalf("after 30 s the terminal's echo is still %v", !want)
 }
 
 func TestTerminal(t *testing.T) {

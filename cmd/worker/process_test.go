@@ -65,8 +65,8 @@ func start(t *testing.T, dir, port string, args ...string) *process {
 			p.command.Wait()
 			t.Fatalf("the worker did not start: %v\n%s", err, &p.stderr)
 		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("the worker is not ready after 10 s")
+	case <-time.After(30 * time.Second):
+		t.Fatal("the worker is not ready after 30 s")
 	}
 	p.started = time.Since(begun)
 	return p

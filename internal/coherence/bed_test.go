@@ -49,7 +49,7 @@ func (b *streamBed) start(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Start()
-	if !s.ReadyForConnections(5 * time.Second) {
+	if !s.ReadyForConnections(10 * time.Second) {
 		t.Fatal("the server does not become ready")
 	}
 	b.server, b.options.Port = s, options.Port

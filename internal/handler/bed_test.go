@@ -90,7 +90,7 @@ func runServer(t *testing.T) (url string) {
 	}
 	s.Start()
 	t.Cleanup(s.Shutdown)
-	if !s.ReadyForConnections(5 * time.Second) {
+	if !s.ReadyForConnections(10 * time.Second) {
 		t.Fatal("the server does not become ready")
 	}
 	return s.ClientURL()

@@ -182,7 +182,7 @@ func awaitPrimary(t *testing.T, c *client.Client, file seal.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 100 {
+	for range 300 {
 		keyrings, err := c.Keys(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -198,7 +198,7 @@ func awaitPrimary(t *testing.T, c *client.Client, file seal.File) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	t.Fatal("the replicas did not read the keyring in 10 s")
+	t.Fatal("the replicas did not read the keyring in 30 s")
 }
 
 // resealAll goes through everything once, and returns how many were sealed.
@@ -250,7 +250,7 @@ func TestKeyringFileIsFollowed(t *testing.T) {
 		if err := spoil(); err != nil {
 			t.Fatal(err)
 		}
-		for range 100 {
+		for range 300 {
 			if strings.Contains(b.logs.String(), what) {
 				break
 			}
