@@ -18,7 +18,7 @@ func TestPastDeadline(t *testing.T) {
 	b := newBed(t)
 	const scope = "org:acme"
 	b.hit(t, scope, "db", b.put(t, scope, "db", "kept").Revision)
-	before := b.streamEnd(t)
+	before := b.inStream(t)
 	late := time.Now().Add(-time.Second).UnixMilli()
 	for _, command := range subjects.Commands {
 		text := fmt.Appendf(nil, `{"id":"db","value":"late","items":[{"id":"db","value":"late"}],"deadline":%d}`, late)
@@ -36,7 +36,7 @@ func TestPastDeadline(t *testing.T) {
 	cached := retrieve("db")
 	cached.Deadline = time.UnixMilli(late)
 	wantCode(t, b.ask(t, subjects.Retrieve, scope, cached, new(subjects.RetrieveReply)), subjects.StorageTimeout)
-	if after := b.streamEnd(t); after != before {
+	if after := b.inStream(t); after != before {
 		t.Errorf("late requests wrote %d entries to the event stream", after-before)
 	}
 	if value, told := b.get(t, scope, "db"); told != nil || value != "kept" {
