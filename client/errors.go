@@ -63,7 +63,7 @@ func sentinel(code subjects.Code, message string) error {
 // still do so: no reply came, or one that nobody can read, or the worker says
 // that it does not know. Retrieve the credential with Fresh to find out, or
 // repeat the same call with RequestID in its options: it takes effect once,
-// however often it is sent. A Delete that is repeated after it took effect
+// however often it is sent (see [StoreOptions]). A Delete that is repeated after it took effect
 // reports ErrNotFound.
 type OutcomeUnknownError struct {
 	RequestID string

@@ -5,7 +5,7 @@ import "time"
 // Envelope is what every request may carry beside its arguments.
 type Envelope struct {
 	// RequestID names the request. A write that is repeated with the same id,
-	// at most 64 characters, takes effect once.
+	// at most 64 characters, takes effect once while nobody else writes there.
 	RequestID string
 	// Deadline is when the sender stops waiting; a request that is found
 	// later than that is not begun. Zero: the worker's own limits hold.
