@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"credbus/client"
+	"credbus/internal/testbed"
 	"credbus/subjects"
 )
 
@@ -37,7 +38,7 @@ func TestTimeouts(t *testing.T) {
 		t.Errorf("default timeout: %v", err)
 	}
 	alive, cancel := context.WithCancel(t.Context())
-	ctx := expiring{alive}
+	ctx := testbed.Expiring(alive)
 	c = fakeWorker(t, nil, func(*nats.Msg) *nats.Msg { cancel(); return nil })
 	_, err = c.Store(ctx, "org:a", "a", client.Value([]byte("s3cret")), &client.StoreOptions{RequestID: "mine"})
 	unknown, isUnknown := errors.AsType[*client.OutcomeUnknownError](err)
@@ -55,20 +56,6 @@ func TestTimeouts(t *testing.T) {
 	if _, err := c.Retrieve(alive, "org:a", "a", nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
-}
-
-// expiring is a context whose deadline has come when it is cancelled, so that a test
-// need not guess how long it takes to send something.
-type expiring struct{ context.Context }
-
-// Value hides from package context that it could be told of the cancellation directly.
-func (c expiring) Value(any) any { return nil }
-
-func (c expiring) Err() error {
-	if c.Context.Err() != nil {
-		return context.DeadlineExceeded
-	}
-	return nil
 }
 
 // A reply that comes after its command was given up answers nothing else.
@@ -267,7 +254,7 @@ func TestDisconnect(t *testing.T) {
 		}
 	})
 	group.Go(func() {
-		_, err := once.Store(expiring{alive}, "org:a", "a", client.Value([]byte("1")), nil)
+		_, err := once.Store(testbed.Expiring(alive), "org:a", "a", client.Value([]byte("1")), nil)
 		if _, unknown := errors.AsType[*client.OutcomeUnknownError](err); !unknown || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("write: %v", err)
 		}

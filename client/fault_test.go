@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"credbus/client"
+	"credbus/internal/testbed"
 	"credbus/subjects"
 )
 
@@ -127,7 +128,7 @@ func TestTheReasonSurvivesTheDeadline(t *testing.T) {
 		failure.Retryable = true
 		return refusal(failure)
 	})
-	_, err := c.Retrieve(expiring{alive}, "org:a", "a", nil)
+	_, err := c.Retrieve(testbed.Expiring(alive), "org:a", "a", nil)
 	if asked.Load() != 2 || !errors.Is(err, client.ErrStorageTimeout) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("after %d attempts: %v", asked.Load(), err)
 	}

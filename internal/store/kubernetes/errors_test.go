@@ -17,6 +17,7 @@ import (
 
 	"credbus/internal/store"
 	"credbus/internal/store/kubernetes"
+	"credbus/internal/testbed"
 	"credbus/subjects"
 )
 
@@ -247,7 +248,7 @@ func TestSilence(t *testing.T) {
 	for method, call := range calls(s) {
 		ctx, expire := context.WithCancel(t.Context())
 		go func() { <-arrived; expire() }()
-		if err := call(expiring{ctx}); !errors.Is(err, context.DeadlineExceeded) {
+		if err := call(testbed.Expiring(ctx)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s: %v, want the context's error", method, err)
 		}
 	}
@@ -265,20 +266,6 @@ func TestSilence(t *testing.T) {
 			t.Errorf("a call under way while the store closes: %v", err)
 		}
 	}
-}
-
-// expiring is a context whose deadline has come when it is cancelled, so that a test
-// need not guess how long a request takes to arrive.
-type expiring struct{ context.Context }
-
-// Value hides from package context that it could be told of the cancellation directly.
-func (c expiring) Value(any) any { return nil }
-
-func (c expiring) Err() error {
-	if c.Context.Err() != nil {
-		return context.DeadlineExceeded
-	}
-	return nil
 }
 
 // A connection that died in silence costs the request that finds out, and no
