@@ -18,6 +18,7 @@ type pace struct {
 
 	mu        sync.Mutex
 	seen      int64
+	looked    time.Time
 	busyUntil time.Time
 }
 
@@ -28,6 +29,10 @@ const lull = 200 * time.Millisecond
 // look is how often that is looked at.
 const look = lull / 4
 
+// absence is how long nobody has looked when what was answered meanwhile says nothing
+// of whether requests come in now.
+const absence = 5 * lull
+
 func newPace(served func() int64, share int) *pace {
 	return &pace{served: served, share: share, turn: make(chan struct{}, 1)}
 }
@@ -37,9 +42,11 @@ func (p *pace) busy() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	if served := p.served(); served != p.seen {
-		p.seen, p.busyUntil = served, now.Add(lull)
+	served := p.served()
+	if served != p.seen && now.Sub(p.looked) < absence {
+		p.busyUntil = now.Add(lull)
 	}
+	p.seen, p.looked = served, now
 	return now.Before(p.busyUntil)
 }
 

@@ -33,7 +33,8 @@ func TestPace(t *testing.T) {
 				defer cancel()
 				var running sync.WaitGroup
 				if test.every > 0 {
-					served.Add(1)
+					p.busy()
+					served.Add(1) // just now
 					running.Go(func() {
 						for stop.Err() == nil {
 							time.Sleep(test.every)
@@ -65,4 +66,28 @@ func TestPace(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPaceAfterAbsence has jobs begin at full pace where requests came in before, and
+// give way to those that come in then.
+func TestPaceAfterAbsence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var served atomic.Int64
+		p := newPace(served.Load, 10)
+		for range 2 {
+			served.Add(1000)
+			time.Sleep(absence)
+			if p.busy() {
+				t.Error("what came in before is taken for now")
+			}
+			served.Add(1)
+			if !p.busy() {
+				t.Error("what has come in just now is not seen")
+			}
+			time.Sleep(lull)
+			if p.busy() {
+				t.Error("busy after the lull")
+			}
+		}
+	})
 }
