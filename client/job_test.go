@@ -336,7 +336,7 @@ func TestJobByHand(t *testing.T) {
 	for i := range 3 {
 		store(t, c, "org:acme", client.ID(fmt.Sprintf("id-%d", i)), "s3cret", nil)
 	}
-	publish(t, file, "cred.v1.job.validate_batch.org:acme", `{"job":"nightly","all":true}`)
+	publish(t, file, "cred.v1.job.validate_batch.org:acme.nightly", `{"all":true}`)
 	status, err := c.Batch("org:acme", "nightly").Wait(ctx)
 	if err != nil || len(status.Jobs) != 2 || status.Succeeded != 3 {
 		t.Errorf("%+v, %v", status, err)
@@ -349,7 +349,7 @@ func TestJobDeadLetters(t *testing.T) {
 	c := connect(t, "", &client.Config{Context: file})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	publish(t, file, "cred.v1.job.store_batch.org:acme", `{"job":"clear","sealed":"nonsense","sealed_to":"nobody"}`)
+	publish(t, file, "cred.v1.job.store_batch.org:acme.clear", `{"job":"clear","sealed":"nonsense","sealed_to":"nobody"}`)
 	status, err := c.Batch("org:acme", "clear").Wait(ctx)
 	if err != nil || status.States[client.JobFailed] != 1 || !status.Jobs[0].Dead {
 		t.Fatalf("%+v, %v", status, err)

@@ -105,6 +105,9 @@ func TestJobs(t *testing.T) {
 
 	// By hand.
 	b.publishJob(t, "cred.v1.job.validate_batch.org:acme", []byte(`{"job":"nightly-0","batch":"nightly","all":true}`))
+	waitFor(t, "a worker to know the job, which its subject does not name", func() bool {
+		return b.ask(t, subjects.JobShow, "org:acme", &subjects.JobRequest{Target: subjects.Target{ID: "nightly-0"}}, new(subjects.JobReply)) == nil
+	})
 	if top := b.awaitJob(t, "org:acme", "nightly-0"); top.State != subjects.JobDone || top.Parts != 2 {
 		t.Errorf("%s: %d parts", top.State, top.Parts)
 	}
