@@ -42,6 +42,10 @@ var (
 	ErrStorageUnavailable = sentinel(subjects.StorageUnavailable, "store cannot be reached")
 	// ErrStorageTimeout: the store behind the worker did not answer in time.
 	ErrStorageTimeout = sentinel(subjects.StorageTimeout, "store did not answer in time")
+	// ErrStorageFull: the store, or the stream that announces writes, has no room.
+	// Nothing was written. Reads go on, and writes do when somebody has made room:
+	// the client does not repeat the write.
+	ErrStorageFull = sentinel(subjects.StorageFull, "store has no room")
 )
 
 // What commands fail with when no worker had a say.

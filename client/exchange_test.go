@@ -97,6 +97,7 @@ func TestRepetition(t *testing.T) {
 		{subjects.StorageUnavailable, true, 3, 1, false, client.ErrStorageUnavailable},
 		{subjects.StorageTimeout, false, 3, 3, true, client.ErrStorageTimeout},
 		{subjects.StorageTimeout, true, 3, 1, false, client.ErrStorageTimeout},
+		{subjects.StorageFull, false, 1, 1, true, client.ErrStorageFull},
 		{subjects.Internal, false, 1, 1, true, client.ErrInternal},
 		{subjects.Internal, true, 1, 1, false, client.ErrInternal},
 		{subjects.PayloadTooLarge, true, 1, 1, false, client.ErrPayloadTooLarge},

@@ -23,6 +23,7 @@ const (
 	Internal           Code = "internal"
 	StorageUnavailable Code = "storage_unavailable"
 	StorageTimeout     Code = "storage_timeout"
+	StorageFull        Code = "storage_full"
 )
 
 // codes is the whole table: the number that stands in the service error
@@ -42,6 +43,7 @@ var codes = map[Code]struct {
 	Internal:           {500, false},
 	StorageUnavailable: {503, true},
 	StorageTimeout:     {504, true},
+	StorageFull:        {507, false}, // repeating makes no room; somebody must
 }
 
 // Number is the code's number, 500 for a code that this version does not know.

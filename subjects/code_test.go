@@ -23,6 +23,7 @@ var contract = map[Code]struct {
 	"internal":            {500, false},
 	"storage_unavailable": {503, true},
 	"storage_timeout":     {504, true},
+	"storage_full":        {507, false},
 }
 
 func TestCodes(t *testing.T) {

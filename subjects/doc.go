@@ -26,7 +26,9 @@
 //	400 invalid_argument       413 payload_too_large    500 internal
 //	403 permission_denied      429 resource_exhausted*  503 storage_unavailable*
 //	404 not_found              500 decrypt_failed       504 storage_timeout*
-//	409 already_exists         412 version_conflict     * may succeed when repeated
+//	409 already_exists         412 version_conflict     507 storage_full
+//
+// A code with * may succeed when the same command is sent again.
 //
 // The error of a write that may have taken effect is marked OutcomeUnknown,
 // whatever its code.

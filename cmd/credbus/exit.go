@@ -64,6 +64,7 @@ var failures = []struct {
 	{client.ErrResourceExhausted, exitUnavailable, "try again later"},
 	{client.ErrStorageUnavailable, exitUnavailable, "try again later; the worker's log says more"},
 	{client.ErrStorageTimeout, exitUnavailable, "try again later; the worker's log says more"},
+	{client.ErrStorageFull, exitUnavailable, ""}, // the text says what to do
 	{context.DeadlineExceeded, exitUnavailable, "try again, with a longer --timeout"},
 	{errMissingReplicas, exitUnavailable, "try again; one that is gone for good is forgotten after a while"},
 	{errReplicasBehind, exitConflict, "copy the keyring file to those that have one of their own, and wait until credbus keys list shows it; the log of one that does not read it says why"},

@@ -6,14 +6,15 @@ import (
 	"credbus/client"
 )
 
-// outage is the error of a page of which nothing was done, since a store does not
-// answer: the next pages would fail as well, and say so of each credential.
+// outage is the error of a page of which nothing was done, because a store does not
+// answer or has no room: the next pages would fail as well, and say so of each
+// credential.
 func outage(failed []client.Error, done int64) error {
 	if len(failed) == 0 || done > 0 {
 		return nil
 	}
 	for i := range failed {
-		if err := &failed[i]; !errors.Is(err, client.ErrStorageUnavailable) && !errors.Is(err, client.ErrStorageTimeout) {
+		if err := &failed[i]; !errors.Is(err, client.ErrStorageUnavailable) && !errors.Is(err, client.ErrStorageTimeout) && !errors.Is(err, client.ErrStorageFull) {
 			return nil
 		}
 	}

@@ -74,7 +74,7 @@ Exit status:
   3    not found
   4    conflict: it exists already, or is at another version
   5    permission denied, or NATS refused the credentials
-  6    no server, worker, store or replica answered
+  6    no server, worker, store or replica answered, or the store has no room
   7    validate: expired
   8    validate: malformed
   9    validate: valid, and rotation is due

@@ -127,6 +127,7 @@ func TestCodes(t *testing.T) {
 		{store.ErrTimeout, subjects.StorageTimeout, 504, true},
 		{context.DeadlineExceeded, subjects.StorageTimeout, 504, true},
 		{store.ErrUnavailable, subjects.StorageUnavailable, 503, true},
+		{store.ErrFull, subjects.StorageFull, 507, true},
 		{context.Canceled, subjects.StorageUnavailable, 503, true},
 		{store.ErrClosed, subjects.StorageUnavailable, 503, true},
 		{subjects.ErrInvalid, subjects.InvalidArgument, 400, false},
@@ -154,6 +155,7 @@ func TestCodes(t *testing.T) {
 	for _, code := range []subjects.Code{
 		subjects.InvalidArgument, subjects.PermissionDenied, subjects.NotFound, subjects.AlreadyExists, subjects.VersionConflict,
 		subjects.PayloadTooLarge, subjects.ResourceExhausted, subjects.DecryptFailed, subjects.Internal, subjects.StorageUnavailable, subjects.StorageTimeout,
+		subjects.StorageFull,
 	} {
 		if !reached[code] {
 			t.Errorf("nothing leads to %s", code)

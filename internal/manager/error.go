@@ -26,6 +26,7 @@ var codeTable = []struct {
 	{seal.ErrDecrypt, subjects.DecryptFailed, "the stored record does not open: it is damaged, was moved, or its key is not in the keyring"},
 	{errCopy, subjects.Internal, "the copy was written and does not read back as its original: migrate again"},
 	{errPayload, subjects.DecryptFailed, "the stored record opens and is not readable: store it again"},
+	{store.ErrFull, subjects.StorageFull, "the store has no room; free space or raise its limit, then send it again; the worker's log says which"},
 	{store.ErrTimeout, subjects.StorageTimeout, "the store did not answer in time"},
 	{context.DeadlineExceeded, subjects.StorageTimeout, "the store did not answer in time"},
 	{context.Canceled, subjects.StorageUnavailable, "the worker is stopping: send the request again"},

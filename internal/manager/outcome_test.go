@@ -45,6 +45,8 @@ func TestOutcomeUnknown(t *testing.T) {
 		{storetest.Fault{Err: store.ErrConflict}, subjects.VersionConflict, false},
 		{storetest.Fault{Err: store.ErrPermission}, subjects.PermissionDenied, false},
 		{storetest.Fault{Err: store.ErrDamaged}, subjects.DecryptFailed, false},
+		{storetest.Fault{Err: store.ErrFull}, subjects.StorageFull, false},
+		{storetest.Fault{Err: errors.Join(store.ErrFull, store.ErrTimeout)}, subjects.StorageFull, true}, // of two tries
 		{storetest.Fault{Err: store.ErrClosed}, subjects.StorageUnavailable, false},
 		{storetest.Fault{Err: subjects.ErrTooLarge}, subjects.PayloadTooLarge, false},
 		{storetest.Fault{Err: subjects.ErrInvalid}, subjects.InvalidArgument, false},

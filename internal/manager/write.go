@@ -113,7 +113,7 @@ func definite(err error) bool {
 		return false // that it wraps another too is of a later try
 	}
 	for _, sure := range []error{
-		store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrPermission, store.ErrDamaged, store.ErrClosed,
+		store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrPermission, store.ErrDamaged, store.ErrClosed, store.ErrFull,
 		subjects.ErrInvalid, subjects.ErrTooLarge, // which a driver may have for a record before it writes
 	} {
 		if errors.Is(err, sure) {

@@ -19,6 +19,12 @@ var (
 	ErrPermission  = errors.New("the store refused")
 	ErrUnavailable = errors.New("the store cannot be reached")
 	ErrTimeout     = errors.New("the store did not answer in time")
+	// ErrFull reports a write for which the store has no room: its disk, bucket or
+	// account is full. The error is definite: nothing was written, and what was
+	// there before is intact. Reads and deletes may still work, and writes do again
+	// when somebody has made room. A driver must not wrap ErrUnavailable with it,
+	// because the store is there: a retry is useless and a breaker would refuse reads.
+	ErrFull = errors.New("the store has no room")
 	// ErrOpen is the ErrUnavailable of a call that was refused without any try,
 	// so that nothing was changed. No driver returns it.
 	ErrOpen = fmt.Errorf("%w: refused without a try", ErrUnavailable)
