@@ -162,6 +162,8 @@ func samples() []sample {
 		{"reseal_reply", &ResealReply{1<<32 - 1, 90, 5, 3, 1, []Error{withinReply(sampleWriteError()), {}}, "org:acme/api-key", sampleRevision}, func() Message { return new(ResealReply) }},
 		{"migrate_request", &MigrateRequest{sampleEnvelope, samplePaging, "org:acme", "default", "vault-eu", true}, func() Message { return new(MigrateRequest) }},
 		{"migrate_reply", &MigrateReply{90, 5, 3, 2, 4, 1, []Error{withinReply(sampleWriteError()), {}}, "org:acme/api-key", sampleRevision}, func() Message { return new(MigrateReply) }},
+		{"deployment_request", &DeploymentRequest{sampleEnvelope}, func() Message { return new(DeploymentRequest) }},
+		{"deployment_reply", &DeploymentReply{[]ReplicaFacts{{"worker-1", []Fact{{"cache.ttl", "5m"}, {}}}, {}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(DeploymentReply) }},
 		{"cache_stats_reply_stores", &CacheStatsReply{[]ReplicaStats{{"worker-1", 3, 1, 5, 6, 7, 8, 2, 1000, 1 << 40, 1 << 41, "trusted", []StoreState{
 			{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout}, {"default", "file", StoreOK, sampleTime, ""}, {}}}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(CacheStatsReply) }},
 

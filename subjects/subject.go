@@ -34,14 +34,15 @@ var Commands = []Command{
 // The commands of who runs the workers. Their subjects begin with the prefix and
 // "admin": no tenant may publish there.
 const (
-	Keys    Command = "admin.keys"
-	Reseal  Command = "admin.reseal"
-	Migrate Command = "admin.migrate"
+	Keys       Command = "admin.keys"
+	Reseal     Command = "admin.reseal"
+	Migrate    Command = "admin.migrate"
+	Deployment Command = "admin.deployment"
 )
 
 // AdminCommands are those commands. Commands has none of them, since what
 // tenants may do is made from that list.
-var AdminCommands = []Command{Keys, Reseal, Migrate}
+var AdminCommands = []Command{Keys, Reseal, Migrate, Deployment}
 
 // Writes reports whether the command changes credentials, so that it must not be
 // repeated without care. Reseal and Migrate change how and where they are kept,

@@ -26,6 +26,7 @@ import (
 //	scope migrate:outage  one credential is copied, then a store is away
 //	scope migrate:partly  what is copied cannot be read when it is looked at again
 //	cache commands        replica-2 is missing
+//	deployment            replicas with other settings, and replica-3 is missing
 //	prefix changing.v1    the primary changes in each walk through what is stored
 //	prefix outage.v1      a store is away when what is stored is gone through
 //
@@ -156,6 +157,14 @@ func answer(nc *nats.Conn, request *nats.Msg) {
 		body(migratedPage(&migrate))
 	case tokens[2] == string(subjects.ClearCache):
 		body(&subjects.ClearCacheReply{Replicas: []string{"replica-1"}, Missing: []string{"replica-2"}})
+	case strings.HasSuffix(request.Subject, "."+string(subjects.Deployment)):
+		facts := func(ttl string) []subjects.Fact {
+			return []subjects.Fact{{Name: "version", Value: "v1"}, {Name: "deployment", Value: "abc"}, {Name: "data_dir", Value: "/" + ttl}, {Name: "cache.ttl", Value: ttl}, {Name: "cache.idle", Value: "0s"}}
+		}
+		body(&subjects.DeploymentReply{
+			Replicas: []subjects.ReplicaFacts{{Replica: "replica-1", Facts: facts("5m")}, {Replica: "replica-2", Facts: facts("1m")}},
+			Missing:  []string{"replica-3"},
+		})
 	case strings.HasSuffix(request.Subject, "."+string(subjects.Keys)):
 		body(&subjects.KeysReply{
 			Replicas: []subjects.ReplicaKeys{{Replica: "replica-1", Keys: []subjects.Key{{ID: 5, Status: "enabled"}, {ID: 7, Status: "enabled", Primary: true}}}},

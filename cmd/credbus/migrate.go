@@ -31,7 +31,8 @@ The workers refuse to copy to a store that they keep the scope in. To move a sco
   1. give the workers the new store, without a route to it, and restart them
   2. credbus migrate SCOPE --from old --to new --prune
   3. let nobody write, and repeat it until it copies and prunes nothing
-  4. route the scope to the new store (store.routes) and restart all workers
+  4. stop all workers, route the scope to the new store (store.routes), start the
+     first worker with --deployment.change, and then the others
 
 A credential that cannot be copied is reported, and the others are copied all the
 same; the exit status is 1 then. It stops, with 6, where a store does not answer.`,

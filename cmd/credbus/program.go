@@ -88,7 +88,7 @@ Exit status:
 	root.SetFlagErrorFunc(flagError)
 	for _, command := range []*cobra.Command{
 		p.storeCommand(), p.retrieveCommand(), p.deleteCommand(), p.listCommand(), p.validateCommand(),
-		p.importCommand(), p.exportCommand(), p.watchCommand(), p.cacheCommand(), p.keysCommand(), p.migrateCommand(),
+		p.importCommand(), p.exportCommand(), p.watchCommand(), p.cacheCommand(), p.keysCommand(), p.migrateCommand(), p.deploymentCommand(),
 		p.jobsCommand(),
 	} {
 		command.Flags().SortFlags = false

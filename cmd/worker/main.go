@@ -10,6 +10,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -96,16 +97,20 @@ func serve(ctx context.Context, c *config.Config, out io.Writer) error {
 		return err
 	}
 	greet(out, c, w)
-	<-ctx.Done()
+	var failed error
+	select {
+	case <-ctx.Done():
+	case failed = <-w.Failed():
+	}
 	stop() // a second interrupt ends the process at once
 
 	fmt.Fprintln(out, "stopping: answering what is under way")
 	ctx, cancel := context.WithTimeout(context.Background(), c.Shutdown.Timeout)
 	defer cancel()
 	if err := w.Close(ctx); err != nil {
-		return fmt.Errorf("stopped before everything was answered (shutdown.timeout is %s): %w", c.Shutdown.Timeout, err)
+		return errors.Join(failed, fmt.Errorf("stopped before everything was answered (shutdown.timeout is %s): %w", c.Shutdown.Timeout, err))
 	}
-	return nil
+	return failed
 }
 
 func newLogger(c config.Log) *slog.Logger {

@@ -96,23 +96,10 @@ func (s *Stream) create(ctx context.Context) (jetstream.Stream, error) {
 		config.Metadata = stream.CachedInfo().Config.Metadata
 	case !errors.Is(err, jetstream.ErrStreamNotFound):
 		return nil, err
-	case s.alone(ctx):
+	case Alone(ctx, s.nc, s.config.Prefix):
 		config.Metadata = map[string]string{founded: "true"}
 	}
 	return s.js.CreateOrUpdateStream(ctx, config)
-}
-
-// presence is the subject on which a replica that follows the stream, or would
-// if it was there, says so.
-func (s *Stream) presence() string { return s.config.Prefix.Coherence("here") }
-
-// alone reports whether no other replica is there.
-func (s *Stream) alone(ctx context.Context) bool {
-	const patience = 500 * time.Millisecond
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	_, err := s.nc.RequestWithContext(ctx, s.presence(), nil)
-	return errors.Is(err, nats.ErrNoResponders)
 }
 
 // age is how long ago a stream was made, by the server's clock.
@@ -233,7 +220,7 @@ func (s *Stream) Follow(ctx context.Context, replica string, from subjects.Revis
 	}
 	defer acks.Unsubscribe() //nolint:errcheck // a closed connection has none
 
-	here, err := s.nc.Subscribe(s.presence(), func(msg *nats.Msg) { _ = msg.Respond(nil) })
+	here, err := s.nc.Subscribe(presence(s.config.Prefix), func(msg *nats.Msg) { _ = msg.Respond(nil) })
 	if err != nil {
 		return errors.Join(context.Cause(ctx), err)
 	}

@@ -20,17 +20,18 @@ type Config struct {
 	Store   Store  `koanf:"store"`
 	// Stores are more of them by name, which Store.Routes leads to. Only the
 	// file defines them.
-	Stores    map[string]Store `koanf:"stores"`
-	Keyring   Keyring          `koanf:"keyring"`
-	Cache     Cache            `koanf:"cache"`
-	Batch     Batch            `koanf:"batch"`
-	Pool      Pool             `koanf:"pool"`
-	Jobs      Jobs             `koanf:"jobs"`
-	Stream    Stream           `koanf:"stream"`
-	Expiry    Expiry           `koanf:"expiry"`
-	Coherence Coherence        `koanf:"coherence"`
-	Health    Health           `koanf:"health"`
-	Shutdown  Shutdown         `koanf:"shutdown"`
+	Stores     map[string]Store `koanf:"stores"`
+	Keyring    Keyring          `koanf:"keyring"`
+	Deployment Deployment       `koanf:"deployment"`
+	Cache      Cache            `koanf:"cache"`
+	Batch      Batch            `koanf:"batch"`
+	Pool       Pool             `koanf:"pool"`
+	Jobs       Jobs             `koanf:"jobs"`
+	Stream     Stream           `koanf:"stream"`
+	Expiry     Expiry           `koanf:"expiry"`
+	Coherence  Coherence        `koanf:"coherence"`
+	Health     Health           `koanf:"health"`
+	Shutdown   Shutdown         `koanf:"shutdown"`
 
 	table  table            // with the settings of Stores
 	values map[string]value // by key; what WriteYAML and Check name origins from
@@ -140,6 +141,11 @@ type Kubernetes struct {
 type Keyring struct {
 	File string `koanf:"file"`
 	Wrap string `koanf:"wrap"` // URI of the key that the file is wrapped by; empty: it is in clear
+}
+
+// Deployment says what a start may change of what all workers agree on.
+type Deployment struct {
+	Change bool `koanf:"change"`
 }
 
 // Cache bounds the cache of sealed credentials.

@@ -107,6 +107,8 @@ var settings = table{
 	{key: "keyring.file", kind: path(), under: "keyring.json", help: "file with the keys that seal what is stored; every worker on one store needs the same"},
 	{key: "keyring.wrap", kind: text(), help: "key that the file is wrapped by: hcvault://HOST:PORT/transit/keys/NAME (VAULT_TOKEN) or aws-kms://ARN; without one it is in clear"},
 
+	{key: "deployment.change", kind: boolean(), fallback: "false", help: "for one start, while no other worker runs: take this worker's stores, routes and keyring for those of the deployment, instead of refusing to start"},
+
 	{key: "cache.enabled", kind: boolean(), fallback: "true", help: "answer from memory where that is safe"},
 	{key: "cache.ttl", kind: duration(time.Millisecond, 365*day), fallback: "5m", help: "how long an entry is used"},
 	{key: "cache.negative_ttl", kind: duration(0, day), fallback: "10s", help: "how long it is remembered that a credential does not exist; 0s for not at all"},

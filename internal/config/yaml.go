@@ -1,7 +1,9 @@
 package config
 
 import (
+	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"strings"
 	"time"
@@ -43,6 +45,19 @@ func (c *Config) WriteYAML(w io.Writer) error {
 		return err
 	}
 	return encoder.Close()
+}
+
+// All yields every setting with its value as a person would write it, secrets
+// redacted.
+func (c *Config) All() iter.Seq2[string, string] {
+	return func(yield func(key, value string) bool) {
+		for i := range c.table {
+			s := &c.table[i]
+			if !yield(s.key, strings.Trim(fmt.Sprint(s.show(c.values[s.key].parsed)), "[]")) {
+				return
+			}
+		}
+	}
 }
 
 // groupOf is the mapping of that name in parent, made when it is missing. The

@@ -17,6 +17,14 @@ func (h *Handler) keys(ctx context.Context, _ *call, _ *subjects.KeysRequest) ([
 	return subjects.AppendOpen(nil, &subjects.KeysReply{Replicas: answers, Missing: missing}), subjects.Revision{}, nil
 }
 
+func (h *Handler) deployment(ctx context.Context, _ *call, _ *subjects.DeploymentRequest) ([]byte, subjects.Revision, error) {
+	answers, missing, err := everyone(ctx, h, factsReport, subjects.Revision{})
+	if err != nil {
+		return nil, subjects.Revision{}, err
+	}
+	return subjects.AppendOpen(nil, &subjects.DeploymentReply{Replicas: answers, Missing: missing}), subjects.Revision{}, nil
+}
+
 func (h *Handler) reseal(ctx context.Context, c *call, r *subjects.ResealRequest) ([]byte, subjects.Revision, error) {
 	scope, err := c.within(r.Scope)
 	if err != nil {

@@ -32,6 +32,7 @@ func (h *Handler) endpoint(command subjects.Command) nats.MsgHandler {
 		subjects.Keys:          dispatch(h, h.keys),
 		subjects.Reseal:        dispatch(h, h.reseal),
 		subjects.Migrate:       dispatch(h, h.migrate),
+		subjects.Deployment:    dispatch(h, h.deployment),
 	}
 	run := commands[command]
 	return func(msg *nats.Msg) {

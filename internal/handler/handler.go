@@ -25,8 +25,9 @@ type Config struct {
 	Replica *coherence.Replica
 	// Stats reads this replica's cache statistics and the state of its stores.
 	Stats func() subjects.ReplicaStats
-	Name  string // unique to this run of this replica
-	Jobs  Jobs   // nil: this worker has none
+	Facts func() []subjects.Fact // what operators compare between replicas; nil: nothing
+	Name  string                 // unique to this run of this replica
+	Jobs  Jobs                   // nil: this worker has none
 	// ResealJobKey has the key that jobs are sealed to sealed by the keyring's
 	// primary, whether this worker runs jobs or not. nil: there are none anywhere.
 	ResealJobKey func(context.Context) error

@@ -15,6 +15,7 @@ import (
 // Subjects of the traffic between replicas that is not part of the log.
 const (
 	reportSubject = "report" // asks every replica for a ReplicaStats
+	factsSubject  = "facts"  // asks every replica for its ReplicaFacts
 	keysSubject   = "keys"   // asks every replica for its ReplicaKeys
 	helloSubject  = "hello"  // a replica's name, when it starts to serve
 	byeSubject    = "bye"    // its name, when it stops
@@ -94,6 +95,15 @@ func (h *Handler) startPeers() error {
 	})); err != nil {
 		return err
 	}
+	if err := h.subscribe(subject(factsSubject), "", h.report(factsSubject, func() subjects.Message {
+		facts := &subjects.ReplicaFacts{Replica: h.config.Name}
+		if h.config.Facts != nil {
+			facts.Facts = h.config.Facts()
+		}
+		return facts
+	})); err != nil {
+		return err
+	}
 	return h.subscribe(subject(keysSubject), "", h.report(keysSubject, func() subjects.Message {
 		keys := h.config.Manager.Keys()
 		keys.Replica = h.config.Name
@@ -157,6 +167,7 @@ type reportOf[T any] struct {
 
 var (
 	statsReport = reportOf[subjects.ReplicaStats]{reportSubject, func(s *subjects.ReplicaStats) string { return s.Replica }}
+	factsReport = reportOf[subjects.ReplicaFacts]{factsSubject, func(f *subjects.ReplicaFacts) string { return f.Replica }}
 	keysReport  = reportOf[subjects.ReplicaKeys]{keysSubject, func(k *subjects.ReplicaKeys) string { return k.Replica }}
 )
 

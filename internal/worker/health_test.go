@@ -175,7 +175,8 @@ func TestFailingStoreIsTold(t *testing.T) {
 // So is a NATS server that went away.
 func TestLostServerIsTold(t *testing.T) {
 	server := newBed(t)
-	b := startHealthy(t, t.TempDir(), "CREDBUS_STORE_TYPE=memory", "CREDBUS_NATS_CONTEXT="+server.server.WorkerContext())
+	b := startHealthy(t, t.TempDir(), "CREDBUS_STORE_DIR="+server.config.Store.Dir, "CREDBUS_KEYRING_FILE="+server.config.Keyring.File,
+		"CREDBUS_NATS_CONTEXT="+server.server.WorkerContext())
 	if ready, problems := b.ready(t); !ready {
 		t.Fatalf("it is not ready to begin with: %+v", problems)
 	}

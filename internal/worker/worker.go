@@ -18,6 +18,7 @@ import (
 	"credbus/internal/cache"
 	"credbus/internal/coherence"
 	"credbus/internal/config"
+	"credbus/internal/deployment"
 	"credbus/internal/handler"
 	"credbus/internal/health"
 	"credbus/internal/jobs"
@@ -45,6 +46,8 @@ type Worker struct {
 	keyringFile seal.File
 	cache       *cache.Cache // nil when disabled
 	known       *cache.Cache // for outages of the store; nil when disabled
+	deployment  *deployment.Keeper
+	joined      *deployment.Record
 	stream      *coherence.Stream
 	replica     *coherence.Replica
 	manager     *manager.Manager
@@ -56,6 +59,7 @@ type Worker struct {
 	stopFollowing context.CancelFunc
 	following     sync.WaitGroup
 	closing       sync.Once
+	failed        chan error // see Failed
 }
 
 // startTimeout bounds what a start waits for others.
@@ -66,9 +70,9 @@ const startTimeout = 10 * time.Second
 func Start(ctx context.Context, config *config.Config, logger *slog.Logger) (*Worker, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	w := &Worker{config: config, logger: logger, name: replicaName()}
+	w := &Worker{config: config, logger: logger, name: replicaName(), failed: make(chan error, 1)}
 	for _, step := range []func(context.Context) error{
-		w.startServer, w.connect, w.openStores, w.openKeyring, w.openCache, w.startReplica, w.openManager, w.openJobs, w.serve, w.startHealth,
+		w.startServer, w.connect, w.openStores, w.openKeyring, w.openCache, w.joinDeployment, w.startReplica, w.openManager, w.openJobs, w.serve, w.startHealth,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, w.Close(context.WithoutCancel(ctx)))
@@ -170,6 +174,7 @@ func (w *Worker) startReplica(ctx context.Context) error {
 	follow, stop := context.WithCancel(context.Background())
 	w.stopFollowing = stop
 	w.following.Go(func() { w.replica.Run(follow) })
+	w.following.Go(func() { w.watchDeployment(follow) })
 	if w.keyringFile.Path != "" {
 		w.following.Go(func() { w.keyring.Follow(follow) })
 	}
@@ -239,7 +244,7 @@ func (w *Worker) openJobs(ctx context.Context) (err error) {
 
 func (w *Worker) serve(ctx context.Context) (err error) {
 	config := handler.Config{
-		Conn: w.conn, Manager: w.manager, Replica: w.replica, Stats: w.stats, Name: w.name,
+		Conn: w.conn, Manager: w.manager, Replica: w.replica, Stats: w.stats, Facts: w.facts, Name: w.name,
 		Prefix: subjects.Prefix(w.config.NATS.Prefix), Queue: w.config.NATS.Queue,
 		InboxPrefixes: w.config.NATS.InboxPrefixes,
 		Workers:       w.config.Pool.Workers, Waiting: w.config.Pool.Queue,

@@ -17,6 +17,8 @@ import (
 
 // Store keeps records in memory. Make one with New.
 type Store struct {
+	identity string
+
 	mu      sync.Mutex
 	records map[store.Key]*store.Record // nil once closed
 	watches map[*watch]struct{}
@@ -24,12 +26,21 @@ type Store struct {
 	watching sync.WaitGroup // one for each of watches
 }
 
-var _ store.Watcher = (*Store)(nil)
+var (
+	_ store.Watcher    = (*Store)(nil)
+	_ store.Identified = (*Store)(nil)
+)
 
 // New returns an empty store.
 func New() *Store {
-	return &Store{records: make(map[store.Key]*store.Record), watches: make(map[*watch]struct{})}
+	return &Store{
+		identity: store.FleetingIdentity + rand.Text(),
+		records:  make(map[store.Key]*store.Record), watches: make(map[*watch]struct{}),
+	}
 }
+
+// Identity implements [store.Identified]: no two stores in memory are the same.
+func (s *Store) Identity(ctx context.Context) (string, error) { return s.identity, ctx.Err() }
 
 // begin takes the lock for one operation, unless the operation may not start.
 // The caller unlocks when err is nil.

@@ -1,0 +1,244 @@
+package deployment
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"credbus/internal/jsapi"
+	"credbus/subjects"
+)
+
+// Config holds a Keeper's parts and settings.
+type Config struct {
+	Conn     *nats.Conn      // required
+	Prefix   subjects.Prefix // required
+	Stream   string          // name of the stream that holds the record; required
+	Replicas int             // copies of the stream; default 1
+	// Alone reports whether no other worker runs. Required.
+	Alone func(context.Context) bool
+	// Change lets Join replace a record that differs, if no other worker runs.
+	Change bool
+	Logger *slog.Logger // default slog.Default()
+}
+
+// Keeper reads and writes the record of a deployment.
+type Keeper struct {
+	config Config
+	js     jetstream.JetStream
+	stream jetstream.Stream
+	joined *Record // what Join returned
+}
+
+// New makes the stream of the record if it is missing.
+func New(ctx context.Context, config Config) (*Keeper, error) {
+	if config.Conn == nil || config.Prefix == "" || config.Stream == "" || config.Alone == nil {
+		return nil, errors.New("deployment: Conn, Prefix, Stream and Alone are required")
+	}
+	if config.Replicas == 0 {
+		config.Replicas = 1
+	}
+	if config.Logger == nil {
+		config.Logger = slog.Default()
+	}
+	k := &Keeper{config: config}
+	var err error
+	if k.js, err = jetstream.New(config.Conn); err != nil {
+		return nil, err
+	}
+	k.stream, err = k.open(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("set up stream %s, which holds what all workers agree on (stream.name, stream.replicas): %w", config.Stream, err)
+	}
+	return k, nil
+}
+
+func (k *Keeper) subject() string { return k.config.Prefix.Coherence("deployment") }
+
+func (k *Keeper) open(ctx context.Context) (jetstream.Stream, error) {
+	config := jetstream.StreamConfig{
+		Name:              k.config.Stream,
+		Description:       "credbus: what all workers of the deployment agree on",
+		Subjects:          []string{k.subject()},
+		MaxMsgsPerSubject: 1,
+		MaxBytes:          2 * maxRecord,
+		Storage:           jetstream.FileStorage,
+		Replicas:          k.config.Replicas,
+	}
+	return jsapi.Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return k.js.CreateOrUpdateStream(ctx, config) })
+}
+
+// Mismatch is the error of a worker that does not fit its deployment.
+type Mismatch struct {
+	ID          string // of the deployment
+	Differences []Difference
+	Running     bool // other workers run, so that the record cannot be changed
+}
+
+func (m *Mismatch) Error() string {
+	lines := make([]string, 0, len(m.Differences)+2)
+	lines = append(lines, fmt.Sprintf("this worker does not fit deployment %s, whose workers must agree on where credentials are kept and what seals them:", m.ID))
+	for _, d := range m.Differences {
+		lines = append(lines, "  "+d.String())
+	}
+	switch {
+	case m.Running:
+		lines = append(lines, "use the settings of the other workers; or stop all of them first, if the deployment is to change, and start this one with --deployment.change")
+	default:
+		lines = append(lines, "use the settings of the other workers; or, if the deployment is to change, start the first worker once with --deployment.change (CREDBUS_DEPLOYMENT_CHANGE) while no other runs; credentials are not copied by that, credbus migrate does")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// maxTries bounds how often a change is tried again that another worker was
+// faster than.
+const maxTries = 10
+
+var errBusy = errors.New("record what all workers agree on: other workers change it all the time; start this one again")
+
+// Join returns the record that this worker agrees with. It writes own as the
+// record if there is none, and adds to it what a worker that agrees knows besides.
+// A worker that differs gets a *Mismatch. It must be called before this worker
+// runs its replica, since Alone would find that.
+func (k *Keeper) Join(ctx context.Context, own Record) (*Record, error) {
+	for range maxTries {
+		record, seq, err := k.read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		next, err := k.next(ctx, record, &own)
+		switch {
+		case err != nil:
+			return nil, err
+		case next == nil:
+			k.joined = record
+			return record, nil
+		}
+		switch err := k.write(ctx, next, seq); {
+		case err == nil:
+			k.joined = next
+			return next, nil
+		case !isWrongSequence(err):
+			return nil, fmt.Errorf("record what all workers agree on: %w", err)
+		}
+	}
+	return nil, errBusy
+}
+
+// next is the record after own has joined, nil if it stays as it is.
+func (k *Keeper) next(ctx context.Context, record, own *Record) (*Record, error) {
+	if record == nil {
+		first := *own
+		first.ID = strings.ToLower(rand.Text())
+		return &first, nil
+	}
+	differ := record.differences(own)
+	if len(differ) == 0 {
+		merged := record.merged(own)
+		if same(merged, record) {
+			return nil, nil
+		}
+		return merged, nil
+	}
+	fleeting := true
+	for _, d := range differ {
+		fleeting = fleeting && d.fleeting
+	}
+	mismatch := &Mismatch{ID: record.ID, Differences: differ}
+	if !fleeting && !k.config.Change {
+		return nil, mismatch
+	}
+	if !k.config.Alone(ctx) {
+		mismatch.Running = true
+		return nil, mismatch
+	}
+	if !fleeting {
+		k.config.Logger.Warn("deployment.change: the deployment is what this worker says from now on", "deployment", record.ID, "differences", differ)
+	}
+	changed := *own
+	changed.ID = record.ID
+	return &changed, nil
+}
+
+// Check returns a *Mismatch if own does not agree with the record any more. It adds
+// to the record what a worker that agrees knows besides, and writes a record that is
+// gone as Join returned it.
+func (k *Keeper) Check(ctx context.Context, own Record) error {
+	for range maxTries {
+		record, seq, err := k.read(ctx)
+		if err != nil {
+			return err
+		}
+		if record == nil {
+			k.config.Logger.Error("the record of the deployment is gone; writing it again", "stream", k.config.Stream)
+			record = k.joined
+		}
+		if differ := record.differences(&own); len(differ) > 0 {
+			return &Mismatch{ID: record.ID, Differences: differ, Running: true}
+		}
+		merged := record.merged(&own)
+		if seq != 0 && same(merged, record) {
+			return nil
+		}
+		if err := k.write(ctx, merged, seq); !isWrongSequence(err) {
+			return err
+		}
+	}
+	return errBusy
+}
+
+// read returns the record and its place in the stream, nil and 0 if there is
+// none.
+func (k *Keeper) read(ctx context.Context) (*Record, uint64, error) {
+	msg, err := jsapi.Ask(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		return k.stream.GetLastMsgForSubject(ctx, k.subject())
+	})
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return nil, 0, nil
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		if k.stream, err = k.open(ctx); err != nil {
+			return nil, 0, err
+		}
+		return nil, 0, nil
+	case err != nil:
+		return nil, 0, fmt.Errorf("read what all workers agree on (stream %s): %w", k.config.Stream, err)
+	}
+	record, err := decode(msg.Data)
+	return record, msg.Sequence, err
+}
+
+func (k *Keeper) write(ctx context.Context, record *Record, after uint64) error {
+	const patience = 5 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	body, err := json.Marshal(record)
+	if err != nil {
+		return err
+	}
+	if len(body) > maxRecord {
+		return fmt.Errorf("the record takes %d bytes, at most %d are allowed: use fewer routes", len(body), maxRecord)
+	}
+	_, err = k.js.Publish(ctx, k.subject(), body, jetstream.WithExpectStream(k.config.Stream), jetstream.WithExpectLastSequencePerSubject(after))
+	return err
+}
+
+func same(a, b *Record) bool {
+	one, errOne := json.Marshal(a)
+	other, errOther := json.Marshal(b)
+	return errOne == nil && errOther == nil && string(one) == string(other)
+}
+
+func isWrongSequence(err error) bool {
+	var refused *jetstream.APIError
+	return errors.As(err, &refused) &&
+		(refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}

@@ -1,0 +1,159 @@
+package deployment
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"credbus/internal/store"
+)
+
+// Record is what all workers of a deployment must agree on. Nothing in it is
+// secret.
+type Record struct {
+	ID       string        `json:"id"`       // random, made by the first worker
+	Protocol int           `json:"protocol"` // version of the protocol between replicas
+	Lease    time.Duration `json:"lease"`    // in nanoseconds; see coherence.Config
+	// Stores are the stores of the workers by name, Routes the store of each
+	// scope that is not kept by the default one.
+	Stores map[string]Store  `json:"stores"`
+	Routes map[string]string `json:"routes,omitempty"`
+	// Keys are the numbers of the keys in the keyring. Keyrings agree if they
+	// share a key: while keys rotate, one worker reads the new file before another.
+	Keys []uint32 `json:"keys"`
+}
+
+// Store is where a store keeps its records, and how.
+type Store struct {
+	Type     string `json:"type"`
+	Form     string `json:"form"`
+	Identity string `json:"identity"` // see store.Identified
+}
+
+func (s Store) String() string { return fmt.Sprintf("%s %s (%s)", s.Type, s.Identity, s.Form) }
+
+// DefaultStore is the name of the store that keeps what no route names.
+const DefaultStore = "default"
+
+// maxRecord bounds what is read, in bytes: a thousand stores and routes fit.
+const maxRecord = 512 << 10
+
+var errRecord = errors.New("the record of the deployment cannot be read: another version of credbus may have written it")
+
+func decode(body []byte) (*Record, error) {
+	record := new(Record)
+	if len(body) > maxRecord || json.Unmarshal(body, record) != nil || record.ID == "" {
+		return nil, errRecord
+	}
+	return record, nil
+}
+
+// Difference is something that a worker has otherwise than its deployment.
+type Difference struct {
+	What               string // the setting to look at
+	Deployment, Worker string
+	// fleeting is set where the deployment's is gone for certain if no worker
+	// runs: what a store in memory kept.
+	fleeting bool
+}
+
+func (d Difference) String() string {
+	return fmt.Sprintf("%s: the deployment has %s, this worker %s", d.What, orNone(d.Deployment), orNone(d.Worker))
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// differences compares what a worker has with the record.
+func (r *Record) differences(own *Record) (differ []Difference) {
+	add := func(what, deployment, worker string) {
+		if deployment != worker {
+			differ = append(differ, Difference{What: what, Deployment: deployment, Worker: worker})
+		}
+	}
+	add("the protocol between workers (the version of credbus)", fmt.Sprint("version ", r.Protocol), fmt.Sprint("version ", own.Protocol))
+	add("the lease", r.Lease.String(), own.Lease.String())
+	for _, name := range union(r.Stores, own.Stores) {
+		theirs, known := r.Stores[name]
+		ours, has := own.Stores[name]
+		if theirs == ours || known != has && !r.uses(name) && !own.uses(name) {
+			continue // nobody's credentials are in a store that one of them lacks
+		}
+		add("store "+name, text(theirs, known), text(ours, has))
+		differ[len(differ)-1].fleeting = fleeting(theirs) && (fleeting(ours) || !has)
+	}
+	for _, scope := range union(r.Routes, own.Routes) {
+		add("store.routes of "+scope, r.Routes[scope], own.Routes[scope])
+	}
+	if !r.onlyFleeting() && !slices.ContainsFunc(own.Keys, func(key uint32) bool { return slices.Contains(r.Keys, key) }) {
+		add("keyring.file", keys(r.Keys), keys(own.Keys))
+	}
+	return differ
+}
+
+// uses reports whether a store keeps any scope.
+func (r *Record) uses(name string) bool {
+	if name == DefaultStore {
+		return true
+	}
+	for _, routed := range r.Routes {
+		if routed == name {
+			return true
+		}
+	}
+	return false
+}
+
+// merged is the record with what a worker that agrees knows besides: keys, and
+// stores that keep nothing yet.
+func (r *Record) merged(own *Record) *Record {
+	all := *r
+	all.Stores, all.Keys = maps.Clone(own.Stores), slices.Clone(r.Keys)
+	maps.Copy(all.Stores, r.Stores)
+	for _, key := range own.Keys {
+		if !slices.Contains(all.Keys, key) {
+			all.Keys = append(all.Keys, key)
+		}
+	}
+	slices.Sort(all.Keys)
+	return &all
+}
+
+func text(s Store, known bool) string {
+	if !known {
+		return ""
+	}
+	return s.String()
+}
+
+func fleeting(s Store) bool { return strings.HasPrefix(s.Identity, store.FleetingIdentity) }
+
+// onlyFleeting reports whether nothing outlives the workers, and with it the
+// keys that sealed it.
+func (r *Record) onlyFleeting() bool {
+	for _, s := range r.Stores {
+		if !fleeting(s) {
+			return false
+		}
+	}
+	return true
+}
+
+func keys(numbers []uint32) string { return "keys " + strings.Trim(fmt.Sprint(numbers), "[]") }
+
+func union[V any](a, b map[string]V) []string {
+	all := maps.Clone(a)
+	if all == nil {
+		all = make(map[string]V)
+	}
+	maps.Copy(all, b)
+	return slices.Sorted(maps.Keys(all))
+}

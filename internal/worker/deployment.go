@@ -1,0 +1,171 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"time"
+
+	"credbus/internal/coherence"
+	"credbus/internal/config"
+	"credbus/internal/deployment"
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// recordSuffix makes the name of the stream that holds the deployment's record
+// from that of the event stream.
+const recordSuffix = "_DEPLOYMENT"
+
+// A worker that runs looks every checkEvery whether it still fits, and every
+// lookEvery whether its keyring is another one.
+const (
+	checkEvery = time.Minute
+	lookEvery  = time.Second
+)
+
+// protocolVersion is that of what workers say to each other.
+const protocolVersion = 1
+
+// joinDeployment stops a start that does not fit the workers which are there.
+func (w *Worker) joinDeployment(ctx context.Context) (err error) {
+	prefix := subjects.Prefix(w.config.NATS.Prefix)
+	w.deployment, err = deployment.New(ctx, deployment.Config{
+		Conn: w.conn, Prefix: prefix,
+		Stream:   w.config.Stream.Name + recordSuffix,
+		Replicas: w.config.Stream.Replicas,
+		Alone:    func(ctx context.Context) bool { return coherence.Alone(ctx, w.conn, prefix) },
+		Change:   w.config.Deployment.Change,
+		Logger:   w.logger,
+	})
+	if err != nil {
+		return err
+	}
+	own, err := w.deploymentRecord(ctx)
+	if err != nil {
+		return err
+	}
+	if w.joined, err = w.deployment.Join(ctx, own); err != nil {
+		return err
+	}
+	w.logger.Debug("joined the deployment", "deployment", w.joined.ID)
+	return nil
+}
+
+// deploymentRecord is what this worker would have all workers agree on.
+func (w *Worker) deploymentRecord(ctx context.Context) (own deployment.Record, err error) {
+	own = deployment.Record{
+		Protocol: protocolVersion,
+		Lease:    coherence.DefaultLease,
+		Stores:   make(map[string]deployment.Store),
+		Routes:   make(map[string]string),
+	}
+	for _, o := range w.stores {
+		identity := ""
+		if identified, ok := o.driver.(store.Identified); ok {
+			if identity, err = identified.Identity(ctx); err != nil {
+				return own, fmt.Errorf("%s: find out which store it is: %w", config.StoreKey(o.name), err)
+			}
+		}
+		own.Stores[o.name] = deployment.Store{Type: o.config.Type, Form: o.config.Form, Identity: identity}
+	}
+	for _, route := range w.config.Store.Routes {
+		own.Routes[string(route.Scope)] = route.Store
+	}
+	for _, key := range w.keyring.Keys() {
+		own.Keys = append(own.Keys, key.ID)
+	}
+	return own, nil
+}
+
+// facts are what an operator compares between workers: what must agree, and the
+// settings, which may differ while they are changed on one worker after the other.
+func (w *Worker) facts() []subjects.Fact {
+	facts := []subjects.Fact{
+		{Name: "version", Value: version()},
+		{Name: "deployment", Value: w.joined.ID},
+		{Name: "protocol", Value: strconv.Itoa(w.joined.Protocol)},
+		{Name: "lease", Value: w.joined.Lease.String()},
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.joined.Stores)) {
+		facts = append(facts, subjects.Fact{Name: "identity of store " + name, Value: w.joined.Stores[name].Identity})
+	}
+	for key, value := range w.config.All() {
+		if len(value) > subjects.MaxFactLen {
+			value = value[:subjects.MaxFactLen-len("...")] + "..."
+		}
+		facts = append(facts, subjects.Fact{Name: key, Value: value})
+	}
+	return facts
+}
+
+// version is that of this program, as far as it knows it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	version := info.Main.Version
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" && version == "(devel)" {
+			version = setting.Value
+		}
+	}
+	return version
+}
+
+// watchDeployment ends the worker once it does not fit any more: a store may be
+// another one behind the same address, and somebody may change the record while
+// this worker is cut off. What a new keyring adds is recorded at once, so that a
+// worker which starts with nothing but the new key fits.
+func (w *Worker) watchDeployment(ctx context.Context) {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	for checked, loaded := time.Now(), w.keyring.Loaded(); ; {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		if time.Since(checked) < checkEvery && w.keyring.Loaded().Equal(loaded) {
+			continue
+		}
+		now, keyring := time.Now(), w.keyring.Loaded()
+		err := w.checkDeployment(ctx)
+		if _, mismatch := errors.AsType[*deployment.Mismatch](err); mismatch {
+			w.fail(err)
+			return
+		}
+		if err != nil {
+			w.logger.Debug("whether this worker still fits its deployment cannot be told now", "error", err)
+			keyring = loaded // look again soon
+		}
+		checked, loaded = now, keyring
+	}
+}
+
+func (w *Worker) checkDeployment(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkEvery/2)
+	defer cancel()
+	own, err := w.deploymentRecord(ctx)
+	if err != nil {
+		return err
+	}
+	return w.deployment.Check(ctx, own)
+}
+
+// Failed yields the reason, once, when the worker must not go on. The caller
+// closes it then.
+func (w *Worker) Failed() <-chan error { return w.failed }
+
+func (w *Worker) fail(err error) {
+	w.logger.Error("this worker stops", "error", err)
+	select {
+	case w.failed <- err:
+	default: // it stops already
+	}
+}
