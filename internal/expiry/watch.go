@@ -55,8 +55,12 @@ type Config struct {
 // DefaultInterval is how often the stores are swept.
 const DefaultInterval = 10 * time.Minute
 
-// pageSize is how many credentials are in memory at once.
-const pageSize = 200
+// pageSize is how many credentials are in memory at once, pageBytes how much of
+// it they take where the store can obey.
+const (
+	pageSize  = 200
+	pageBytes = 1 << 20
+)
 
 // Watch finds credentials that expire.
 type Watch struct {
@@ -148,7 +152,7 @@ func (s *sweep) log() {
 // store sweeps one store. A list that fails is logged; an error is one of the
 // streams, without which no other store can be swept.
 func (s *sweep) store(ctx context.Context, name string) error {
-	options := store.ListOptions{Scope: subjects.Root, Limit: pageSize}
+	options := store.ListOptions{Scope: subjects.Root, Limit: pageSize, Bytes: pageBytes}
 	for {
 		page, err := s.config.Stores[name].List(ctx, options)
 		if ctx.Err() != nil {

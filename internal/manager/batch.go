@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"credbus/internal/store"
 	"credbus/subjects"
 )
 
@@ -100,9 +99,7 @@ func (m *Manager) ValidateBatch(ctx context.Context, request *subjects.ValidateB
 	if len(request.Items) > 0 {
 		return nil, subjects.Errorf(subjects.InvalidArgument, "all and items exclude each other: give one")
 	}
-	page, err := m.config.Store.List(ctx, store.ListOptions{
-		Scope: request.Scope, After: request.Cursor, Limit: min(pageLimit(request.Limit), m.config.BatchItems),
-	})
+	page, err := m.page(ctx, m.config.Store, request.Scope, request.Paging)
 	if err != nil {
 		return nil, err
 	}

@@ -23,67 +23,118 @@ func pageLimit(limit int) int {
 func (m *Manager) List(ctx context.Context, request *subjects.ListRequest, maxBytes int, size func([]byte) int) (*subjects.ListReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.config.ReadTimeout)
 	defer cancel()
-	reply := &subjects.ListReply{Cursor: request.Cursor}
 	limit := pageLimit(request.Limit)
-	total := subjects.MaxCursorLen + 512 // cursor, revision and headers
-	// Pages of the store are taken whole, since their cursor alone says where
-	// to go on. One that would not fit is asked for again with half the limit.
-	for scanned, ask := 0, limit; scanned < 10*limit && len(reply.Items) < limit; {
+	l := &listing{
+		request: request, limit: limit, size: size,
+		room:  maxBytes - subjects.MaxCursorLen - 512, // cursor, revision and headers
+		reply: &subjects.ListReply{Cursor: request.Cursor},
+	}
+	for l.scanned < 10*limit && len(l.reply.Items) < limit {
 		page, err := m.config.Store.List(ctx, store.ListOptions{
-			Scope: request.Scope,
-			After: reply.Cursor,
-			Limit: min(ask, limit-len(reply.Items)),
+			Scope: request.Scope, After: l.reply.Cursor, Limit: l.ask(), Bytes: maxBytes,
 		})
 		if err != nil {
 			return nil, err
 		}
-		items, bytes := m.matching(page.Records, request, size)
-		if total+bytes > maxBytes {
-			if ask > 1 {
-				ask = (ask + 1) / 2
-				continue
-			}
-			if len(reply.Items) > 0 {
-				break
-			}
-			return nil, subjects.Errorf(subjects.PayloadTooLarge, "the metadata of one credential passes the server's maximum payload")
+		more, err := m.take(l, page)
+		if err != nil {
+			return nil, err
 		}
-		reply.Items = append(reply.Items, items...)
-		reply.Cursor = page.Next
-		total += bytes
-		scanned += max(1, len(page.Records)) // an empty page costs as much as one that is not
-		for i := range page.Records {
-			reply.Revision = later(reply.Revision, m.config.Replica.Including(page.Records[i].Revision))
-		}
-		if page.Next == "" {
+		if !more {
 			break
 		}
 	}
 	end, err := m.end(ctx) // a list shows what is missing as well
-	reply.Revision = later(reply.Revision, end)
-	return reply, err
+	l.reply.Revision = later(l.reply.Revision, end)
+	return l.reply, err
 }
 
-// matching returns those records that pass the filters, and the bytes they
-// take in a reply.
-func (m *Manager) matching(records []store.Record, request *subjects.ListRequest, size func([]byte) int) (items []subjects.Credential, bytes int) {
-	for i := range records {
-		record := &records[i]
-		if !matches(record, &request.Filter) {
+// listing is a page of a list while pages of the store go into it.
+type listing struct {
+	request *subjects.ListRequest
+	limit   int // of items
+	room    int // bytes that are left for items
+	size    func(msgpack []byte) int
+	reply   *subjects.ListReply
+	used    int // bytes of items
+	scanned int // records that were looked at
+	fits    int // records of the last page that fit, where it must be asked for again; or 0
+}
+
+// ask is how many records to ask the store for: as many as are likely to hold
+// the items that are missing, by how many did so far. To ask for exactly those
+// that are missing would take ever smaller pages, each of which is a search of
+// its own to the store; to ask for all would read records again that another
+// request takes up.
+func (l *listing) ask() int {
+	if l.fits > 0 {
+		return l.fits
+	}
+	found := len(l.reply.Items)
+	if found == 0 {
+		return l.limit
+	}
+	missing := min(l.limit-found, l.room*found/l.used+1)
+	const least = 16
+	return min(l.limit, max(missing*l.scanned/found, least))
+}
+
+// take adds the records of a page that pass the filters to a listing, as far as
+// they fit, and has its cursor stand after the last record that was looked at.
+func (m *Manager) take(l *listing, page store.Page) (more bool, err error) {
+	items, used, full := l.reply.Items, 0, false
+	looked := 0
+	for ; looked < len(page.Records); looked++ {
+		if full = len(items) == l.limit; full {
+			break
+		}
+		record := &page.Records[looked]
+		if !matches(record, &l.request.Filter) {
 			continue
 		}
-		item := subjects.Credential{
-			Scope: record.Scope, ID: record.ID, Version: record.Version,
-			Metadata: record.Metadata,
+		item := m.item(record)
+		bytes := l.size(subjects.Append(nil, &item))
+		if full = used+bytes > l.room; full {
+			break
 		}
-		if record.Damaged != "" {
-			// The store's own words name files and hosts.
-			item.Damaged = m.explain(subjects.List, damaged(record), subjects.Target(record.Key)).Message
-		}
-		items = append(items, item)
-		bytes += size(subjects.Append(nil, &item))
+		items, used = append(items, item), used+bytes
 	}
-	return items, bytes
+	switch {
+	case !full:
+		l.reply.Cursor = page.Next
+	case looked == 0 && len(items) == 0:
+		return false, subjects.Errorf(subjects.PayloadTooLarge, "the metadata of one credential passes the server's maximum payload")
+	case looked == 0:
+		return false, nil
+	case page.CursorAt == nil:
+		// Only whole pages can be continued: one that ends here is asked for.
+		l.fits = looked
+		return true, nil
+	default:
+		l.reply.Cursor = page.CursorAt(page.Records[looked-1].Key)
+	}
+	l.reply.Items, l.fits = items, 0
+	l.room -= used
+	l.used += used
+	l.scanned += max(1, looked) // an empty page costs as much as one that is not
+	for i := range page.Records[:looked] {
+		l.reply.Revision = later(l.reply.Revision, m.config.Replica.Including(page.Records[i].Revision))
+	}
+	full = full || l.used > 0 && l.room < l.used/len(items) // there is hardly room for another
+	return !full && page.Next != "", nil
+}
+
+// item is what a list shows of a record.
+func (m *Manager) item(record *store.Record) subjects.Credential {
+	item := subjects.Credential{
+		Scope: record.Scope, ID: record.ID, Version: record.Version,
+		Metadata: record.Metadata,
+	}
+	if record.Damaged != "" {
+		// The store's own words name files and hosts.
+		item.Damaged = m.explain(subjects.List, damaged(record), subjects.Target(record.Key)).Message
+	}
+	return item
 }
 
 func matches(record *store.Record, filter *subjects.Filter) bool {

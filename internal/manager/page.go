@@ -11,13 +11,17 @@ import (
 	"credbus/subjects"
 )
 
+// pageBytes is about how much memory the records of a page take at most, where
+// the store can obey.
+const pageBytes = 1 << 20
+
 // page lists a page of a scope and below, for the commands that work on all
 // that is stored there.
 func (m *Manager) page(ctx context.Context, from store.Store, scope subjects.Scope, paging subjects.Paging) (store.Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.config.ReadTimeout)
 	defer cancel()
 	return from.List(ctx, store.ListOptions{
-		Scope: scope, After: paging.Cursor, Limit: min(pageLimit(paging.Limit), m.config.BatchItems),
+		Scope: scope, After: paging.Cursor, Limit: min(pageLimit(paging.Limit), m.config.BatchItems), Bytes: pageBytes,
 	})
 }
 

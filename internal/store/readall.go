@@ -30,3 +30,22 @@ func ReadAll(ctx context.Context, keys []Key, atOnce int, read func(context.Cont
 	}
 	return records, nil
 }
+
+// ReadPage is [ReadAll] of as many of keys as make a page by opts, and tells how
+// many those are.
+func ReadPage(ctx context.Context, opts ListOptions, keys []Key, atOnce int, read func(context.Context, Key) (*Record, error)) (records []Record, n int, err error) {
+	bytes := 0
+	for n < len(keys) && (len(records) == 0 || !opts.Full(len(records), bytes)) {
+		some := keys[n:min(n+2*atOnce, len(keys))]
+		more, err := ReadAll(ctx, some, atOnce, read)
+		if err != nil {
+			return nil, 0, err
+		}
+		for i := range more {
+			bytes += more[i].Size()
+		}
+		records = append(records, more...)
+		n += len(some)
+	}
+	return records, n, nil
+}

@@ -96,6 +96,16 @@ type Record struct {
 	Damaged string
 }
 
+// Size is about how many bytes of memory a record of a list takes.
+func (r *Record) Size() int {
+	const fixed = 256
+	size := fixed + len(r.Scope) + len(r.ID) + len(r.WriteID) + len(r.Version) + len(r.Description) + len(r.Damaged)
+	for key, value := range r.Tags {
+		size += len(key) + len(value) + 32 // of two headers
+	}
+	return size
+}
+
 // Precondition is what must hold for a write to take effect. At most one
 // field is set; the zero Precondition always holds.
 type Precondition struct {
@@ -121,8 +131,17 @@ func (p Precondition) Check(current *Record) error {
 // ListOptions select a page of List.
 type ListOptions struct {
 	Scope subjects.Scope // the scope and everything below it
-	After string         // Page.Next of the page before, or "" to begin
+	After string         // Page.Next or CursorAt of the page before, or "" to begin
 	Limit int            // at most this many records; below 1 is taken as 1
+	// Bytes asks for a page to end once its records take this many bytes
+	// ([Record.Size]), so that whoever lists need not hold more; zero is no
+	// limit. A driver whose pages are its provider's need not obey.
+	Bytes int
+}
+
+// Full reports whether a page of the records so far has no room for another.
+func (o ListOptions) Full(records, bytes int) bool {
+	return records >= max(o.Limit, 1) || o.Bytes > 0 && bytes >= o.Bytes
 }
 
 // Page is one page of a list.
@@ -131,6 +150,9 @@ type Page struct {
 	// Next continues the list; it is "" on the last page. A page may hold
 	// fewer records than asked for and still have a next.
 	Next string
+	// CursorAt is the cursor that continues the list after one of Records, which
+	// need not be the last. It is nil where only whole pages can be continued.
+	CursorAt func(Key) string
 }
 
 // Store keeps credentials. Methods may be called concurrently, and from

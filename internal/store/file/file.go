@@ -31,6 +31,8 @@ type Store struct {
 
 	synced sync.Map // path of each directory that is known to be on disk
 
+	snapshots snapshots
+
 	stopping context.Context // ends when Close begins
 	stop     context.CancelFunc
 	open     sync.RWMutex   // held for reading by each call under way
@@ -167,6 +169,7 @@ func (s *Store) Close() error {
 	s.closed = true
 	s.open.Unlock()
 	s.watching.Wait()
+	s.snapshots.close()
 	return s.root.Close() // does nothing the second time
 }
 

@@ -5,18 +5,20 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"iter"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"credbus/internal/store"
 	"credbus/subjects"
 )
 
-// List implements [store.Store]. It holds the names of one directory for each
-// level of the tree at a time, and opens the files of the page only.
+// List implements [store.Store]. It opens the files of the page only. The names
+// of a large directory are read and sorted once in a walk, see snapshots, so that
+// a walk over all pages takes time in proportion to what there is.
 func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
-	after, err := store.ParseCursor(opts.After, opts.Scope)
+	from, err := parseCursor(opts.After, opts.Scope)
 	if err != nil {
 		return store.Page{}, err
 	}
@@ -25,88 +27,158 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 	}
 	defer s.open.RUnlock()
 
-	var page store.Page
-	for key, err := range s.keys(ctx, opts.Scope, after) {
-		if err != nil {
-			return store.Page{}, err
-		}
-		if n := len(page.Records); n >= max(opts.Limit, 1) {
-			page.Next = store.FormatCursor(page.Records[n-1].Key)
-			break
+	page, bytes := store.Page{CursorAt: from.at}, 0
+	err = s.eachKey(ctx, opts.Scope, from, func(key store.Key) (more bool, err error) {
+		if n := len(page.Records); n > 0 && opts.Full(n, bytes) {
+			page.Next = from.at(page.Records[n-1].Key)
+			return false, nil
 		}
 		rec, err := s.read(key)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
-			continue // deleted since its name was read
+			return true, nil // deleted since its name was read
 		case errors.Is(err, store.ErrDamaged), errors.Is(err, store.ErrPermission):
 			rec = &store.Record{Key: key, Damaged: err.Error()}
 		case err != nil:
-			return store.Page{}, err
+			return false, err
 		}
 		rec.Payload = nil
+		bytes += rec.Size()
 		page.Records = append(page.Records, *rec)
+		return true, nil
+	})
+	if err != nil {
+		return store.Page{}, err
 	}
 	return page, nil
 }
 
-// keys walks the tree below scope in the order of Key.Compare, over the keys
-// that come after the one given.
-func (s *Store) keys(ctx context.Context, scope subjects.Scope, after store.Key) iter.Seq2[store.Key, error] {
-	return func(yield func(store.Key, error) bool) {
-		var walk func(scope subjects.Scope) bool
-		walk = func(scope subjects.Scope) bool {
-			if err := ctx.Err(); err != nil {
-				return yield(store.Key{}, err)
-			}
-			ids, children, err := s.readScope(scope, after)
-			if err != nil {
-				return yield(store.Key{}, s.failed(err))
-			}
-			for _, id := range ids {
-				if err := ctx.Err(); err != nil {
-					return yield(store.Key{}, err)
-				}
-				if !yield(store.Key{Scope: scope, ID: id}, nil) {
-					return false
-				}
-			}
-			for _, child := range children {
-				if !walk(child) {
-					return false
-				}
-			}
-			return true
-		}
-		walk(scope)
-	}
+// cursor is a place in a walk: what comes after a key. begun is when the walk
+// began. It is a wall time, since the next page may be asked of another process
+// of this host.
+type cursor struct {
+	after store.Key
+	begun time.Time
 }
 
-// readScope reads the names in a scope's directory: its own IDs and its child
-// scopes, of both those that are or hold something after the key given, in
-// order.
-func (s *Store) readScope(scope subjects.Scope, after store.Key) (ids []subjects.ID, children []subjects.Scope, err error) {
-	err = s.eachName(scopePath(scope), "", func(name string) {
+// beganAt separates the parts of a cursor. No ID holds it.
+const beganAt = "@"
+
+func (c cursor) at(last store.Key) string {
+	return store.FormatCursor(last) + beganAt + strconv.FormatInt(c.begun.UnixNano(), 36)
+}
+
+// parseCursor reads a cursor. The empty one begins a walk now, and so does one
+// that does not say when its walk began, as older releases made them.
+func parseCursor(text string, scope subjects.Scope) (c cursor, err error) {
+	c.begun = time.Now()
+	key, begun, stamped := strings.Cut(text, beganAt)
+	if stamped {
+		nanoseconds, err := strconv.ParseInt(begun, 36, 64)
+		if err != nil || key == "" {
+			return c, store.ErrCursor
+		}
+		c.begun = time.Unix(0, nanoseconds)
+	}
+	c.after, err = store.ParseCursor(key, scope)
+	return c, err
+}
+
+// eachKey visits the keys of scope and below that come after the cursor, in the
+// order of Key.Compare, until visit asks for no more.
+func (s *Store) eachKey(ctx context.Context, scope subjects.Scope, from cursor, visit func(store.Key) (more bool, err error)) error {
+	var walk func(scope subjects.Scope) (more bool, err error)
+	walk = func(scope subjects.Scope) (more bool, err error) {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		names, err := s.snapshots.names(scope, from.begun, s.readNames)
+		if err != nil {
+			return false, s.failed(err)
+		}
+		for _, id := range names.idsAfter(scope, from.after) {
+			if err := ctx.Err(); err != nil {
+				return false, err
+			}
+			if more, err := visit(store.Key{Scope: scope, ID: id}); !more || err != nil {
+				return false, err
+			}
+		}
+		for _, segment := range names.segmentsAfter(scope, from.after.Scope) {
+			if more, err := walk(childOf(scope, segment)); !more || err != nil {
+				return false, err
+			}
+		}
+		return true, nil
+	}
+	_, err := walk(scope)
+	return err
+}
+
+// names are those of a scope's directory, in order: its own IDs and the last
+// segments of its child scopes.
+type names struct {
+	ids      []subjects.ID
+	segments []string
+}
+
+func (n *names) count() int { return len(n.ids) + len(n.segments) }
+
+// idsAfter are the IDs of keys of scope that come after the one given.
+func (n *names) idsAfter(scope subjects.Scope, after store.Key) []subjects.ID {
+	switch order := scope.Compare(after.Scope); {
+	case order < 0:
+		return nil
+	case order > 0:
+		return n.ids
+	}
+	at, found := slices.BinarySearch(n.ids, after.ID)
+	if found {
+		at++
+	}
+	return n.ids[at:]
+}
+
+// segmentsAfter are those of the child scopes of scope that are the one given,
+// hold it, or come after it.
+func (n *names) segmentsAfter(scope, after subjects.Scope) []string {
+	at, _ := slices.BinarySearchFunc(n.segments, after, func(segment string, after subjects.Scope) int {
+		if child := childOf(scope, segment); !child.Contains(after) {
+			return child.Compare(after)
+		}
+		return 0
+	})
+	return n.segments[at:]
+}
+
+func childOf(scope subjects.Scope, segment string) subjects.Scope {
+	if scope == subjects.Root {
+		return subjects.Scope(segment)
+	}
+	return scope + "/" + subjects.Scope(segment)
+}
+
+// readNames reads the names in a scope's directory.
+func (s *Store) readNames(scope subjects.Scope) (*names, error) {
+	n := new(names)
+	err := s.eachName(scopePath(scope), "", func(name string) {
 		if strings.HasSuffix(name, recordSuffix) {
-			id, ok := idOf(name)
-			if key := (store.Key{Scope: scope, ID: id}); ok && scope != subjects.Root && key.Compare(after) > 0 {
-				ids = append(ids, id)
+			if id, ok := idOf(name); ok && scope != subjects.Root {
+				n.ids = append(n.ids, id)
 			}
 			return
 		}
 		segment, ok := segmentOf(name)
-		if scope != subjects.Root {
-			segment = string(scope) + "/" + segment
-		}
-		child, err := subjects.ParseScope(segment)
-		if ok && err == nil && (child.Compare(after.Scope) >= 0 || child.Contains(after.Scope)) {
-			children = append(children, child)
+		if _, err := subjects.ParseScope(string(childOf(scope, segment))); ok && err == nil {
+			n.segments = append(n.segments, segment)
 		}
 	})
-	slices.Sort(ids)
-	slices.SortFunc(children, subjects.Scope.Compare)
+	slices.Sort(n.ids)
+	slices.SortFunc(n.segments, func(a, b string) int { return subjects.Scope(a).Compare(subjects.Scope(b)) })
 	// A file that is renamed while its directory is read may show up twice on
 	// some file systems.
-	return slices.Compact(ids), slices.Compact(children), err
+	n.ids, n.segments = slices.Compact(n.ids), slices.Compact(n.segments)
+	return n, err
 }
 
 // eachName calls visit for each name in dir; names alone tell records from

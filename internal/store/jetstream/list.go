@@ -43,12 +43,13 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 		if err != nil {
 			return store.Page{}, err
 		}
-		var page store.Page
-		if page.Records, err = s.readAll(ctx, keys); err != nil {
+		page := store.Page{CursorAt: store.FormatCursor}
+		n := 0
+		if page.Records, n, err = s.readPage(ctx, opts, keys); err != nil {
 			return store.Page{}, err
 		}
-		if more {
-			after = keys[len(keys)-1]
+		if more = more || n < len(keys); more {
+			after = keys[n-1]
 			page.Next = store.FormatCursor(after)
 		}
 		// Nothing but markers of deletes is no page to give out.
@@ -149,10 +150,10 @@ func (s *Store) names(ctx context.Context, filter string, offset int) (*namesAns
 	return answer, nil
 }
 
-// readAll reads the records of keys without their payloads, several at once.
+// readPage reads a page of the records of keys without their payloads, several at once.
 // Those that are gone by now are left out.
-func (s *Store) readAll(ctx context.Context, keys []store.Key) ([]store.Record, error) {
-	return store.ReadAll(ctx, keys, readsAtOnce, func(ctx context.Context, key store.Key) (*store.Record, error) {
+func (s *Store) readPage(ctx context.Context, opts store.ListOptions, keys []store.Key) (records []store.Record, n int, err error) {
+	return store.ReadPage(ctx, opts, keys, readsAtOnce, func(ctx context.Context, key store.Key) (*store.Record, error) {
 		rec, _, err := s.read(ctx, key)
 		if rec != nil {
 			rec.Payload = nil

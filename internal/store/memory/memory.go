@@ -129,15 +129,16 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 	}
 	slices.SortFunc(keys, store.Key.Compare)
 
-	var page store.Page
-	if limit := max(opts.Limit, 1); len(keys) > limit {
-		keys = keys[:limit]
-		page.Next = store.FormatCursor(keys[limit-1])
-	}
-	for _, key := range keys {
+	page, bytes := store.Page{CursorAt: store.FormatCursor}, 0
+	for i, key := range keys {
+		if i > 0 && opts.Full(i, bytes) {
+			page.Next = store.FormatCursor(keys[i-1])
+			break
+		}
 		rec := *s.records[key]
 		rec.Payload, rec.Data = nil, nil
 		rec.Tags = maps.Clone(rec.Tags)
+		bytes += rec.Size()
 		page.Records = append(page.Records, rec)
 	}
 	return page, nil

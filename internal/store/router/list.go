@@ -47,11 +47,15 @@ func (r *Router) List(ctx context.Context, opts store.ListOptions) (store.Page, 
 	}
 	for {
 		name := names[at]
-		page, err := r.stores[name].List(ctx, store.ListOptions{Scope: opts.Scope, After: inner, Limit: opts.Limit})
+		opts.After = inner
+		page, err := r.stores[name].List(ctx, opts)
 		if err != nil {
 			return store.Page{}, r.told(name, err)
 		}
 		page.Records = slices.DeleteFunc(page.Records, func(rec store.Record) bool { return r.Name(rec.Scope) != name })
+		if cursorAt := page.CursorAt; cursorAt != nil {
+			page.CursorAt = func(key store.Key) string { return formatCursor(opts.Scope, name, cursorAt(key)) }
+		}
 		switch at++; {
 		case page.Next != "":
 			page.Next = formatCursor(opts.Scope, name, page.Next)

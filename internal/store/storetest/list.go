@@ -101,6 +101,14 @@ func askListCursors(s *subject) {
 			s.Errorf("List of %q after the cursor %q: %d records, %v; want ErrCursor", scope, cursor, len(page.Records), err)
 		}
 	}
+	// A page that can be continued after any of its records is.
+	if page := first("org:acme"); page.CursorAt != nil {
+		rest, err := s.List(s.ctx, store.ListOptions{Scope: "org:acme", After: page.CursorAt(page.Records[0].Key), Limit: len(page.Records) - 1})
+		if err != nil {
+			s.Fatalf("List after the first record of a page: %v", err)
+		}
+		s.expectKeys("after the first record of a page", s.keysOf(rest.Records), s.keysOf(page.Records[1:]))
+	}
 	own := first("org:acme").Next
 	for _, cursor := range []string{
 		" ", "/", "x", "not a cursor", "org:acme", "org:acme/", "../../etc/passwd", "\x00", "\xff\xfe",

@@ -34,12 +34,13 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 		}
 		more := len(w.keys) > limit
 		keys := w.keys[:min(len(w.keys), limit)]
-		var page store.Page
-		if page.Records, err = s.readAll(ctx, keys); err != nil {
+		page := store.Page{CursorAt: store.FormatCursor}
+		n := 0
+		if page.Records, n, err = s.readPage(ctx, opts, keys); err != nil {
 			return store.Page{}, err
 		}
-		if more {
-			after = keys[len(keys)-1]
+		if more = more || n < len(keys); more {
+			after = keys[n-1]
 			page.Next = store.FormatCursor(after)
 		}
 		// Nothing but tombstones is no page to give out.
@@ -203,10 +204,10 @@ func (s *Store) names(ctx context.Context, at string) ([]name, error) {
 	return names, nil
 }
 
-// readAll reads the records of keys without their values, several at once.
+// readPage reads a page of the records of keys without their values, several at once.
 // Those that are gone by now are left out.
-func (s *Store) readAll(ctx context.Context, keys []store.Key) ([]store.Record, error) {
-	return store.ReadAll(ctx, keys, readsAtOnce, func(ctx context.Context, key store.Key) (*store.Record, error) {
+func (s *Store) readPage(ctx context.Context, opts store.ListOptions, keys []store.Key) (records []store.Record, n int, err error) {
+	return store.ReadPage(ctx, opts, keys, readsAtOnce, func(ctx context.Context, key store.Key) (*store.Record, error) {
 		current, err := s.read(ctx, key)
 		if err != nil {
 			return nil, err
