@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
+	"golang.org/x/sync/errgroup"
 
 	"credbus/subjects"
 )
@@ -25,14 +26,21 @@ const (
 
 // run publishes all jobs:
 //
-//	run ── up to 1,000 ── atomically ── durable, all of them
-//	                        │    └─ again, where the reason may pass
-//	                        └─ the server cannot, or has some of them already
-//	                             └─ one by one, each under its id
+//	run ── is the name free? ── up to 1,000 ── atomically ── durable, all of them
+//	                                             │    └─ again, where the reason may pass
+//	                                             └─ the server cannot, or has some already
+//	                                                  └─ one by one
+//	    └─ are they the jobs of their names?
+//
+// A name that the client made up is free. Each job is to be the only message on its
+// subject: whatever else the queue holds, of anybody, does not matter.
 func (s *submission) run(ctx context.Context) (*Batch, error) {
 	b := &Batch{Scope: s.scope, ID: s.batch, Jobs: s.jobs, c: s.c, first: jobID(s.batch, 0)}
 	if s.options.Send != nil {
 		return b, s.sendAll()
+	}
+	if err := s.checkFree(ctx); err != nil {
+		return nil, err
 	}
 	for from := 0; from < s.jobs; from += maxAtomic {
 		if err := s.publish(ctx, from, min(from+maxAtomic, s.jobs)); err != nil {
@@ -42,7 +50,62 @@ func (s *submission) run(ctx context.Context) (*Batch, error) {
 			return nil, err
 		}
 	}
+	if err := s.checkNames(ctx); err != nil {
+		if !errors.Is(err, ErrAlreadyExists) {
+			err = &SubmitError{Batch: s.batch, Jobs: s.jobs, Err: err}
+		}
+		return nil, err
+	}
 	return b, nil
+}
+
+// checkFree checks, before anything is published, that the name of the batch is free or
+// that of this very batch.
+func (s *submission) checkFree(ctx context.Context) error {
+	if s.options.Batch == "" {
+		return nil
+	}
+	if err := s.checkName(ctx, 0); !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+// checkNames checks that the jobs which are in the queue, or were, are those that were
+// published, and not others of the same names.
+func (s *submission) checkNames(ctx context.Context) error {
+	if s.options.Batch == "" {
+		return nil
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(pollAtOnce)
+	for n := range s.jobs {
+		group.Go(func() error {
+			err := s.checkName(ctx, n)
+			if errors.Is(err, ErrNotFound) {
+				return nil // it has ended and is forgotten, or was deleted
+			}
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// checkName asks whether the nth job is the one of its name.
+func (s *submission) checkName(ctx context.Context, n int) error {
+	msg, err := s.message(n)
+	if err != nil {
+		return err
+	}
+	var reply subjects.JobReply
+	id := jobID(s.batch, n)
+	err = s.c.exchange(ctx, call{
+		command: subjects.JobShow, scope: s.scope,
+		request: &subjects.JobShowRequest{JobRequest: subjects.JobRequest{Target: Target{ID: id}}, Command: s.command, Posted: msg.Data},
+		reply:   &reply, revision: &reply.Revision,
+		fits: func() bool { return reply.Target == Target{Scope: s.scope, ID: id} && reply.State != "" },
+	})
+	return err
 }
 
 func (s *submission) sendAll() error {
@@ -86,25 +149,20 @@ func (s *submission) repeat(ctx context.Context, try func(last bool) error) erro
 	}
 }
 
-// single publishes one job.
+// single publishes one job. Where the queue has a message on its subject, that is an
+// earlier attempt at it; or another job of its name, which checkNames finds out.
 func (s *submission) single(ctx context.Context, n int, last bool) error {
 	msg, err := s.message(n)
 	if err != nil {
 		return err
 	}
+	msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, "0")
 	ack, err := s.ask(ctx, msg, last)
-	if err == nil && ack.Duplicate {
-		// The id is one for the whole queue: a job of anybody's, on any subject, can have
-		// had it. What is on this job's own subject can only be this job, and if that was
-		// done meanwhile, the workers know.
-		msg.Header.Del(nats.MsgIdHdr)
-		msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, "0")
-		if ack, err = s.ask(ctx, msg, last); errors.Is(err, errQueued) {
-			return nil
-		}
-	}
-	if err == nil && ack.Sequence == 0 {
-		err = malformed(msg.Subject, "it is no acknowledgement of a stream")
+	switch {
+	case errors.Is(err, errQueued):
+		return nil
+	case err == nil && ack.Sequence == 0:
+		return malformed(msg.Subject, "it is no acknowledgement of a stream")
 	}
 	return err
 }
@@ -119,6 +177,7 @@ func (s *submission) atomically(ctx context.Context, from, to int, last bool) er
 		if err != nil {
 			return err
 		}
+		msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, "0")
 		msg.Header.Set(jetstreamext.BatchIDHeader, batch)
 		msg.Header.Set(jetstreamext.BatchSeqHeader, strconv.Itoa(n-from+1))
 		commits := n == to-1
@@ -133,6 +192,8 @@ func (s *submission) atomically(ctx context.Context, from, to int, last bool) er
 		}
 		ack, err := s.ask(ctx, msg, last)
 		switch {
+		case errors.Is(err, errQueued):
+			return errNotAtomic // some are there
 		case err != nil:
 			return err
 		case ack.Sequence != 0 && ack.BatchID != batch:
@@ -161,7 +222,6 @@ type acknowledgement struct {
 	Sequence  uint64              `json:"seq"`
 	BatchID   string              `json:"batch"`
 	BatchSize int                 `json:"count"`
-	Duplicate bool                `json:"duplicate"`
 	Error     *jetstream.APIError `json:"error"`
 }
 
@@ -242,25 +302,23 @@ func (s *submission) read(subject string, reply *nats.Msg) (ack acknowledgement,
 
 // What a stream refuses with, beside what package jetstreamext names.
 const (
-	errCodeAccountLimits      jetstream.ErrorCode = 10002
-	errCodeNoResources        jetstream.ErrorCode = 10023
-	errCodeNoStorage          jetstream.ErrorCode = 10047
-	errCodeMessageTooLarge    jetstream.ErrorCode = 10054
-	errCodeStoreFailed        jetstream.ErrorCode = 10077 // above all: the stream is full
-	errCodeDuplicateInProcess jetstream.ErrorCode = 10158
+	errCodeAccountLimits   jetstream.ErrorCode = 10002
+	errCodeNoResources     jetstream.ErrorCode = 10023
+	errCodeNoStorage       jetstream.ErrorCode = 10047
+	errCodeMessageTooLarge jetstream.ErrorCode = 10054
+	errCodeStoreFailed     jetstream.ErrorCode = 10077 // above all: the stream is full
 )
 
 // refusedJob is the error of a job that the stream refuses.
 func refusedJob(err *jetstream.APIError) error {
 	switch err.ErrorCode {
 	case jetstreamext.JSErrCodeBatchPublishNotEnabled,
-		jetstreamext.JSErrCodeBatchPublishUnsupportedHeader, // a server of 2.12.0 does not take ids
-		jetstreamext.JSErrCodeBatchPublishExceedsLimit,
-		jetstreamext.JSErrCodeBatchPublishDuplicateMsgID: // some or all are there
+		jetstreamext.JSErrCodeBatchPublishUnsupportedHeader,
+		jetstreamext.JSErrCodeBatchPublishExceedsLimit:
 		return errNotAtomic
 	case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
 		return fmt.Errorf("%w: %w", errQueued, subjects.Errorf(subjects.Internal, "%s", err.Description))
-	case jetstreamext.JSErrCodeBatchPublishIncomplete, errCodeDuplicateInProcess:
+	case jetstreamext.JSErrCodeBatchPublishIncomplete:
 		return fmt.Errorf("%w: %s", errNoAnswer, err.Description)
 	case errCodeStoreFailed, errCodeAccountLimits, errCodeNoResources, errCodeNoStorage,
 		jetstreamext.JSErrCodeAtomicPublishTooManyInflight:

@@ -21,10 +21,11 @@ import (
 type JobOptions struct {
 	// Batch names the jobs, within their scope; empty for a name of its own. What
 	// is submitted again under the same name, as exactly the same items, is not
-	// done again, for a day. At most 40 characters of A-Z a-z 0-9 - _.
+	// done again, for a day; another command or other items under the name are
+	// ErrAlreadyExists. At most 40 characters of A-Z a-z 0-9 - _.
 	Batch string
-	// NotBefore is when the jobs may be begun, ExpiresAt when they may be no
-	// longer. Zero: any time.
+	// NotBefore is when the jobs may be begun, at most a week ahead unless the workers
+	// allow more, ExpiresAt when they may be no longer. Zero: any time.
 	NotBefore, ExpiresAt time.Time
 	// Send is given each job, with its subject, headers and body, in place of the
 	// queue, by whoever publishes them by other means. The message is not used
@@ -122,6 +123,9 @@ func (c *Client) SelectJob(ctx context.Context, scope Scope, command Command, fi
 	if err != nil {
 		return nil, err
 	}
+	if err := s.learn(ctx); err != nil {
+		return nil, err
+	}
 	// What a worker would refuse, it would refuse later and alone.
 	if err := subjects.Decode(subjects.Append(nil, &subjects.Job{All: true, Filter: filter}), new(subjects.Job)); err != nil {
 		return nil, invalid(err)
@@ -172,20 +176,20 @@ func submit[I any, P subjects.Item[I]](ctx context.Context, c *Client, command C
 	s.body = func(n int, job *subjects.Job) ([]byte, error) {
 		return subjects.Append(nil, &subjects.JobOf[I, P]{Job: *job, Request: request(n)}), nil
 	}
+	if err := s.learn(ctx); err != nil {
+		return nil, err
+	}
 	if command == subjects.StoreBatch {
-		key, keyID, err := c.sealKey(ctx, scope)
-		if err != nil {
-			return nil, err
-		}
 		s.body = func(n int, job *subjects.Job) ([]byte, error) {
-			part := request(n)
-			plaintext := subjects.Append(nil, &part)
+			// The whole job is sealed, so that nobody changes when it may be done, or
+			// publishes it again when it is forgotten.
+			plaintext := subjects.Append(nil, &subjects.JobOf[I, P]{Job: *job, Request: request(n)})
 			defer clear(plaintext)
 			var err error
-			if job.Sealed, err = key.Seal(plaintext, c.prefix.Job(command, scope, job.ID)); err != nil {
+			if job.Sealed, err = s.key.Seal(plaintext, c.prefix.Job(command, scope, job.ID)); err != nil {
 				return nil, fmt.Errorf("seal a job: %w", err)
 			}
-			job.SealedTo = keyID
+			job.SealedTo = s.keyID
 			return subjects.Append(nil, job), nil
 		}
 	}
@@ -217,19 +221,42 @@ func divide[I any, P subjects.Item[I]](items []I, maxPayload int) (starts []int,
 	return starts, nil
 }
 
-// sealKey is the key that the items of a job at scope are to be sealed to.
-func (c *Client) sealKey(ctx context.Context, scope Scope) (key hybrid.PublicKey, id string, err error) {
+// learn asks the workers for what a submission needs of them: the key to seal to, and
+// the time, by which they judge when a job may be done.
+func (s *submission) learn(ctx context.Context) error {
+	if s.command != subjects.StoreBatch && s.options.NotBefore.IsZero() && s.options.ExpiresAt.IsZero() {
+		return nil
+	}
 	var reply subjects.SealKeyReply
-	err = c.exchange(ctx, call{
-		command: subjects.SealKey, scope: scope,
+	err := s.c.exchange(ctx, call{
+		command: subjects.SealKey, scope: s.scope,
 		request: &subjects.SealKeyRequest{},
 		reply:   &reply, revision: &reply.Revision,
 		fits: func() bool {
-			key, err = hybrid.ParsePublicKey(reply.Key)
-			return err == nil && reply.KeyID != ""
+			var err error
+			s.key, err = hybrid.ParsePublicKey(reply.Key)
+			return err == nil && reply.KeyID != "" && !reply.Now.IsZero()
 		},
 	})
-	return key, reply.KeyID, err
+	if err != nil {
+		return err
+	}
+	s.keyID, s.told, s.asked = reply.KeyID, reply.Now, time.Now()
+	switch ahead := s.options.NotBefore.Sub(reply.Now); {
+	case reply.MaxDelay > 0 && ahead > reply.MaxDelay:
+		return subjects.Errorf(subjects.InvalidArgument, "not_before is more than %s ahead (jobs.max_delay of the workers): submit the jobs later", reply.MaxDelay)
+	case !s.options.ExpiresAt.IsZero() && !s.options.ExpiresAt.After(reply.Now):
+		return invalid(errors.New("the jobs have expired already: give a later expires_at"))
+	}
+	return nil
+}
+
+// submitted is the time now, by the clock that the workers go by.
+func (s *submission) submitted() time.Time {
+	if s.told.IsZero() {
+		return time.Time{}
+	}
+	return s.told.Add(time.Since(s.asked))
 }
 
 // submission is a batch of jobs on its way.
@@ -243,6 +270,11 @@ type submission struct {
 	// body adds its items to the nth job, and encodes it. It is made anew each time
 	// it is sent, so that no more than one is in memory.
 	body func(n int, job *subjects.Job) ([]byte, error)
+	// The key to seal to; and the time that the workers told, and when. All are zero
+	// where they are not needed.
+	key         hybrid.PublicKey
+	keyID       string
+	told, asked time.Time
 	// unsure is set once a job is accepted, or may be.
 	unsure bool
 }
@@ -263,8 +295,6 @@ func (c *Client) newSubmission(command Command, scope Scope, opts *JobOptions) (
 	case expires.IsZero():
 	case !expires.After(s.options.NotBefore):
 		return nil, invalid(errors.New("the jobs expire before they may be begun: give a later expires_at, or an earlier not_before"))
-	case !expires.After(time.Now()):
-		return nil, invalid(errors.New("the jobs have expired already: give a later expires_at"))
 	}
 	return s, nil
 }
@@ -285,10 +315,9 @@ func checkBatchID(id ID) error {
 func (s *submission) message(n int) (*nats.Msg, error) {
 	job := subjects.Job{
 		ID: jobID(s.batch, n), Batch: s.batch, Parts: s.jobs,
-		NotBefore: s.options.NotBefore, ExpiresAt: s.options.ExpiresAt,
+		NotBefore: s.options.NotBefore, ExpiresAt: s.options.ExpiresAt, Submitted: s.submitted(),
 	}
 	msg := nats.NewMsg(s.c.prefix.Job(s.command, s.scope, job.ID))
-	msg.Header.Set(nats.MsgIdHdr, Target{Scope: s.scope, ID: job.ID}.String())
 	var err error
 	msg.Data, err = s.body(n, &job)
 	return msg, err

@@ -35,7 +35,7 @@ func startQueue(t *testing.T, change func(*server.Options, *jetstream.StreamConf
 	q := &queue{config: jetstream.StreamConfig{
 		Name: "JOBS", Subjects: []string{subjects.DefaultPrefix.Jobs()},
 		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
-		Duplicates: 2 * time.Minute, AllowAtomicPublish: true,
+		AllowAtomicPublish: true,
 	}}
 	options := new(server.Options)
 	if change != nil {
@@ -55,7 +55,24 @@ func startQueue(t *testing.T, change func(*server.Options, *jetstream.StreamConf
 		t.Fatal(err)
 	}
 	if _, err := q.nc.Subscribe("cred.v1.seal_key.>", func(msg *nats.Msg) {
-		if err := msg.RespondMsg(answer(&subjects.SealKeyReply{KeyID: q.key.Public().ID(), Key: q.key.Public().Bytes()})); err != nil {
+		if err := msg.RespondMsg(answer(&subjects.SealKeyReply{KeyID: q.key.Public().ID(), Key: q.key.Public().Bytes(), Now: workersNow(), MaxDelay: time.Hour})); err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	// Every job is the one of its name, as far as this worker knows.
+	if _, err := q.nc.Subscribe("cred.v1.job_show.>", func(msg *nats.Msg) {
+		var request subjects.JobShowRequest
+		scope, err := subjects.DefaultPrefix.ParseCommand(subjects.JobShow, msg.Subject)
+		if err == nil {
+			err = subjects.Decode(msg.Data, &request)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		reply := answer(&subjects.JobReply{JobStatus: subjects.JobStatus{Target: subjects.Target{Scope: scope, ID: request.ID}, State: subjects.JobAccepted}})
+		if err := msg.RespondMsg(reply); err != nil {
 			t.Error(err)
 		}
 	}); err != nil {
@@ -66,6 +83,9 @@ func startQueue(t *testing.T, change func(*server.Options, *jetstream.StreamConf
 	}
 	return q
 }
+
+// workersNow is the time as the workers tell it, which need not be that of a client.
+func workersNow() time.Time { return time.Now().Add(30 * time.Minute) }
 
 func (q *queue) update(t *testing.T) {
 	t.Helper()
@@ -100,22 +120,26 @@ func (q *queue) items(t *testing.T, msg *jetstream.RawStreamMsg, n, of int) []su
 	if err := subjects.Decode(msg.Data, &job); err != nil {
 		t.Fatal(err)
 	}
-	command, scope, id, err := subjects.DefaultPrefix.ParseJob(msg.Subject)
+	command, _, id, err := subjects.DefaultPrefix.ParseJob(msg.Subject)
 	if err != nil || command != subjects.StoreBatch || id != job.ID || string(id) != fmt.Sprintf("%s-%d", job.Batch, n) || job.Parts != of {
 		t.Errorf("job %d of %d is %s, %s of %s with %d parts: %v", n, of, msg.Subject, job.ID, job.Batch, job.Parts, err)
 	}
-	if got := msg.Header.Get(nats.MsgIdHdr); got != string(scope)+"/"+string(id) {
-		t.Errorf("message id is %q", got)
+	if got := msg.Header.Get(nats.MsgIdHdr); got != "" {
+		t.Errorf("message id is %q, where others could have used it", got)
 	}
 	plaintext, err := q.key.Open(job.Sealed, msg.Subject)
 	if err != nil || job.SealedTo != q.key.Public().ID() {
 		t.Fatalf("sealed to %s: %v", job.SealedTo, err)
 	}
-	var request subjects.StoreBatchRequest
-	if err := subjects.Decode(plaintext, &request); err != nil {
+	var sealed subjects.JobOf[subjects.StoreItem, *subjects.StoreItem]
+	if err := subjects.Decode(plaintext, &sealed); err != nil {
 		t.Fatal(err)
 	}
-	return request.Items
+	if sealed.ID != job.ID || sealed.Batch != job.Batch || sealed.Parts != job.Parts || !sealed.NotBefore.Equal(job.NotBefore) || !sealed.ExpiresAt.Equal(job.ExpiresAt) ||
+		sealed.Submitted.Before(workersNow().Add(-time.Minute)) || sealed.Submitted.After(workersNow()) {
+		t.Errorf("sealed are %s of %s, submitted %v", sealed.ID, sealed.Batch, sealed.Submitted)
+	}
+	return sealed.Request.Items
 }
 
 func storeItems(n int, value string) []client.StoreItem {
@@ -421,11 +445,10 @@ func TestSubmitToOtherServers(t *testing.T) {
 		want   error
 	}{
 		"before 2.12":       {`{"stream":"JOBS","seq":7}`, 1 + 3, nil},
-		"accepted before":   {`{"stream":"JOBS","seq":7,"duplicate":true}`, 1 + 3*2, nil}, // without its id, too
 		"no leader":         {`{"error":{"code":503,"err_code":10008,"description":"JetStream system temporarily unavailable"}}`, 1, client.ErrStorageUnavailable},
 		"too large":         {`{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"}}`, 1, client.ErrPayloadTooLarge},
 		"account":           {`{"error":{"code":400,"err_code":10002,"description":"resource limits exceeded for account"}}`, 1, client.ErrResourceExhausted},
-		"another":           {`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence"}}`, 1, client.ErrInternal},
+		"accepted before":   {`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence"}}`, 1 + 3, nil}, // under names that nobody else knows
 		"no acknowledgment": {"s3cret", 1, client.ErrInternal},
 	} {
 		ns := startServer(t, new(server.Options))
@@ -434,9 +457,9 @@ func TestSubmitToOtherServers(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(nc.Close)
-		ids := make(map[string]int)
+		sent := make(map[string]int)
 		if _, err := nc.Subscribe("cred.v1.job.>", func(msg *nats.Msg) {
-			ids[msg.Header.Get(nats.MsgIdHdr)]++
+			sent[msg.Subject]++
 			if err := msg.Respond([]byte(test.answer)); err != nil {
 				t.Error(err)
 			}
@@ -447,7 +470,7 @@ func TestSubmitToOtherServers(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := connect(t, ns.ClientURL(), &client.Config{Retries: -1})
-		_, err = c.ValidateJob(t.Context(), "org:a", targets(250), &client.JobOptions{Batch: "b"})
+		_, err = c.ValidateJob(t.Context(), "org:a", targets(250), nil)
 		if !errors.Is(err, test.want) || err != nil && strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -457,12 +480,12 @@ func TestSubmitToOtherServers(t *testing.T) {
 		for !nc.IsClosed() {
 			time.Sleep(time.Millisecond)
 		}
-		sent := 0
-		for _, n := range ids {
-			sent += n
+		times := 0
+		for _, n := range sent {
+			times += n
 		}
-		if sent != test.sent || test.sent == 7 && ids[""] != 3 || test.want == nil && (ids["org:a/b-1"] != 1 || ids["org:a/b-2"] != 1) {
-			t.Errorf("%s: sent %v", name, ids)
+		if times != test.sent || test.want == nil && len(sent) != 3 {
+			t.Errorf("%s: sent %v", name, sent)
 		}
 	}
 }

@@ -363,7 +363,7 @@ func TestEnvelopeOf(t *testing.T) {
 			}
 		}
 	}
-	if commands := len(Commands) + len(AdminCommands); requests != commands {
+	if commands := len(Commands) + len(AdminCommands); requests < commands {
 		t.Errorf("%d requests for %d commands", requests, commands)
 	}
 }

@@ -42,11 +42,16 @@ type Job struct {
 	// NotBefore is when the job may be begun, ExpiresAt when it may be no longer.
 	// Zero: any time.
 	NotBefore, ExpiresAt time.Time
+	// Submitted is when the job was made, by the workers' time (SealKeyReply.Now). A
+	// sealed job has it beside its items: workers take none that is older than what
+	// they remember, so that nobody can publish an old one again.
+	Submitted time.Time
 	// All selects the credentials of the job's scope, and of all below it, that
 	// match Filter.
 	All bool
 	Filter
-	// Sealed is a batch request, sealed to the workers' key that SealedTo names.
+	// Sealed is the whole job as it would be in clear, sealed to the workers' key that
+	// SealedTo names. What stands beside it must be the same as what is sealed.
 	Sealed   []byte
 	SealedTo string
 }
@@ -57,6 +62,7 @@ func (j *Job) encode(e *encoder) {
 	e.integer("parts", int64(j.Parts))
 	e.time("not_before", j.NotBefore)
 	e.time("expires_at", j.ExpiresAt)
+	e.time("submitted", j.Submitted)
 	e.boolean("all", j.All)
 	j.Filter.encode(e)
 	e.bytes("sealed", j.Sealed)
@@ -75,6 +81,8 @@ func (j *Job) field(d *decoder, name []byte) bool {
 		j.NotBefore = d.time("not_before")
 	case "expires_at":
 		j.ExpiresAt = d.time("expires_at")
+	case "submitted":
+		j.Submitted = d.time("submitted")
 	case "all":
 		j.All = d.boolean()
 	case "sealed":
@@ -170,13 +178,19 @@ type JobStatus struct {
 	NotBefore time.Time
 	ExpiresAt time.Time
 	RetryAt   time.Time
-	Updated   time.Time // by the clock of the worker that tells
+	Updated   time.Time // by the clock of the NATS servers, as all times of a status
 	Worker    string    // the one that runs it, or ran it last
 	// Cancelling is set when the job was told to end and has not yet.
 	Cancelling bool
 	// Dead is set when the job is kept among the dead letters, to be retried or
 	// dropped.
 	Dead bool
+	// Content is a keyed digest of the command and the items, which only workers can
+	// compute. It is empty where nothing could be read.
+	Content string
+	// Conflicts is how many other jobs came under this one's name and were refused:
+	// those of another command or with other items.
+	Conflicts int
 
 	// Began is the revision that was reached when the job was first begun.
 	Began Revision
@@ -206,6 +220,7 @@ func (s *JobStatus) encode(e *encoder) {
 	e.str("worker", s.Worker)
 	e.boolean("cancelling", s.Cancelling)
 	e.boolean("dead", s.Dead)
+	e.str("content", s.Content)
 	e.revision("began", s.Began)
 	e.revision("reached", s.Reached)
 	e.str("cursor", s.Cursor)
@@ -235,6 +250,8 @@ func (s *JobStatus) field(d *decoder, name []byte) bool {
 		s.Cancelling = d.boolean()
 	case "dead":
 		s.Dead = d.boolean()
+	case "content":
+		s.Content = d.str(maxTextLen)
 	case "began":
 		s.Began = d.revision()
 	case "reached":
@@ -268,8 +285,10 @@ type named[T any] struct {
 
 // counters and times are fields by their names, for both directions.
 
-func (s *JobStatus) counters() [4]named[int] {
-	return [...]named[int]{{"items", &s.Items}, {"succeeded", &s.Succeeded}, {"failed", &s.Failed}, {"attempts", &s.Attempts}}
+func (s *JobStatus) counters() [5]named[int] {
+	return [...]named[int]{
+		{"items", &s.Items}, {"succeeded", &s.Succeeded}, {"failed", &s.Failed}, {"attempts", &s.Attempts}, {"conflicts", &s.Conflicts},
+	}
 }
 
 func (s *JobStatus) times() [5]named[time.Time] {
@@ -385,6 +404,33 @@ func (r *JobRequest) field(d *decoder, name []byte) bool {
 	return r.Target.field(d, name) || r.Envelope.field(d, name)
 }
 
+// JobShowRequest asks about one job. With Posted, the body that was published as a
+// job of Command, it also asks whether that is the job of this name: the answer to
+// another one is AlreadyExists.
+type JobShowRequest struct {
+	JobRequest
+	Command Command
+	Posted  []byte
+}
+
+func (r *JobShowRequest) encode(e *encoder) {
+	r.JobRequest.encode(e)
+	e.str("command", string(r.Command))
+	e.bytes("posted", r.Posted)
+}
+
+func (r *JobShowRequest) field(d *decoder, name []byte) bool {
+	switch string(name) {
+	case "command":
+		r.Command = Command(d.str(maxTextLen))
+	case "posted":
+		r.Posted = d.value()
+	default:
+		return r.JobRequest.field(d, name)
+	}
+	return true
+}
+
 // JobReply is how the job stands.
 type JobReply struct {
 	JobStatus
@@ -474,17 +520,23 @@ func (r *JobListReply) field(d *decoder, name []byte) bool {
 // SealKeyRequest asks for the key that bodies are sealed to.
 type SealKeyRequest struct{ Envelope }
 
-// SealKeyReply is the workers' public key: that of HPKE (RFC 9180) with X25519,
-// HKDF-SHA256 and AES-256-GCM.
+// SealKeyReply is the workers' public key: that of HPKE (RFC 9180) with ML-KEM-768 and
+// X25519, HKDF-SHA256 and AES-256-GCM.
 type SealKeyReply struct {
-	KeyID    string
-	Key      []byte
+	KeyID string
+	Key   []byte
+	// Now is the time by which jobs are judged, that of the NATS servers.
+	Now time.Time
+	// MaxDelay is how far ahead a job's NotBefore may be, in whole seconds.
+	MaxDelay time.Duration
 	Revision Revision
 }
 
 func (r *SealKeyReply) encode(e *encoder) {
 	e.str("key_id", r.KeyID)
 	e.bytes("key", r.Key)
+	e.time("now", r.Now)
+	e.integer("max_delay", int64(r.MaxDelay/time.Second))
 }
 
 func (r *SealKeyReply) field(d *decoder, name []byte) bool {
@@ -493,6 +545,10 @@ func (r *SealKeyReply) field(d *decoder, name []byte) bool {
 		r.KeyID = d.str(maxTextLen)
 	case "key":
 		r.Key = slices.Clone(d.value())
+	case "now":
+		r.Now = d.time("now")
+	case "max_delay":
+		r.MaxDelay = time.Duration(d.count("max_delay")) * time.Second
 	case "revision":
 		r.Revision = d.revision()
 	default:

@@ -87,6 +87,19 @@ func sampleJobStatus() JobStatus {
 	}
 }
 
+// submittedJob and contentStatus have the fields that came later.
+func submittedJob() Job {
+	job := sampleJob()
+	job.Submitted = sampleTime.Add(-time.Minute)
+	return job
+}
+
+func contentStatus() JobStatus {
+	status := sampleJobStatus()
+	status.Content, status.Conflicts = "k-1:c0ffee", 6
+	return status
+}
+
 // unknownOf is a batch reply whose failed write may have taken effect.
 func unknownOf[T any, P Item[T]](reply *BatchReply[T, P]) *BatchReply[T, P] {
 	reply.Results[1].Err.OutcomeUnknown = true
@@ -182,9 +195,13 @@ func samples() []sample {
 		{"job_drop_request", &JobRequest{sampleEnvelope, sampleTarget}, func() Message { return new(JobRequest) }},
 		{"job_drop_reply", &JobReply{sampleJobStatus(), sampleRevision}, func() Message { return new(JobReply) }},
 		{"seal_key_request", &SealKeyRequest{sampleEnvelope}, func() Message { return new(SealKeyRequest) }},
-		{"seal_key_reply", &SealKeyReply{"k-1", []byte{0xff, 0x00, 0xfe}, sampleRevision}, func() Message { return new(SealKeyReply) }},
+		{"seal_key_reply", &SealKeyReply{KeyID: "k-1", Key: []byte{0xff, 0x00, 0xfe}, Revision: sampleRevision}, func() Message { return new(SealKeyReply) }},
 		{"event_expiring", &Event{EventExpiring, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, sampleTime.Add(time.Hour)}, func() Message { return new(Event) }},
 		{"store_status", &StoreStatus{StoreState{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout}, "worker-1"}, func() Message { return new(StoreStatus) }},
+		{"job_submitted", ref(submittedJob()), func() Message { return new(Job) }},
+		{"job_status_content", ref(contentStatus()), func() Message { return new(JobStatus) }},
+		{"job_show_request_posted", &JobShowRequest{JobRequest{sampleEnvelope, sampleTarget}, StoreBatch, []byte{0xff, 0x00, 0xfe}}, func() Message { return new(JobShowRequest) }},
+		{"seal_key_reply_now", &SealKeyReply{"k-1", []byte{0xff, 0x00, 0xfe}, sampleTime, 7 * 24 * time.Hour, sampleRevision}, func() Message { return new(SealKeyReply) }},
 	}
 }
 
@@ -216,6 +233,8 @@ func TestSamplesAreComplete(t *testing.T) {
 		names[sample.name] = true
 		switch sample.name {
 		case "error", "cache_stats_reply", "event": // write_error, cache_stats_reply_stores and event_expiring have all of it
+		case "job", "job_of_deletes", "job_status", "dead_job", "job_show_reply", "job_list_reply", "job_cancel_reply", "job_retry_reply", "job_drop_reply", "seal_key_reply":
+			// job_submitted, job_status_content and seal_key_reply_now have all of it
 		default:
 			requireSet(t, sample.name, reflect.ValueOf(sample.full).Elem())
 		}

@@ -40,6 +40,9 @@ var errNoServer = errors.New("no NATS server answers")
 // errDenied is wrapped by the error of what NATS does not let this user do.
 var errDenied = errors.New("NATS refuses")
 
+// errNameTaken is wrapped by the error of a batch whose name is another one's.
+var errNameTaken = errors.New("the batch was not submitted")
+
 // failures says for each kind of error which exit status it has and, where
 // its text does not say so itself, what to do next. The first that matches
 // counts.
@@ -54,6 +57,7 @@ var failures = []struct {
 	{client.ErrInvalidArgument, exitUsage, ""},
 	{client.ErrPayloadTooLarge, exitUsage, ""},
 	{client.ErrNotFound, exitNotFound, "credbus list shows what is there"},
+	{errNameTaken, exitConflict, "give another --batch, or none"},
 	{client.ErrAlreadyExists, exitConflict, "leave out --create-only to replace it"},
 	{client.ErrVersionConflict, exitConflict, "credbus retrieve -o json shows its version now"},
 	{client.ErrPermissionDenied, exitPermission, ""}, // to the worker

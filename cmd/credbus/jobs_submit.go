@@ -51,6 +51,9 @@ func (f *jobFlags) options() *client.JobOptions {
 // submit submits, prints the name of the batch, and waits if that is wanted.
 func (f *jobFlags) submit(ctx context.Context, submit func(*client.JobOptions) (*client.Batch, error)) error {
 	b, err := submit(f.options())
+	if errors.Is(err, client.ErrAlreadyExists) {
+		return fmt.Errorf("%w: %w", errNameTaken, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -253,7 +256,7 @@ func (s *jobSubmission) submit(ctx context.Context, submit func(*client.JobOptio
 	if _, err := fmt.Fprintf(s.p.stdout, "%s\n", body); err != nil {
 		return err
 	}
-	s.p.say("publish it on subject %s with the header %s:%s", made[0].Subject, nats.MsgIdHdr, made[0].Header.Get(nats.MsgIdHdr))
+	s.p.say("publish it on subject %s", made[0].Subject)
 	return nil
 }
 

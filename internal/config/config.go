@@ -179,6 +179,9 @@ type Jobs struct {
 	Enabled     bool          `koanf:"enabled"`
 	Stream      string        `koanf:"stream"` // the names of others begin with it
 	MaxBytes    Bytes         `koanf:"max_bytes"`
+	MaxStatus   Bytes         `koanf:"max_status_bytes"`
+	MaxDead     Bytes         `koanf:"max_dead_bytes"`
+	MaxDelay    time.Duration `koanf:"max_delay"` // how far ahead not_before may be
 	Keep        time.Duration `koanf:"keep"`      // what is known of a job, after its last change
 	KeepDead    time.Duration `koanf:"keep_dead"` // dead letters
 	Concurrency int           `koanf:"concurrency"`

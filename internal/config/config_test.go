@@ -70,7 +70,7 @@ func TestDefaults(t *testing.T) {
 		Cache:     Cache{Enabled: true, TTL: 5 * time.Minute, NegativeTTL: 10 * time.Second, Entries: 1000, Bytes: 64 << 20},
 		Batch:     Batch{Items: 100, Concurrency: 10},
 		Pool:      Pool{Workers: 256, Queue: 16384, Bytes: 64 << 20},
-		Jobs:      Jobs{Enabled: true, Stream: "CREDBUS_JOBS", MaxBytes: 1 << 30, Keep: 24 * time.Hour, KeepDead: 7 * 24 * time.Hour, Concurrency: 2, Share: 10, Attempts: 10, Backoff: time.Second, AckWait: 30 * time.Second},
+		Jobs:      Jobs{Enabled: true, Stream: "CREDBUS_JOBS", MaxBytes: 1 << 30, MaxStatus: 256 << 20, MaxDead: 256 << 20, MaxDelay: 7 * 24 * time.Hour, Keep: 24 * time.Hour, KeepDead: 7 * 24 * time.Hour, Concurrency: 2, Share: 10, Attempts: 10, Backoff: time.Second, AckWait: 30 * time.Second},
 		Stream:    Stream{Name: "CREDBUS", Replicas: 1, MaxAge: 24 * time.Hour, MaxBytes: 256 << 20},
 		Expiry:    Expiry{Interval: 10 * time.Minute, Ahead: []time.Duration{7 * day, day}},
 		Coherence: Coherence{Mode: "bounded"},

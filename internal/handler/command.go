@@ -23,7 +23,7 @@ func (h *Handler) endpoint(command subjects.Command) nats.MsgHandler {
 		subjects.ValidateBatch: dispatch(h, h.validateBatch),
 		subjects.ClearCache:    dispatch(h, h.clearCache),
 		subjects.CacheStats:    dispatch(h, h.cacheStats),
-		subjects.JobShow:       dispatch(h, h.aboutJob(Jobs.Show)),
+		subjects.JobShow:       dispatch(h, h.jobShow),
 		subjects.JobList:       dispatch(h, h.jobList),
 		subjects.JobCancel:     dispatch(h, h.aboutJob(Jobs.Cancel)),
 		subjects.JobRetry:      dispatch(h, h.aboutJob(Jobs.Retry)),

@@ -8,13 +8,13 @@ import (
 
 // Jobs answers what is asked about batch jobs.
 type Jobs interface {
-	Show(ctx context.Context, job subjects.Target) (*subjects.JobStatus, error)
+	Show(ctx context.Context, job subjects.Target, request *subjects.JobShowRequest) (*subjects.JobStatus, error)
 	List(ctx context.Context, request *subjects.JobListRequest, maxBytes int, size func(msgpack []byte) int) (*subjects.JobListReply, error)
 	Cancel(ctx context.Context, job subjects.Target) (*subjects.JobStatus, error)
 	Retry(ctx context.Context, job subjects.Target) (*subjects.JobStatus, error)
 	Drop(ctx context.Context, job subjects.Target) (*subjects.JobStatus, error)
-	// SealKey is the public key that jobs are sealed to.
-	SealKey() (id string, key []byte)
+	// SealKey is the public key that jobs are sealed to now.
+	SealKey() subjects.SealKeyReply
 }
 
 // errNoJobs is told by a worker that has nothing to do with jobs.
@@ -38,6 +38,13 @@ func (h *Handler) aboutJob(do func(Jobs, context.Context, subjects.Target) (*sub
 	}
 }
 
+func (h *Handler) jobShow(ctx context.Context, c *call, r *subjects.JobShowRequest) ([]byte, subjects.Revision, error) {
+	show := h.aboutJob(func(jobs Jobs, ctx context.Context, job subjects.Target) (*subjects.JobStatus, error) {
+		return jobs.Show(ctx, job, r)
+	})
+	return show(ctx, c, &r.JobRequest)
+}
+
 func (h *Handler) jobList(ctx context.Context, c *call, r *subjects.JobListRequest) ([]byte, subjects.Revision, error) {
 	scope, err := c.within(r.Scope)
 	if err != nil {
@@ -58,6 +65,6 @@ func (h *Handler) sealKey(context.Context, *call, *subjects.SealKeyRequest) ([]b
 	if h.config.Jobs == nil {
 		return nil, subjects.Revision{}, errNoJobs
 	}
-	id, key := h.config.Jobs.SealKey()
-	return subjects.AppendOpen(nil, &subjects.SealKeyReply{KeyID: id, Key: key}), subjects.Revision{}, nil
+	reply := h.config.Jobs.SealKey()
+	return subjects.AppendOpen(nil, &reply), subjects.Revision{}, nil
 }

@@ -1,9 +1,13 @@
-// Package hybrid seals what only the workers may read to their public key: hybrid
-// public key encryption (HPKE, RFC 9180) with X25519, HKDF-SHA256 and AES-256-GCM.
+// Package hybrid seals messages to the workers' public key, so that only workers read
+// them: hybrid public key encryption (HPKE, RFC 9180, base mode) with ML-KEM-768 and
+// X25519, HKDF-SHA256 and AES-256-GCM.
 //
 //	client:  [PublicKey.Seal] ─► enc ‖ ciphertext ─► servers, disks ─► [PrivateKey.Open] :worker
 //
-// Each message has a key of its own. Whoever knows the public key can seal, so
-// that what opens says nothing of its sender; the context, which both sides must
-// know alike, keeps what was sealed for one purpose from being used for another.
+// Servers keep jobs on disk for days. Somebody who copies them today and has a quantum
+// computer one day must break ML-KEM as well as X25519 to read them.
+//
+// Each message has a key of its own. Everybody who knows the public key can seal, so
+// a message that opens proves nothing about its sender. The context, which both sides
+// must know alike, ties a message to one purpose.
 package hybrid

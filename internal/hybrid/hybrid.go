@@ -1,7 +1,6 @@
 package hybrid
 
 import (
-	"crypto/ecdh"
 	"crypto/hpke"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,8 +8,9 @@ import (
 	"fmt"
 )
 
-// The suite is part of the wire contract.
-func kem() hpke.KEM   { return hpke.DHKEM(ecdh.X25519()) }
+// The suite is part of the wire contract: docs/protocol.md specifies it, and
+// testdata/vectors.json holds messages that it must open.
+func kem() hpke.KEM   { return hpke.MLKEM768X25519() }
 func kdf() hpke.KDF   { return hpke.HKDFSHA256() }
 func aead() hpke.AEAD { return hpke.AES256GCM() }
 
@@ -25,12 +25,16 @@ type PublicKey struct{ key hpke.PublicKey }
 func ParsePublicKey(b []byte) (PublicKey, error) {
 	key, err := kem().NewPublicKey(b)
 	if err != nil {
-		return PublicKey{}, fmt.Errorf("not an X25519 public key: %w", err)
+		return PublicKey{}, fmt.Errorf("not a public key of ML-KEM-768 with X25519, which has %d bytes: %w", PublicKeySize, err)
 	}
 	return PublicKey{key}, nil
 }
 
-// Bytes is the key as it travels: 32 bytes.
+// PublicKeySize is the length of a public key in bytes: that of ML-KEM-768, then that
+// of X25519.
+const PublicKeySize = 1184 + 32
+
+// Bytes is the key as it travels, PublicKeySize bytes.
 func (k PublicKey) Bytes() []byte { return k.key.Bytes() }
 
 // ID names the key: 16 hexadecimal digits that follow from its bytes.
@@ -45,9 +49,10 @@ func (k PublicKey) Seal(plaintext []byte, context string) ([]byte, error) {
 	return hpke.Seal(k.key, kdf(), aead(), []byte(context), plaintext)
 }
 
-// Overhead is how much longer sealed bytes are than what they hold: a public key
-// and a tag.
-const Overhead = 32 + 16
+// Overhead is how much longer sealed bytes are than what they hold. Before the
+// ciphertext stands the encapsulated key (the ciphertext of ML-KEM-768, then a public
+// key of X25519), after it the tag of AES-GCM.
+const Overhead = 1088 + 32 + 16
 
 // PrivateKey opens what was sealed to its public key.
 type PrivateKey struct{ key hpke.PrivateKey }
@@ -62,19 +67,19 @@ func GenerateKey() (PrivateKey, error) {
 func ParsePrivateKey(b []byte) (PrivateKey, error) {
 	key, err := kem().NewPrivateKey(b)
 	if err != nil {
-		return PrivateKey{}, errors.New("not an X25519 private key")
+		return PrivateKey{}, errors.New("not a private key of ML-KEM-768 with X25519, which has 32 bytes")
 	}
 	return PrivateKey{key}, nil
 }
 
-// Bytes is the key in clear, which the caller wipes.
+// Bytes is the seed of the key in clear, 32 bytes. The caller must wipe it.
 func (k PrivateKey) Bytes() ([]byte, error) { return k.key.Bytes() }
 
 // Public is the key that seals.
 func (k PrivateKey) Public() PublicKey { return PublicKey{k.key.PublicKey()} }
 
-// Open decrypts what was sealed for the same context, or returns ErrOpen. What it
-// returns is the caller's to wipe.
+// Open decrypts what was sealed for the same context, or returns ErrOpen. The caller
+// must wipe the plaintext.
 func (k PrivateKey) Open(sealed []byte, context string) ([]byte, error) {
 	plaintext, err := hpke.Open(k.key, kdf(), aead(), []byte(context), sealed)
 	if err != nil {

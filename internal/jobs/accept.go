@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +21,7 @@ type posting struct {
 	subjects.Target
 	job  subjects.Job
 	body []byte    // msgpack
-	at   time.Time // when the queue got it, zero where that is not known
+	at   time.Time // when the queue got it, by the server's clock
 	seq  uint64    // in the queue
 }
 
@@ -78,29 +79,77 @@ func (p *posting) inClear() bool {
 
 // status is that of a job of which nothing is known but that it was accepted.
 func (p *posting) status() subjects.JobStatus {
-	at := p.at
-	if at.IsZero() {
-		at = time.Now()
-	}
 	return subjects.JobStatus{
 		Target: p.Target, Batch: p.job.Batch, Parts: p.job.Parts, Command: p.command, State: subjects.JobAccepted,
 		NotBefore: p.job.NotBefore, ExpiresAt: p.job.ExpiresAt,
-		Submitted: at.UTC().Truncate(time.Millisecond),
+		Submitted: p.at.UTC().Truncate(time.Millisecond),
 	}
+}
+
+// subscribe listens to which jobs the server says that it has accepted.
+func (s *Service) subscribe(ctx context.Context) (*nats.Subscription, error) {
+	sub, err := s.config.Conn.QueueSubscribeSync(s.acceptances(">"), "credbus")
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	return sub, s.config.Conn.FlushWithContext(ctx)
+}
+
+// acceptAll enters the jobs that are accepted into the ledger. NATS may refuse the
+// subscription now or later, when permissions change; then it is tried again.
+func (s *Service) acceptAll(sub *nats.Subscription) {
+	const (
+		patience = 30 * time.Second
+		pause    = 5 * time.Second // after an error
+	)
+	for s.taking.Err() == nil {
+		ctx, cancel := context.WithTimeout(s.taking, patience)
+		msg, err := sub.NextMsgWithContext(ctx)
+		cancel()
+		switch {
+		case err == nil:
+			s.troubles.over(cannotHear)
+			s.accept(msg)
+		case s.taking.Err() != nil, errors.Is(err, context.DeadlineExceeded):
+		case errors.Is(err, nats.ErrSlowConsumer):
+			s.troubles.note(cannotHear, err)
+		default:
+			s.troubles.note(cannotHear, fmt.Errorf("subscribe to %s: %w", s.acceptances(">"), err))
+			s.sleep(pause)
+			_ = sub.Unsubscribe() // fails on a closed connection, which is as good
+			if again, err := s.subscribe(s.taking); err == nil && !refused(again) {
+				sub = again
+				s.troubles.over(cannotHear)
+			} else if again != nil {
+				sub = again
+			}
+		}
+	}
+	_ = sub.Unsubscribe()
+}
+
+// refused reports whether the server has refused a subscription, which it says before it
+// answers a flush.
+func refused(sub *nats.Subscription) bool {
+	_, err := sub.NextMsg(time.Nanosecond)
+	return err != nil && !errors.Is(err, nats.ErrTimeout)
 }
 
 // accept enters a job into the ledger that the server says it has accepted.
 func (s *Service) accept(msg *nats.Msg) {
 	rest, ok := strings.CutPrefix(msg.Subject, s.acceptances(""))
 	seq, err := strconv.ParseUint(msg.Header.Get(jetstream.SequenceHeader), 10, 64)
-	if !ok || err != nil {
-		return
+	at, bad := time.Parse(time.RFC3339Nano, msg.Header.Get(jetstream.TimeStampHeaer))
+	if !ok || err != nil || bad != nil {
+		return // no server says so
 	}
 	p, _ := s.read(strings.TrimSuffix(s.config.Prefix.Jobs(), ">")+rest, msg.Header, msg.Data, seq)
 	if p == nil {
 		return // whoever takes it says so
 	}
-	p.at, _ = time.Parse(time.RFC3339Nano, msg.Header.Get(jetstream.TimeStampHeaer)) // or it is taken for now
+	p.at = at
 	defer clear(p.body)
 	ctx, cancel := context.WithTimeout(s.running, apiTimeout)
 	defer cancel()

@@ -71,21 +71,24 @@ func (s *Service) runItems(ctx context.Context, e *entry, p *posting, items batc
 
 // prepare makes the list of results, on the first attempt, and finds out which
 // items an earlier one may have carried out: those of which it does not say that it
-// did not.
+// did not. An item that the job may not touch has its outcome before anything else is
+// done, so that nothing looks up what it names.
 func (a *attempt) prepare(ctx context.Context) error {
 	st := &a.entry.status
-	targets := a.items.targets()
+	n := a.items.len()
 	begun := st.Attempts > 0 || !st.Began.IsZero()
-	if len(st.Results) != len(targets) {
+	if len(st.Results) != n {
 		if len(st.Results) > 0 {
-			return fmt.Errorf("the job has %d items and had %d before", len(targets), len(st.Results))
+			return fmt.Errorf("the job has %d items and had %d before", n, len(st.Results))
 		}
-		st.Items, st.Results = len(targets), make([]subjects.JobResult, len(targets))
-		for i, target := range targets {
+		st.Items, st.Results = n, make([]subjects.JobResult, n)
+		for i := range st.Results {
+			target, _ := a.items.resolve(i) // none is allowed with an error, which settle enters
 			st.Results[i] = subjects.JobResult{Target: target, Pending: true}
 		}
 	}
-	a.unsure = make([]bool, len(targets))
+	a.settleRefused()
+	a.unsure = make([]bool, n)
 	for i := range st.Results {
 		result := &st.Results[i]
 		if result.Pending {
@@ -97,6 +100,25 @@ func (a *attempt) prepare(ctx context.Context) error {
 		a.noteVersions(ctx)
 	}
 	return nil
+}
+
+// settleRefused gives an outcome to the pending items that the job may not touch. That
+// an earlier run had a credential for one counts for nothing.
+func (a *attempt) settleRefused() {
+	for i := range a.entry.status.Results {
+		result := &a.entry.status.Results[i]
+		if !result.Pending {
+			continue
+		}
+		target, err := a.items.resolve(i)
+		if err == nil && result.Target != target {
+			err = subjects.Errorf(subjects.Internal, "the job was begun with another credential in this place: submit it again under another name")
+		}
+		if err != nil {
+			named := a.items.named(i)
+			*result = subjects.JobResult{Target: named, Err: a.explain(err, named)}
+		}
+	}
 }
 
 // pending are the indices of the items that have no outcome.
@@ -177,9 +199,6 @@ func (a *attempt) record(i int, came outcome) {
 		if message, cut := strings.CutSuffix(err.Message, subjects.UnknownOutcomeRule); cut {
 			err.Message = message + "; the write may have taken effect, which the next attempt finds out"
 		}
-	}
-	if came.result.ID == "" {
-		came.result.Target = before.Target
 	}
 	*before = came.result
 	if came.reached.Compare(st.Reached) > 0 {
@@ -298,7 +317,7 @@ func (a *attempt) conclude(ctx context.Context) (verdict, error) {
 		return a.giveUp(ctx, pending)
 	default:
 		wait := a.s.backoff(st.Attempts)
-		st.RetryAt = time.Now().Add(wait).UTC().Truncate(time.Millisecond)
+		st.RetryAt = a.s.clock.now().Add(wait)
 		st.Reason = pending.Error()
 		return a.later(ctx, wait)
 	}

@@ -198,16 +198,27 @@ func submitAt[T any, P subjects.Item[T]](t *testing.T, b *bed, w *worker, scope 
 	t.Helper()
 	published := &subjects.JobOf[T, P]{Job: job, Request: subjects.BatchRequest[T, P]{Items: items}}
 	if command == subjects.StoreBatch {
-		id, key := w.SealKey()
-		public, err := hybrid.ParsePublicKey(key)
-		must(t, err)
-		published.SealedTo = id
-		published.Sealed, err = public.Seal(subjects.Append(nil, &published.Request), prefix.Job(command, scope, job.ID))
-		must(t, err)
+		published.Job = sealed[T, P](t, w, scope, command, job, items...)
 		published.Request.Items = nil
 	}
 	b.publish(t, prefix.Job(command, scope, job.ID), subjects.Append(nil, published))
 	return subjects.Target{Scope: scope, ID: job.ID}
+}
+
+// sealed is a job as a client seals it.
+func sealed[T any, P subjects.Item[T]](t *testing.T, w *worker, scope subjects.Scope, command subjects.Command, job subjects.Job, items ...T) subjects.Job {
+	t.Helper()
+	key := w.SealKey()
+	public, err := hybrid.ParsePublicKey(key.Key)
+	must(t, err)
+	if job.Submitted.IsZero() {
+		job.Submitted = key.Now
+	}
+	inner := &subjects.JobOf[T, P]{Job: job, Request: subjects.BatchRequest[T, P]{Items: items}}
+	job.SealedTo = key.KeyID
+	job.Sealed, err = public.Seal(subjects.Append(nil, inner), prefix.Job(command, scope, job.ID))
+	must(t, err)
+	return job
 }
 
 func (b *bed) publish(t *testing.T, subject string, body []byte) {
@@ -215,6 +226,8 @@ func (b *bed) publish(t *testing.T, subject string, body []byte) {
 	_, err := b.js.Publish(t.Context(), subject, body)
 	must(t, err)
 }
+
+func job(id subjects.ID) subjects.Job { return subjects.Job{ID: id} }
 
 func storeItems(n int) (items []subjects.StoreItem) {
 	for i := range n {

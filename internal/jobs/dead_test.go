@@ -65,7 +65,7 @@ func TestPoison(t *testing.T) {
 		"clear":    {subjects.StoreBatch, `{"items":[{"id":"x","value":"` + canary + `"}]}`, "values in clear"},
 		"half":     {subjects.StoreBatch, `{"items":[{"id":"x","value":"` + canary + `"}]`, "cannot be read"},
 		"beside":   {subjects.StoreBatch, `{"sealed":{"base64":"AAAA"},"sealed_to":"x","items":[{"id":"x","value":"` + canary + `"}]}`, "values in clear"},
-		"forged":   {subjects.StoreBatch, `{"sealed":{"base64":"AAAA"},"sealed_to":"` + w.key.Public().ID() + `"}`, "does not open"},
+		"forged":   {subjects.StoreBatch, `{"sealed":{"base64":"AAAA"},"sealed_to":"` + w.SealKey().KeyID + `"}`, "does not open"},
 		"foreign":  {subjects.StoreBatch, `{"sealed":{"base64":"AAAA"},"sealed_to":"other"}`, "sealed to the key"},
 		"empty":    {subjects.ValidateBatch, `{}`, "no items"},
 		"outside":  {subjects.ValidateBatch, `{"scope":"org:other","items":[{"id":"x"}]}`, "neither that of the subject"},
@@ -98,7 +98,7 @@ func TestPoison(t *testing.T) {
 	awaitQueue(t, w, 1)
 	info, err := w.queue.Info(t.Context())
 	must(t, err)
-	long, err := w.Show(t.Context(), subjects.Target{Scope: scope, ID: subjects.ID(fmt.Sprint("s", info.State.LastSeq))})
+	long, err := w.Show(t.Context(), subjects.Target{Scope: scope, ID: subjects.ID(fmt.Sprint("s", info.State.LastSeq))}, new(subjects.JobShowRequest))
 	if err != nil || !strings.Contains(long.Reason, "at most 56") {
 		t.Errorf("%+v, %v", long, err)
 	}

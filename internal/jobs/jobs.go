@@ -3,14 +3,15 @@ package jobs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"credbus/internal/hybrid"
 	"credbus/internal/manager"
 	"credbus/subjects"
 )
@@ -21,8 +22,8 @@ type Config struct {
 	Conn    *nats.Conn
 	Manager *manager.Manager
 	Keyring manager.Keyring
-	// Fleeting is set where the keyring is in memory only: what another run of a
-	// worker sealed is lost, and its key made anew.
+	// Fleeting is set where the keyring is in memory only: the keys that jobs are sealed
+	// to are too, and are lost with it.
 	Fleeting bool
 	// Applied is the revision that this replica has applied.
 	Applied func() subjects.Revision
@@ -37,6 +38,11 @@ type Config struct {
 	Stream   string          // name of the queue's stream, which others begin with; default CREDBUS_JOBS
 	Replicas int             // copies of the streams; default 1
 	MaxBytes int64           // of the queue, beyond which nothing is accepted; default 1 GiB
+	// MaxStatusBytes bounds what is known of jobs, beyond which none is begun, and
+	// MaxDeadBytes the dead letters, beyond which the oldest go. Default 256 MiB each.
+	MaxStatusBytes, MaxDeadBytes int64
+	// MaxDelay is how far ahead a job's NotBefore may be. Default 7 days.
+	MaxDelay time.Duration
 	// Keep is how long it is known what became of a job, KeepDead how long a dead
 	// letter is kept. Defaults 24 h and 7 days.
 	Keep, KeepDead time.Duration
@@ -55,7 +61,9 @@ type Config struct {
 	// AckWait is how long a worker may be silent before its job is given to
 	// another. Default 30 s.
 	AckWait time.Duration
-	Logger  *slog.Logger // default slog.Default()
+	// Clock is this machine's, which need not be right. Default time.Now.
+	Clock  func() time.Time
+	Logger *slog.Logger // default slog.Default()
 }
 
 func (c Config) withDefaults() Config {
@@ -70,6 +78,15 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxBytes <= 0 {
 		c.MaxBytes = 1 << 30
+	}
+	if c.MaxStatusBytes <= 0 {
+		c.MaxStatusBytes = 256 << 20
+	}
+	if c.MaxDeadBytes <= 0 {
+		c.MaxDeadBytes = 256 << 20
+	}
+	if c.MaxDelay <= 0 {
+		c.MaxDelay = 7 * 24 * time.Hour
 	}
 	if c.Keep <= 0 {
 		c.Keep = 24 * time.Hour
@@ -98,6 +115,9 @@ func (c Config) withDefaults() Config {
 	if c.AckWait <= 0 {
 		c.AckWait = 30 * time.Second
 	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -112,16 +132,21 @@ type Service struct {
 	consumer jetstream.Consumer
 	ledger   *ledger
 	letters  *letters
-	key      hybrid.PrivateKey
+	bucket   jetstream.KeyValue   // of the ring, nil where it is in memory only
+	ring     atomic.Pointer[ring] // of the keys that jobs are sealed to
+	clock    clock
 	pace     *pace
+	full     atomic.Bool // there is no room for the statuses of more jobs
+	troubles troubles
 
-	accepted *nats.Subscription
 	// taking ends when no more jobs are to be taken, running when those that are
 	// under way have to end.
 	taking, running      context.Context
 	stopTaking, stopRuns context.CancelFunc
 	goroutines           sync.WaitGroup
+	started              atomic.Bool
 	closing              sync.Once
+	ended                chan struct{} // closed when Close was called and all goroutines have ended
 }
 
 // New makes the streams that are missing, brings the settings of the others up to
@@ -131,7 +156,8 @@ func New(ctx context.Context, config Config) (*Service, error) {
 	if config.Conn == nil || config.Manager == nil || config.Keyring == nil || config.Applied == nil || config.Last == nil || config.Served == nil || config.Name == "" {
 		return nil, errors.New("jobs: Conn, Manager, Keyring, Applied, Last, Served and Name are required")
 	}
-	s := &Service{config: config.withDefaults()}
+	s := &Service{config: config.withDefaults(), ended: make(chan struct{})}
+	s.clock.local, s.troubles.logger = s.config.Clock, s.config.Logger
 	s.pace = newPace(s.config.Served, s.config.Share)
 	s.taking, s.stopTaking = context.WithCancel(context.Background())
 	s.running, s.stopRuns = context.WithCancel(context.Background())
@@ -144,71 +170,96 @@ func New(ctx context.Context, config Config) (*Service, error) {
 		return nil, err
 	}
 	s.queue, s.consumer = opened.queue, opened.consumer
-	s.ledger = &ledger{js: s.js, stream: opened.statuses, prefix: s.config.Prefix}
+	s.ledger = &ledger{js: s.js, stream: opened.statuses, prefix: s.config.Prefix, now: s.clock.now}
 	s.letters = &letters{js: s.js, stream: opened.dead, prefix: s.config.Prefix}
-	s.key, err = s.openKey(ctx)
-	return s, err
+	if err := s.look(ctx); err != nil {
+		return nil, err
+	}
+	return s, s.openRing(ctx)
 }
 
 // Start takes jobs until Close.
 func (s *Service) Start(ctx context.Context) error {
-	var err error
-	if s.accepted, err = s.config.Conn.QueueSubscribe(s.acceptances(">"), "credbus", s.accept); err != nil {
+	accepted, err := s.subscribe(ctx)
+	if err != nil {
 		return err
 	}
+	s.goroutines.Go(func() { s.acceptAll(accepted) })
 	s.goroutines.Go(s.acceptBacklog)
+	s.goroutines.Go(s.keepLooking)
 	for range s.config.Concurrency {
 		s.goroutines.Go(s.take)
 	}
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
-	defer cancel()
-	return s.config.Conn.FlushWithContext(ctx)
+	s.started.Store(true)
+	return nil
+}
+
+// Ready says why jobs are not taken or ended now, or nil.
+func (s *Service) Ready() error {
+	if !s.started.Load() {
+		return errors.New("jobs are not started")
+	}
+	return s.troubles.err()
 }
 
 // Close takes no more jobs and has those under way stop after the items that they
-// are at; another worker goes on with them. What is still at work when ctx ends is
+// are at; another worker goes on with them. Jobs that are still at work when ctx ends are
 // abandoned, and taken up by another worker when AckWait has passed. It may be
-// called twice.
-func (s *Service) Close(ctx context.Context) (err error) {
+// called twice and by several goroutines, also before Start: each call waits.
+func (s *Service) Close(ctx context.Context) error {
 	s.closing.Do(func() {
-		if s.accepted != nil {
-			_ = s.accepted.Unsubscribe() // fails on a closed connection, which is as good
-		}
 		s.stopTaking()
-		ended := make(chan struct{})
 		go func() {
-			defer close(ended)
 			s.goroutines.Wait()
+			s.stopRuns()
+			close(s.ended)
 		}()
-		select {
-		case <-ended:
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-		s.stopRuns()
 	})
-	return err
+	select {
+	case <-s.ended:
+		return nil
+	case <-ctx.Done():
+		s.stopRuns()
+		return ctx.Err()
+	}
 }
+
+// The troubles of a Service, by what does not work.
+const (
+	cannotTake        = "jobs cannot be taken from the queue"
+	cannotHear        = "accepted jobs are not heard of, so that their status comes late"
+	cannotAcknowledge = "jobs that have ended cannot be taken off the queue"
+	cannotBegin       = "jobs cannot be begun"
+	cannotLook        = "the streams of jobs do not answer"
+	noRoom            = "no jobs are begun, since there is no room for their statuses"
+)
 
 // take runs jobs, one at a time. A job is asked for when there is room for it, so
 // that what waits waits in the queue.
 func (s *Service) take() {
 	const (
-		wait  = 30 * time.Second // of one request for a job
-		pause = time.Second      // after an error
+		wait      = 30 * time.Second // of one request for a job
+		heartbeat = 5 * time.Second  // of the server meanwhile: without any, the request was refused or lost
+		pause     = time.Second      // after an error
 	)
 	for s.taking.Err() == nil {
 		ctx, cancel := context.WithTimeout(s.taking, wait)
-		msg, err := s.consumer.Next(jetstream.FetchContext(ctx))
+		msg, err := s.consumer.Next(jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(heartbeat))
 		cancel()
 		switch {
 		case err == nil && s.taking.Err() == nil:
+			s.troubles.over(cannotTake)
 			s.run(msg)
 		case err == nil:
 			_ = msg.Nak() // for another worker; if it gets lost, after AckWait
-		case errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded), s.taking.Err() != nil:
+		case s.taking.Err() != nil:
+		case errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+			s.troubles.over(cannotTake)
 		default:
-			s.config.Logger.Warn("no job can be taken", "error", err, "retry", pause)
+			if errors.Is(err, jetstream.ErrNoHeartbeat) {
+				err = fmt.Errorf("%w: may this worker publish to $JS.API.CONSUMER.MSG.NEXT.%s.%s, and has the cluster a leader?", err, s.config.Stream, consumerName)
+			}
+			s.troubles.note(cannotTake, err)
 			s.sleep(pause)
 			s.reopen(err)
 		}
@@ -225,7 +276,7 @@ func (s *Service) reopen(err error) {
 	defer cancel()
 	// What refers to them does so by name.
 	if _, err := s.openStreams(ctx); err != nil && s.taking.Err() == nil {
-		s.config.Logger.Error("the queue of jobs cannot be set up", "error", err)
+		s.troubles.note(cannotTake, err)
 	}
 }
 

@@ -171,7 +171,7 @@ func TestDuplicates(t *testing.T) {
 	other := submit(t, b, w, subjects.ValidateBatch, subjects.Job{ID: "k"}, target(0))
 	told.await(t, other, ended)
 	awaitEmptyQueue(t, w)
-	again, err := w.Show(t.Context(), job)
+	again, err := w.Show(t.Context(), job, new(subjects.JobShowRequest))
 	if err != nil || !again.Updated.Equal(done.Updated) || again.Succeeded != 2 {
 		t.Errorf("%+v, %v", again, err)
 	}

@@ -187,7 +187,7 @@ func TestOvertaken(t *testing.T) {
 		t.Errorf("%+v", done)
 	}
 	must(t, first.Close(t.Context())) // waits for what it is at
-	after, err := first.Show(t.Context(), job)
+	after, err := first.Show(t.Context(), job, new(subjects.JobShowRequest))
 	if err != nil || after.Worker != "w2" || !after.Updated.Equal(done.Updated) {
 		t.Errorf("%+v, %v", after, err)
 	}

@@ -24,6 +24,7 @@ type ledger struct {
 	js     jetstream.JetStream
 	stream jetstream.Stream
 	prefix subjects.Prefix
+	now    func() time.Time
 }
 
 // entry is one, as of a place in the ledger's stream; 0 is one that is not there.
@@ -63,7 +64,7 @@ func (l *ledger) decode(subject string, body []byte, seq uint64) (*entry, error)
 // put changes an entry that still stands where e.seq says, or makes one, and moves
 // e.seq on. An answer that got lost is asked for again.
 func (l *ledger) put(ctx context.Context, e *entry) error {
-	e.status.Updated = time.Now().UTC().Truncate(time.Millisecond)
+	e.status.Updated = l.now()
 	msg := nats.NewMsg(l.subject(e.status.Target))
 	msg.Data = subjects.Append(nil, &e.status)
 	for attempt := 0; ; attempt++ {

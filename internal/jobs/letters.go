@@ -74,7 +74,25 @@ func (l *letters) decode(msg *jetstream.RawStreamMsg) (*letter, error) {
 	if err := subjects.Decode(msg.Data, &found.DeadJob); err != nil {
 		return nil, fmt.Errorf("the dead letter on %s cannot be read: %w", msg.Subject, err)
 	}
-	return found, nil
+	// Whatever the body says, it is about its subject's job.
+	var err error
+	found.Status.Scope, found.Status.ID, err = l.prefix.ParseJobStatus(statusBeginning(l.prefix) + strings.TrimPrefix(msg.Subject, l.prefix.Coherence(deadToken)))
+	return found, err
+}
+
+// sealedTo reports whether a letter holds a job that is sealed to a key. A letter that
+// cannot be read may.
+func (l *letters) sealedTo(ctx context.Context, key string) (used bool, err error) {
+	all := l.subject(subjects.Target{Scope: subjects.Root, ID: ">"})
+	const limit = 100
+	for from := uint64(1); from != 0 && !used && err == nil; {
+		from, err = page(ctx, l.js, l.stream.CachedInfo().Config.Name, all, from, limit, func(msg *jetstream.RawStreamMsg) {
+			var job subjects.Job
+			dead, err := l.decode(msg)
+			used = used || err != nil || len(dead.Body) > 0 && (subjects.Decode(dead.Body, &job) != nil || job.SealedTo == key)
+		})
+	}
+	return used, err
 }
 
 // drop removes a letter.

@@ -18,8 +18,16 @@ var errNoJob = subjects.Errorf(subjects.NotFound, "no such job in this scope, or
 // errDead is returned for a dead letter that is not there.
 var errDead = subjects.Errorf(subjects.NotFound, "no dead letter of that job in this scope")
 
-// Show says how a job stands.
-func (s *Service) Show(ctx context.Context, job subjects.Target) (*subjects.JobStatus, error) {
+// Show says how a job stands. Where the request has the body of a job, it is AlreadyExists
+// when the job of that name is another one.
+func (s *Service) Show(ctx context.Context, job subjects.Target, request *subjects.JobShowRequest) (*subjects.JobStatus, error) {
+	if len(request.Posted) > 0 {
+		e, err := s.claim(ctx, request.Command, job, request.Posted)
+		if err != nil {
+			return nil, unavailable(err)
+		}
+		return &e.status, nil
+	}
 	e, err := s.find(ctx, job)
 	if err != nil {
 		return nil, unavailable(err)
@@ -151,6 +159,9 @@ func (s *Service) Cancel(ctx context.Context, job subjects.Target) (*subjects.Jo
 			*e = *found
 		}
 		st := &e.status
+		if st.Content == "" {
+			st.Content = s.waitingContent(ctx, st.Command, job)
+		}
 		switch {
 		case st.State.Ended():
 			return errEnded
@@ -251,10 +262,4 @@ func (s *Service) Drop(ctx context.Context, job subjects.Target) (*subjects.JobS
 		return &dead.Status, nil
 	}
 	return nil, unavailable(err)
-}
-
-// SealKey is the key that jobs are to be sealed to.
-func (s *Service) SealKey() (id string, key []byte) {
-	public := s.key.Public()
-	return public.ID(), public.Bytes()
 }

@@ -121,13 +121,13 @@ func TestAcceptedBeforeAnyWorker(t *testing.T) {
 	idle := b.make(t, "idle", nil)
 	told := b.statuses(t)
 	job := submit(t, b, idle, subjects.ValidateBatch, subjects.Job{ID: "j", NotBefore: time.Now().Add(time.Hour)}, target(0))
-	status, err := idle.Show(t.Context(), job)
+	status, err := idle.Show(t.Context(), job, new(subjects.JobShowRequest))
 	if err != nil || status.State != subjects.JobAccepted || status.NotBefore.IsZero() || status.Submitted.IsZero() {
 		t.Errorf("%+v, %v", status, err)
 	}
 	must(t, idle.Start(t.Context()))
 	told.await(t, job, func(status *subjects.JobStatus) bool { return status.State == subjects.JobAccepted })
-	if _, err := idle.Show(t.Context(), subjects.Target{Scope: scope, ID: "unheard-of"}); !errors.Is(err, errNoJob) {
+	if _, err := idle.Show(t.Context(), subjects.Target{Scope: scope, ID: "unheard-of"}, new(subjects.JobShowRequest)); !errors.Is(err, errNoJob) {
 		t.Errorf("%v", err)
 	}
 }

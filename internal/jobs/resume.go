@@ -21,7 +21,7 @@ func (a *attempt) noteVersions(ctx context.Context) {
 	group.SetLimit(a.s.config.ItemConcurrency)
 	for i := range a.entry.status.Results {
 		result := &a.entry.status.Results[i]
-		if !result.Pending || result.Version != "" || result.ID == "" {
+		if !result.Pending || result.Version != "" {
 			continue
 		}
 		group.Go(func() error {
@@ -49,9 +49,6 @@ func (a *attempt) resume(ctx context.Context, i int) (outcome, bool) {
 	before := a.entry.status.Results[i]
 	began := a.entry.status.Began
 	a.mu.Unlock()
-	if before.ID == "" {
-		return outcome{}, false // it breaks a rule, and says so
-	}
 	// What was announced last is asked for before what stands there: the earlier run may
 	// not be over, and a write that it makes between the two is none of others.
 	last, err := a.s.config.Last(ctx, before.Target)
@@ -80,11 +77,12 @@ func (a *attempt) resume(ctx context.Context, i int) (outcome, bool) {
 // lookUp enters what an earlier run of a job that is not to be gone on with may have
 // carried out, so that its results say what was done. What cannot be told now stays
 // pending.
-func (s *Service) lookUp(ctx context.Context, e *entry, p *posting) {
-	if !p.command.Writes() || p.job.All {
+func (s *Service) lookUp(ctx context.Context, e *entry, p *posting, c *content) {
+	if !p.command.Writes() || c == nil || c.items == nil || len(e.status.Results) != c.items.len() {
 		return
 	}
-	a := &attempt{s: s, p: p, entry: e, writes: writesOf(&e.status)}
+	a := &attempt{s: s, p: p, items: c.items, entry: e, writes: writesOf(&e.status)}
+	a.settleRefused()
 	for i := range e.status.Results {
 		result := &e.status.Results[i]
 		if !result.Pending || result.Err != nil && !result.Err.OutcomeUnknown {

@@ -34,8 +34,9 @@ func again(after time.Duration) verdict { return verdict{again: true, after: max
 //	run
 //	├─ read            what was published
 //	├─ attempt
+//	│  ├─ open         what is it about, and is it the job of its name?
 //	│  ├─ look         is it to be run, and now?
-//	│  ├─ prepare      open, decode, note what is about to be deleted
+//	│  ├─ prepare      settle what is refused, note what is about to be deleted
 //	│  ├─ begin        enter this worker and this attempt
 //	│  ├─ items, or select, with a checkpoint every second
 //	│  └─ conclude     done, to be tried again, or given up
@@ -82,11 +83,12 @@ func (s *Service) safely(p *posting, malformed error) (v verdict) {
 		v, err := s.attempt(p, malformed)
 		switch {
 		case err == nil:
+			s.troubles.over(cannotBegin)
 			return v
 		case errors.Is(err, errOvertaken):
 			continue // look again
 		case s.running.Err() == nil:
-			s.config.Logger.Warn("a job cannot be begun now", "job", p.Target, "error", err)
+			s.troubles.note(cannotBegin, fmt.Errorf("job %s: %w", p.Target, err))
 			s.reopen(err)
 		}
 		break
@@ -108,8 +110,11 @@ func (s *Service) acknowledge(msg jetstream.Msg, p *posting, v verdict) {
 	case v.again:
 		err = msg.Nak()
 	}
-	if err != nil {
-		s.config.Logger.Debug("a job could not be acknowledged", "job", p.Target, "error", err)
+	switch {
+	case err != nil && s.running.Err() == nil:
+		s.troubles.note(cannotAcknowledge, fmt.Errorf("job %s is delivered again (may this worker publish to $JS.ACK.>?): %w", p.Target, err))
+	case err == nil && v.settled: // the server has answered
+		s.troubles.over(cannotAcknowledge)
 	}
 }
 
@@ -145,6 +150,8 @@ func (s *Service) backoff(n int) time.Duration {
 // entry was changed meanwhile, or that of the ledger.
 func (s *Service) attempt(p *posting, malformed error) (verdict, error) {
 	ctx := s.running
+	c, unread := s.open(ctx, p, malformed)
+	defer c.wipe()
 	e, err := s.ledger.get(ctx, p.Target)
 	if err != nil {
 		return left, err
@@ -152,35 +159,109 @@ func (s *Service) attempt(p *posting, malformed error) (verdict, error) {
 	if e.seq == 0 {
 		e.status = p.status()
 	}
-	switch st, now := &e.status, time.Now(); {
+	elsewhere := errors.Is(unread, errElsewhere)
+	st, now := &e.status, s.clock.now()
+	switch {
+	case e.seq != 0 && !elsewhere && !isJob(st, p, c, unread):
+		return s.turnAway(ctx, p)
 	case st.State.Ended():
 		return settled, nil
+	}
+	if c != nil {
+		st.Content = c.digest
+	}
+	switch {
 	case st.Cancelling:
-		s.lookUp(ctx, e, p)
+		s.lookUp(ctx, e, p, c)
 		return s.end(ctx, e, subjects.JobCancelled, st.Reason)
-	case malformed != nil:
-		return s.bury(ctx, e, p, "the job cannot be read: "+malformed.Error(), false)
-	case p.inClear():
-		return s.bury(ctx, e, p, "values in clear are not taken from a queue that lies on disk: seal the items to the workers' key (seal_key)", false)
 	case !p.job.ExpiresAt.IsZero() && !now.Before(p.job.ExpiresAt):
-		s.lookUp(ctx, e, p)
+		s.lookUp(ctx, e, p, c)
 		return s.end(ctx, e, subjects.JobFailed, "the job expired before it was done")
+	case elsewhere:
+		return s.passOn(ctx, e, p, unread)
+	case unread != nil:
+		var why *refusal
+		errors.As(unread, &why)
+		return s.bury(ctx, e, p, why.reason, why.withBody)
+	case st.Attempts == 0 && s.untimely(st, p) != "":
+		return s.bury(ctx, e, p, s.untimely(st, p), false)
 	case now.Before(p.job.NotBefore):
 		return s.postpone(ctx, e, p.job.NotBefore.Sub(now))
 	case now.Before(st.RetryAt):
 		return again(st.RetryAt.Sub(now)), nil // the server has forgotten the delay
 	case st.Attempts >= s.config.Attempts:
 		return s.bury(ctx, e, p, fmt.Sprintf("given up after %d attempts: %s", st.Attempts, cmp.Or(st.Reason, "the workers that ran it stopped")), true)
+	case st.Began.IsZero() && s.full.Load():
+		return again(max(s.config.Backoff, time.Second)), nil
 	}
 	if p.job.All {
-		return s.selectItems(ctx, e, p)
+		return s.selectItems(ctx, e, p, c.within)
 	}
-	items, wipe, err := s.open(p)
+	return s.runItems(ctx, e, p, c.items)
+}
+
+// isJob reports whether what was published is the job that an entry is about, as far as
+// can be told. What cannot be read is not, unless nothing was read of that one either, or
+// it may only be that its key is lost.
+func isJob(st *subjects.JobStatus, p *posting, c *content, unread error) bool {
+	if c == nil {
+		var why *refusal
+		return st.Content == "" || errors.As(unread, &why) && why.keyless && st.Command == p.command
+	}
+	// An entry that a worker made when it heard of the job has no digest yet; nor have
+	// those of older versions.
+	return st.Content == "" && !st.Dead || st.Content != "" && sameContent(st.Content, c.digest)
+}
+
+// turnAway takes a job off the queue whose name is another one's, and counts it there.
+func (s *Service) turnAway(ctx context.Context, p *posting) (verdict, error) {
+	e, err := s.ledger.change(ctx, p.Target, func(e *entry) error {
+		if e.seq == 0 {
+			return errOvertaken // it was forgotten meanwhile
+		}
+		e.status.Conflicts++
+		return nil
+	})
 	if err != nil {
-		return s.bury(ctx, e, p, err.Error(), p.job.SealedTo != "")
+		return left, err
 	}
-	defer wipe()
-	return s.runItems(ctx, e, p, items)
+	s.config.Logger.Warn("a job is refused, since another one has its name: submit it under a name of its own", "job", p.Target, "command", p.command, "conflicts", e.status.Conflicts)
+	return settled, nil
+}
+
+// untimely says why a job may not be begun at all, or "". The clock of the NATS servers
+// decides: a job says when it was made by that clock, too.
+func (s *Service) untimely(st *subjects.JobStatus, p *posting) string {
+	slack := min(time.Minute, s.config.Keep/10)
+	if p.job.NotBefore.Sub(st.Submitted) > s.config.MaxDelay+slack {
+		return fmt.Sprintf("not_before is more than %s after the job was submitted (jobs.max_delay): submit it later", s.config.MaxDelay)
+	}
+	if len(p.job.Sealed) == 0 {
+		return ""
+	}
+	// What is known of a job is kept for at least Keep after it was accepted. An older one
+	// may have been done already and forgotten.
+	switch age := st.Submitted.Sub(p.job.Submitted); {
+	case age > s.config.Keep-slack:
+		return fmt.Sprintf("the job was sealed %s before it came into the queue, which is longer than is known what became of a job (jobs.keep): it may be an old one that was published again; submit it anew", age.Round(time.Second))
+	case age < -slack:
+		return fmt.Sprintf("the job says that it was sealed %s after it came into the queue: use the time that seal_key tells", (-age).Round(time.Second))
+	}
+	return ""
+}
+
+// passOn leaves a job to a worker that has its key.
+func (s *Service) passOn(ctx context.Context, e *entry, p *posting, why error) (verdict, error) {
+	st := &e.status
+	if st.Attempts >= s.config.Attempts {
+		return s.bury(ctx, e, p, fmt.Sprintf("given up after %d attempts: %s", st.Attempts, why), true)
+	}
+	if err := s.begin(ctx, e); err != nil {
+		return left, err
+	}
+	wait := s.backoff(st.Attempts)
+	st.RetryAt, st.Reason = s.clock.now().Add(wait), why.Error()
+	return again(wait), s.ledger.put(ctx, e)
 }
 
 // postpone leaves a job for later. It may take longer than the ledger keeps what

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -20,14 +19,7 @@ import (
 // a worker that takes over from here hands over the same page again, which the
 // queue and the ledger take for the same job, and no credential is passed over or
 // comes twice.
-func (s *Service) selectItems(ctx context.Context, e *entry, p *posting) (verdict, error) {
-	if p.command == subjects.StoreBatch || len(p.job.Sealed) > 0 {
-		return s.bury(ctx, e, p, "a job that stores, or is sealed, names its items: leave out all", false)
-	}
-	within, err := p.selects()
-	if err != nil {
-		return s.bury(ctx, e, p, err.Error(), false)
-	}
+func (s *Service) selectItems(ctx context.Context, e *entry, p *posting, within subjects.Scope) (verdict, error) {
 	st := &e.status
 	if err := s.begin(ctx, e); err != nil {
 		return left, err
@@ -115,10 +107,11 @@ func (s *Service) handPage(ctx context.Context, e *entry, p *posting) error {
 	msg := nats.NewMsg(s.config.Prefix.Job(p.command, p.Scope, part.ID))
 	msg.Data = subjects.Append(nil, &part)
 	// One that is in the queue need not come twice.
-	if err := s.publish(ctx, msg, jetstream.WithExpectLastSequencePerSubject(0)); !isWrongSequence(err) {
+	if err := s.publish(ctx, msg, jetstream.WithExpectLastSequencePerSubject(0)); err != nil && !isWrongSequence(err) {
 		return err
 	}
-	return nil
+	_, err := s.claim(ctx, p.command, subjects.Target{Scope: p.Scope, ID: part.ID}, msg.Data)
+	return err
 }
 
 // publish puts a job into the queue. It may come there twice, and the ledger knows
@@ -137,13 +130,13 @@ func (s *Service) selectAgain(ctx context.Context, e *entry, p *posting, err err
 	told := a.explain(err, subjects.Target{Scope: p.Scope})
 	st := &e.status
 	switch {
-	case slices.Contains([]subjects.Code{subjects.InvalidArgument, subjects.PermissionDenied, subjects.PayloadTooLarge}, told.Code):
+	case slices.Contains([]subjects.Code{subjects.InvalidArgument, subjects.PermissionDenied, subjects.PayloadTooLarge, subjects.AlreadyExists}, told.Code):
 		return s.bury(ctx, e, p, "the credentials cannot be selected: "+told.Error(), true)
 	case st.Attempts >= s.config.Attempts:
 		return s.bury(ctx, e, p, fmt.Sprintf("given up after %d attempts: %s", st.Attempts, told.Error()), true)
 	}
 	wait := s.backoff(st.Attempts)
-	st.RetryAt = time.Now().Add(wait).UTC().Truncate(time.Millisecond)
+	st.RetryAt = s.clock.now().Add(wait)
 	st.Reason = told.Error()
 	if err := s.ledger.put(ctx, e); err != nil {
 		return left, err

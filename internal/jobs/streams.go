@@ -44,7 +44,10 @@ func (s *Service) openStreams(ctx context.Context) (opened streams, err error) {
 		Storage:     jetstream.FileStorage,
 		Replicas:    s.config.Replicas,
 		MaxBytes:    s.config.MaxBytes,
-		Duplicates:  2 * time.Minute, // beyond that, the ledger knows
+		// Message ids are those of the whole stream, so a duplicate would tell of other
+		// tenants' jobs, or block them. This is the least that a server takes; the ledger
+		// knows what came twice.
+		Duplicates: 100 * time.Millisecond,
 		// Those of one batch are all accepted or none.
 		AllowAtomicPublish: true,
 		// What was accepted is told to a worker, which enters it into the ledger.
@@ -72,6 +75,8 @@ func (s *Service) openStreams(ctx context.Context) (opened streams, err error) {
 		RePublish:         &jetstream.RePublish{Source: s.config.Prefix.Coherence(ledgerToken + ">"), Destination: s.config.Prefix.JobStatuses(subjects.Root)},
 		MaxMsgsPerSubject: 1,
 		MaxAge:            s.config.Keep,
+		MaxBytes:          s.config.MaxStatusBytes,
+		Discard:           jetstream.DiscardNew, // what is known of a job that runs is kept
 		Storage:           jetstream.FileStorage,
 		Replicas:          s.config.Replicas,
 		AllowDirect:       true,
@@ -85,6 +90,7 @@ func (s *Service) openStreams(ctx context.Context) (opened streams, err error) {
 		Subjects:          []string{s.config.Prefix.Coherence(deadToken + ">")},
 		MaxMsgsPerSubject: 1,
 		MaxAge:            s.config.KeepDead,
+		MaxBytes:          s.config.MaxDeadBytes, // the oldest go
 		Storage:           jetstream.FileStorage,
 		Replicas:          s.config.Replicas,
 		AllowDirect:       true,
@@ -100,7 +106,7 @@ func (s *Service) explain(err error, stream string) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("JetStream did not answer in time about stream %s: does the account of this worker have permission for $JS.API.>, and has the cluster a leader?", stream)
 	}
-	return fmt.Errorf("set up stream %s (jobs.stream, stream.replicas, jobs.max_bytes): %w", stream, err)
+	return fmt.Errorf("set up stream %s (jobs.stream, stream.replicas, jobs.max_bytes, jobs.max_status_bytes, jobs.max_dead_bytes): %w", stream, err)
 }
 
 // acceptances are the subjects on which the server tells which jobs it accepted:

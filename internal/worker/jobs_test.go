@@ -24,7 +24,10 @@ func (b *bed) submit(t testing.TB, scope subjects.Scope, job subjects.Job, items
 	}
 	subject := subjects.DefaultPrefix.Job(subjects.StoreBatch, scope, job.ID)
 	job.SealedTo = key.KeyID
-	job.Sealed, err = public.Seal(subjects.Append(nil, &subjects.StoreBatchRequest{Items: items}), subject)
+	job.Submitted = key.Now
+	inner := &subjects.JobOf[subjects.StoreItem, *subjects.StoreItem]{Job: job, Request: subjects.StoreBatchRequest{Items: items}}
+	inner.SealedTo = ""
+	job.Sealed, err = public.Seal(subjects.Append(nil, inner), subject)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -235,7 +235,8 @@ func (w *Worker) openJobs(ctx context.Context) (err error) {
 		Applied: w.replica.Applied, Last: w.stream.LastChange, Name: w.name,
 		Served: func() int64 { return w.handler.Served() }, // there is one by then
 		Prefix: subjects.Prefix(w.config.NATS.Prefix), Stream: c.Stream, Replicas: w.config.Stream.Replicas,
-		MaxBytes: int64(c.MaxBytes), Keep: c.Keep, KeepDead: c.KeepDead,
+		MaxBytes: int64(c.MaxBytes), MaxStatusBytes: int64(c.MaxStatus), MaxDeadBytes: int64(c.MaxDead),
+		MaxDelay: c.MaxDelay, Keep: c.Keep, KeepDead: c.KeepDead,
 		Concurrency: c.Concurrency, Share: c.Share, ItemConcurrency: w.config.Batch.Concurrency, BatchItems: w.config.Batch.Items,
 		Attempts: c.Attempts, Backoff: c.Backoff, AckWait: c.AckWait, Logger: w.logger,
 	})

@@ -1,0 +1,111 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"credbus/subjects"
+)
+
+// errOther is returned for a job whose name another one has.
+var errOther = subjects.Errorf(subjects.AlreadyExists, "the name is that of another job in this scope, with another command or other items, and nothing was taken for it: submit yours under a name of its own")
+
+// errKnown ends a claim that changes nothing.
+var errKnown = errors.New("the job is known")
+
+// claim enters a job that was published into the ledger under its name, unless the name
+// is another job's. It is NotFound for one that is neither known nor in the queue.
+func (s *Service) claim(ctx context.Context, command subjects.Command, job subjects.Target, body []byte) (*entry, error) {
+	if !slices.Contains(subjects.JobCommands, command) || job.ID == "" {
+		return nil, subjects.Errorf(subjects.InvalidArgument, "posted is the body of a job: give its id and, as command, one of %v", subjects.JobCommands)
+	}
+	p, err := s.read(s.config.Prefix.Job(command, job.Scope, job.ID), nil, slices.Clone(body), 0)
+	if p == nil {
+		return nil, err
+	}
+	defer clear(p.body)
+	c, err := s.open(ctx, p, err)
+	defer c.wipe()
+	if err != nil {
+		return nil, subjects.Errorf(subjects.InvalidArgument, "posted cannot be told from other jobs: %v", err)
+	}
+	e, err := s.ledger.change(ctx, job, func(e *entry) error {
+		changed, err := s.enterWaiting(ctx, command, job, e)
+		switch {
+		case err != nil:
+			return err
+		case !isJob(&e.status, p, c, nil):
+			return errOther
+		case !changed:
+			return errKnown
+		}
+		return nil
+	})
+	if errors.Is(err, errKnown) {
+		err = nil
+	}
+	return e, err
+}
+
+// enterWaiting fills in the entry of a job that nobody has opened yet from the queue, and
+// reports whether it did.
+func (s *Service) enterWaiting(ctx context.Context, command subjects.Command, job subjects.Target, e *entry) (changed bool, err error) {
+	if e.opened() {
+		return false, nil
+	}
+	queued, err := s.waiting(ctx, command, job)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		// It may have been entered, run and taken off meanwhile.
+		now, err := s.ledger.get(ctx, job)
+		switch {
+		case err != nil:
+			return false, err
+		case now.opened():
+			*e = *now
+			return false, nil
+		case now.seq != 0:
+			return false, errOther // of another command, or by hand
+		}
+		return false, errNoJob
+	}
+	if queued == nil {
+		return false, err
+	}
+	defer clear(queued.body)
+	if e.seq == 0 {
+		e.status = queued.status()
+	}
+	if e.status.Content = s.contentOf(ctx, queued); e.status.Content == "" {
+		return false, errOther // it cannot be read
+	}
+	return true, nil
+}
+
+// opened reports whether a worker has read what the job of an entry is about, or it has
+// ended before one did.
+func (e *entry) opened() bool {
+	return e.seq != 0 && (e.status.Content != "" || e.status.State.Ended() || e.status.State == subjects.JobRunning)
+}
+
+// waitingContent is the digest of a job that waits in the queue, "" where it does not or
+// cannot be read.
+func (s *Service) waitingContent(ctx context.Context, command subjects.Command, job subjects.Target) string {
+	queued, _ := s.waiting(ctx, command, job) // without one there is no digest
+	if queued == nil {
+		return ""
+	}
+	defer clear(queued.body)
+	return s.contentOf(ctx, queued)
+}
+
+func (s *Service) contentOf(ctx context.Context, p *posting) string {
+	c, err := s.open(ctx, p, nil)
+	defer c.wipe()
+	if err != nil {
+		return ""
+	}
+	return c.digest
+}

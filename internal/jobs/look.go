@@ -1,0 +1,55 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// lookEvery is how often a worker looks at the streams and the keys.
+const lookEvery = 10 * time.Second
+
+// keepLooking looks until no more jobs are taken.
+func (s *Service) keepLooking() {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-s.taking.Done():
+			return
+		}
+		ctx, cancel := context.WithTimeout(s.taking, apiTimeout)
+		err := s.look(ctx)
+		if err == nil {
+			err = s.refreshRing(ctx)
+		}
+		if err == nil {
+			err = s.pruneRing(ctx)
+		}
+		cancel()
+		switch {
+		case err == nil:
+			s.troubles.over(cannotLook)
+		case s.taking.Err() == nil:
+			s.troubles.note(cannotLook, err)
+		}
+	}
+}
+
+// look learns the time of the servers, and how full the streams are.
+func (s *Service) look(ctx context.Context) error {
+	info, err := s.ledger.stream.Info(ctx)
+	if err != nil {
+		return unavailable(err)
+	}
+	s.clock.set(info.TimeStamp)
+	s.full.Store(info.Config.MaxBytes > 0 && info.State.Bytes > uint64(info.Config.MaxBytes)/4*3)
+	if s.full.Load() {
+		s.troubles.note(noRoom, fmt.Errorf("stream %s holds %d of at most %d bytes, of which a quarter is for jobs that are begun: let it have more (jobs.max_status_bytes), or keep it for less long (jobs.keep)",
+			info.Config.Name, info.State.Bytes, info.Config.MaxBytes))
+	} else {
+		s.troubles.over(noRoom)
+	}
+	return nil
+}
