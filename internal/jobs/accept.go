@@ -23,11 +23,13 @@ type posting struct {
 	body []byte    // msgpack
 	at   time.Time // when the queue got it, by the server's clock
 	seq  uint64    // in the queue
+	// malformed is why it cannot be read, if it cannot.
+	malformed error
 }
 
-// read reads what was published. Of what cannot be read, the posting has as much as
-// is to be known, and at least a name, or there is none. A body in JSON is turned
-// into msgpack, and whoever calls wipes body.
+// read reads what was published. Of a job that cannot be read, the posting has what is
+// known, and at least a name. The error is that of a subject which is no job's. A body in
+// JSON is turned into msgpack. The caller must wipe body.
 func (s *Service) read(subject string, header nats.Header, body []byte, seq uint64) (*posting, error) {
 	p := &posting{seq: seq}
 	var id subjects.ID
@@ -62,7 +64,8 @@ func (s *Service) read(subject string, header nats.Header, body []byte, seq uint
 		p.job.Batch = p.ID
 	}
 	p.job.Parts = max(1, p.job.Parts)
-	return p, cmp.Or(err, named)
+	p.malformed = cmp.Or(err, named)
+	return p, nil
 }
 
 // inClear reports whether a job that stores has values which are not sealed.
@@ -145,8 +148,8 @@ func (s *Service) accept(msg *nats.Msg) {
 	if !ok || err != nil || bad != nil {
 		return // no server says so
 	}
-	p, _ := s.read(strings.TrimSuffix(s.config.Prefix.Jobs(), ">")+rest, msg.Header, msg.Data, seq)
-	if p == nil {
+	p, err := s.read(strings.TrimSuffix(s.config.Prefix.Jobs(), ">")+rest, msg.Header, msg.Data, seq)
+	if err != nil {
 		return // whoever takes it says so
 	}
 	p.at = at
@@ -156,9 +159,12 @@ func (s *Service) accept(msg *nats.Msg) {
 	s.enter(ctx, p)
 }
 
-// enter makes the entry of a job that has none.
+// enter makes the entry of a job that has none. From then on, its name is bound to what
+// it does.
 func (s *Service) enter(ctx context.Context, p *posting) {
-	if err := s.ledger.put(ctx, &entry{status: p.status()}); err != nil && !errors.Is(err, errOvertaken) {
+	e := &entry{status: p.status()}
+	e.status.Content = s.contentOf(ctx, p)
+	if err := s.ledger.put(ctx, e); err != nil && !errors.Is(err, errOvertaken) {
 		s.config.Logger.Debug("that a job is accepted could not be told", "job", p.Target, "error", err)
 	}
 }
@@ -196,7 +202,7 @@ func (s *Service) waiting(ctx context.Context, command subjects.Command, job sub
 		return nil, err
 	}
 	p, err := s.read(msg.Subject, msg.Header, msg.Data, msg.Sequence)
-	if p == nil {
+	if err != nil {
 		return nil, err
 	}
 	p.at = msg.Time

@@ -23,11 +23,11 @@ func (s *Service) claim(ctx context.Context, command subjects.Command, job subje
 		return nil, subjects.Errorf(subjects.InvalidArgument, "posted is the body of a job: give its id and, as command, one of %v", subjects.JobCommands)
 	}
 	p, err := s.read(s.config.Prefix.Job(command, job.Scope, job.ID), nil, slices.Clone(body), 0)
-	if p == nil {
+	if err != nil {
 		return nil, err
 	}
 	defer clear(p.body)
-	c, err := s.open(ctx, p, err)
+	c, err := s.open(ctx, p)
 	defer c.wipe()
 	if err != nil {
 		return nil, subjects.Errorf(subjects.InvalidArgument, "posted cannot be told from other jobs: %v", err)
@@ -102,7 +102,7 @@ func (s *Service) waitingContent(ctx context.Context, command subjects.Command, 
 }
 
 func (s *Service) contentOf(ctx context.Context, p *posting) string {
-	c, err := s.open(ctx, p, nil)
+	c, err := s.open(ctx, p)
 	defer c.wipe()
 	if err != nil {
 		return ""

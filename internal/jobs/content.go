@@ -42,10 +42,10 @@ func (r *refusal) Error() string { return r.reason }
 var errElsewhere = errors.New("the job is sealed to a key that this worker does not have")
 
 // open reads what a job is about. The error is a refusal, or wraps errElsewhere.
-func (s *Service) open(ctx context.Context, p *posting, malformed error) (*content, error) {
+func (s *Service) open(ctx context.Context, p *posting) (*content, error) {
 	switch {
-	case malformed != nil:
-		return nil, &refusal{reason: "the job cannot be read: " + malformed.Error()}
+	case p.malformed != nil:
+		return nil, &refusal{reason: "the job cannot be read: " + p.malformed.Error()}
 	case p.inClear():
 		return nil, &refusal{reason: "values in clear are not taken from a queue that lies on disk: seal the items to the workers' key (seal_key)"}
 	case p.job.All:

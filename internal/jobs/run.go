@@ -51,7 +51,7 @@ func (s *Service) run(msg jetstream.Msg) {
 		return
 	}
 	p, err := s.read(msg.Subject(), msg.Headers(), msg.Data(), metadata.Sequence.Stream)
-	if p == nil {
+	if err != nil {
 		s.config.Logger.Warn("what is in the queue is no job", "subject", msg.Subject(), "error", err)
 		s.erase(msg.Subject(), metadata.Sequence.Stream)
 		_ = msg.TermWithReason("the subject is not that of a job")
@@ -61,17 +61,17 @@ func (s *Service) run(msg jetstream.Msg) {
 	defer clear(p.body)
 	stop := s.showLife(msg)
 	defer stop()
-	v := s.safely(p, err)
+	v := s.safely(p)
 	// Before that it is not known what became of the job, and afterwards the queue
 	// leaves on disk what it removes.
-	if v.settled && (err != nil || p.inClear()) {
+	if v.settled && (p.malformed != nil || p.inClear()) {
 		s.erase(msg.Subject(), p.seq)
 	}
 	s.acknowledge(msg, p, v)
 }
 
 // safely is attempt, for a job that may panic.
-func (s *Service) safely(p *posting, malformed error) (v verdict) {
+func (s *Service) safely(p *posting) (v verdict) {
 	defer func() {
 		if r := recover(); r != nil {
 			// What is recovered may hold a value, so it is not printed.
@@ -80,7 +80,7 @@ func (s *Service) safely(p *posting, malformed error) (v verdict) {
 		}
 	}()
 	for range 5 {
-		v, err := s.attempt(p, malformed)
+		v, err := s.attempt(p)
 		switch {
 		case err == nil:
 			s.troubles.over(cannotBegin)
@@ -148,9 +148,9 @@ func (s *Service) backoff(n int) time.Duration {
 
 // attempt carries out a job, or says why not. The error is errOvertaken when the
 // entry was changed meanwhile, or that of the ledger.
-func (s *Service) attempt(p *posting, malformed error) (verdict, error) {
+func (s *Service) attempt(p *posting) (verdict, error) {
 	ctx := s.running
-	c, unread := s.open(ctx, p, malformed)
+	c, unread := s.open(ctx, p)
 	defer c.wipe()
 	e, err := s.ledger.get(ctx, p.Target)
 	if err != nil {

@@ -166,8 +166,8 @@ func TestQueueIsFull(t *testing.T) {
 	t.Error("the queue takes without end")
 }
 
-// A rotation by workers that run no jobs seals the key of those that wait, too: the
-// old key can be removed.
+// A rotation by workers that run no jobs has new jobs sealed to another key, and seals
+// the key of those that wait anew, so that the keyring's old key can be removed.
 func TestRotationWhileJobsAreDisabled(t *testing.T) {
 	dir := t.TempDir()
 	b := startBed(t, dir)
@@ -178,6 +178,11 @@ func TestRotationWhileJobsAreDisabled(t *testing.T) {
 		return reply.KeyID
 	}
 	id := sealKey()
+	b.submit(t, "org:acme", subjects.Job{ID: "waits", NotBefore: time.Now().Add(time.Minute)}, item("x", "v"))
+	var waits subjects.JobReply
+	waitFor(t, "the job to be entered", func() bool {
+		return b.ask(t, subjects.JobShow, "org:acme", &subjects.JobRequest{Target: subjects.Target{ID: "waits"}}, &waits) == nil && waits.Content != ""
+	})
 	b.stop(t)
 
 	rotateFile(t, file)
@@ -196,9 +201,14 @@ func TestRotationWhileJobsAreDisabled(t *testing.T) {
 		t.Fatal(err)
 	}
 	b = startBed(t, dir)
-	if again := sealKey(); again != id {
-		t.Errorf("the key is %s, and was %s", again, id)
+	if again := sealKey(); again == id {
+		t.Error("jobs are still sealed to the old key")
 	}
+	b.submit(t, "org:acme", subjects.Job{ID: "waits"}, item("x", "other"))
+	waitFor(t, "a job under the name of the one that waits to be turned away, which opens both", func() bool {
+		b.must(t, subjects.JobShow, "org:acme", &subjects.JobRequest{Target: subjects.Target{ID: "waits"}}, &waits)
+		return waits.Conflicts == 1
+	})
 }
 
 func TestJobsDisabled(t *testing.T) {
