@@ -71,7 +71,7 @@ func (s *Service) enterWaiting(ctx context.Context, command subjects.Command, jo
 		}
 		return false, errNoJob
 	}
-	if queued == nil {
+	if err != nil {
 		return false, err
 	}
 	defer clear(queued.body)
@@ -93,8 +93,8 @@ func (e *entry) opened() bool {
 // waitingContent is the digest of a job that waits in the queue, "" where it does not or
 // cannot be read.
 func (s *Service) waitingContent(ctx context.Context, command subjects.Command, job subjects.Target) string {
-	queued, _ := s.waiting(ctx, command, job) // without one there is no digest
-	if queued == nil {
+	queued, err := s.waiting(ctx, command, job)
+	if err != nil {
 		return ""
 	}
 	defer clear(queued.body)
