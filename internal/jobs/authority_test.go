@@ -169,7 +169,7 @@ func TestServersClockDecides(t *testing.T) {
 			now := submit(t, b, w, subjects.ValidateBatch, subjects.Job{ID: "now", NotBefore: time.Now().Add(-time.Second), ExpiresAt: time.Now().Add(20 * time.Minute)}, target(0))
 			stored := submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "stored"}, storeItems(1)...)
 			for job, state := range map[subjects.Target]subjects.JobState{over: subjects.JobFailed, now: subjects.JobDone, stored: subjects.JobDone} {
-				if end := told.await(t, job, ended); end.State != state || end.Updated.Sub(time.Now()).Abs() > 10*time.Minute {
+				if end := told.await(t, job, ended); end.State != state || time.Until(end.Updated).Abs() > 10*time.Minute {
 					t.Errorf("%s: %s, %s at %v", job, end.State, end.Reason, end.Updated)
 				}
 			}
