@@ -139,6 +139,7 @@ func (s *Store) checkHealth(ctx context.Context) error {
 	case health.ReplicationDRMode == "secondary":
 		return say("is a secondary for disaster recovery, which serves nothing")
 	}
+	s.cluster = health.ClusterID
 	return nil
 }
 
@@ -158,6 +159,7 @@ func (s *Store) checkMount(ctx context.Context) error {
 		Data struct {
 			Path    string            `json:"path"`
 			Type    string            `json:"type"`
+			UUID    string            `json:"uuid"`
 			Options map[string]string `json:"options"`
 		} `json:"data"`
 	}
@@ -171,6 +173,8 @@ func (s *Store) checkMount(ctx context.Context) error {
 		return fmt.Errorf("store.vault.mount: %s is a mount of %s, not of kv: choose another, or %s", s.config.Mount, found.Type, enable)
 	case found.Options["version"] != "2":
 		return fmt.Errorf("store.vault.mount: %s is of KV version 1, which has no conditional writes: vault kv enable-versioning %[1]s, or choose another: %s", s.config.Mount, enable)
+	default:
+		s.mount = found.UUID
 	}
 	return nil
 }

@@ -48,6 +48,11 @@ func isNoMount(err error) bool {
 	return statusOf(err) == http.StatusNotFound && strings.Contains(saidBy(err), "no handler for route")
 }
 
+// isForwardingOff: the server does not forward what asks for it by a header.
+func isForwardingOff(err error) bool {
+	return statusOf(err) == http.StatusBadRequest && strings.Contains(saidBy(err), "forwarding via header")
+}
+
 // States of a server by the status that it answers with.
 var states = map[int]string{
 	412:                           "it has not caught up with the active server yet",

@@ -15,7 +15,7 @@ var (
 )
 
 // Lending is the transport of a store over inner.
-func Lending(inner http.RoundTripper) http.RoundTripper { return roundTripper{inner} }
+func Lending(inner http.RoundTripper) http.RoundTripper { return roundTripper{inner, new(index)} }
 
 // SetQuiet changes how long a tombstone of s stands before its burial.
 func (s *Store) SetQuiet(quiet time.Duration) { s.burial.quiet = quiet }

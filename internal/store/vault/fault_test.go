@@ -62,7 +62,6 @@ func TestAnswers(t *testing.T) {
 		kind   error
 		want   string
 	}{
-		{answers(412, said("required index state not present")), store.ErrUnavailable, "has not caught up"},
 		{answers(429, said("request path rate limit quota exceeded")), store.ErrUnavailable, "quota"},
 		{answers(472, ""), store.ErrUnavailable, "disaster recovery"},
 		{answers(473, ""), store.ErrUnavailable, "standby"},
@@ -78,6 +77,7 @@ func TestAnswers(t *testing.T) {
 		{answers(404, "not JSON"), store.ErrUnavailable, "no answer of Vault's"},
 		{cutOff, store.ErrUnavailable, "EOF"},
 		{hungUp, store.ErrUnavailable, "EOF"},
+		{answers(412, said("required index state not present")), store.ErrUnavailable, "has not caught up"},
 	} {
 		p.set(test.answer)
 		for name, call := range calls(s) {

@@ -23,7 +23,7 @@ const (
 
 // newClient makes a client of the SDK that takes nothing from the environment:
 // settings are the worker's, which shows them. It has no token.
-func newClient(config Config) (*api.Client, error) {
+func newClient(config Config, index *index) (*api.Client, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 4 * readsAtOnce
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -43,14 +43,11 @@ func newClient(config Config) (*api.Client, error) {
 	client, err := api.NewClient(&api.Config{
 		Address: config.Address,
 		HttpClient: &http.Client{
-			Transport:     roundTripper{transport},
+			Transport:     roundTripper{transport, index},
 			CheckRedirect: checkRedirect,
 		},
 		DisableRedirects: true, // the SDK's own send a body that it did not make as null
 		MaxRetries:       0,    // retries belong to the caller
-		// A standby that serves reads (Enterprise) answers none with less than what
-		// this client has written.
-		ReadYourWrites: true,
 	})
 	if err != nil {
 		// It reads the environment before it takes what it is given.
@@ -76,19 +73,27 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// roundTripper lets nothing read a request's body when it has returned, as
-// net/http goes on to do for a moment: then the body can be wiped.
-type roundTripper struct{ http.RoundTripper }
+// roundTripper carries the index to and fro. And it lets nothing read a request's
+// body when it has returned, as net/http goes on to do for a moment: then the body
+// can be wiped.
+type roundTripper struct {
+	http.RoundTripper
+	index *index
+}
 
 func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) {
-	if request.Body == nil || request.Body == http.NoBody {
-		return r.RoundTripper.RoundTrip(request)
-	}
-	body := &lentBody{ReadCloser: request.Body}
-	defer body.recall()
 	request = request.Clone(request.Context())
-	request.Body, request.GetBody = body, nil
-	return r.RoundTripper.RoundTrip(request)
+	r.index.require(request.Header)
+	if request.Body != nil && request.Body != http.NoBody {
+		body := &lentBody{ReadCloser: request.Body}
+		defer body.recall()
+		request.Body, request.GetBody = body, nil
+	}
+	response, err := r.RoundTripper.RoundTrip(request)
+	if err == nil {
+		r.index.answered(response.Header)
+	}
+	return response, err
 }
 
 // lentBody is a body that can be taken back.
@@ -167,11 +172,50 @@ func remove(path string) request {
 // errAbsent: there is nothing at that path. Its answer may tell more.
 var errAbsent = errors.New("nothing is there")
 
+// catchUp is how long a server that has not caught up is asked again, by the call
+// itself: a standby is seldom more than milliseconds behind.
+const catchUp = time.Second
+
+// caughtUp is exchange with a server that may not have caught up with the index
+// (412). It asks that server to forward the request, or waits until it has caught
+// up. Forwarding is asked for only then: a server that does not allow it, as Vault
+// does by default (allow_forwarding_via_header), refuses all that ask.
+func (s *Store) caughtUp(ctx context.Context, r request) (answer, error) {
+	got, behind := exchange(ctx, s.client, r)
+	if statusOf(behind) != http.StatusPreconditionFailed {
+		return got, behind
+	}
+	if !s.keepsRequests.Load() {
+		got, err := exchange(ctx, s.client.WithRequestCallbacks(api.ForwardInconsistent()), r)
+		switch {
+		case isForwardingOff(err):
+			s.keepsRequests.Store(true)
+		case statusOf(err) != http.StatusPreconditionFailed:
+			return got, err
+		}
+	}
+	end := time.Now().Add(catchUp)
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		next := time.Now().Add(wait)
+		if deadline, ok := ctx.Deadline(); next.After(end) || ok && next.After(deadline) {
+			return answer{}, behind
+		}
+		select {
+		case <-ctx.Done():
+			return answer{}, behind
+		case <-time.After(wait):
+		}
+		if got, err := exchange(ctx, s.client, r); statusOf(err) != http.StatusPreconditionFailed {
+			return got, err
+		}
+	}
+}
+
 // do sends a request, and sends it again when its token was lost and there is
 // another one now: a request that is refused for its token had no effect.
 func (s *Store) do(ctx context.Context, r request) (answer, error) {
 	used := s.client.Token()
-	got, err := exchange(ctx, s.client, r)
+	got, err := s.caughtUp(ctx, r)
 	if statusOf(err) != http.StatusForbidden {
 		return got, err
 	}
@@ -182,7 +226,7 @@ func (s *Store) do(ctx context.Context, r request) (answer, error) {
 	case !renewed:
 		return answer{}, err
 	}
-	return exchange(ctx, s.client, r)
+	return s.caughtUp(ctx, r)
 }
 
 // exchange sends a request with the client's token and reads the answer to its

@@ -27,6 +27,7 @@ type session struct {
 	client *api.Client // with the token
 	entry  *api.Client // for logins alone, by who has the turn
 	log    *slog.Logger
+	index  index
 
 	turn chan struct{} // held by who logs in or renews: one at a time
 
@@ -75,10 +76,10 @@ func newLease(auth *api.SecretAuth, before lease) lease {
 func newSession(config Config, log *slog.Logger) (*session, error) {
 	s := &session{config: config, log: log, turn: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
 	var err error
-	if s.client, err = newClient(config); err != nil {
+	if s.client, err = newClient(config, &s.index); err != nil {
 		return nil, err
 	}
-	s.entry, err = newClient(config)
+	s.entry, err = newClient(config, &s.index)
 	return s, err
 }
 

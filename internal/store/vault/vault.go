@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -62,11 +63,19 @@ type Store struct {
 	session *session
 	client  *api.Client // of session
 	burial  burial
+	cluster string // the ID of Vault's, where it tells
+	mount   string // the UUID of the mount, where Vault tells
+
+	keepsRequests atomic.Bool // it does not forward those that ask for it
 
 	calls *store.Calls
 }
 
-var _ store.Native = (*Store)(nil)
+var (
+	_ store.Native     = (*Store)(nil)
+	_ store.Consistent = (*Store)(nil)
+	_ store.Identified = (*Store)(nil)
+)
 
 // New logs in to Vault and sees that the store can work there: that the server
 // is unsealed, the mount is one of KV version 2, and the policy allows what is

@@ -1,0 +1,85 @@
+package vault
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/vault/api"
+)
+
+// maxIndex bounds an index, which two headers of Vault's make up.
+const maxIndex = 1024
+
+// index is the newest state of Vault that this process knows of. A standby that
+// serves reads (Vault Enterprise, OpenBao 2.7) answers nothing older to a request
+// that carries it, but 412.
+// https://developer.hashicorp.com/vault/docs/enterprise/consistency
+type index struct {
+	mu     sync.Mutex
+	states []string // more than one where none of them is the newest
+	opaque string   // answered last, in a form that cannot be compared
+}
+
+// require adds the header to a request.
+func (i *index) require(header http.Header) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	header.Del(api.HeaderIndex)
+	for _, state := range i.states {
+		header.Add(api.HeaderIndex, state)
+	}
+	if i.opaque != "" && len(i.states) == 0 {
+		header.Set(api.HeaderIndex, i.opaque)
+	}
+}
+
+// answered takes the state out of an answer.
+func (i *index) answered(header http.Header) {
+	state := header.Get(api.HeaderIndex)
+	if state == "" || i.observe(state) || len(state) > maxIndex/2 {
+		return
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.opaque = state
+}
+
+// observe adds a state, and reports whether it is one. What cannot be compared is
+// none, because it might take the place of a newer one.
+func (i *index) observe(state string) bool {
+	if len(state) > maxIndex/2 {
+		return false
+	}
+	if _, err := api.ParseReplicationState(state, nil); err != nil {
+		return false
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.states = api.MergeReplicationStates(i.states, state)
+	return true
+}
+
+func (i *index) String() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	text := strings.Join(slices.Sorted(slices.Values(i.states)), ",")
+	if len(text) > maxIndex {
+		return ""
+	}
+	return text
+}
+
+// Index implements [store.Consistent].
+func (s *Store) Index() string { return s.session.index.String() }
+
+// Observe implements [store.Consistent].
+func (s *Store) Observe(index string) {
+	if len(index) > maxIndex {
+		return
+	}
+	for state := range strings.SplitSeq(index, ",") {
+		s.session.index.observe(state)
+	}
+}

@@ -1,0 +1,144 @@
+package vault_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"credbus/internal/store"
+	"credbus/internal/store/vault"
+	"credbus/internal/testbed/lagproxy"
+)
+
+// pair are a store at the active server and one at a standby that lags.
+func pair(t *testing.T, config lagproxy.Config) (writer, reader *vault.Store, proxy *lagproxy.Proxy) {
+	t.Helper()
+	b := sharedBed(t)
+	proxy = lagproxy.New(t, b.Fact("address"), config)
+	settings := b.config(t)
+	settings.Address = proxy.Active
+	writer = open(t, settings)
+	settings.Address = proxy.Standby
+	reader = open(t, settings)
+	return writer, reader, proxy
+}
+
+// Without an index, a standby answers what was there before, for as long as it
+// lags and no longer: the proxy does what it says.
+func TestStandbyLags(t *testing.T) {
+	const lag = time.Hour
+	writer, reader, _ := pair(t, lagproxy.Config{Lag: lag})
+	rec := newRecord("org:acme", "key", "w1")
+	put(t, writer, rec)
+	if _, err := reader.Get(t.Context(), rec.Key); err == nil {
+		t.Error("the standby answers what it cannot know yet")
+	}
+	page, err := reader.List(t.Context(), store.ListOptions{Limit: 10})
+	if must(t, err); len(page.Records) != 0 {
+		t.Errorf("the standby lists %+v", page.Records)
+	}
+	writer, reader, _ = pair(t, lagproxy.Config{Lag: 50 * time.Millisecond})
+	put(t, writer, rec)
+	eventually(t, "the standby has caught up", func() bool { _, err := reader.Get(t.Context(), rec.Key); return err == nil })
+}
+
+// With the index of a write, no read is behind it, wherever it is made.
+func TestIndexMakesReadsConsistent(t *testing.T) {
+	for name, config := range map[string]lagproxy.Config{
+		"forwards": {Lag: time.Hour, Indexes: true, Forwards: true},
+		"refuses":  {Lag: 100 * time.Millisecond, Indexes: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			writer, reader, proxy := pair(t, config)
+			old := 0
+			for i := range 20 {
+				rec := newRecord("org:acme", "key", fmt.Sprintf("w%d", i))
+				version := put(t, writer, rec)
+				index := writer.Index()
+				if index == "" {
+					t.Fatal("a write was answered with an index, and the store has none")
+				}
+				reader.Observe(index)
+				got, err := reader.Get(t.Context(), rec.Key)
+				if err != nil || got.Version != version {
+					old++
+				}
+			}
+			_, awaited, forwarded := proxy.Counts()
+			t.Logf("old=%d of 20, awaited=%d forwarded=%d", old, awaited, forwarded)
+			if old > 0 || awaited+forwarded == 0 {
+				t.Errorf("%d of 20 reads were older than their index; %d waited, %d were forwarded", old, awaited, forwarded)
+			}
+		})
+	}
+}
+
+// A store reads its own writes at a standby without anybody's help.
+func TestOwnWritesAtAStandby(t *testing.T) {
+	_, reader, _ := pair(t, lagproxy.Config{Lag: time.Hour, Indexes: true, Forwards: true})
+	rec := newRecord("org:acme", "key", "w1")
+	version := put(t, reader, rec)
+	if got := get(t, reader, rec.Key); got.Version != version {
+		t.Errorf("read %s, wrote %s", got.Version, version)
+	}
+}
+
+// What is no index changes nothing, nor does an older one.
+func TestObserveRefusesGarbage(t *testing.T) {
+	writer, _, _ := pair(t, lagproxy.Config{Lag: time.Hour, Indexes: true, Forwards: true})
+	put(t, writer, newRecord("org:acme", "key", "w1"))
+	older := writer.Index()
+	put(t, writer, newRecord("org:acme", "key", "w2"))
+	newest := writer.Index()
+	for _, index := range []string{"", ",", "garbage", "v1:a:b", "a\r\nX-Vault-Token: x", string(make([]byte, 5000)), older} {
+		writer.Observe(index)
+	}
+	if got := writer.Index(); got != newest || newest == older {
+		t.Errorf("index %q, want %q, after %q", got, newest, older)
+	}
+}
+
+// withoutUUID takes the UUID out of what Vault tells of a mount.
+func withoutUUID(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	if !strings.HasPrefix(r.URL.Path, "/v1/sys/internal/ui/mounts/") {
+		next.ServeHTTP(w, r)
+		return
+	}
+	answer := httptest.NewRecorder()
+	next.ServeHTTP(answer, r)
+	w.WriteHeader(answer.Code)
+	io.WriteString(w, strings.ReplaceAll(answer.Body.String(), `"uuid"`, `"other"`))
+}
+
+// The same place has one identity by every address, and another place another.
+func TestIdentity(t *testing.T) {
+	b := sharedBed(t)
+	config := b.config(t)
+	identity := func(config vault.Config) string {
+		t.Helper()
+		text, err := open(t, config).Identity(t.Context())
+		if must(t, err); text == "" || len(text) > 255 {
+			t.Errorf("identity %q", text)
+		}
+		return text
+	}
+	direct := identity(config)
+	p := b.proxy(t)
+	config.Address = p.URL
+	if other := identity(config); other != direct || !strings.Contains(direct, "mount:") {
+		t.Errorf("%q by another address, %q", other, direct)
+	}
+	// A server that does not tell the mount's UUID tells its cluster's ID.
+	p.set(withoutUUID)
+	byCluster := identity(config)
+	if byCluster == direct || !strings.Contains(byCluster, "cluster:") || strings.Contains(byCluster, p.URL) {
+		t.Errorf("%q by the cluster's ID", byCluster)
+	}
+	if other := identity(b.config(t)); other == direct {
+		t.Errorf("another path is %q as well", other)
+	}
+}
