@@ -5,9 +5,10 @@ FUZZTIME ?= 60s
 BENCH ?=
 KILLS ?= 500
 FAULTS ?=
+MEMORY ?=
 SEEDS ?= 200
 
-.PHONY: all check fmt tidy vet staticcheck cross imports beds test test-root test-sim test-stores test-integration sim test-faults fuzz bench bench-cache hit-ratio crash rotation
+.PHONY: all check fmt tidy vet staticcheck cross imports beds test test-root test-sim test-stores test-integration sim test-faults fuzz bench bench-cache hit-ratio memory crash rotation
 
 all: check test
 
@@ -112,6 +113,11 @@ bench-cache:
 ## hit-ratio: the cache beside exact LRU; TRACE names an xz file of big-endian int32
 hit-ratio:
 	$(GO) test ./internal/cache -count=1 -run HitRatio -v $(if $(TRACE),-requests $(abspath $(TRACE)))
+
+## memory: what a worker takes, as the resident size of its process: 100,000 cached
+## entries, the worst requests of each kind at once, and reads under a limit
+memory:
+	$(GO) run ./internal/footprint $(MEMORY)
 
 ## crash: kill -9 during writes, KILLS times
 crash:

@@ -166,49 +166,6 @@ func (r *BatchReply[T, P]) field(d *decoder, name []byte) bool {
 	return true
 }
 
-// Fit replaces results that would take the encoded reply over limit bytes, in
-// order, by payload_too_large, and wipes what they held. size is what a result
-// takes, given its msgpack.
-func (r *BatchReply[T, P]) Fit(limit int, size func(msgpack []byte) int) {
-	measure := func(result *Result[T, P]) int {
-		encoded := Append(nil, result)
-		defer clear(encoded)
-		return size(encoded)
-	}
-	total := len(r.Cursor) + maxTextLen // revision and headers
-	refusals := make([]Result[T, P], len(r.Results))
-	least := make([]int, len(r.Results))
-	for i := range r.Results {
-		if r.Results[i].Err != nil {
-			least[i] = measure(&r.Results[i])
-			total += least[i]
-			continue
-		}
-		refused := Errorf(PayloadTooLarge, "the reply would pass the server's maximum payload: ask for this one by itself")
-		refused.Retryable = true
-		switch any(&r.Results[i].Reply).(type) {
-		case *StoreReply, *DeleteReply: // what cannot be told was done
-			refused.MarkOutcomeUnknown()
-		}
-		refused.Scope, refused.ID = P(&r.Results[i].Reply).about()
-		refusals[i].Err = refused
-		least[i] = measure(&refusals[i])
-		total += least[i]
-	}
-	for i := range r.Results {
-		if r.Results[i].Err != nil {
-			continue // takes no more than was counted
-		}
-		takes := measure(&r.Results[i])
-		if grown := total - least[i] + takes; grown <= limit || takes <= least[i] {
-			total = grown // what takes no more than its refusal is told in any case
-			continue
-		}
-		wipe(&r.Results[i].Reply)
-		r.Results[i] = refusals[i]
-	}
-}
-
 // Wipe overwrites the values that the results hold.
 func (r *BatchReply[T, P]) Wipe() {
 	for i := range r.Results {

@@ -7,6 +7,44 @@ import (
 	"testing"
 )
 
+// fit has the results of a reply come in one after the other.
+func fit[T any, P Item[T]](reply *BatchReply[T, P], limit int, size func([]byte) int) {
+	filling := NewFilling[T, P](len(reply.Results), Room{Limit: limit, Size: size}, func(i int) (Scope, ID) {
+		if err := reply.Results[i].Err; err != nil {
+			return err.Scope, err.ID
+		}
+		return P(&reply.Results[i].Reply).about()
+	})
+	for i, result := range reply.Results {
+		filling.Put(i, result)
+	}
+	reply.Results = filling.Reply().Results
+}
+
+// TestFillingIsFull: once a result of the usual size does not fit, those that were
+// not begun can be left; one that is too large by itself does not keep others out.
+func TestFillingIsFull(t *testing.T) {
+	value := func(size int) Result[RetrieveReply, *RetrieveReply] {
+		return Result[RetrieveReply, *RetrieveReply]{Reply: RetrieveReply{Credential: Credential{Scope: "org:acme", ID: "id", Data: Value(make([]byte, size))}}}
+	}
+	filling := NewFilling[RetrieveReply](5, Room{Limit: 40 << 10, Size: func(msgpack []byte) int { return len(msgpack) }},
+		func(int) (Scope, ID) { return "org:acme", "id" })
+	for i, step := range []struct {
+		size int
+		kept bool
+		full bool
+	}{{64 << 10, false, false}, {15 << 10, true, false}, {15 << 10, true, false}, {15 << 10, false, true}} {
+		filling.Put(i, value(step.size))
+		if kept := filling.Reply().Results[i].Err == nil; kept != step.kept || filling.Full() != step.full {
+			t.Errorf("result %d: kept %v, full %v", i, kept, filling.Full())
+		}
+	}
+	filling.Leave(4)
+	if err := filling.Reply().Results[4].Err; !errors.Is(err, &Error{Code: PayloadTooLarge}) || !err.Retryable || err.ID != "id" {
+		t.Errorf("what was left is answered with %v", err)
+	}
+}
+
 // TestFitRefusesWhatDoesNotFit measures a reply in both encodings. Quotes take
 // two bytes each in JSON, so that fewer results fit there.
 func TestFitRefusesWhatDoesNotFit(t *testing.T) {
@@ -41,7 +79,7 @@ func TestFitRefusesWhatDoesNotFit(t *testing.T) {
 			missing.Scope, missing.ID = "org:acme", "k1"
 			reply.Results[1] = Result[RetrieveReply, *RetrieveReply]{Err: missing}
 
-			reply.Fit(limit, test.size)
+			fit(&reply, limit, test.size)
 
 			reply.Revision = sampleRevision
 			if n := test.size(encoded(&reply)); n > limit {
@@ -84,7 +122,7 @@ func TestFitRefusesWhatDoesNotFit(t *testing.T) {
 func TestFitKeepsWhatFits(t *testing.T) {
 	reply := resultsOf[RetrieveReply](RetrieveReply{Credential: sampleCredential()})
 	before := encoded(reply)
-	reply.Fit(1<<20, func(msgpack []byte) int { return len(msgpack) })
+	fit(reply, 1<<20, func(msgpack []byte) int { return len(msgpack) })
 	if !bytes.Equal(encoded(reply), before) {
 		t.Error("a reply that fits was changed")
 	}
@@ -105,9 +143,9 @@ func TestFitOfWrites(t *testing.T) {
 	refused.Scope, refused.ID = "org:acme", "k0"
 	stored.Results[0] = Result[StoreReply, *StoreReply]{Err: refused}
 	size := func(msgpack []byte) int { return len(msgpack) }
-	stored.Fit(1<<10, size)
-	deleted.Fit(1<<10, size)
-	validated.Fit(1<<10, size)
+	fit(&stored, 1<<10, size)
+	fit(&deleted, 1<<10, size)
+	fit(&validated, 1<<10, size)
 	for i := range 100 {
 		if err := stored.Results[i].Err; i == 0 && (err != refused || err.OutcomeUnknown) ||
 			i > 0 && (err == nil || err.Code != PayloadTooLarge || !err.OutcomeUnknown || !err.Retryable) {

@@ -16,18 +16,15 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"credbus/internal/config"
+	"credbus/internal/heap"
 	"credbus/internal/worker"
 )
-
-// gcPercent is GOGC unless the environment sets it.
-const gcPercent = 400
 
 func main() {
 	if err := command().Execute(); err != nil {
@@ -86,12 +83,8 @@ settings of store.`,
 func serve(ctx context.Context, c *config.Config, out io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if os.Getenv("GOGC") == "" {
-		// A worker's live heap is small and its requests short-lived: at the
-		// default it collects dozens of times a second, for a few MiB.
-		debug.SetGCPercent(gcPercent)
-	}
 	logger := newLogger(c.Log)
+	worker.WarnOfMemory(c, heap.Tune(), logger)
 	w, err := worker.Start(ctx, c, logger)
 	if err != nil {
 		return err

@@ -121,7 +121,7 @@ func BenchmarkGetMissParallel(b *testing.B) {
 	})
 }
 
-// BenchmarkPut replaces entries, so that it meets the ring's displacement too.
+// BenchmarkPut replaces entries, so that it meets compaction too.
 func BenchmarkPut(b *testing.B) {
 	for _, size := range valueSizes {
 		b.Run(fmt.Sprintf("%dB", size), func(b *testing.B) {

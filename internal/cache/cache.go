@@ -104,25 +104,24 @@ func (c Config) maxNegative() int { return max(c.Entries/4, 1) }
 // Cache maps a scope and an id to a value. Its methods may be called
 // concurrently.
 //
-// Lock order: writing, then mu, then the lock inside the ring. A Get that hits
-// takes mu for the lookup and the ring's read lock for the copy, one after the
-// other, and opens the value under neither.
+// Lock order: writing, then mu. A Get that hits takes mu for the lookup and the
+// segment's read lock for the copy, one after the other, and opens the value
+// under neither.
 type Cache struct {
 	started   time.Time // the monotonic zero of every time in the index
 	maxValue  int
-	ring      *ring
 	scratches sync.Pool // of *scratch
 
-	// writing is held while the ring is written. Until it is free, an entry of
-	// the index may be missing in the ring: about to be Set, or displaced and
-	// about to be Set again.
+	// writing is held while segments are written to, and entries change their
+	// place.
 	writing sync.Mutex
 
-	mu      sync.Mutex
-	index   index         // guarded by mu
-	sweeper *time.Timer   // guarded by mu; nil unless a sweep is due or under way
-	sweepAt time.Duration // guarded by mu; when the sweep is due, past while one is under way
-	closed  bool          // guarded by mu
+	mu       sync.Mutex
+	index    index         // guarded by mu
+	segments segments      // see there
+	sweeper  *time.Timer   // guarded by mu; nil unless a sweep is due or under way
+	sweepAt  time.Duration // guarded by mu; when the sweep is due, past while one is under way
+	closed   bool          // guarded by mu
 }
 
 // scratch is what a Get needs beside the caller's buffer. It is pooled because
@@ -142,13 +141,9 @@ func New(config Config) (*Cache, error) {
 	if !sealAvailable() {
 		return nil, errors.New("cache: ChaCha20-Poly1305 is not available: do not run with GODEBUG=fips140=only, or turn the cache off")
 	}
-	ring, err := newRing(config)
-	if err != nil {
-		return nil, err
-	}
-	c := &Cache{started: time.Now(), maxValue: config.maxValueLen(), ring: ring}
+	c := &Cache{started: time.Now(), maxValue: config.maxValueLen()}
 	c.scratches.New = func() any { return new(scratch) }
-	c.index = newIndex(config, ring.remove)
+	c.index = newIndex(config, c.segments.leave)
 	return c, nil
 }
 
@@ -189,63 +184,44 @@ func (c *Cache) getBut(but uint8, dst, scope, id []byte) (value []byte, flags ui
 }
 
 func (c *Cache) get(but uint8, dst []byte, s *scratch) (value []byte, flags uint8, ok bool) {
-	key, flags, ok := c.lookup(but, s)
-	if !ok {
+	e, at, flags := c.lookup(but, s)
+	if e == nil {
 		return dst, 0, false
 	}
-	sealed, ok := c.ring.get(key)
-	if !ok {
-		if key, sealed, flags, ok = c.getAfterWrite(but, s); !ok {
-			return dst, 0, false
+	// The entry may leave or move meanwhile: what is at this place stays.
+	sealed, ok := at.segment.get(at.key)
+	if ok {
+		if value, err := s.secret.open(dst, sealed, s.name); err == nil {
+			return value, flags, true
 		}
 	}
-	value, err := s.secret.open(dst, sealed, s.name)
-	if err != nil { // the ring's bytes were damaged
-		c.forget(key)
-		return dst, 0, false
-	}
-	return value, flags, true
+	c.forget(e) // its bytes were damaged
+	return dst, 0, false
 }
 
 // lookup finds the live entry of s.name, counts the use, and copies its secret
 // to s: from then on the entry may leave and be wiped at any time.
-func (c *Cache) lookup(but uint8, s *scratch) (key string, flags uint8, ok bool) {
+func (c *Cache) lookup(but uint8, s *scratch) (e *entry, at place, flags uint8) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	// The clock is read under mu, so that waiting for it cannot extend a life.
-	e := c.index.use(s.name, but, c.now())
+	e = c.index.use(s.name, but, c.now())
 	if e == nil {
-		return "", 0, false
+		return nil, place{}, 0
 	}
 	s.secret = e.secret
-	return e.ringKey, e.flags, true
-}
-
-// getAfterWrite looks again once no write to the ring is under way, which is
-// when the ring holds every entry of the index. It takes back the hit that the
-// first lookup counted, since its own counts anew.
-func (c *Cache) getAfterWrite(but uint8, s *scratch) (key string, sealed []byte, flags uint8, ok bool) {
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	c.mu.Lock()
-	c.index.stats.Hits--
-	c.mu.Unlock()
-	if key, flags, ok = c.lookup(but, s); !ok {
-		return "", nil, 0, false
-	}
-	if sealed, ok = c.ring.get(key); !ok {
-		c.forget(key)
-	}
-	return key, sealed, flags, ok
+	return e, e.place, e.flags
 }
 
 // forget drops an entry whose bytes cannot be had, and makes its hit a miss.
-func (c *Cache) forget(key string) {
+func (c *Cache) forget(e *entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.index.stats.Hits--
 	c.index.stats.Misses++
-	c.index.dropRingKey(key)
+	if c.index.holds(e) {
+		c.index.remove(e)
+	}
 }
 
 // Put holds value, with flags, for scope and id, in place of what was held
@@ -264,14 +240,77 @@ func (c *Cache) Put(scope, id string, value []byte, flags uint8) (stored bool) {
 
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	if !c.admit(e) {
-		return false
-	}
-	if !c.ring.set(e.ringKey, sealed, c.holds) {
+	at, err := c.write(sealed)
+	if err != nil {
 		c.refuse(e.name)
 		return false
 	}
+	if !c.admit(e, at) {
+		return false
+	}
+	c.compact()
 	return true
+}
+
+// write puts sealed bytes into the current segment, or a new one.
+func (c *Cache) write(sealed []byte) (at place, err error) {
+	s := &c.segments
+	if frame := frameLen(len(sealed)); s.current == nil || s.current.left < frame {
+		c.mu.Lock()
+		size := s.nextSize(frame)
+		c.mu.Unlock()
+		next, err := newSegment(size)
+		if err != nil {
+			return place{}, err
+		}
+		c.mu.Lock()
+		s.begin(next)
+		c.mu.Unlock()
+	}
+	at = place{s.current, s.nextKey()}
+	return at, at.segment.set(at.key, sealed)
+}
+
+// compact writes again what is live in the segments that are mostly dead, until
+// no more than a fifth of all is. Each gives up more than it costs, and none is
+// looked at twice.
+func (c *Cache) compact() {
+	var entries []*entry
+	for rounds := 0; ; rounds++ {
+		c.mu.Lock()
+		from := c.segments.sparsest()
+		if from == nil || rounds > len(c.segments.all) {
+			c.mu.Unlock()
+			return
+		}
+		entries = from.entries.appendTo(entries[:0])
+		c.mu.Unlock()
+		for _, e := range entries {
+			c.move(e, from)
+		}
+	}
+}
+
+// move writes the bytes of an entry again elsewhere, if it is there still.
+func (c *Cache) move(e *entry, from *segment) {
+	sealed, ok := from.get(e.place.key) // only who holds writing changes it
+	var to place
+	if ok {
+		var err error
+		to, err = c.write(sealed)
+		ok = err == nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case e.place.segment != from: // it left
+	case !ok:
+		c.index.remove(e)
+	default:
+		c.index.stats.Rewrites++
+		c.segments.leave(e)
+		c.segments.enter(e, to)
+	}
 }
 
 // refuse drops what is held under name: it is older than what was refused.
@@ -283,8 +322,7 @@ func (c *Cache) refuse(name string) {
 }
 
 // admit makes e part of the index and sees to it that a sweep is due.
-func (c *Cache) admit(e *entry) bool {
-	e.ringKey = c.ring.nextKey() // guarded by writing, which the caller holds
+func (c *Cache) admit(e *entry, at place) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -293,6 +331,7 @@ func (c *Cache) admit(e *entry) bool {
 	}
 	now := c.now()
 	c.index.admit(e, now)
+	c.segments.enter(e, at)
 	// What is admitted may expire before what the sweep was to wait for.
 	wait := c.untilSweepLocked(now)
 	switch {
@@ -308,17 +347,6 @@ func (c *Cache) admit(e *entry) bool {
 
 func (c *Cache) untilSweepLocked(now time.Duration) time.Duration {
 	return max(c.index.untilExpiry(now), sweepInterval)
-}
-
-// holds reports whether the index still holds the entry of a ring key.
-func (c *Cache) holds(key string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	_, ok := c.index.byRingKey[key]
-	if ok {
-		c.index.stats.Rewrites++
-	}
-	return ok
 }
 
 // sweep removes expired entries that nobody asked for, so that their secrets
@@ -371,22 +399,24 @@ func (c *Cache) DropSubtree(scope string) {
 		return
 	}
 	for batch := range slices.Chunk(c.subtree(scope), removeBatch) {
-		c.removeRingKeys(batch)
+		c.removeAll(batch)
 	}
 }
 
-// subtree returns keys, not names, so that what is put meanwhile stays.
-func (c *Cache) subtree(scope string) (ringKeys []string) {
+// subtree returns entries, not names, so that what is put meanwhile stays.
+func (c *Cache) subtree(scope string) []*entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.index.subtree(scope)
 }
 
-func (c *Cache) removeRingKeys(keys []string) {
+func (c *Cache) removeAll(entries []*entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, key := range keys {
-		c.index.dropRingKey(key)
+	for _, e := range entries {
+		if c.index.holds(e) {
+			c.index.remove(e)
+		}
 	}
 }
 
@@ -401,7 +431,7 @@ func (c *Cache) Clear() {
 
 func (c *Cache) clearLocked() {
 	c.index.clear()
-	c.ring.clear()
+	c.segments.clear()
 }
 
 // Stats reports the counters and the fill of this moment.
@@ -426,5 +456,5 @@ func (c *Cache) Close() error {
 	if c.sweeper != nil {
 		c.sweeper.Stop()
 	}
-	return c.ring.close()
+	return nil
 }

@@ -4,12 +4,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
 // version is what a value of the tests below says of itself, in a length that
@@ -21,7 +19,7 @@ func version(key, n int) []byte {
 }
 
 // TestConcurrentHistory has one writer for each key, readers for all, and
-// others that clear, evict and turn the ring over. A value that is read must be
+// others that clear, evict and have segments compacted. A value that is read must be
 // one that was put for that key, whole, and not older than what was current, or
 // was dropped, when the Get began.
 func TestConcurrentHistory(t *testing.T) {
@@ -113,14 +111,14 @@ func TestConcurrentHistory(t *testing.T) {
 		t.Errorf("%d hits, %+v", hits.Load(), s)
 	}
 	c.Clear()
-	if x := &c.index; len(x.byName)+len(x.byRingKey)+x.uses.Len()+x.ages[positive].Len()+x.ages[negative].Len() != 0 || x.bytes != 0 || c.ring.cache.Len() != 0 {
+	if x := &c.index; len(x.byName)+x.uses.n+x.ages[positive].n+x.ages[negative].n != 0 || x.bytes != 0 || len(c.segments.all) != 0 || c.segments.capacity != 0 || c.segments.live != 0 {
 		t.Errorf("after Clear something is left")
 	}
 	t.Logf("%+v", s)
 }
 
-// TestNoFalseMisses reads entries that nobody drops while the ring displaces
-// them and writes them again.
+// TestNoFalseMisses reads entries that nobody drops while they move from
+// segment to segment.
 func TestNoFalseMisses(t *testing.T) {
 	const keys = 100
 	c := newCache(t, Config{Entries: 200, Bytes: 300 << 10})
@@ -146,8 +144,10 @@ func TestNoFalseMisses(t *testing.T) {
 			}
 		})
 	}
-	for n := range 8000 {
-		c.Put("org:b", "changing", version(0, n), 0)
+	random := rand.New(rand.NewPCG(1, 1))
+	for range 8000 {
+		key := random.IntN(keys) // put again as it is, so that others in its segment move
+		c.Put("org:a", fmt.Sprint(key), version(key, 1), 0)
 	}
 	close(done)
 	readers.Wait()
@@ -156,36 +156,36 @@ func TestNoFalseMisses(t *testing.T) {
 	}
 }
 
-// TestGetWaitsForTheRing asks for an entry at the moment when it was displaced
-// and is not written again yet.
-func TestGetWaitsForTheRing(t *testing.T) {
+// TestGetAgainstMove asks for an entry that moves to another segment, and whose
+// segment is given up, between the moment when Get finds it in the index and the
+// moment when it takes the bytes.
+func TestGetAgainstMove(t *testing.T) {
 	c := newCache(t, Config{})
 	mustPut(t, c, "org:a", "id", "value")
-	e := held(c, "org:a", "id")
-	sealed, _ := c.ring.get(e.ringKey)
-
+	s := &scratch{name: appendName(nil, []byte("org:a"), []byte("id"))}
+	e, at, _ := c.lookup(0, s)
+	if e == nil {
+		t.Fatal("not found")
+	}
 	c.writing.Lock()
-	c.ring.remove(e.ringKey)
-	found := make(chan bool)
-	go func() {
-		_, ok := get(c, "org:a", "id")
-		found <- ok
-	}()
-	for c.Stats().Hits == 0 { // until it has seen the entry in the index
-		runtime.Gosched()
+	next, err := newSegment(minSegment)
+	if err != nil {
+		t.Fatal(err)
 	}
-	select {
-	case <-found:
-		c.writing.Unlock()
-		t.Error("Get did not wait")
-	case <-time.After(20 * time.Millisecond): // long enough to fail, never so to pass
-		c.ring.set(e.ringKey, sealed, c.holds)
-		c.writing.Unlock()
-		if !<-found {
-			t.Error("Get missed an entry that nobody dropped")
-		}
+	c.mu.Lock()
+	c.segments.begin(next)
+	c.mu.Unlock()
+	c.move(e, at.segment)
+	c.writing.Unlock()
+	if len(c.segments.all) != 1 || c.segments.all[0] != next {
+		t.Fatal("the segment was not given up: this test shows nothing")
 	}
-	if s := c.Stats(); s.Hits != 1 || s.Misses != 0 {
+	sealed, ok := at.segment.get(at.key)
+	if value, err := s.secret.open(nil, sealed, s.name); !ok || err != nil || string(value) != "value" {
+		t.Errorf("Get finds %q at the old place, %v", value, err)
+	}
+	wantHit(t, c, "org:a", "id", "value")
+	if s := c.Stats(); s.Hits != 2 || s.Misses != 0 || s.Rewrites != 1 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// ringBytes is the whole array of the ring, what was deleted included. Reading
-// it through reflection is the only way: bigcache does not show it.
-func ringBytes(c *Cache) []byte {
-	shards := reflect.ValueOf(c.ring.cache).Elem().FieldByName("shards")
+// bytesOf is the whole array of a segment, what was deleted included. Reading it
+// through reflection is the only way: bigcache does not show it.
+func bytesOf(s *segment) []byte {
+	shards := reflect.ValueOf(s.cache).Elem().FieldByName("shards")
 	return shards.Index(0).Elem().FieldByName("entries").FieldByName("array").Bytes()
 }
 
@@ -23,27 +23,27 @@ func secretOf(c *Cache, e *entry) secret {
 	return e.secret
 }
 
-func TestRingHoldsNeitherValuesNorNames(t *testing.T) {
+func TestSegmentsHoldNeitherValuesNorNames(t *testing.T) {
 	c := newCache(t, Config{})
 	const canary, id = "canary-plaintext-0123456789", "id-canary-0123456789"
 	for i := range 100 {
 		mustPut(t, c, fmt.Sprint("org:scope-canary-", i), id, canary)
 		wantHit(t, c, fmt.Sprint("org:scope-canary-", i), id, canary)
 	}
-	ring := ringBytes(c)
+	held := bytesOf(c.segments.current)
 	for _, secret := range []string{canary, canary[:8], id, "scope-canary"} {
-		if bytes.Contains(ring, []byte(secret)) {
-			t.Errorf("the ring holds %q", secret)
+		if bytes.Contains(held, []byte(secret)) {
+			t.Errorf("a segment holds %q", secret)
 		}
 	}
 	// The search can succeed: the key of the last entry is there.
-	if !bytes.Contains(ring, []byte{100, 0, 0, 0, 0, 0, 0, 0}) {
-		t.Error("the search does not find what the ring does hold")
+	if !bytes.Contains(held, []byte{100, 0, 0, 0, 0, 0, 0, 0}) {
+		t.Error("the search does not find what the segment does hold")
 	}
 }
 
 // TestSecretsDoNotOutliveEntries takes an entry out of the index in every way
-// there is. Each time the ciphertext is still in the ring, and nothing opens it.
+// there is. Each time the ciphertext is still in the segment, and nothing opens it.
 func TestSecretsDoNotOutliveEntries(t *testing.T) {
 	exits := map[string]func(c *Cache){
 		"drop":        func(c *Cache) { c.Drop("org:a", "id") },
@@ -64,9 +64,10 @@ func TestSecretsDoNotOutliveEntries(t *testing.T) {
 				c := newCache(t, Config{Entries: 2, Bytes: MinBytes, TTL: sweepInterval / 2})
 				mustPut(t, c, "org:a", "id", "value")
 				e := held(c, "org:a", "id")
-				sealed, ok := c.ring.get(e.ringKey)
+				at := e.place
+				sealed, ok := at.segment.get(at.key)
 				if !ok {
-					t.Fatal("the ring does not hold the entry")
+					t.Fatal("the segment does not hold the entry")
 				}
 				before := secretOf(c, e)
 				if value, err := before.open(nil, sealed, []byte(e.name)); err != nil || string(value) != "value" {
@@ -80,8 +81,8 @@ func TestSecretsDoNotOutliveEntries(t *testing.T) {
 				if value, err := after.open(nil, sealed, []byte(e.name)); err == nil {
 					t.Errorf("the residue opens: %q", value)
 				}
-				if !bytes.Contains(ringBytes(c), sealed) {
-					t.Error("the ring was overwritten: this test shows nothing")
+				if !bytes.Contains(bytesOf(at.segment), sealed) {
+					t.Error("the segment was overwritten: this test shows nothing")
 				}
 				if held(c, "org:a", "id") == e {
 					t.Error("the index still holds the entry")
@@ -108,7 +109,7 @@ func TestSealIsBoundToNameAndSecret(t *testing.T) {
 	mustPut(t, c, "org:b", "id", "other")
 	a := held(c, "org:a", "id")
 	b := held(c, "org:b", "id")
-	sealed, _ := c.ring.get(a.ringKey)
+	sealed, _ := a.place.segment.get(a.place.key)
 	opens := func(s *secret, sealed, name []byte) bool {
 		_, err := s.open(nil, sealed, name)
 		return err == nil
@@ -133,17 +134,17 @@ func TestSealIsBoundToNameAndSecret(t *testing.T) {
 	}
 }
 
-// TestDamagedRingIsAMiss checks what becomes of an entry whose bytes in the
-// ring were changed or are gone: it is forgotten, and nothing of it is returned.
-func TestDamagedRingIsAMiss(t *testing.T) {
+// TestDamageIsAMiss checks what becomes of an entry whose bytes in its
+// segment were changed or are gone: it is forgotten, and nothing of it is returned.
+func TestDamageIsAMiss(t *testing.T) {
 	damages := map[string]func(c *Cache, e *entry){
 		"changed": func(c *Cache, e *entry) {
-			sealed, _ := c.ring.get(e.ringKey)
+			sealed, _ := e.place.segment.get(e.place.key)
 			sealed[3] ^= 1
-			c.ring.set(e.ringKey, sealed, c.holds)
+			e.place.segment.set(e.place.key, sealed)
 		},
-		"cut":  func(c *Cache, e *entry) { c.ring.set(e.ringKey, nil, c.holds) },
-		"gone": func(c *Cache, e *entry) { c.ring.remove(e.ringKey) },
+		"cut":  func(c *Cache, e *entry) { e.place.segment.set(e.place.key, nil) },
+		"gone": func(c *Cache, e *entry) { e.place.segment.cache.Delete(e.place.key) },
 	}
 	for name, damage := range damages {
 		t.Run(name, func(t *testing.T) {

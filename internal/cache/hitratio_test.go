@@ -35,7 +35,7 @@ func TestHitRatio(t *testing.T) {
 func compareWithLRU(t *testing.T, keys []int) {
 	const entries, tolerance = 1000, 0.5 // points of a hundred
 	for _, bytes := range []int64{
-		DefaultBytes, // the ring does not come round
+		DefaultBytes, // the entries bind
 		4100 << 10,   // what 1,000 of the largest values take: no more, no less
 	} {
 		c := newCache(t, Config{Entries: entries, Bytes: bytes})
@@ -60,7 +60,7 @@ func compareWithLRU(t *testing.T, keys []int) {
 		}
 		s := c.Stats()
 		got, want := 100*s.HitRate(), 100*float64(exactHits)/float64(len(keys))
-		t.Logf("%d requests, %d entries, %d KiB: hit ratio %.2f %%, exact LRU %.2f %%; most entries %d; %.1f %% more writes to the ring",
+		t.Logf("%d requests, %d entries, %d KiB: hit ratio %.2f %%, exact LRU %.2f %%; most entries %d; %.1f %% more writes",
 			len(keys), entries, bytes>>10, got, want, most, 100*float64(s.Rewrites)/float64(s.Misses))
 		if got < want-tolerance || got > want+tolerance {
 			t.Errorf("hit ratio %.2f %% is not within %.1f points of exact LRU, %.2f %%", got, tolerance, want)

@@ -1,27 +1,31 @@
 package cache
 
 import (
-	"container/list"
 	"encoding/binary"
 	"math"
 	"strings"
 	"time"
 )
 
-// entry is what the index knows of one value. The value itself is in the ring,
-// sealed under secret.
+// entry is what the index knows of one value. The value itself is in a segment,
+// sealed under secret. There may be 100,000 of them: each field counts.
 type entry struct {
-	name    string // see appendName; it is also what the seal is bound to
-	scope   string // the part of name
-	ringKey string
-	size    int64 // bytes of the value
-	flags   uint8
-	secret  secret
-	born    time.Duration // when Put admitted it
-	used    time.Duration // the last Put or Get
-	inUses  *list.Element
-	inAges  *list.Element
+	name     string // see appendName; it is also what the seal is bound to
+	place    place
+	born     time.Duration // when Put admitted it
+	used     time.Duration // the last Put or Get
+	links    [orders]link
+	size     uint32 // bytes of the value
+	scopeLen uint32
+	scopeAt  uint8 // where the scope begins in name
+	flags    uint8
+	secret   secret
 }
+
+// frame is how many bytes of a segment the entry takes.
+func (e *entry) frame() int64 { return int64(e.size) + frameOverhead }
+
+func (e *entry) scope() string { return e.name[e.scopeAt:][:e.scopeLen] }
 
 // The kinds of entries; each has a TTL of its own.
 const (
@@ -39,10 +43,9 @@ func (e *entry) kind() int {
 
 // newEntry makes an entry with a fresh secret, not yet part of an index.
 func newEntry(name []byte, scopeLen, size int, flags uint8) *entry {
-	e := &entry{name: string(name), size: int64(size), flags: flags}
-	e.secret.draw()
 	_, prefix := binary.Uvarint(name)
-	e.scope = e.name[prefix : prefix+scopeLen]
+	e := &entry{name: string(name), size: uint32(size), scopeLen: uint32(scopeLen), scopeAt: uint8(prefix), flags: flags}
+	e.secret.draw()
 	return e
 }
 
@@ -57,26 +60,29 @@ func appendName[T string | []byte](dst []byte, scope, id T) []byte {
 // index decides what is held: by exact name, within both bounds, until expiry.
 // Its caller provides the lock and the time.
 type index struct {
-	config    Config
-	byName    map[string]*entry
-	byRingKey map[string]*entry
-	uses      list.List        // of *entry, the most recently used first
-	ages      [kinds]list.List // of *entry, the oldest first; TTL is one for all of a kind
-	ttls      [kinds]time.Duration
-	bytes     int64
-	stats     Stats // the counters; snapshot adds the fill
-	// removed is told the ring key of every entry that leaves on its own.
-	removed func(ringKey string)
+	config Config
+	byName map[string]*entry
+	uses   chain        // the most recently used first
+	ages   [kinds]chain // the oldest first; TTL is one for all of a kind
+	ttls   [kinds]time.Duration
+	bytes  int64
+	stats  Stats // the counters; snapshot adds the fill
+	// left is told of every entry that leaves on its own.
+	left func(*entry)
 }
 
-func newIndex(config Config, removed func(ringKey string)) index {
-	return index{
-		config:    config,
-		byName:    make(map[string]*entry),
-		byRingKey: make(map[string]*entry),
-		ttls:      [kinds]time.Duration{positive: config.TTL, negative: config.NegativeTTL},
-		removed:   removed,
+func newIndex(config Config, left func(*entry)) index {
+	x := index{
+		config: config,
+		byName: make(map[string]*entry),
+		uses:   chain{order: byUse},
+		ttls:   [kinds]time.Duration{positive: config.TTL, negative: config.NegativeTTL},
+		left:   left,
 	}
+	for kind := range x.ages {
+		x.ages[kind].order = byAge
+	}
+	return x
 }
 
 // use returns the live entry of name, now the most recently used, or nil when
@@ -93,7 +99,7 @@ func (x *index) use(name []byte, but uint8, now time.Duration) *entry {
 	}
 	x.stats.Hits++
 	e.used = now
-	x.uses.MoveToFront(e.inUses)
+	x.uses.moveToFront(e)
 	return e
 }
 
@@ -102,41 +108,39 @@ func (x *index) admit(e *entry, now time.Duration) {
 	x.drop(e.name)
 	// A negative entry gives way to one of its own kind, the oldest, since that
 	// has the least left to live; being asked for often earns it no more.
-	for e.kind() == negative && x.ages[negative].Len() >= x.config.maxNegative() {
+	for e.kind() == negative && x.ages[negative].n >= x.config.maxNegative() {
 		if !x.dropExpired(now) {
-			x.evict(x.ages[negative].Front())
+			x.evict(x.ages[negative].first)
 		}
 	}
-	for len(x.byName) >= x.config.Entries || x.bytes+e.size > x.config.Bytes {
+	for len(x.byName) >= x.config.Entries || x.bytes+int64(e.size) > x.config.Bytes {
 		if !x.dropExpired(now) { // an expired entry goes before a live one
-			x.evict(x.uses.Back())
+			x.evict(x.uses.last)
 		}
 	}
 	e.born, e.used = now, now
-	e.inUses, e.inAges = x.uses.PushFront(e), x.ages[e.kind()].PushBack(e)
-	x.byName[e.name], x.byRingKey[e.ringKey] = e, e
-	x.bytes += e.size
+	x.uses.pushFront(e)
+	x.ages[e.kind()].pushBack(e)
+	x.byName[e.name] = e
+	x.bytes += int64(e.size)
 }
 
 func (x *index) expired(e *entry, now time.Duration) bool {
 	return now-e.born >= x.ttls[e.kind()] || x.config.Idle > 0 && now-e.used >= x.config.Idle
 }
 
-func (x *index) evict(at *list.Element) {
+func (x *index) evict(e *entry) {
 	x.stats.Evictions++
-	x.remove(at.Value.(*entry))
+	x.remove(e)
 }
 
 // dropExpired removes one expired entry and reports whether there was one. The
 // first of a kind to pass its TTL is the oldest, the first to be idle too long
 // is the least recently used: no other needs a look.
 func (x *index) dropExpired(now time.Duration) bool {
-	for _, first := range []*list.Element{x.ages[positive].Front(), x.ages[negative].Front(), x.uses.Back()} {
-		if first == nil {
-			continue // none of this kind
-		}
-		if e := first.Value.(*entry); x.expired(e, now) {
-			x.expire(e)
+	for _, first := range [...]*entry{x.ages[positive].first, x.ages[negative].first, x.uses.last} {
+		if first != nil && x.expired(first, now) {
+			x.expire(first)
 			return true
 		}
 	}
@@ -147,12 +151,12 @@ func (x *index) dropExpired(now time.Duration) bool {
 func (x *index) untilExpiry(now time.Duration) time.Duration {
 	wait := time.Duration(math.MaxInt64)
 	for kind := range x.ages {
-		if oldest := x.ages[kind].Front(); oldest != nil {
-			wait = min(wait, x.ttls[kind]-(now-oldest.Value.(*entry).born))
+		if oldest := x.ages[kind].first; oldest != nil {
+			wait = min(wait, x.ttls[kind]-(now-oldest.born))
 		}
 	}
-	if idlest := x.uses.Back(); idlest != nil && x.config.Idle > 0 {
-		wait = min(wait, x.config.Idle-(now-idlest.Value.(*entry).used))
+	if idlest := x.uses.last; idlest != nil && x.config.Idle > 0 {
+		wait = min(wait, x.config.Idle-(now-idlest.used))
 	}
 	return wait
 }
@@ -168,47 +172,43 @@ func (x *index) drop(name string) {
 	}
 }
 
-func (x *index) dropRingKey(key string) {
-	if e := x.byRingKey[key]; e != nil {
-		x.remove(e)
-	}
-}
+// holds reports whether e is part of the index still.
+func (x *index) holds(e *entry) bool { return x.byName[e.name] == e }
 
-// subtree returns the ring keys of the entries of scope and below.
-func (x *index) subtree(scope string) (ringKeys []string) {
-	for key, e := range x.byRingKey {
-		if below, ok := strings.CutPrefix(e.scope, scope); ok && (below == "" || below[0] == '/') {
-			ringKeys = append(ringKeys, key)
+// subtree returns the entries of scope and below.
+func (x *index) subtree(scope string) (entries []*entry) {
+	for _, e := range x.byName {
+		if below, ok := strings.CutPrefix(e.scope(), scope); ok && (below == "" || below[0] == '/') {
+			entries = append(entries, e)
 		}
 	}
-	return ringKeys
+	return entries
 }
 
 // remove ends an entry. Every way out of the index but clear leads here.
 func (x *index) remove(e *entry) {
 	e.secret.wipe()
 	delete(x.byName, e.name)
-	delete(x.byRingKey, e.ringKey)
-	x.uses.Remove(e.inUses)
-	x.ages[e.kind()].Remove(e.inAges)
-	x.bytes -= e.size
-	x.removed(e.ringKey)
+	x.uses.remove(e)
+	x.ages[e.kind()].remove(e)
+	x.bytes -= int64(e.size)
+	x.left(e)
 }
 
-// clear ends every entry without a word to removed. Its maps start anew, since
-// a map that shrinks keeps its memory.
+// clear ends every entry without a word to left. Its map starts anew, since a
+// map that shrinks keeps its memory.
 func (x *index) clear() {
 	for _, e := range x.byName {
 		e.secret.wipe()
 	}
 	stats := x.stats
-	*x = newIndex(x.config, x.removed)
+	*x = newIndex(x.config, x.left)
 	x.stats = stats
 }
 
 func (x *index) snapshot() Stats {
 	s := x.stats
-	s.Entries, s.Negative, s.Capacity = len(x.byName), x.ages[negative].Len(), x.config.Entries
+	s.Entries, s.Negative, s.Capacity = len(x.byName), x.ages[negative].n, x.config.Entries
 	s.Bytes, s.BytesCapacity = x.bytes, x.config.Bytes
 	return s
 }

@@ -189,9 +189,7 @@ func runModel(t *testing.T, program []byte) {
 			m.forgetExpired()
 			synctest.Wait() // for a sweep that is due at this very moment
 			got, want := c.Stats(), m.stats
-			if n := c.ring.cache.Len(); n != got.Entries {
-				t.Fatalf("step %d: the ring keeps %d keys for %d entries", step, n, got.Entries)
-			}
+			checkSegments(t, c)
 			if got.Hits != want.Hits || got.Misses != want.Misses || got.Evictions != want.Evictions || got.Refused != want.Refused {
 				t.Fatalf("step %d: %+v; want %+v (%+v)", step, got, want, config)
 			}

@@ -7,7 +7,7 @@ type Stats struct {
 	Evictions uint64 // live entries that gave way to a bound: the least recently used, or the oldest negative one
 	Expired   uint64 // entries that passed TTL, NegativeTTL or Idle, counted when they are found
 	Refused   uint64 // values that Put was given and were too large
-	Rewrites  uint64 // live entries written again because the ring came round to them
+	Rewrites  uint64 // live entries written again because most of their segment was dead
 
 	// Entries, Negative and Bytes include expired entries that were not found
 	// yet, for at most a second. None ever passes its bound.

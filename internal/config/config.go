@@ -171,7 +171,8 @@ type Batch struct {
 type Pool struct {
 	Workers int   `koanf:"workers"`
 	Queue   int   `koanf:"queue"`
-	Bytes   Bytes `koanf:"bytes"`
+	Bytes   Bytes `koanf:"bytes"`  // of those that wait
+	Memory  Bytes `koanf:"memory"` // of those under way
 }
 
 // Jobs says how batch jobs are kept and run.

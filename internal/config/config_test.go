@@ -69,7 +69,7 @@ func TestDefaults(t *testing.T) {
 		Keyring:   Keyring{File: filepath.Join(dir, "keyring.json")},
 		Cache:     Cache{Enabled: true, TTL: 5 * time.Minute, NegativeTTL: 10 * time.Second, Entries: 1000, Bytes: 64 << 20},
 		Batch:     Batch{Items: 100, Concurrency: 10},
-		Pool:      Pool{Workers: 256, Queue: 16384, Bytes: 64 << 20},
+		Pool:      Pool{Workers: 256, Queue: 16384, Bytes: 64 << 20, Memory: 128 << 20},
 		Jobs:      Jobs{Enabled: true, Stream: "CREDBUS_JOBS", MaxBytes: 1 << 30, MaxStatus: 256 << 20, MaxDead: 256 << 20, MaxDelay: 7 * 24 * time.Hour, Keep: 24 * time.Hour, KeepDead: 7 * 24 * time.Hour, Concurrency: 2, Share: 10, Attempts: 10, Backoff: time.Second, AckWait: 30 * time.Second},
 		Stream:    Stream{Name: "CREDBUS", Replicas: 1, MaxAge: 24 * time.Hour, MaxBytes: 256 << 20},
 		Expiry:    Expiry{Interval: 10 * time.Minute, Ahead: []time.Duration{7 * day, day}},
@@ -154,7 +154,7 @@ func TestEverySourceOfEverySetting(t *testing.T) {
 	values := map[string]string{ // those that are not the default, by key or kind
 		"log.level": "debug", "log.format": "json", "stream.replicas": "3", "store.replicas": "3", "coherence.mode": "strict",
 		"store.type": "memory", "store.form": "native", "store.routes": "org:acme=eu,org:x/y:z=default", "store.vault.auth": "approle",
-		"store.aws.recovery_days": "7", "store.aws.force_delete": "true", "store.vault.address": "https://vault:8200", "store.aws.endpoint": "http://localhost:4566",
+		"pool.memory": "70MiB", "store.aws.recovery_days": "7", "store.aws.force_delete": "true", "store.vault.address": "https://vault:8200", "store.aws.endpoint": "http://localhost:4566",
 		"store.aws.sts_endpoint": "http://localhost:4566", "host:port": "127.0.0.1:8080",
 		"text": "x", "path": filepath.Join(t.TempDir(), "x"), "paths": filepath.Join(t.TempDir(), "x"), "address": "nats://x", "bool": "false",
 		"number": "7", "duration": "7m", "durations": "7m,90h", "size": "7MiB", "name": "x", "subject": "x.y", "subjects": "_R.x,_I",

@@ -123,6 +123,7 @@ var settings = table{
 	{key: "pool.workers", kind: count(1, 65_536), fallback: "256", help: "commands under way at once"},
 	{key: "pool.queue", kind: count(1, 1<<20), fallback: "16384", help: "commands that may wait"},
 	{key: "pool.bytes", kind: size(1<<20, 1<<40), fallback: "64MiB", help: "most memory of commands that wait"},
+	{key: "pool.memory", kind: size(16<<20, 1<<40), fallback: "128MiB", help: "most memory of commands under way, by what they may read and answer; a quarter is kept for those on a single credential"},
 
 	{key: "jobs.enabled", kind: boolean(), fallback: "true", help: "run batch jobs, and answer for them"},
 	{key: "jobs.stream", kind: name(), fallback: "CREDBUS_JOBS", help: "JetStream stream of the queue; the names of others of jobs begin with it"},

@@ -52,7 +52,7 @@ func (h *Handler) endpoint(command subjects.Command) nats.MsgHandler {
 			return
 		}
 		c.scope = scope
-		if taken = h.pool.submit(len(msg.Data), func() { run(c) }); !taken {
+		if taken = h.pool.submit(command, len(msg.Data), func() { run(c) }); !taken {
 			h.counts.exhausted.Add(1)
 			h.refuse(c, subjects.Errorf(subjects.ResourceExhausted, "the worker is full, so nothing was done: send the request again later"))
 		}

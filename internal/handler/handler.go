@@ -40,10 +40,12 @@ type Config struct {
 
 	// Workers is how many requests are worked on at once beside cache hits,
 	// Waiting how many more may wait, WaitingBytes how many bytes those may
-	// have. Beyond that requests are refused with resource_exhausted.
-	// Defaults 256, 16,384 and 64 MiB.
-	Workers, Waiting int
-	WaitingBytes     int64
+	// have. Beyond that requests are refused with resource_exhausted. Memory is
+	// how much those that are worked on may take, by what their commands read and
+	// answer at most; a quarter is kept for those on a single credential.
+	// Defaults 256, 16,384, 64 MiB and 128 MiB.
+	Workers, Waiting     int
+	WaitingBytes, Memory int64
 	// GatherTimeout is how long the other replicas have to answer clear_cache
 	// and cache_stats. Default 1 s.
 	GatherTimeout time.Duration
@@ -68,6 +70,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.WaitingBytes <= 0 {
 		c.WaitingBytes = 64 << 20
+	}
+	if c.Memory <= 0 {
+		c.Memory = 128 << 20
 	}
 	if c.GatherTimeout <= 0 {
 		c.GatherTimeout = time.Second
@@ -138,8 +143,8 @@ func New(config Config) (*Handler, error) {
 	}
 	h := &Handler{
 		config:  config,
-		pool:    newPool(config.Workers, config.Waiting, config.WaitingBytes),
-		reports: newPool(config.Workers, config.Waiting, config.WaitingBytes),
+		pool:    newPool(config.Workers, config.Waiting, config.WaitingBytes, config.Memory),
+		reports: newPool(config.Workers, config.Waiting, config.WaitingBytes, config.Memory),
 	}
 	for _, prefix := range config.InboxPrefixes {
 		h.inboxes = append(h.inboxes, strings.TrimSuffix(prefix, ".")+".")

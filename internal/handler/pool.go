@@ -1,12 +1,32 @@
 package handler
 
-import "sync"
+import (
+	"context"
+	"sync"
 
-// pool runs requests, some at a time. What waits is bounded in number and in
-// bytes.
+	"golang.org/x/sync/semaphore"
+
+	"credbus/subjects"
+)
+
+// pool runs requests, some at a time, bounded in what they may take. What waits
+// is bounded in number and in bytes.
+//
+//	request ──► queue ──► its share of the budget ──► a worker ──► run
+//
+// There are two shares, and so two queues: one tenant's batches and lists wait for
+// each other, and requests on a single credential never wait for them.
 type pool struct {
 	workers chan struct{}
 	running sync.WaitGroup
+	heavy   share
+	light   share
+}
+
+// share is a part of the budget and of the queue.
+type share struct {
+	budget    *semaphore.Weighted
+	maxWeight int64
 
 	mu       sync.Mutex
 	taken    int
@@ -15,33 +35,85 @@ type pool struct {
 	maxBytes int64
 }
 
-func newPool(workers, waiting int, bytes int64) *pool {
-	return &pool{workers: make(chan struct{}, workers), maxTaken: workers + waiting, maxBytes: bytes}
+// newPool bounds requests under way to workers and memory bytes, and those that
+// wait to waiting and bytes. Heavy requests may take no more than three quarters
+// of the memory and of the queue, and half of its bytes.
+func newPool(workers, waiting int, bytes, memory int64) *pool {
+	p := &pool{workers: make(chan struct{}, workers)}
+	p.heavy.bound(workers+waiting/4*3, bytes/2, memory/4*3)
+	p.light.bound(workers+waiting, bytes/2, memory/4)
+	return p
 }
 
-// submit runs f on a goroutine once a worker is free. It reports false, and
-// does not run f, when the pool is full. A request of any size is taken when
-// nothing else waits.
-func (p *pool) submit(bytes int, f func()) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.taken == p.maxTaken || p.taken > 0 && p.bytes+int64(bytes) > p.maxBytes {
+func (s *share) bound(taken int, bytes, memory int64) {
+	s.maxTaken, s.maxBytes, s.maxWeight = taken, max(bytes, 1), max(memory, 1)
+	s.budget = semaphore.NewWeighted(s.maxWeight)
+}
+
+// What a request may take beside its own bytes, by what its command reads and
+// answers. It is the most, not what is usual: nobody knows before it is read.
+const (
+	// lightWeight is for a record of the largest size, sealed and open, and the
+	// reply that holds it.
+	lightWeight = 128 << 10
+	// heavyWeight is for a reply of 1 MiB in msgpack and in JSON, what it was made
+	// from, and the records under way.
+	heavyWeight = 6 << 20
+	// copies is how often a request's own bytes are held: as they came, decoded,
+	// sealed, and as a record.
+	copies = 4
+)
+
+// isHeavy tells commands that read, or answer with, more than one credential.
+func isHeavy(command subjects.Command) bool {
+	switch command {
+	case subjects.List, subjects.StoreBatch, subjects.RetrieveBatch, subjects.DeleteBatch, subjects.ValidateBatch,
+		subjects.JobShow, subjects.JobList, subjects.Reseal, subjects.Migrate:
+		return true
+	}
+	return false
+}
+
+// submit runs f on a goroutine once there is room for what command may take and a
+// worker is free. It reports false, and does not run f, when the queue is full. A
+// request of any size is taken when nothing else waits.
+func (p *pool) submit(command subjects.Command, bytes int, f func()) bool {
+	s, weight := &p.light, int64(lightWeight)
+	if isHeavy(command) {
+		s, weight = &p.heavy, heavyWeight
+	}
+	if !s.take(int64(bytes)) {
 		return false
 	}
-	p.taken++
-	p.bytes += int64(bytes)
+	weight = min(weight+copies*int64(bytes), s.maxWeight)
 	p.running.Go(func() {
+		defer s.give(int64(bytes))
+		// Without a context it fails only for more than there is.
+		_ = s.budget.Acquire(context.Background(), weight)
+		defer s.budget.Release(weight)
 		p.workers <- struct{}{}
-		defer func() {
-			<-p.workers
-			p.mu.Lock()
-			p.taken--
-			p.bytes -= int64(bytes)
-			p.mu.Unlock()
-		}()
+		defer func() { <-p.workers }()
 		f()
 	})
 	return true
+}
+
+func (s *share) take(bytes int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.taken == s.maxTaken || s.taken > 0 && s.bytes+bytes > s.maxBytes {
+		return false
+	}
+	s.taken++
+	s.bytes += bytes
+	return true
+}
+
+func (s *share) give(bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken--
+	s.bytes -= bytes
 }
 
 // wait returns when everything submitted has ended. Nothing may be submitted

@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -17,11 +18,11 @@ import (
 
 func TestPoolBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPool(2, 3, 100)
+		p := newPool(2, 3, 200, 1<<30)
 		var running, ran atomic.Int64
 		release := make(chan struct{})
 		submit := func(bytes int) bool {
-			return p.submit(bytes, func() { running.Add(1); <-release; running.Add(-1); ran.Add(1) })
+			return p.submit(subjects.Retrieve, bytes, func() { running.Add(1); <-release; running.Add(-1); ran.Add(1) })
 		}
 		for n := range 5 { // two run, three wait
 			if !submit(10) {
@@ -48,20 +49,88 @@ func TestPoolBounds(t *testing.T) {
 		if n := ran.Load(); n != 6 {
 			t.Errorf("%d ran, want 6", n)
 		}
-		if !p.submit(101, func() {}) {
+		if !p.submit(subjects.Retrieve, 101, func() {}) {
 			t.Error("a request over the bound is refused, though nothing waits")
 		}
 		p.wait()
-		if p.taken != 0 || p.bytes != 0 {
-			t.Errorf("at rest %d requests and %d bytes are taken", p.taken, p.bytes)
-		}
+		wantIdle(t, p)
 	})
 }
 
-func TestPoolIsFreedByPanic(t *testing.T) {
-	p := newPool(1, 0, 10)
+// wantIdle: at rest nothing is taken, and all of the budget is there.
+func wantIdle(t *testing.T, p *pool) {
+	t.Helper()
+	for name, s := range map[string]*share{"heavy": &p.heavy, "light": &p.light} {
+		if s.taken != 0 || s.bytes != 0 || !s.budget.TryAcquire(s.maxWeight) {
+			t.Errorf("%s: at rest %d requests and %d bytes are taken, or memory is", name, s.taken, s.bytes)
+			continue
+		}
+		s.budget.Release(s.maxWeight)
+	}
+}
+
+// TestPoolBudget: heavy requests run as many at once as their share of the memory
+// is for, whatever the workers; more wait, and then are refused. Those on a single
+// credential run meanwhile, and so does what waited, in the end.
+func TestPoolBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const atOnce = 4
+		p := newPool(100, 40, 1<<30, atOnce*heavyWeight*4/3+4)
+		var running, ran, light atomic.Int64
+		release := make(chan struct{})
+		taken := 0
+		for p.submit(subjects.RetrieveBatch, 0, func() { running.Add(1); <-release; ran.Add(1) }) {
+			taken++
+		}
+		synctest.Wait()
+		if taken != 130 || running.Load() != atOnce {
+			t.Errorf("%d are taken and %d run at once, want 130 and %d", taken, running.Load(), atOnce)
+		}
+		for range 100 {
+			if !p.submit(subjects.Retrieve, 1000, func() { light.Add(1) }) {
+				t.Fatal("a request on a single credential is refused")
+			}
+		}
+		synctest.Wait()
+		if n := light.Load(); n != 100 {
+			t.Errorf("%d of 100 requests on a single credential were answered while heavy ones ran", n)
+		}
+		close(release)
+		p.wait()
+		if n := ran.Load(); n != int64(taken) {
+			t.Errorf("%d of %d ran", n, taken)
+		}
+		wantIdle(t, p)
+	})
+}
+
+// TestPoolRunsWhatIsLargerThanTheBudget, alone.
+func TestPoolRunsWhatIsLargerThanTheBudget(t *testing.T) {
+	p := newPool(1, 1, 1<<30, 1000)
 	done := make(chan struct{})
-	if !p.submit(5, func() {
+	if !p.submit(subjects.StoreBatch, 1<<20, func() { close(done) }) {
+		t.Fatal("refused")
+	}
+	<-done
+	p.wait()
+	wantIdle(t, p)
+}
+
+// TestEveryCommandHasAWeight: a command that is new must be thought about.
+func TestEveryCommandHasAWeight(t *testing.T) {
+	light := []subjects.Command{subjects.Store, subjects.Retrieve, subjects.Delete, subjects.Validate, subjects.ClearCache, subjects.CacheStats,
+		subjects.JobCancel, subjects.JobRetry, subjects.JobDrop, subjects.SealKey, subjects.Keys, subjects.Deployment}
+	for _, command := range slices.Concat(subjects.Commands, subjects.AdminCommands) {
+		if slices.Contains(light, command) == isHeavy(command) {
+			t.Errorf("%s: add it to isHeavy, if it reads or answers with more than one credential, or to those here", command)
+		}
+	}
+}
+
+func TestPoolIsFreedByPanic(t *testing.T) {
+	p := newPool(1, 0, 10, 1<<20)
+	done := make(chan struct{})
+	if !p.submit(subjects.List, 5, func() {
 		defer close(done)
 		defer func() { recover() }() //nolint:errcheck // as dispatch does
 		panic("x")
@@ -70,9 +139,7 @@ func TestPoolIsFreedByPanic(t *testing.T) {
 	}
 	<-done
 	p.wait()
-	if p.taken != 0 || p.bytes != 0 {
-		t.Errorf("%d requests and %d bytes are taken", p.taken, p.bytes)
-	}
+	wantIdle(t, p)
 }
 
 // hangingStore keeps every read until release.

@@ -153,7 +153,7 @@ func (h *Handler) report(kind string, tell func() subjects.Message) nats.MsgHand
 				h.config.Logger.Warn("reply could not be sent", "command", kind, "error", err)
 			}
 		}
-		if !h.reports.submit(len(msg.Data), answer) {
+		if !h.reports.submit("", len(msg.Data), answer) {
 			h.counts.exhausted.Add(1)
 		}
 	}

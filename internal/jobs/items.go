@@ -63,8 +63,8 @@ func (s *Service) readItems(c *content, p *posting, body []byte) (inner *subject
 	case subjects.ValidateBatch:
 		c.items, inner, err = decode(p, body, &batchOf[subjects.Target, subjects.ValidateReply, *subjects.Target, *subjects.ValidateReply]{
 			about: func(item *subjects.Target) *subjects.Target { return item },
-			run: func(ctx context.Context, request *subjects.BatchRequest[subjects.Target, *subjects.Target], resolve manager.Resolve) (*subjects.ValidateBatchReply, error) {
-				return m.ValidateBatch(ctx, &subjects.ValidateBatchRequest{BatchRequest: *request}, resolve)
+			run: func(ctx context.Context, request *subjects.BatchRequest[subjects.Target, *subjects.Target], resolve manager.Resolve, room subjects.Room) (*subjects.ValidateBatchReply, error) {
+				return m.ValidateBatch(ctx, &subjects.ValidateBatchRequest{BatchRequest: *request}, resolve, room)
 			},
 			tell: func(reply *subjects.ValidateReply, result *subjects.JobResult) subjects.Revision {
 				result.Version, result.Status, result.Expires = reply.Version, reply.Status, reply.Expires
@@ -82,7 +82,7 @@ type batchOf[T, R any, P subjects.Item[T], Q subjects.Item[R]] struct {
 	request subjects.BatchRequest[T, P]
 	within  manager.Resolve
 	about   func(*T) *subjects.Target
-	run     func(context.Context, *subjects.BatchRequest[T, P], manager.Resolve) (*subjects.BatchReply[R, Q], error)
+	run     func(context.Context, *subjects.BatchRequest[T, P], manager.Resolve, subjects.Room) (*subjects.BatchReply[R, Q], error)
 	tell    func(*R, *subjects.JobResult) subjects.Revision
 }
 
@@ -126,7 +126,7 @@ func (b *batchOf[T, R, P, Q]) do(ctx context.Context, indices []int, requestID s
 		request.Items = append(request.Items, b.request.Items[i])
 	}
 	outcomes := make([]outcome, len(indices))
-	reply, err := b.run(ctx, request, b.within)
+	reply, err := b.run(ctx, request, b.within, subjects.Room{})
 	for n := range outcomes {
 		result := &outcomes[n].result
 		result.Target = *b.about(&request.Items[n]) // as it was resolved

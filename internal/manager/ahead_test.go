@@ -110,7 +110,7 @@ func TestStoreReadAheadOfTheLog(t *testing.T) {
 		t.Error("what was read ahead of the log is cached, where hits carry too low a revision")
 	}
 
-	batch, err := l.fresh.RetrieveBatch(t.Context(), &subjects.RetrieveBatchRequest{Items: []subjects.RetrieveItem{item}}, whole)
+	batch, err := l.fresh.RetrieveBatch(t.Context(), &subjects.RetrieveBatchRequest{Items: []subjects.RetrieveItem{item}}, whole, subjects.Room{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func TestStoreReadAheadOfADelete(t *testing.T) {
 	}
 	for _, inherit := range []bool{false, true} {
 		item.Inherit = inherit
-		batch, err := l.fresh.RetrieveBatch(t.Context(), &subjects.RetrieveBatchRequest{Items: []subjects.RetrieveItem{item}}, whole)
+		batch, err := l.fresh.RetrieveBatch(t.Context(), &subjects.RetrieveBatchRequest{Items: []subjects.RetrieveItem{item}}, whole, subjects.Room{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,7 +184,7 @@ func TestStoreReadAheadOfADelete(t *testing.T) {
 		if request.All = all; all {
 			request.Items, request.Scope = nil, l.at.Scope
 		}
-		verdicts, err := l.fresh.ValidateBatch(t.Context(), request, whole)
+		verdicts, err := l.fresh.ValidateBatch(t.Context(), request, whole, subjects.Room{})
 		if err != nil {
 			t.Fatal(err)
 		}

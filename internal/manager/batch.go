@@ -46,9 +46,9 @@ func ResolveWithin(authority subjects.Scope, named *subjects.Scope) (Resolve, er
 	}, nil
 }
 
-// StoreBatch stores every item and reports on each.
-func (m *Manager) StoreBatch(ctx context.Context, request *subjects.StoreBatchRequest, resolve Resolve) (*subjects.StoreBatchReply, error) {
-	return batch(ctx, m, subjects.StoreBatch, request, resolve,
+// StoreBatch stores every item and reports on each, as far as the reply has room.
+func (m *Manager) StoreBatch(ctx context.Context, request *subjects.StoreBatchRequest, resolve Resolve, room subjects.Room) (*subjects.StoreBatchReply, error) {
+	return batch(ctx, m, subjects.StoreBatch, request, resolve, room,
 		func(item *subjects.StoreItem) *subjects.Target { return &item.Target },
 		func(reply *subjects.StoreReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, i int, item *subjects.StoreItem) (*subjects.StoreReply, error) {
@@ -58,8 +58,8 @@ func (m *Manager) StoreBatch(ctx context.Context, request *subjects.StoreBatchRe
 
 // RetrieveBatch retrieves every item. The values in the reply are the caller's
 // to wipe.
-func (m *Manager) RetrieveBatch(ctx context.Context, request *subjects.RetrieveBatchRequest, resolve Resolve) (*subjects.RetrieveBatchReply, error) {
-	return batch(ctx, m, subjects.RetrieveBatch, request, resolve,
+func (m *Manager) RetrieveBatch(ctx context.Context, request *subjects.RetrieveBatchRequest, resolve Resolve, room subjects.Room) (*subjects.RetrieveBatchReply, error) {
+	return batch(ctx, m, subjects.RetrieveBatch, request, resolve, room,
 		func(item *subjects.RetrieveItem) *subjects.Target { return &item.Target },
 		func(reply *subjects.RetrieveReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, _ int, item *subjects.RetrieveItem) (*subjects.RetrieveReply, error) {
@@ -73,8 +73,8 @@ func (m *Manager) RetrieveBatch(ctx context.Context, request *subjects.RetrieveB
 }
 
 // DeleteBatch deletes every item.
-func (m *Manager) DeleteBatch(ctx context.Context, request *subjects.DeleteBatchRequest, resolve Resolve) (*subjects.DeleteBatchReply, error) {
-	return batch(ctx, m, subjects.DeleteBatch, request, resolve,
+func (m *Manager) DeleteBatch(ctx context.Context, request *subjects.DeleteBatchRequest, resolve Resolve, room subjects.Room) (*subjects.DeleteBatchReply, error) {
+	return batch(ctx, m, subjects.DeleteBatch, request, resolve, room,
 		func(item *subjects.DeleteItem) *subjects.Target { return &item.Target },
 		func(reply *subjects.DeleteReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, _ int, item *subjects.DeleteItem) (*subjects.DeleteReply, error) {
@@ -91,10 +91,10 @@ func later(a, b subjects.Revision) subjects.Revision {
 
 // ValidateBatch validates the listed credentials or, with All, a page of those
 // of the request's scope and below.
-func (m *Manager) ValidateBatch(ctx context.Context, request *subjects.ValidateBatchRequest, resolve Resolve) (*subjects.ValidateBatchReply, error) {
+func (m *Manager) ValidateBatch(ctx context.Context, request *subjects.ValidateBatchRequest, resolve Resolve, room subjects.Room) (*subjects.ValidateBatchReply, error) {
 	listed := request.BatchRequest
 	if !request.All {
-		return m.validateItems(ctx, &listed, resolve)
+		return m.validateItems(ctx, &listed, resolve, room)
 	}
 	if len(request.Items) > 0 {
 		return nil, subjects.Errorf(subjects.InvalidArgument, "all and items exclude each other: give one")
@@ -106,11 +106,12 @@ func (m *Manager) ValidateBatch(ctx context.Context, request *subjects.ValidateB
 	for _, record := range page.Records {
 		listed.Items = append(listed.Items, subjects.Target(record.Key))
 	}
+	room.Limit -= len(page.Next)
 	if len(listed.Items) == 0 {
 		end, err := m.end(ctx)
 		return &subjects.ValidateBatchReply{Cursor: page.Next, Revision: end}, err
 	}
-	reply, err := m.validateItems(ctx, &listed, resolve)
+	reply, err := m.validateItems(ctx, &listed, resolve, room)
 	if err != nil {
 		return nil, err
 	}
@@ -120,8 +121,8 @@ func (m *Manager) ValidateBatch(ctx context.Context, request *subjects.ValidateB
 }
 
 // validateItems validates what request lists.
-func (m *Manager) validateItems(ctx context.Context, request *subjects.BatchRequest[subjects.Target, *subjects.Target], resolve Resolve) (*subjects.ValidateBatchReply, error) {
-	return batch(ctx, m, subjects.ValidateBatch, request, resolve,
+func (m *Manager) validateItems(ctx context.Context, request *subjects.BatchRequest[subjects.Target, *subjects.Target], resolve Resolve, room subjects.Room) (*subjects.ValidateBatchReply, error) {
+	return batch(ctx, m, subjects.ValidateBatch, request, resolve, room,
 		func(item *subjects.Target) *subjects.Target { return item },
 		func(reply *subjects.ValidateReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, _ int, item *subjects.Target) (*subjects.ValidateReply, error) {
@@ -139,11 +140,12 @@ func ItemRequestID(requestID string, i int) string {
 }
 
 // batch runs command on every item, some at a time. Results stand in the order
-// of the items, and no failure keeps another item from being tried. The reply's
-// revision is the latest of its results'.
+// of the items, and no failure keeps another item from being tried; only reads
+// are not begun once the reply is full. The reply's revision is the latest of its
+// results'.
 func batch[T, R any, P subjects.Item[T], Q subjects.Item[R]](
 	ctx context.Context, m *Manager, name subjects.Command,
-	request *subjects.BatchRequest[T, P], resolve Resolve,
+	request *subjects.BatchRequest[T, P], resolve Resolve, room subjects.Room,
 	target func(*T) *subjects.Target,
 	revision func(Q) subjects.Revision,
 	command func(ctx context.Context, i int, item *T) (Q, error),
@@ -154,7 +156,13 @@ func batch[T, R any, P subjects.Item[T], Q subjects.Item[R]](
 	case n > m.config.BatchItems:
 		return nil, subjects.Errorf(subjects.InvalidArgument, "%d items: at most %d are allowed", n, m.config.BatchItems)
 	}
-	reply := &subjects.BatchReply[R, Q]{Results: make([]subjects.Result[R, Q], len(request.Items))}
+	filling := subjects.NewFilling[R, Q](len(request.Items), room, func(i int) (subjects.Scope, subjects.ID) {
+		about := *target(&request.Items[i])
+		if about.Scope == subjects.Root {
+			about.Scope = request.Scope
+		}
+		return about.Scope, about.ID
+	})
 	atOnce, ended := concurrency(request.Concurrency, m.config.BatchConcurrency), func() {}
 	if !name.Writes() {
 		ctx, atOnce, ended = m.gathering(ctx, request.Scope, len(request.Items), atOnce)
@@ -164,7 +172,12 @@ func batch[T, R any, P subjects.Item[T], Q subjects.Item[R]](
 	for i := range request.Items {
 		group.Go(func() error {
 			defer ended()
-			item, result := &request.Items[i], &reply.Results[i]
+			if !name.Writes() && filling.Full() {
+				filling.Leave(i)
+				return nil
+			}
+			item := &request.Items[i]
+			var result subjects.Result[R, Q]
 			err := request.Refused[i]
 			if err == nil {
 				err = runItem(func() error {
@@ -187,10 +200,12 @@ func batch[T, R any, P subjects.Item[T], Q subjects.Item[R]](
 			if err != nil {
 				result.Err = m.explain(name, err, *target(item))
 			}
+			filling.Put(i, result)
 			return nil
 		})
 	}
 	_ = group.Wait() // no item returns an error to the group
+	reply := filling.Reply()
 	for i := range reply.Results {
 		result := &reply.Results[i]
 		reply.Revision = later(reply.Revision, revision(&result.Reply))

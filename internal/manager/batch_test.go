@@ -40,7 +40,7 @@ func TestBatchAgainstOneByOne(t *testing.T) {
 			batch, oneByOne func()
 		}{
 			{"store_batch", func() {
-				if _, err := b.StoreBatch(t.Context(), &stores, whole); err != nil {
+				if _, err := b.StoreBatch(t.Context(), &stores, whole, subjects.Room{}); err != nil {
 					t.Error(err)
 				}
 			}, func() {
@@ -51,7 +51,7 @@ func TestBatchAgainstOneByOne(t *testing.T) {
 				}
 			}},
 			{"retrieve_batch", func() {
-				if _, err := b.RetrieveBatch(t.Context(), &reads, whole); err != nil {
+				if _, err := b.RetrieveBatch(t.Context(), &reads, whole, subjects.Room{}); err != nil {
 					t.Error(err)
 				}
 			}, func() {
@@ -94,7 +94,7 @@ func TestBatchReportsEachItem(t *testing.T) {
 			return at, subjects.Errorf(subjects.InvalidArgument, "%s", refused)
 		}
 		return at, nil
-	})
+	}, subjects.Room{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestBatchLimits(t *testing.T) {
 	b := newBed(t, memory.New(), nil, nil)
 	for _, n := range []int{0, subjects.MaxBatchItems + 1} {
 		request := &subjects.DeleteBatchRequest{Items: make([]subjects.DeleteItem, n)}
-		if _, err := b.DeleteBatch(t.Context(), request, whole); told(err) != subjects.InvalidArgument {
+		if _, err := b.DeleteBatch(t.Context(), request, whole, subjects.Room{}); told(err) != subjects.InvalidArgument {
 			t.Errorf("a batch of %d: %v", n, err)
 		}
 	}
@@ -134,7 +134,7 @@ func TestRepeatedBatch(t *testing.T) {
 			{Target: target("org:acme", "b"), Data: subjects.Value([]byte("x")), CreateOnly: true},
 		}}
 		request.RequestID = "r1"
-		reply, err := b.StoreBatch(t.Context(), request, whole)
+		reply, err := b.StoreBatch(t.Context(), request, whole, subjects.Room{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +163,7 @@ func (p panicking) Delete(context.Context, store.Key, store.Precondition) error 
 func TestPanicInAnItem(t *testing.T) {
 	b := newBed(t, panicking{memory.New()}, nil, nil)
 	request := &subjects.DeleteBatchRequest{Items: []subjects.DeleteItem{{Target: target("org:acme", "a")}, {Target: target("org:acme", "b")}}}
-	reply, err := b.DeleteBatch(t.Context(), request, whole)
+	reply, err := b.DeleteBatch(t.Context(), request, whole, subjects.Room{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func TestPanicInAnItem(t *testing.T) {
 		}
 	}
 	reads := &subjects.RetrieveBatchRequest{Items: []subjects.RetrieveItem{{Target: target("org:acme", "a"), Fresh: true}}}
-	read, err := b.RetrieveBatch(t.Context(), reads, whole)
+	read, err := b.RetrieveBatch(t.Context(), reads, whole, subjects.Room{})
 	if err != nil {
 		t.Fatal(err)
 	}

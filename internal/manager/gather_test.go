@@ -106,7 +106,7 @@ func TestMissesOfABatchShareACall(t *testing.T) {
 
 		begun := time.Now()
 		for range 2 {
-			reply, err := b.RetrieveBatch(t.Context(), request, whole)
+			reply, err := b.RetrieveBatch(t.Context(), request, whole, subjects.Room{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -127,7 +127,7 @@ func TestValidationsOfABatchShareACall(t *testing.T) {
 		b := newBed(t, s, nil, nil)
 		request := reads(30, "org:acme")
 		b.storeAll(t, request)
-		reply, err := b.ValidateBatch(t.Context(), &subjects.ValidateBatchRequest{All: true}, whole)
+		reply, err := b.ValidateBatch(t.Context(), &subjects.ValidateBatchRequest{All: true}, whole, subjects.Room{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -159,7 +159,7 @@ func TestInheritedMissesShareCalls(t *testing.T) {
 				Target: at.Target, Data: subjects.Value([]byte("value of " + string(item.ID))), Metadata: subjects.Metadata{Inheritable: true},
 			})
 		}
-		reply, err := b.RetrieveBatch(t.Context(), request, whole)
+		reply, err := b.RetrieveBatch(t.Context(), request, whole, subjects.Room{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,7 +183,7 @@ func TestGatheringDoesNotWaitForOtherFlights(t *testing.T) {
 		slow.Go(func() { b.value(t, request.Items[0]) })
 		synctest.Wait()
 		begun := time.Now()
-		reply, err := b.RetrieveBatch(t.Context(), reads(20, "org:acme"), whole)
+		reply, err := b.RetrieveBatch(t.Context(), reads(20, "org:acme"), whole, subjects.Room{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -210,7 +210,7 @@ func TestBatchesThatShareFlights(t *testing.T) {
 		var both sync.WaitGroup
 		for _, request := range []*subjects.RetrieveBatchRequest{request, backwards} {
 			both.Go(func() {
-				reply, err := b.RetrieveBatch(t.Context(), request, whole)
+				reply, err := b.RetrieveBatch(t.Context(), request, whole, subjects.Room{})
 				if err != nil {
 					t.Error(err)
 					return
@@ -237,7 +237,7 @@ func TestFailuresWithinACall(t *testing.T) {
 		for _, item := range request.Items[:5] {
 			b.store(t, item.Target, "x")
 		}
-		reply, err := b.RetrieveBatch(t.Context(), request, whole)
+		reply, err := b.RetrieveBatch(t.Context(), request, whole, subjects.Room{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -261,7 +261,7 @@ func TestFailureOfAWholeCall(t *testing.T) {
 		s := newBatcher(50 * time.Millisecond)
 		s.err = fmt.Errorf("%w: for a test", store.ErrUnavailable)
 		b := newBed(t, s, nil, nil)
-		reply, err := b.RetrieveBatch(t.Context(), reads(30, "org:acme"), whole)
+		reply, err := b.RetrieveBatch(t.Context(), reads(30, "org:acme"), whole, subjects.Room{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -286,7 +286,7 @@ func TestGatheredFlightOutlivesItsBatch(t *testing.T) {
 		ctx, giveUp := context.WithCancel(t.Context())
 		var batch sync.WaitGroup
 		batch.Go(func() {
-			reply, err := b.RetrieveBatch(ctx, request, whole)
+			reply, err := b.RetrieveBatch(ctx, request, whole, subjects.Room{})
 			if err != nil || reply.Results[0].Err == nil {
 				t.Errorf("a batch that gave up: %v, %v", reply, err)
 			}
@@ -319,7 +319,7 @@ func TestGatheringLeavesOtherStoresAlone(t *testing.T) {
 		request := reads(20, "org:acme")
 		request.Items = append(request.Items, reads(20, "org:other").Items...)
 		b.storeAll(t, request)
-		reply, err := b.RetrieveBatch(t.Context(), request, whole)
+		reply, err := b.RetrieveBatch(t.Context(), request, whole, subjects.Room{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -336,7 +336,7 @@ func TestPanicOfASharedCall(t *testing.T) {
 		s := newBatcher(time.Millisecond)
 		s.refuse = func(store.Key) error { panic(errors.New("hunter2")) }
 		b := newBed(t, s, nil, nil)
-		reply, err := b.RetrieveBatch(t.Context(), reads(3, "org:acme"), whole)
+		reply, err := b.RetrieveBatch(t.Context(), reads(3, "org:acme"), whole, subjects.Room{})
 		if err != nil {
 			t.Fatal(err)
 		}

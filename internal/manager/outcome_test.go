@@ -70,7 +70,7 @@ func TestOutcomeUnknown(t *testing.T) {
 				store := &subjects.StoreItem{Target: at, Data: subjects.Value([]byte("x"))}
 				_, stored := b.Store(t.Context(), store, "r1")
 				_, deleted := b.Delete(t.Context(), subjects.DeleteItem{Target: at})
-				batch, err := b.DeleteBatch(t.Context(), &subjects.DeleteBatchRequest{Items: []subjects.DeleteItem{{Target: at}}}, whole)
+				batch, err := b.DeleteBatch(t.Context(), &subjects.DeleteBatchRequest{Items: []subjects.DeleteItem{{Target: at}}}, whole, subjects.Room{})
 				if err != nil {
 					t.Fatal(err)
 				}

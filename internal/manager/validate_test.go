@@ -121,7 +121,7 @@ func TestExpiryOfTenThousand(t *testing.T) {
 		request.Scope = "org:acme"
 		seen, wrong, found := 0, 0, 0
 		for {
-			reply, err := b.ValidateBatch(t.Context(), request, whole)
+			reply, err := b.ValidateBatch(t.Context(), request, whole, subjects.Room{})
 			if err != nil {
 				t.Fatal(err)
 			}

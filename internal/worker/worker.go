@@ -249,7 +249,7 @@ func (w *Worker) serve(ctx context.Context) (err error) {
 		Prefix: subjects.Prefix(w.config.NATS.Prefix), Queue: w.config.NATS.Queue,
 		InboxPrefixes: w.config.NATS.InboxPrefixes,
 		Workers:       w.config.Pool.Workers, Waiting: w.config.Pool.Queue,
-		WaitingBytes: int64(w.config.Pool.Bytes), Logger: w.logger,
+		WaitingBytes: int64(w.config.Pool.Bytes), Memory: int64(w.config.Pool.Memory), Logger: w.logger,
 		ResealJobKey: func(ctx context.Context) error {
 			return jobs.ResealKey(ctx, w.conn, w.config.Jobs.Stream, w.keyring)
 		},

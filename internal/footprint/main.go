@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+)
+
+type options struct {
+	worker   string // the program; built when empty
+	entries  int
+	rounds   int
+	requests int
+	only     string
+	env      []string
+	settle   int // looks at a resident size that does not fall any more
+}
+
+func main() {
+	o := options{settle: 10}
+	var env string
+	flag.StringVar(&o.worker, "worker", "", "the worker to measure; built from ./cmd/worker when empty")
+	flag.IntVar(&o.entries, "entries", 100_000, "cached entries of 1 KiB")
+	flag.IntVar(&o.rounds, "rounds", 10, "how often all of them are read")
+	flag.IntVar(&o.requests, "requests", 256, "worst requests at once")
+	flag.StringVar(&o.only, "only", "", "cache, worst, container, or the name of a command of worst")
+	flag.StringVar(&env, "env", "", "more environment of the worker, separated by commas")
+	flag.Parse()
+	if env != "" {
+		o.env = strings.Split(env, ",")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := measure(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "footprint:", err)
+		os.Exit(1)
+	}
+}
+
+func measure(ctx context.Context, o options) error {
+	var errs []error
+	if o.only == "" || o.only == "cache" {
+		errs = append(errs, measureCache(ctx, o))
+	}
+	if o.only == "" || o.only == "container" {
+		errs = append(errs, measureContainer(ctx, o))
+	}
+	if o.only != "cache" && o.only != "container" {
+		errs = append(errs, measureWorst(ctx, o))
+	}
+	return errors.Join(errs...)
+}
