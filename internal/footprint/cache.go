@@ -26,6 +26,12 @@ func measureCache(ctx context.Context, o options) error {
 		return err
 	}
 	stored := p.settle()
+	if o.restart { // what the writes left in memory for a while is not the cache's
+		p.halt()
+		if err := p.launch(ctx); err != nil {
+			return err
+		}
+	}
 	for round := range o.rounds {
 		if err := each(ctx, o.entries, 64, func(ctx context.Context, i int) error {
 			return p.must(ctx, subjects.Retrieve, retrieve(idAt(i), false))

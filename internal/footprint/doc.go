@@ -4,6 +4,7 @@
 //	cache      entries of 1 KiB that are read again and again
 //	worst      for each kind of command, many of its worst requests at once, and
 //	           what reads of a single credential wait meanwhile
+//	slow       clients that ask for large replies and read none of them
 //	container  reads under a limit of memory, as of a container
 //
 // Each prints a line with the resident size of the process before and at its most.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 )
 
@@ -17,7 +18,8 @@ type options struct {
 	requests int
 	only     string
 	env      []string
-	settle   int // looks at a resident size that does not fall any more
+	restart  bool // between storing and reading
+	settle   int  // looks at a resident size that does not fall any more
 }
 
 func main() {
@@ -27,7 +29,8 @@ func main() {
 	flag.IntVar(&o.entries, "entries", 100_000, "cached entries of 1 KiB")
 	flag.IntVar(&o.rounds, "rounds", 10, "how often all of them are read")
 	flag.IntVar(&o.requests, "requests", 256, "worst requests at once")
-	flag.StringVar(&o.only, "only", "", "cache, worst, container, or the name of a command of worst")
+	flag.StringVar(&o.only, "only", "", "cache, slow, worst, container, or the name of a command of worst")
+	flag.BoolVar(&o.restart, "restart", true, "of cache: restart the worker between storing and reading")
 	flag.StringVar(&env, "env", "", "more environment of the worker, separated by commas")
 	flag.Parse()
 	if env != "" {
@@ -46,10 +49,13 @@ func measure(ctx context.Context, o options) error {
 	if o.only == "" || o.only == "cache" {
 		errs = append(errs, measureCache(ctx, o))
 	}
+	if o.only == "" || o.only == "slow" {
+		errs = append(errs, measureSlow(ctx, o))
+	}
 	if o.only == "" || o.only == "container" {
 		errs = append(errs, measureContainer(ctx, o))
 	}
-	if o.only != "cache" && o.only != "container" {
+	if !slices.Contains([]string{"cache", "slow", "container"}, o.only) {
 		errs = append(errs, measureWorst(ctx, o))
 	}
 	return errors.Join(errs...)

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -23,13 +22,17 @@ const mib = 1 << 20
 
 // process is a worker in a process of its own, on an embedded server.
 type process struct {
-	command *exec.Cmd
+	program string
+	args    []string
+	env     []string
 	dir     string
+	tries   int // of settle
+
+	command *exec.Cmd // nil while none runs
 	conn    *nats.Conn
 	ended   chan error
 	most    atomic.Int64
-	stop    context.CancelFunc
-	tries   int // of settle
+	stop    context.CancelFunc // of watch
 }
 
 // start builds a worker, unless it is given, and runs it until close.
@@ -38,17 +41,15 @@ func start(ctx context.Context, o options, env []string, args ...string) (p *pro
 	if err != nil {
 		return nil, err
 	}
-	p = &process{dir: dir, ended: make(chan error, 1), tries: o.settle}
-	ctx, p.stop = context.WithCancel(ctx)
+	p = &process{program: o.worker, dir: dir, tries: o.settle}
 	defer func() {
 		if err != nil {
 			p.close()
 		}
 	}()
-	program := o.worker
-	if program == "" {
-		program = filepath.Join(dir, "worker")
-		if out, err := exec.CommandContext(ctx, "go", "build", "-o", program, "./cmd/worker").CombinedOutput(); err != nil {
+	if p.program == "" {
+		p.program = filepath.Join(dir, "worker")
+		if out, err := exec.CommandContext(ctx, "go", "build", "-o", p.program, "./cmd/worker").CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("build ./cmd/worker: %w\n%s", err, out)
 		}
 	}
@@ -56,45 +57,60 @@ func start(ctx context.Context, o options, env []string, args ...string) (p *pro
 	if err != nil {
 		return nil, err
 	}
-	data := filepath.Join(dir, "data")
-	p.command = exec.CommandContext(ctx, program, append([]string{"--data-dir", data, "--nats.port", port, "--log.level", "error"}, args...)...)
-	p.command.Env = append(append(os.Environ(), "HOME="+dir), append(o.env, env...)...)
-	p.command.Stderr = os.Stderr
-	out, err := p.command.StdoutPipe()
+	p.args = append([]string{"--data-dir", filepath.Join(dir, "data"), "--nats.port", port, "--log.level", "error"}, args...)
+	p.env = append(append(os.Environ(), "HOME="+dir), append(o.env, env...)...)
+	return p, p.launch(ctx)
+}
+
+// launch runs the worker and connects to it.
+func (p *process) launch(ctx context.Context) error {
+	command := exec.CommandContext(ctx, p.program, p.args...)
+	command.Env, command.Stderr = p.env, os.Stderr
+	out, err := command.StdoutPipe()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := p.command.Start(); err != nil {
-		return nil, err
+	if err := command.Start(); err != nil {
+		return err
 	}
+	p.command, p.ended = command, make(chan error, 1)
 	lines := bufio.NewReader(out)
-	if line, err := lines.ReadString('\n'); err != nil || !strings.HasSuffix(line, " is ready.\n") {
-		return nil, fmt.Errorf("the worker did not start: %q, %w", line, errors.Join(err, p.command.Wait()))
-	}
+	line, err := lines.ReadString('\n')
 	go func() {
 		_, _ = io.Copy(io.Discard, lines)
-		p.ended <- p.command.Wait()
+		p.ended <- command.Wait()
 	}()
-	if p.conn, _, err = natscontext.Connect(filepath.Join(data, "client.json"), nats.Timeout(10*time.Second)); err != nil {
-		return nil, err
+	if err != nil || !strings.HasSuffix(line, " is ready.\n") {
+		return fmt.Errorf("the worker did not start: %q, %w", line, err)
 	}
-	go p.watch(ctx)
-	return p, nil
+	if p.conn, err = p.connect(); err != nil {
+		return err
+	}
+	ctx, p.stop = context.WithCancel(ctx)
+	go p.watch(ctx, command.Process.Pid)
+	return nil
+}
+
+func (p *process) connect(opts ...nats.Option) (*nats.Conn, error) {
+	conn, _, err := natscontext.Connect(filepath.Join(p.dir, "data", "client.json"), append(opts, nats.Timeout(10*time.Second))...)
+	return conn, err
 }
 
 // watch keeps the most that is resident.
-func (p *process) watch(ctx context.Context) {
+func (p *process) watch(ctx context.Context, pid int) {
 	for ctx.Err() == nil {
-		if now := p.resident(); now > p.most.Load() {
+		if now := resident(pid); now > p.most.Load() {
 			p.most.Store(now)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
 }
 
-// resident is how much of the process is in memory, 0 when it has ended.
-func (p *process) resident() int64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.command.Process.Pid))
+func (p *process) resident() int64 { return resident(p.command.Process.Pid) }
+
+// resident is how much of a process is in memory, 0 when it has ended.
+func resident(pid int) int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}
@@ -120,12 +136,15 @@ func (p *process) settle() int64 {
 	return least
 }
 
-// close ends the process and removes what it left.
-func (p *process) close() {
+// halt ends the process, and leaves what it stored.
+func (p *process) halt() {
+	if p.stop != nil {
+		p.stop()
+	}
 	if p.conn != nil {
 		p.conn.Close()
 	}
-	if p.command != nil && p.command.Process != nil && p.conn != nil {
+	if p.command != nil {
 		_ = p.command.Process.Signal(os.Interrupt)
 		select {
 		case <-p.ended:
@@ -134,7 +153,13 @@ func (p *process) close() {
 			<-p.ended
 		}
 	}
-	p.stop()
+	p.command, p.conn, p.stop = nil, nil, nil
+	p.most.Store(0)
+}
+
+// close is halt that removes what was stored, too.
+func (p *process) close() {
+	p.halt()
 	_ = os.RemoveAll(p.dir)
 }
 

@@ -10,7 +10,7 @@ import (
 
 // Headroom is about how many bytes may be allocated between two cycles of the
 // collector, beside those that live.
-const Headroom = 32 << 20
+const Headroom = 24 << 20
 
 // Bounds of GOGC: a small heap needs no headroom of many times its size, and a
 // large one is not to be marked for every few bytes.

@@ -9,7 +9,7 @@ import (
 )
 
 func TestPercent(t *testing.T) {
-	for live, want := range map[uint64]int{0: 400, 1 << 20: 400, 8 << 20: 400, 32 << 20: 100, 200 << 20: 16, 4 << 30: 10} {
+	for live, want := range map[uint64]int{0: 400, 1 << 20: 400, 6 << 20: 400, 24 << 20: 100, 200 << 20: 12, 4 << 30: 10} {
 		if got := percent(live); got != want {
 			t.Errorf("%d MiB: %d, want %d", live>>20, got, want)
 		}
@@ -28,7 +28,7 @@ func TestFollow(t *testing.T) {
 		}
 	}
 	await(cycles.Load() + 3)
-	if got := debug.SetGCPercent(25); got < 11 || got > 13 {
+	if got := debug.SetGCPercent(25); got < 9 || got > 11 {
 		t.Errorf("GOGC is %d for a live heap of 256 MiB", got)
 	}
 	runtime.KeepAlive(held)

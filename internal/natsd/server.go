@@ -44,6 +44,11 @@ const (
 	jetStreamName = "jetstream"
 )
 
+// maxPending is how many bytes are kept for one connection whose client does not
+// read them; then it is closed. They are in the worker's memory. nats-server's own
+// default is 64 MiB; the largest reply is 1 MiB.
+const maxPending = 16 << 20
+
 // Config is what Start needs. All but Dir may be left zero.
 type Config struct {
 	Dir    string          // data directory; made with mode 0700 when missing
@@ -189,6 +194,7 @@ func serverOptions(dir string, config Config, worker, client *credentials) (*ser
 		Host:       config.Host,
 		Port:       config.Port,
 		MaxPayload: int32(config.MaxPayload),
+		MaxPending: maxPending,
 		NoSigs:     true, // signals belong to the worker
 		JetStream:  true,
 		StoreDir:   dir, // nats-server adds jetStreamName
