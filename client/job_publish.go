@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -320,8 +321,12 @@ func refusedJob(err *jetstream.APIError) error {
 		return fmt.Errorf("%w: %w", errQueued, subjects.Errorf(subjects.Internal, "%s", err.Description))
 	case jetstreamext.JSErrCodeBatchPublishIncomplete:
 		return fmt.Errorf("%w: %s", errNoAnswer, err.Description)
-	case errCodeStoreFailed, errCodeAccountLimits, errCodeNoResources, errCodeNoStorage,
-		jetstreamext.JSErrCodeAtomicPublishTooManyInflight:
+	case errCodeAccountLimits, errCodeNoResources, errCodeNoStorage:
+		return noStorage(err)
+	case errCodeStoreFailed, jetstreamext.JSErrCodeAtomicPublishTooManyInflight:
+		if err.ErrorCode == errCodeStoreFailed && !strings.Contains(err.Description, "maximum") {
+			return noStorage(err) // the disk is full, not the queue
+		}
 		return subjects.Errorf(subjects.ResourceExhausted,
 			"the queue of jobs is full (%s): try again when workers have done some, or let it have more (jobs.max_bytes)", err.Description)
 	case errCodeMessageTooLarge:
@@ -331,4 +336,10 @@ func refusedJob(err *jetstream.APIError) error {
 		return subjects.Errorf(subjects.StorageUnavailable, "the queue of jobs cannot take the job: %s", err.Description)
 	}
 	return subjects.Errorf(subjects.Internal, "the queue of jobs refuses the job: %s", err.Description)
+}
+
+// noStorage is the error of a server or account without room: no worker makes any.
+func noStorage(err *jetstream.APIError) error {
+	return subjects.Errorf(subjects.StorageFull,
+		"the NATS servers have no room for the job, so it was not accepted (%s): whoever runs them has to give the account, or the disk, more", err.Description)
 }

@@ -447,7 +447,8 @@ func TestSubmitToOtherServers(t *testing.T) {
 		"before 2.12":       {`{"stream":"JOBS","seq":7}`, 1 + 3, nil},
 		"no leader":         {`{"error":{"code":503,"err_code":10008,"description":"JetStream system temporarily unavailable"}}`, 1, client.ErrStorageUnavailable},
 		"too large":         {`{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"}}`, 1, client.ErrPayloadTooLarge},
-		"account":           {`{"error":{"code":400,"err_code":10002,"description":"resource limits exceeded for account"}}`, 1, client.ErrResourceExhausted},
+		"account":           {`{"error":{"code":400,"err_code":10002,"description":"resource limits exceeded for account"}}`, 1, client.ErrStorageFull},
+		"disk":              {`{"error":{"code":503,"err_code":10077,"description":"no space left on device"}}`, 1, client.ErrStorageFull},
 		"accepted before":   {`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence"}}`, 1 + 3, nil}, // under names that nobody else knows
 		"no acknowledgment": {"s3cret", 1, client.ErrInternal},
 	} {

@@ -36,6 +36,8 @@ const (
 // bed is a NATS server and a store, for workers to share.
 type bed struct {
 	url     string
+	options *server.Options
+	server  *server.Server
 	dir     string // of the server
 	store   *observed
 	keyring *seal.Keyring
@@ -46,8 +48,10 @@ type bed struct {
 func newBed(t *testing.T) *bed {
 	t.Helper()
 	b := &bed{dir: t.TempDir(), store: &observed{Store: memory.New()}}
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: b.dir, NoSigs: true, NoLog: true})
+	b.options = &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: b.dir, NoSigs: true, NoLog: true}
+	s, err := server.NewServer(b.options.Clone())
 	must(t, err)
+	b.server = s
 	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
 	if !s.ReadyForConnections(10 * time.Second) {
@@ -64,7 +68,7 @@ func newBed(t *testing.T) *bed {
 
 func (b *bed) connect(t *testing.T) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect(b.url, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
+	nc, err := nats.Connect(b.url, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.PermissionErrOnSubscribe(true))
 	must(t, err)
 	t.Cleanup(nc.Close)
 	return nc

@@ -137,7 +137,8 @@ type Service struct {
 	clock    clock
 	pace     *pace
 	full     atomic.Bool // there is no room for the statuses of more jobs
-	troubles troubles
+	troubles troubles    // that keep jobs from being done
+	notices  troubles    // that do not
 
 	// taking ends when no more jobs are to be taken, running when those that are
 	// under way have to end.
@@ -157,7 +158,8 @@ func New(ctx context.Context, config Config) (*Service, error) {
 		return nil, errors.New("jobs: Conn, Manager, Keyring, Applied, Last, Served and Name are required")
 	}
 	s := &Service{config: config.withDefaults(), ended: make(chan struct{})}
-	s.clock.local, s.troubles.logger = s.config.Clock, s.config.Logger
+	s.clock.local = s.config.Clock
+	s.troubles.logger, s.notices.logger = s.config.Logger, s.config.Logger
 	s.pace = newPace(s.config.Served, s.config.Share)
 	s.taking, s.stopTaking = context.WithCancel(context.Background())
 	s.running, s.stopRuns = context.WithCancel(context.Background())

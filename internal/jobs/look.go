@@ -22,6 +22,9 @@ func (s *Service) keepLooking() {
 		ctx, cancel := context.WithTimeout(s.taking, apiTimeout)
 		err := s.look(ctx)
 		if err == nil {
+			err = s.shareQueue(ctx)
+		}
+		if err == nil {
 			err = s.refreshRing(ctx)
 		}
 		if err == nil {
@@ -44,12 +47,29 @@ func (s *Service) look(ctx context.Context) error {
 		return unavailable(err)
 	}
 	s.clock.set(info.TimeStamp)
-	s.full.Store(info.Config.MaxBytes > 0 && info.State.Bytes > uint64(info.Config.MaxBytes)/4*3)
-	if s.full.Load() {
+	if s.full.Store(crowded(info)); s.full.Load() {
 		s.troubles.note(noRoom, fmt.Errorf("stream %s holds %d of at most %d bytes, of which a quarter is for jobs that are begun: let it have more (jobs.max_status_bytes), or keep it for less long (jobs.keep)",
 			info.Config.Name, info.State.Bytes, info.Config.MaxBytes))
+		if err := s.shareStatuses(ctx, info); err != nil {
+			return unavailable(err)
+		}
 	} else {
 		s.troubles.over(noRoom)
+	}
+	return s.lookAtLetters(ctx)
+}
+
+// lookAtLetters reports that dead letters make room for newer ones.
+func (s *Service) lookAtLetters(ctx context.Context) error {
+	info, err := s.letters.stream.Info(ctx)
+	if err != nil {
+		return unavailable(err)
+	}
+	const dropped = "the oldest dead letters are dropped for newer ones, and cannot be retried"
+	if info.Config.MaxBytes > 0 && info.State.Bytes > uint64(info.Config.MaxBytes)/10*9 {
+		s.notices.note(dropped, fmt.Errorf("they have %d of at most %d bytes: retry or drop them (credbus jobs dead), or let them have more (jobs.max_dead_bytes)", info.State.Bytes, info.Config.MaxBytes))
+	} else {
+		s.notices.over(dropped)
 	}
 	return nil
 }

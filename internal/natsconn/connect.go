@@ -107,6 +107,7 @@ func (c Config) options() []nats.Option {
 		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectBufSize(-1),
 		nats.PingInterval(pingInterval),
+		nats.PermissionErrOnSubscribe(true), // a subscription that is refused says so to who waits for it
 		nats.MaxPingsOutstanding(maxPingsOut),
 	}
 	if c.Name != "" {

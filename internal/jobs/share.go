@@ -1,0 +1,191 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"credbus/subjects"
+)
+
+// No tenant may fill the queue, or what is known of jobs, so that the others are shut out.
+// Once a stream is three quarters full, a first-level scope that has more than half of its
+// most bytes gives way: of the queue, its newest jobs that are not begun fail; of the
+// statuses, its oldest of jobs that have ended are forgotten.
+//
+// JetStream counts no bytes by subject. So a worker estimates who has most from a sample,
+// and only of a stream that is crowded.
+
+const (
+	samples = 64
+	// mostDropped bounds what is dropped before the worker looks again how full it is.
+	mostDropped = 50
+	// mostRead bounds how many messages are read for that.
+	mostRead = 1000
+)
+
+// crowded reports whether a stream is so full that shares count.
+func crowded(info *jetstream.StreamInfo) bool {
+	return info.Config.MaxBytes > 0 && info.State.Bytes > uint64(info.Config.MaxBytes)/4*3
+}
+
+// tenant is the first level of a scope.
+func tenant(scope subjects.Scope) subjects.Scope {
+	first, _, _ := strings.Cut(string(scope), "/")
+	return subjects.Scope(first)
+}
+
+// largest estimates which tenant has most of a stream's bytes, and how many.
+func largest(ctx context.Context, stream jetstream.Stream, info *jetstream.StreamInfo, scopeOf func(subject string) (subjects.Scope, error)) (most subjects.Scope, bytes int64, err error) {
+	sizes, total := make(map[subjects.Scope]int64), int64(0)
+	span := info.State.LastSeq - info.State.FirstSeq + 1
+	for range samples {
+		msg, err := stream.GetMsg(ctx, info.State.FirstSeq+rand.Uint64N(span), jetstream.WithGetMsgSubject(">"))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue // all after it are gone
+		}
+		if err != nil {
+			return "", 0, err
+		}
+		size := int64(len(msg.Data))
+		clear(msg.Data)
+		total += size
+		if scope, err := scopeOf(msg.Subject); err == nil {
+			sizes[tenant(scope)] += size
+		}
+	}
+	for scope, size := range sizes {
+		if size > sizes[most] || most == "" && sizes[""] == 0 {
+			most = scope
+		}
+	}
+	if total == 0 {
+		return "", 0, nil
+	}
+	return most, int64(float64(info.State.Bytes) * float64(sizes[most]) / float64(total)), nil
+}
+
+// shareQueue has jobs fail of a tenant that has more than its share of a crowded queue.
+func (s *Service) shareQueue(ctx context.Context) error {
+	for ctx.Err() == nil {
+		info, err := s.queue.Info(ctx)
+		if err != nil || !crowded(info) {
+			return err
+		}
+		hog, has, err := largest(ctx, s.queue, info, func(subject string) (subjects.Scope, error) {
+			_, scope, _, err := s.config.Prefix.ParseJob(subject)
+			return scope, err
+		})
+		excess := has - info.Config.MaxBytes/2
+		if err != nil || excess <= 0 {
+			return err
+		}
+		dropped, read := 0, 0
+		for seq := info.State.LastSeq; seq >= info.State.FirstSeq && seq > 0 && excess > 0 && dropped < mostDropped && read < mostRead; seq-- {
+			msg, err := s.queue.GetMsg(ctx, seq)
+			if errors.Is(err, jetstream.ErrMsgNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			read++
+			size := int64(len(msg.Data))
+			if gave, err := s.giveWay(ctx, msg, hog); err != nil {
+				return err
+			} else if gave {
+				excess -= size
+				dropped++
+			}
+		}
+		if dropped == 0 {
+			return nil
+		}
+		s.notices.note("jobs fail, since those of their scope fill more than their share of the queue",
+			fmt.Errorf("%s has about %d of %d bytes: let the queue have more (jobs.max_bytes), or have the scope submit less at once", hog, has, info.Config.MaxBytes))
+	}
+	return ctx.Err()
+}
+
+// giveWay ends a job that waits in a crowded queue, if it is of a tenant and not begun.
+func (s *Service) giveWay(ctx context.Context, msg *jetstream.RawStreamMsg, hog subjects.Scope) (bool, error) {
+	defer clear(msg.Data)
+	_, scope, _, err := s.config.Prefix.ParseJob(msg.Subject)
+	if err != nil || tenant(scope) != hog {
+		return false, nil
+	}
+	p, err := s.read(msg.Subject, msg.Header, msg.Data, msg.Sequence)
+	if err != nil {
+		return false, nil // whoever takes it says so
+	}
+	defer clear(p.body)
+	p.at = msg.Time
+	_, err = s.ledger.change(ctx, p.Target, func(e *entry) error {
+		if e.seq == 0 {
+			e.status = p.status()
+		}
+		switch st := &e.status; {
+		case st.State.Ended():
+			return errEnded
+		case st.State != subjects.JobAccepted || !st.Began.IsZero():
+			return errKnown // it is begun
+		default:
+			st.State = subjects.JobFailed
+			st.Reason = fmt.Sprintf("the queue is nearly full, and more than half of it would be of %s (jobs.max_bytes): nothing was done; submit the job again later, under another name", hog)
+		}
+		return nil
+	})
+	if errors.Is(err, errKnown) {
+		return false, nil
+	}
+	if err != nil && !errors.Is(err, errEnded) {
+		return false, err
+	}
+	if err := s.queue.SecureDeleteMsg(ctx, msg.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, err
+	}
+	return true, nil
+}
+
+// shareStatuses forgets jobs that have ended, of a tenant that has more than its share of
+// what is known.
+func (s *Service) shareStatuses(ctx context.Context, info *jetstream.StreamInfo) error {
+	if !crowded(info) {
+		return nil
+	}
+	beginning := s.ledger.subject(subjects.Target{Scope: subjects.Root, ID: ">"})
+	hog, has, err := largest(ctx, s.ledger.stream, info, func(subject string) (subjects.Scope, error) {
+		scope, _, err := s.config.Prefix.ParseJobStatus(statusBeginning(s.config.Prefix) + strings.TrimPrefix(subject, strings.TrimSuffix(beginning, ">")))
+		return scope, err
+	})
+	excess := has - info.Config.MaxBytes/2
+	if err != nil || excess <= 0 {
+		return err
+	}
+	var ended []uint64
+	for from, pages := uint64(1), 0; excess > 0 && pages < 10; pages++ {
+		from, err = page(ctx, s.js, info.Config.Name, s.ledger.subject(subjects.Target{Scope: hog, ID: ">"}), from, mostRead/10, func(msg *jetstream.RawStreamMsg) {
+			if e, err := s.ledger.decode(msg.Subject, msg.Data, msg.Sequence); excess > 0 && (err != nil || e.status.State.Ended()) {
+				ended = append(ended, msg.Sequence)
+				excess -= int64(len(msg.Data))
+			}
+		})
+		if err != nil || from == 0 {
+			break
+		}
+	}
+	for _, seq := range ended {
+		if err := s.ledger.stream.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+			return err
+		}
+	}
+	if len(ended) > 0 {
+		s.notices.note("jobs that have ended are forgotten early, since those of their scope fill more than their share of what is known",
+			fmt.Errorf("%s has about %d of %d bytes: let it have more (jobs.max_status_bytes), or keep it for less long (jobs.keep)", hog, has, info.Config.MaxBytes))
+	}
+	return err
+}
