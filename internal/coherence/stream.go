@@ -1,6 +1,7 @@
 package coherence
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,32 +40,53 @@ type Stream struct {
 	identity atomic.Uint64 // of the stream that is followed
 }
 
-// OpenStream creates the stream where it is missing and brings its settings up
-// to date. Its errors say what the server lacks.
+func (c StreamConfig) withDefaults() StreamConfig {
+	c.Replicas = cmp.Or(c.Replicas, 1)
+	c.MaxAge = cmp.Or(c.MaxAge, 24*time.Hour)
+	c.MaxBytes = cmp.Or(c.MaxBytes, 256<<20)
+	c.Logger = cmp.Or(c.Logger, slog.Default())
+	return c
+}
+
+// Spec describes the stream to JetStream.
+func (c StreamConfig) Spec() jsapi.Spec {
+	c = c.withDefaults()
+	return jsapi.Spec{
+		Config: jetstream.StreamConfig{
+			Name:        c.Name,
+			Description: "credbus: change events and the order of writes",
+			Subjects:    []string{c.Prefix.Events(subjects.Root), c.Prefix.Coherence(logToken + ">")},
+			Retention:   jetstream.LimitsPolicy,
+			Discard:     jetstream.DiscardOld,
+			Storage:     jetstream.FileStorage,
+			Replicas:    c.Replicas,
+			MaxAge:      c.MaxAge,
+			MaxBytes:    c.MaxBytes,
+			AllowMsgTTL: true, // for what is of no use to anybody an hour later
+		},
+		Owner:   string(c.Prefix),
+		Setting: "stream.name",
+		Logger:  c.Logger,
+	}
+}
+
+// OpenStream makes the stream if it is missing. It changes one that is there only
+// if that belongs to this deployment. Its errors say what the server lacks.
 func OpenStream(ctx context.Context, nc *nats.Conn, config StreamConfig) (*Stream, error) {
-	if config.Replicas == 0 {
-		config.Replicas = 1
-	}
-	if config.MaxAge == 0 {
-		config.MaxAge = 24 * time.Hour
-	}
-	if config.MaxBytes == 0 {
-		config.MaxBytes = 256 << 20
-	}
-	if config.Logger == nil {
-		config.Logger = slog.Default()
-	}
+	config = config.withDefaults()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, err
 	}
 	s := &Stream{config: config, nc: nc, js: js}
-	_, err = jsapi.Ask(ctx, s.create)
+	_, err = s.create(ctx)
 	switch {
 	case err == nil:
 		return s, nil
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
 		return nil, fmt.Errorf("the NATS server at %s has no JetStream for this account: enable it (jetstream {} in its configuration), or use another server (nats.url)", nc.ConnectedUrlRedacted())
+	case isRefusal(err):
+		return nil, err
 	case errors.Is(err, context.DeadlineExceeded):
 		return nil, fmt.Errorf("JetStream did not answer in time: does the account of this worker have permission for $JS.API.>, and has the cluster a leader?")
 	default:
@@ -76,31 +98,19 @@ func OpenStream(ctx context.Context, nc *nats.Conn, config StreamConfig) (*Strea
 // made.
 const founded = "credbus_founded"
 
-// create makes the stream, or brings its settings up to date.
+// create makes the stream, or finds it.
 func (s *Stream) create(ctx context.Context) (jetstream.Stream, error) {
-	config := jetstream.StreamConfig{
-		Name:        s.config.Name,
-		Description: "credbus: change events and the order of writes",
-		Subjects:    []string{s.config.Prefix.Events(subjects.Root), s.config.Prefix.Coherence(logToken + ">")},
-		Retention:   jetstream.LimitsPolicy,
-		Discard:     jetstream.DiscardOld,
-		Storage:     jetstream.FileStorage,
-		Replicas:    s.config.Replicas,
-		MaxAge:      s.config.MaxAge,
-		MaxBytes:    s.config.MaxBytes,
-		AllowMsgTTL: true, // for what is of no use to anybody an hour later
+	spec := s.config.Spec()
+	spec.Metadata = func(ctx context.Context) map[string]string {
+		if Alone(ctx, s.nc, s.config.Prefix) {
+			return map[string]string{founded: "true"}
+		}
+		return nil
 	}
-	stream, err := s.js.Stream(ctx, s.config.Name)
-	switch {
-	case err == nil:
-		config.Metadata = stream.CachedInfo().Config.Metadata
-	case !errors.Is(err, jetstream.ErrStreamNotFound):
-		return nil, err
-	case Alone(ctx, s.nc, s.config.Prefix):
-		config.Metadata = map[string]string{founded: "true"}
-	}
-	return s.js.CreateOrUpdateStream(ctx, config)
+	return jsapi.Ensure(ctx, s.js, spec)
 }
+
+func isRefusal(err error) bool { return errors.As(err, new(*jsapi.Refusal)) }
 
 // age is how long ago a stream was made, by the server's clock.
 func age(info *jetstream.StreamInfo) time.Duration {

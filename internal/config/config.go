@@ -260,6 +260,9 @@ func (c *Config) parse(getenv func(string) string) (problems []error) {
 				v.raw = dir
 			case s.under != "":
 				v.raw = paths.join(all.String(dataDir), s.under)
+			case s.byPrefix:
+				by, _ := c.values["nats.prefix"].parsed.(subjects.Prefix)
+				v.raw = s.named(by)
 			case s.inherits != "":
 				v = value{raw: c.values[s.inherits].raw, inherited: s.inherits}
 			}

@@ -25,6 +25,7 @@ type setting struct {
 	fallback string // the default, as a person would write it
 	help     string
 	under    string // the default is this name under data_dir
+	byPrefix bool   // the default has nats.prefix in it, unless that is the default one
 	inherits string // the default is what this key is set to, which stands before it in the table
 	borrowed string // variable of another program, such as NATS_URL, that sets it too
 	secret   bool
@@ -55,7 +56,7 @@ var settings = table{
 	{key: "nats.tls.key", kind: path(), borrowed: "NATS_KEY", help: "PEM file of the client certificate's key"},
 	{key: "nats.host", kind: text(), fallback: "127.0.0.1", help: "address that the embedded server listens on"},
 	{key: "nats.port", kind: count(1, 65535), fallback: "4222", help: "port that the embedded server listens on"},
-	{key: "nats.prefix", kind: subjectPrefix(), fallback: string(subjects.DefaultPrefix), help: "beginning of every subject"},
+	{key: "nats.prefix", kind: subjectPrefix(), fallback: string(subjects.DefaultPrefix), help: "beginning of every subject; with another one than the default, the defaults of stream.name, jobs.stream and store.bucket are other ones too"},
 	{key: "nats.inbox_prefixes", kind: subjectList(), fallback: "_INBOX", help: "where replies may be sent, separated by commas"},
 	{key: "nats.queue", kind: name(), fallback: "credbus", help: "queue group that the replicas of one deployment share"},
 
@@ -63,7 +64,7 @@ var settings = table{
 	{key: "store.form", kind: oneOf("sealed", "native"), fallback: "sealed", help: "sealed: only the workers read what is stored; native: it stands in the form of vault, aws or kubernetes, for other programs too"},
 	{key: "store.routes", kind: routeList(), help: "scopes that other stores keep, such as org:acme=vault-eu, separated by commas; the longest that matches counts. The stores are defined in the YAML file (stores); the one of these settings is named default"},
 	{key: "store.dir", kind: path(), under: "credentials", help: "directory of the file store"},
-	{key: "store.bucket", kind: name(), fallback: "CREDBUS_CREDENTIALS", help: "key-value bucket of the jetstream store; workers that share it need the same keyring.file, which is yours to copy"},
+	{key: "store.bucket", kind: name(), fallback: "CREDBUS_CREDENTIALS", byPrefix: true, help: "key-value bucket of the jetstream store; workers that share it need the same keyring.file, which is yours to copy"},
 	{key: "store.replicas", kind: oneOfCounts(1, 3, 5), fallback: "1", help: "copies of the bucket in a cluster: 1, 3 or 5"},
 
 	{key: "store.vault.address", kind: webAddress(), borrowed: "VAULT_ADDR", help: "address of Vault or OpenBao, such as https://vault:8200"},
@@ -126,7 +127,7 @@ var settings = table{
 	{key: "pool.memory", kind: size(16<<20, 1<<40), fallback: "128MiB", help: "most memory of commands under way, by what they may read and answer; a quarter is kept for those on a single credential"},
 
 	{key: "jobs.enabled", kind: boolean(), fallback: "true", help: "run batch jobs, and answer for them"},
-	{key: "jobs.stream", kind: name(), fallback: "CREDBUS_JOBS", help: "JetStream stream of the queue; the names of others of jobs begin with it"},
+	{key: "jobs.stream", kind: name(), fallback: "CREDBUS_JOBS", byPrefix: true, help: "JetStream stream of the queue; the names of others of jobs begin with it"},
 	{key: "jobs.max_bytes", kind: size(1<<20, 100<<40), fallback: "1GiB", help: "most disk space of the queue: no job is accepted beyond"},
 	{key: "jobs.max_status_bytes", kind: size(1<<20, 100<<40), fallback: "256MiB", help: "most disk space for what became of jobs: none is begun beyond three quarters of it"},
 	{key: "jobs.max_dead_bytes", kind: size(1<<20, 100<<40), fallback: "256MiB", help: "most disk space of jobs that were given up: the oldest are dropped beyond"},
@@ -139,7 +140,7 @@ var settings = table{
 	{key: "jobs.backoff", kind: duration(time.Millisecond, time.Hour), fallback: "1s", help: "pause before the second attempt; doubles with each, up to 5m"},
 	{key: "jobs.ack_wait", kind: duration(time.Second, time.Hour), fallback: "30s", help: "silence of a worker after which its jobs are given to others"},
 
-	{key: "stream.name", kind: name(), fallback: "CREDBUS", help: "JetStream stream through which replicas agree"},
+	{key: "stream.name", kind: name(), fallback: "CREDBUS", byPrefix: true, help: "JetStream stream through which replicas agree"},
 	{key: "stream.replicas", kind: oneOfCounts(1, 3, 5), fallback: "1", help: "copies of the stream in a cluster: 1, 3 or 5"},
 	{key: "stream.max_age", kind: duration(time.Minute, 365*day), fallback: "24h", help: "how long change events are kept"},
 	{key: "stream.max_bytes", kind: size(1<<20, 100<<40), fallback: "256MiB", help: "most disk space of the stream"},
@@ -152,6 +153,15 @@ var settings = table{
 	{key: "health.listen", kind: listenAddress(), help: "host:port to answer /livez and /readyz at over HTTP; empty for nowhere"},
 
 	{key: "shutdown.timeout", kind: duration(0, time.Hour), fallback: "10s", help: "how long work under way may take to end"},
+}
+
+// named is the default of a name that deployments on one account must not share:
+// CREDBUS_JOBS, or CREDBUS_staging_v1_JOBS with the prefix staging.v1.
+func (s *setting) named(by subjects.Prefix) string {
+	if !s.byPrefix || by == "" || by == subjects.DefaultPrefix {
+		return s.fallback
+	}
+	return "CREDBUS_" + strings.ReplaceAll(string(by), ".", "_") + strings.TrimPrefix(s.fallback, "CREDBUS")
 }
 
 // of is the entry of a key, nil when there is none.

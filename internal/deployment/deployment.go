@@ -1,6 +1,7 @@
 package deployment
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -61,19 +62,30 @@ func New(ctx context.Context, config Config) (*Keeper, error) {
 	return k, nil
 }
 
-func (k *Keeper) subject() string { return k.config.Prefix.Coherence("deployment") }
+func (k *Keeper) subject() string { return recordSubject(k.config.Prefix) }
+
+func recordSubject(prefix subjects.Prefix) string { return prefix.Coherence("deployment") }
+
+// Spec describes the stream of the record to JetStream. It needs no Conn.
+func (c Config) Spec() jsapi.Spec {
+	return jsapi.Spec{
+		Config: jetstream.StreamConfig{
+			Name:              c.Stream,
+			Description:       "credbus: what all workers of the deployment agree on",
+			Subjects:          []string{recordSubject(c.Prefix)},
+			MaxMsgsPerSubject: 1,
+			MaxBytes:          2 * maxRecord,
+			Storage:           jetstream.FileStorage,
+			Replicas:          cmp.Or(c.Replicas, 1),
+		},
+		Owner:   string(c.Prefix),
+		Setting: "stream.name",
+		Logger:  c.Logger,
+	}
+}
 
 func (k *Keeper) open(ctx context.Context) (jetstream.Stream, error) {
-	config := jetstream.StreamConfig{
-		Name:              k.config.Stream,
-		Description:       "credbus: what all workers of the deployment agree on",
-		Subjects:          []string{k.subject()},
-		MaxMsgsPerSubject: 1,
-		MaxBytes:          2 * maxRecord,
-		Storage:           jetstream.FileStorage,
-		Replicas:          k.config.Replicas,
-	}
-	return jsapi.Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return k.js.CreateOrUpdateStream(ctx, config) })
+	return jsapi.Ensure(ctx, k.js, k.config.Spec())
 }
 
 // Mismatch is the error of a worker that does not fit its deployment.

@@ -1,6 +1,7 @@
 package expiry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,18 +43,40 @@ type Stream struct {
 
 var _ Marks = (*Stream)(nil)
 
+func (c StreamConfig) withDefaults() StreamConfig {
+	c.Replicas = cmp.Or(c.Replicas, 1)
+	c.MaxBytes = cmp.Or(c.MaxBytes, 256<<20)
+	c.Logger = cmp.Or(c.Logger, slog.Default())
+	return c
+}
+
+// Spec describes the stream to JetStream.
+func (c StreamConfig) Spec() jsapi.Spec {
+	c = c.withDefaults()
+	return jsapi.Spec{
+		Config: jetstream.StreamConfig{
+			Name:              c.Name,
+			Description:       "credbus: what was told of credentials that expire",
+			Subjects:          []string{c.Prefix.Coherence(markWord + ">")},
+			Retention:         jetstream.LimitsPolicy,
+			Storage:           jetstream.FileStorage,
+			Replicas:          c.Replicas,
+			MaxMsgsPerSubject: 1,
+			MaxBytes:          c.MaxBytes,
+			// A mark that was pushed out would be told again, and push out another.
+			Discard:     jetstream.DiscardNew,
+			AllowMsgTTL: true,
+		},
+		Owner:   string(c.Prefix),
+		Setting: "stream.name",
+		Logger:  c.Logger,
+	}
+}
+
 // NewStream returns a stream that the first Claim opens: a worker that may not
 // make it serves all the same.
 func NewStream(nc *nats.Conn, config StreamConfig) (*Stream, error) {
-	if config.Replicas == 0 {
-		config.Replicas = 1
-	}
-	if config.MaxBytes == 0 {
-		config.MaxBytes = 256 << 20
-	}
-	if config.Logger == nil {
-		config.Logger = slog.Default()
-	}
+	config = config.withDefaults()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, err
@@ -70,20 +93,7 @@ func (s *Stream) open(ctx context.Context) (jetstream.Stream, error) {
 		}
 		s.config.Logger.Warn("the stream of what was told of expiry is gone; creating it anew: what expires is told again", "stream", s.config.Name)
 	}
-	config := jetstream.StreamConfig{
-		Name:              s.config.Name,
-		Description:       "credbus: what was told of credentials that expire",
-		Subjects:          []string{s.config.Prefix.Coherence(markWord + ">")},
-		Retention:         jetstream.LimitsPolicy,
-		Storage:           jetstream.FileStorage,
-		Replicas:          s.config.Replicas,
-		MaxMsgsPerSubject: 1,
-		MaxBytes:          s.config.MaxBytes,
-		// A mark that was pushed out would be told again, and push out another.
-		Discard:     jetstream.DiscardNew,
-		AllowMsgTTL: true,
-	}
-	stream, err := jsapi.Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return s.js.CreateOrUpdateStream(ctx, config) })
+	stream, err := jsapi.Ensure(ctx, s.js, s.config.Spec())
 	if err != nil {
 		return nil, s.failed(err)
 	}

@@ -54,7 +54,7 @@ var allowed = map[string]struct {
 	"internal/natsd":     {[]string{"subjects"}, []string{"github.com/nats-io/nats-server", "github.com/gofrs/flock", "golang.org/x/crypto", "golang.org/x/sys"}, "of what the worker links, only one package links the server"},
 	"internal/natsconn":  {nil, []string{nats, natscontext}, "worker and command line connect alike"},
 	"internal/config":    {[]string{"subjects", "internal/natsconn"}, []string{"github.com/knadh/koanf", "github.com/spf13/pflag", "go.yaml.in/yaml"}, "settings are values: nothing is opened to read them"},
-	"internal/worker": {[]string{"subjects", "internal/cache", "internal/coherence", "internal/config", "internal/deployment", "internal/expiry", "internal/handler", "internal/health", "internal/heap", "internal/jobs", "internal/manager",
+	"internal/worker": {[]string{"subjects", "internal/cache", "internal/coherence", "internal/config", "internal/deployment", "internal/expiry", "internal/handler", "internal/health", "internal/heap", "internal/jobs", "internal/jsapi", "internal/manager",
 		"internal/natsconn", "internal/natsd", "internal/seal", "internal/seal/kms", "internal/store", "internal/store/aws", "internal/store/file", "internal/store/jetstream", "internal/store/kubernetes", "internal/store/memory", "internal/store/policy", "internal/store/router", "internal/store/vault"}, []string{nats, "golang.org/x/sync"},
 		"the one place that knows all parts"},
 	"internal/storereport":      {nil, nil, "it reads what go test says, and knows no store"},

@@ -38,16 +38,14 @@ func (s *Service) openRing(ctx context.Context) error {
 	if s.config.Fleeting {
 		return s.openFleeting(ctx)
 	}
-	bucket, err := jsapi.Ask(ctx, func(ctx context.Context) (jetstream.KeyValue, error) {
-		return s.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket:      s.config.Stream + keySuffix,
-			Description: "credbus: the keys that jobs are sealed to",
-			Replicas:    s.config.Replicas,
-			MaxBytes:    ringBytes,
-		})
-	})
+	name := s.config.Stream + keySuffix
+	_, err := jsapi.Ensure(ctx, s.js, s.config.ringSpec())
 	if err != nil {
-		return s.explain(err, "KV_"+s.config.Stream+keySuffix)
+		return s.explain(err, "KV_"+name)
+	}
+	bucket, err := jsapi.Ask(ctx, func(ctx context.Context) (jetstream.KeyValue, error) { return s.js.KeyValue(ctx, name) })
+	if err != nil {
+		return s.explain(err, "KV_"+name)
 	}
 	s.bucket = bucket
 	return s.refreshRing(ctx)

@@ -26,7 +26,7 @@ type streams struct {
 }
 
 func (s *Service) openStream(ctx context.Context, config jetstream.StreamConfig) (jetstream.Stream, error) {
-	stream, err := jsapi.Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return s.js.CreateOrUpdateStream(ctx, config) })
+	stream, err := jsapi.Ensure(ctx, s.js, s.config.spec(config))
 	if isNoRoom(err) {
 		// A bound reserves its bytes. A stream that is there can be used as it is.
 		if there, missing := s.js.Stream(ctx, config.Name); missing == nil {

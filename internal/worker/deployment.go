@@ -31,17 +31,21 @@ const (
 // protocolVersion is that of what workers say to each other.
 const protocolVersion = 1
 
-// joinDeployment stops a start that does not fit the workers which are there.
-func (w *Worker) joinDeployment(ctx context.Context) (err error) {
-	prefix := subjects.Prefix(w.config.NATS.Prefix)
-	w.deployment, err = deployment.New(ctx, deployment.Config{
+func (w *Worker) deploymentConfig() deployment.Config {
+	prefix := w.config.NATS.Prefix
+	return deployment.Config{
 		Conn: w.conn, Prefix: prefix,
 		Stream:   w.config.Stream.Name + recordSuffix,
 		Replicas: w.config.Stream.Replicas,
 		Alone:    func(ctx context.Context) bool { return coherence.Alone(ctx, w.conn, prefix) },
 		Change:   w.config.Deployment.Change,
 		Logger:   w.logger,
-	})
+	}
+}
+
+// joinDeployment stops a start that does not fit the workers which are there.
+func (w *Worker) joinDeployment(ctx context.Context) (err error) {
+	w.deployment, err = deployment.New(ctx, w.deploymentConfig())
 	if err != nil {
 		return err
 	}

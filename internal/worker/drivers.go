@@ -38,11 +38,15 @@ func openFile(_ context.Context, _ *Worker, c config.Store) (store.Store, error)
 }
 
 func openJetStream(ctx context.Context, w *Worker, c config.Store) (store.Store, error) {
-	s, err := jetstream.New(ctx, w.conn, jetstream.Config{Bucket: c.Bucket, Replicas: c.Replicas})
+	s, err := jetstream.New(ctx, w.conn, bucketConfig(w, c))
 	if err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+func bucketConfig(w *Worker, c config.Store) jetstream.Config {
+	return jetstream.Config{Bucket: c.Bucket, Replicas: c.Replicas, Owner: string(w.config.NATS.Prefix), Logger: w.logger}
 }
 
 func openMemory(context.Context, *Worker, config.Store) (store.Store, error) {

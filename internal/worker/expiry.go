@@ -12,19 +12,23 @@ import (
 // of the event stream.
 const marksSuffix = "_EXPIRY"
 
+func (w *Worker) marksConfig() expiry.StreamConfig {
+	return expiry.StreamConfig{
+		Name:     w.config.Stream.Name + marksSuffix,
+		Prefix:   w.config.NATS.Prefix,
+		Worker:   w.name,
+		Replicas: w.config.Stream.Replicas,
+		MaxBytes: int64(w.config.Stream.MaxBytes),
+		Logger:   w.logger,
+	}
+}
+
 // startExpiry has the worker look for credentials that expire, until ctx ends.
 func (w *Worker) startExpiry(ctx context.Context, events *coherence.Stream) error {
 	if w.config.Expiry.Interval == 0 {
 		return nil
 	}
-	marks, err := expiry.NewStream(w.conn, expiry.StreamConfig{
-		Name:     w.config.Stream.Name + marksSuffix,
-		Prefix:   subjects.Prefix(w.config.NATS.Prefix),
-		Worker:   w.name,
-		Replicas: w.config.Stream.Replicas,
-		MaxBytes: int64(w.config.Stream.MaxBytes),
-		Logger:   w.logger,
-	})
+	marks, err := expiry.NewStream(w.conn, w.marksConfig())
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func Start(ctx context.Context, config *config.Config, logger *slog.Logger) (*Wo
 	defer cancel()
 	w := &Worker{config: config, logger: logger, name: replicaName(), failed: make(chan error, 1)}
 	for _, step := range []func(context.Context) error{
-		w.startServer, w.connect, w.openStores, w.openKeyring, w.openCache, w.joinDeployment, w.startReplica, w.openManager, w.openJobs, w.serve, w.startHealth,
+		w.startServer, w.connect, w.checkStreams, w.openStores, w.openKeyring, w.openCache, w.joinDeployment, w.startReplica, w.openManager, w.openJobs, w.serve, w.startHealth,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, w.Close(context.WithoutCancel(ctx)))
@@ -155,14 +155,7 @@ func (w *Worker) startReplica(ctx context.Context) error {
 	_, writeTimeout := w.storeTimeouts()
 	hold := writeTimeout + 3*coherence.DefaultLease
 	var err error
-	w.stream, err = coherence.OpenStream(ctx, w.conn, coherence.StreamConfig{
-		Name:     w.config.Stream.Name,
-		Prefix:   subjects.Prefix(w.config.NATS.Prefix),
-		Replicas: w.config.Stream.Replicas,
-		MaxAge:   w.config.Stream.MaxAge,
-		MaxBytes: int64(w.config.Stream.MaxBytes),
-		Logger:   w.logger,
-	})
+	w.stream, err = coherence.OpenStream(ctx, w.conn, w.eventsConfig())
 	if err != nil {
 		return err
 	}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"reflect"
-	"slices"
 	"strings"
 	"time"
 
@@ -23,81 +21,46 @@ const markerTTL = time.Hour
 
 // openBucket makes the bucket, or brings one that is there in order.
 func (s *Store) openBucket(ctx context.Context) error {
+	const patience = 5 * time.Second // a permission that is missing looks like silence
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	before := s.conn.LastError()
-	for {
-		stream, err := s.js.Stream(ctx, s.streamName())
-		switch {
-		case errors.Is(err, jetstream.ErrStreamNotFound):
-			stream, err = jsapi.Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return s.js.CreateStream(ctx, s.newStream()) })
-			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-				continue // another worker was faster, with other settings
-			}
-		case err == nil:
-			stream, err = s.mend(ctx, stream)
-		}
-		if err != nil {
-			return s.openError(before, err)
-		}
-		config := stream.CachedInfo().Config
-		if config.AllowDirect {
-			return fmt.Errorf("bucket %s (store.bucket): the server keeps direct gets turned on, which read copies that may be behind: turn them off, or choose another bucket", s.config.Bucket)
-		}
-		s.stream = stream
-		if config.AllowMsgTTL {
-			s.markerTTL = markerTTL
-		}
-		return nil
-	}
-}
-
-// newStream is what nats kv add makes, for one revision of each key, without
-// direct gets and with markers that go by themselves.
-func (s *Store) newStream() jetstream.StreamConfig {
-	return s.mended(jetstream.StreamConfig{
-		Name:        s.streamName(),
-		Description: "credbus: sealed credentials",
-		Subjects:    []string{s.prefix() + ">"},
-		Storage:     jetstream.FileStorage,
-		MaxBytes:    -1,
-		MaxMsgSize:  -1,
-	})
-}
-
-// mended is found with the settings that a store must have. Limits of space,
-// placement and compression are the operator's.
-func (s *Store) mended(found jetstream.StreamConfig) jetstream.StreamConfig {
-	want := found
-	want.MaxMsgsPerSubject = 1 // no earlier value is kept
-	want.MaxMsgs = -1
-	want.MaxAge = 0                     // credentials do not expire with the stream
-	want.Discard = jetstream.DiscardNew // a full bucket refuses writes, and loses nothing
-	want.Replicas = max(found.Replicas, s.config.Replicas)
-	want.AllowRollup = true
-	want.DenyDelete = true
-	want.AllowDirect = false
-	want.AllowMsgTTL = true
-	return want
-}
-
-func (s *Store) mend(ctx context.Context, stream jetstream.Stream) (jetstream.Stream, error) {
-	found := stream.CachedInfo().Config
-	switch {
-	case found.Mirror != nil || len(found.Sources) > 0:
-		return nil, fmt.Errorf("it is a copy of another: choose one of its own")
-	case found.Storage != jetstream.FileStorage:
-		return nil, fmt.Errorf("it is kept in memory, and lost when its servers restart: choose one that is kept in files")
-	case !slices.Equal(found.Subjects, []string{s.prefix() + ">"}):
-		return nil, fmt.Errorf("it has other subjects than a bucket has: choose another name")
-	}
-	want := s.mended(found)
-	if reflect.DeepEqual(found, want) {
-		return stream, nil
-	}
-	stream, err := s.js.UpdateStream(ctx, want)
+	stream, err := jsapi.Ensure(ctx, s.js, s.config.Spec())
 	if err != nil {
-		return nil, fmt.Errorf("its settings cannot be changed to one revision for each key, no age limit, no direct gets and %d replicas: %w", want.Replicas, err)
+		return s.openError(before, err)
 	}
-	return stream, nil
+	s.stream = stream
+	if stream.CachedInfo().Config.AllowMsgTTL {
+		s.markerTTL = markerTTL
+	}
+	return nil
+}
+
+// Spec describes the bucket's stream to JetStream: what nats kv add makes, for one
+// revision of each key, without direct gets and with markers that go by themselves.
+// Limits of space, placement and compression are the operator's.
+func (c Config) Spec() jsapi.Spec {
+	c = c.withDefaults()
+	return jsapi.Spec{
+		Config: jetstream.StreamConfig{
+			Name:              streamOf(c.Bucket),
+			Description:       "credbus: sealed credentials",
+			Subjects:          []string{prefixOf(c.Bucket) + ">"},
+			Storage:           jetstream.FileStorage,
+			Replicas:          c.Replicas,
+			MaxBytes:          -1,
+			MaxMsgSize:        -1,
+			MaxMsgs:           -1,
+			MaxMsgsPerSubject: 1,                    // no earlier value is kept
+			Discard:           jetstream.DiscardNew, // a full bucket refuses writes, and loses nothing
+			AllowRollup:       true,
+			DenyDelete:        true,
+			AllowMsgTTL:       true,
+		},
+		Owner:   c.Owner,
+		Setting: "store.bucket",
+		Logger:  c.Logger,
+	}
 }
 
 // checkPermissions reads and writes as calls do, and leaves nothing: the write is

@@ -1,9 +1,11 @@
 package jetstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"time"
@@ -24,6 +26,17 @@ type Config struct {
 	// Replicas is how many servers of a cluster keep the bucket: 1, 3 or 5;
 	// default 1. A bucket that has more of them keeps them.
 	Replicas int
+	// Owner is the prefix of the deployment that the bucket belongs to. A bucket of
+	// another one is refused; empty: whose it is does not matter.
+	Owner  string
+	Logger *slog.Logger // default slog.Default()
+}
+
+func (c Config) withDefaults() Config {
+	c.Bucket = cmp.Or(c.Bucket, DefaultBucket)
+	c.Replicas = cmp.Or(c.Replicas, 1)
+	c.Logger = cmp.Or(c.Logger, slog.Default())
+	return c
 }
 
 // Store keeps records in a bucket. It implements [store.Watcher], for any
@@ -46,12 +59,7 @@ var _ store.Watcher = (*Store)(nil)
 // credentials expire, be pushed out, or be read from a copy that is behind.
 // The error says what to change.
 func New(ctx context.Context, conn *nats.Conn, config Config) (*Store, error) {
-	if config.Bucket == "" {
-		config.Bucket = DefaultBucket
-	}
-	if config.Replicas == 0 {
-		config.Replicas = 1
-	}
+	config = config.withDefaults()
 	js, err := jetstream.New(conn)
 	if err != nil {
 		return nil, err

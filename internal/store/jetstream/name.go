@@ -34,10 +34,14 @@ func keyOf(name string) (key store.Key, ok bool) {
 }
 
 // streamName is how JetStream names the stream of a bucket.
-func (s *Store) streamName() string { return "KV_" + s.config.Bucket }
+func (s *Store) streamName() string { return streamOf(s.config.Bucket) }
+
+func streamOf(bucket string) string { return "KV_" + bucket }
 
 // prefix begins every subject of the bucket.
-func (s *Store) prefix() string { return "$KV." + s.config.Bucket + "." }
+func (s *Store) prefix() string { return prefixOf(s.config.Bucket) }
+
+func prefixOf(bucket string) string { return "$KV." + bucket + "." }
 
 func (s *Store) subjectOf(key store.Key) string { return s.prefix() + nameOf(key) }
 

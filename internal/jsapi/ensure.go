@@ -1,0 +1,209 @@
+package jsapi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Spec describes a stream that belongs to one deployment.
+type Spec struct {
+	// Config is what a new stream gets. One that is there keeps what is stronger:
+	// more replicas, a longer age, more bytes, its placement and its metadata.
+	// Limits of bytes that are zero or less leave the choice to the operator.
+	Config jetstream.StreamConfig
+	// Owner tells deployments apart: the prefix of their subjects. Empty: whose the
+	// stream is does not matter.
+	Owner string
+	// Former are the subjects that an earlier version gave the stream.
+	Former []string
+	// Setting gives the stream its name. Errors tell it.
+	Setting string
+	// Metadata yields more metadata for a new stream. It may be nil.
+	Metadata func(context.Context) map[string]string
+	Logger   *slog.Logger // default slog.Default()
+}
+
+// ownerKey is the metadata of a stream that says whose it is.
+const ownerKey = "credbus_prefix"
+
+// Refusal is the error of a stream that this deployment must not use. Nothing of
+// it was changed.
+type Refusal struct{ Stream, Setting, Reason string }
+
+func (r *Refusal) Error() string {
+	return fmt.Sprintf("stream %s: %s; it was left as it is: choose another name (%s), or another account", r.Stream, r.Reason, r.Setting)
+}
+
+// Check returns a *Refusal for the first stream that is there and must not be
+// used. It changes nothing.
+func Check(ctx context.Context, js jetstream.JetStream, specs ...Spec) error {
+	for _, spec := range specs {
+		stream, err := Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.Stream(ctx, spec.Config.Name) })
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := spec.refuse(stream.CachedInfo().Config); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Ensure returns the stream, which it makes if there is none. It changes one that
+// it recognises as this deployment's own, and only as far as promises need it; any
+// other gets a *Refusal.
+func Ensure(ctx context.Context, js jetstream.JetStream, spec Spec) (jetstream.Stream, error) {
+	for {
+		stream, err := Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.Stream(ctx, spec.Config.Name) })
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			created := spec.created(ctx)
+			stream, err = Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.CreateStream(ctx, created) })
+			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+				continue // another worker was faster, with other settings
+			}
+		case err == nil:
+			stream, err = spec.adopt(ctx, js, stream)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if stream.CachedInfo().Config.AllowDirect && !spec.Config.AllowDirect {
+			return nil, spec.refusal("the server keeps direct gets turned on, which read copies that may be behind")
+		}
+		return stream, nil
+	}
+}
+
+func (s *Spec) created(ctx context.Context) jetstream.StreamConfig {
+	config := s.Config
+	config.Metadata = make(map[string]string)
+	if s.Owner != "" {
+		config.Metadata[ownerKey] = s.Owner
+	}
+	if s.Metadata != nil {
+		maps.Copy(config.Metadata, s.Metadata(ctx))
+	}
+	return config
+}
+
+func (s *Spec) adopt(ctx context.Context, js jetstream.JetStream, stream jetstream.Stream) (jetstream.Stream, error) {
+	found := stream.CachedInfo().Config
+	if err := s.refuse(found); err != nil {
+		return nil, err
+	}
+	want := s.merged(found)
+	if kept := s.kept(want); len(kept) > 0 {
+		cmp.Or(s.Logger, slog.Default()).Info("a stream keeps what is stronger than the settings", "stream", found.Name, "kept", kept)
+	}
+	if reflect.DeepEqual(found, want) {
+		return stream, nil
+	}
+	return Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.UpdateStream(ctx, want) })
+}
+
+func (s *Spec) refusal(format string, args ...any) error {
+	return &Refusal{Stream: s.Config.Name, Setting: s.Setting, Reason: fmt.Sprintf(format, args...)}
+}
+
+// refuse returns a *Refusal for a stream that is another's, or breaks a promise in
+// a way that no update mends.
+func (s *Spec) refuse(found jetstream.StreamConfig) error {
+	switch owner := found.Metadata[ownerKey]; {
+	case owner != "" && s.Owner != "" && owner != s.Owner:
+		return s.refusal("it belongs to the deployment with prefix %s (nats.prefix), and this worker has prefix %s", owner, s.Owner)
+	case found.Mirror != nil || len(found.Sources) > 0:
+		return s.refusal("it is a copy of another")
+	case !sameSet(found.Subjects, s.Config.Subjects) && (s.Former == nil || !sameSet(found.Subjects, s.Former)):
+		return s.refusal("it has other subjects (%s) than this worker's prefix %s (nats.prefix) gives it (%s)",
+			strings.Join(found.Subjects, ", "), s.Owner, strings.Join(s.Config.Subjects, ", "))
+	case found.Storage != s.Config.Storage:
+		return s.refusal("it is kept in memory, and lost when its servers restart")
+	case found.Retention != s.Config.Retention:
+		return s.refusal("its retention is %s and must be %s", found.Retention, s.Config.Retention)
+	case found.PersistMode == jetstream.AsyncPersistMode:
+		return s.refusal("its persist_mode is async: what it acknowledged may be lost")
+	case found.Sealed:
+		return s.refusal("it is sealed: nothing can be written to it")
+	case found.NoAck:
+		return s.refusal("it acknowledges nothing (no_ack)")
+	case found.SubjectTransform != nil:
+		return s.refusal("it renames what is published to it (subject_transform)")
+	}
+	return nil
+}
+
+func sameSet(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+}
+
+// merged is found with what this deployment needs.
+func (s *Spec) merged(found jetstream.StreamConfig) jetstream.StreamConfig {
+	want := found
+	want.Subjects = s.Config.Subjects
+	if sameSet(found.Subjects, want.Subjects) {
+		want.Subjects = found.Subjects
+	}
+	if s.Config.RePublish != nil {
+		want.RePublish = s.Config.RePublish
+	}
+	want.Replicas = max(found.Replicas, s.Config.Replicas)
+	want.MaxAge = larger(found.MaxAge, s.Config.MaxAge)
+	if s.Config.MaxBytes > 0 {
+		want.MaxBytes = larger(found.MaxBytes, s.Config.MaxBytes)
+	}
+	want.MaxMsgs = -1
+	want.MaxMsgsPerSubject = cmp.Or(s.Config.MaxMsgsPerSubject, -1)
+	want.Discard = s.Config.Discard
+	want.DiscardNewPerSubject = s.Config.DiscardNewPerSubject
+	if s.Config.Duplicates > 0 {
+		want.Duplicates = s.Config.Duplicates
+	}
+	want.AllowDirect = s.Config.AllowDirect
+	want.AllowRollup = found.AllowRollup || s.Config.AllowRollup
+	want.DenyDelete = found.DenyDelete || s.Config.DenyDelete
+	want.AllowMsgTTL = found.AllowMsgTTL || s.Config.AllowMsgTTL
+	want.AllowAtomicPublish = found.AllowAtomicPublish || s.Config.AllowAtomicPublish
+	if s.Owner != "" && found.Metadata[ownerKey] == "" {
+		want.Metadata = maps.Clone(found.Metadata)
+		if want.Metadata == nil {
+			want.Metadata = make(map[string]string)
+		}
+		want.Metadata[ownerKey] = s.Owner
+	}
+	return want
+}
+
+// larger treats what is zero or less as no limit.
+func larger[T ~int64](a, b T) T {
+	if a <= 0 || b <= 0 {
+		return min(a, b)
+	}
+	return max(a, b)
+}
+
+// kept names what a stream has more of than it was asked for.
+func (s *Spec) kept(have jetstream.StreamConfig) (kept []string) {
+	if have.Replicas > max(s.Config.Replicas, 1) {
+		kept = append(kept, fmt.Sprintf("replicas %d", have.Replicas))
+	}
+	if have.MaxAge != s.Config.MaxAge {
+		kept = append(kept, fmt.Sprintf("max_age %s", have.MaxAge))
+	}
+	if s.Config.MaxBytes > 0 && have.MaxBytes != s.Config.MaxBytes {
+		kept = append(kept, fmt.Sprintf("max_bytes %d", have.MaxBytes))
+	}
+	return kept
+}

@@ -1,0 +1,118 @@
+package jsapi_test
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"credbus/internal/jsapi"
+)
+
+func newJetStream(t *testing.T) jetstream.JetStream {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(time.Minute) {
+		t.Fatal("the server does not become ready")
+	}
+	nc, err := nats.Connect(s.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+func spec(name string) jsapi.Spec {
+	return jsapi.Spec{
+		Config: jetstream.StreamConfig{
+			Name: name, Subjects: []string{"p.new.>"}, Storage: jetstream.FileStorage, MaxAge: time.Hour, MaxBytes: 1 << 20,
+			RePublish: &jetstream.RePublish{Source: "p.new.>", Destination: "p.told.>"},
+		},
+		Owner: "p", Former: []string{"p.old.>", "p.new.log.>"}, Setting: "some.setting",
+	}
+}
+
+// made is the configuration of a stream of that name, after change, in the server.
+func made(t *testing.T, js jetstream.JetStream, name string, change func(*jetstream.StreamConfig)) jetstream.StreamConfig {
+	t.Helper()
+	config := spec(name).Config
+	change(&config)
+	stream, err := js.CreateStream(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream.CachedInfo().Config
+}
+
+func TestEnsureKeepsWhatIsStronger(t *testing.T) {
+	js := newJetStream(t)
+	found := made(t, js, "S", func(c *jetstream.StreamConfig) {
+		c.Subjects, c.RePublish = []string{"p.new.log.>", "p.old.>"}, nil
+		c.MaxAge, c.MaxBytes, c.Description = 2*time.Hour, 1<<19, "ours"
+		c.Metadata = map[string]string{"team": "a"}
+		c.AllowDirect, c.Compression = true, jetstream.S2Compression
+	})
+	for range 2 { // the second time there is nothing to change
+		stream, err := jsapi.Ensure(t.Context(), js, spec("S"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, want := stream.CachedInfo().Config, found
+		want.Subjects, want.RePublish = spec("S").Config.Subjects, spec("S").Config.RePublish
+		want.MaxBytes, want.AllowDirect = 1<<20, false
+		want.Metadata = got.Metadata
+		if !reflect.DeepEqual(got, want) || got.Metadata["team"] != "a" || got.Metadata["credbus_prefix"] != "p" {
+			t.Fatalf("got  %+v\nwant %+v", got, want)
+		}
+	}
+}
+
+func TestEnsureRefuses(t *testing.T) {
+	js := newJetStream(t)
+	for want, change := range map[string]func(*jetstream.StreamConfig){
+		"prefix q":          func(c *jetstream.StreamConfig) { c.Metadata = map[string]string{"credbus_prefix": "q"} },
+		"other subjects":    func(c *jetstream.StreamConfig) { c.Subjects, c.RePublish = []string{"q.>"}, nil },
+		"(p.new.>, p.more)": func(c *jetstream.StreamConfig) { c.Subjects = []string{"p.new.>", "p.more"} },
+		"(p.old.>)":         func(c *jetstream.StreamConfig) { c.Subjects, c.RePublish = []string{"p.old.>"}, nil },
+		"kept in memory":    func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage },
+		"retention":         func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy },
+		"persist_mode":      func(c *jetstream.StreamConfig) { c.PersistMode = jetstream.AsyncPersistMode },
+		"no_ack":            func(c *jetstream.StreamConfig) { c.NoAck = true },
+		"copy of another":   func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "OTHER"}} },
+		"subject_transform": func(c *jetstream.StreamConfig) {
+			c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: "p.new.>", Destination: "x.>"}
+		},
+	} {
+		before := made(t, js, "S", change)
+		for _, err := range []error{
+			jsapi.Check(t.Context(), js, spec("NONE"), spec("S")),
+			func() error { _, err := jsapi.Ensure(t.Context(), js, spec("S")); return err }(),
+		} {
+			if refused, ok := errors.AsType[*jsapi.Refusal](err); !ok || refused.Stream != "S" || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "some.setting") {
+				t.Errorf("%v, want %q", err, want)
+			}
+		}
+		stream, err := js.Stream(t.Context(), "S")
+		if err != nil || !reflect.DeepEqual(stream.CachedInfo().Config, before) {
+			t.Errorf("%s: the stream was changed: %v", want, err)
+		}
+		if err := js.DeleteStream(t.Context(), "S"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
