@@ -57,7 +57,7 @@ func (l *jobLoad) toldExpiring(ctx context.Context) (names []string, err error) 
 	if err != nil {
 		return nil, err
 	}
-	reader, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: []string{subjects.DefaultPrefix.Events(jobScope)}})
+	reader, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: []string{subjects.DefaultPrefix.EventEntries(jobScope)}})
 	if err != nil {
 		return nil, err
 	}

@@ -96,6 +96,18 @@ func (p Prefix) Event(scope Scope, id ID) string {
 // Events matches the change events of a scope and of all scopes below it.
 func (p Prefix) Events(scope Scope) string { return p.join("event", scope) + ".>" }
 
+// EventEntry is the subject on which a worker writes a change event into the
+// stream. The server publishes it again on that of Event. Clients have no
+// permission for it, so that replicas believe only workers.
+func (p Prefix) EventEntry(scope Scope, id ID) string {
+	return p.join(eventEntry, scope) + "." + string(id)
+}
+
+// EventEntries matches those of a scope and of all scopes below it.
+func (p Prefix) EventEntries(scope Scope) string { return p.join(eventEntry, scope) + ".>" }
+
+const eventEntry = "coherence.event"
+
 // Job is the subject that a job of command c is published to. With an ID, which
 // may be left out, it ends with that, so that a job can be found that is not begun.
 func (p Prefix) Job(c Command, scope Scope, id ID) string {
@@ -152,6 +164,16 @@ func (p Prefix) ParseEvent(subject string) (Scope, ID, error) {
 	tokens, ok := p.after("event", subject)
 	if !ok || strings.IndexByte(tokens, '.') <= 0 {
 		return "", "", invalidf("subject is not that of a change event")
+	}
+	return parseNamed(tokens)
+}
+
+// ParseEventEntry reads scope and ID from a subject of EventEntry. The error wraps
+// ErrInvalid.
+func (p Prefix) ParseEventEntry(subject string) (Scope, ID, error) {
+	tokens, ok := p.after(eventEntry, subject)
+	if !ok || tokens == "" {
+		return "", "", invalidf("subject is not that of a change event's entry")
 	}
 	return parseNamed(tokens)
 }

@@ -37,7 +37,7 @@ func (s *Stream) last(ctx context.Context, key subjects.Target) (subjects.Revisi
 	if err != nil {
 		return subjects.Revision{}, nil, err
 	}
-	msg, err := stream.GetLastMsgForSubject(ctx, s.config.Prefix.Event(key.Scope, key.ID))
+	msg, err := stream.GetLastMsgForSubject(ctx, s.config.Prefix.EventEntry(key.Scope, key.ID))
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return subjects.Revision{Stream: end.Stream}, nil, nil

@@ -37,7 +37,8 @@ type Stream struct {
 	nc     *nats.Conn
 	js     jetstream.JetStream
 
-	identity atomic.Uint64 // of the stream that is followed
+	identity   atomic.Uint64 // of the stream that is followed
+	unreadable atomic.Int64  // entries so far
 }
 
 func (c StreamConfig) withDefaults() StreamConfig {
@@ -55,7 +56,10 @@ func (c StreamConfig) Spec() jsapi.Spec {
 		Config: jetstream.StreamConfig{
 			Name:        c.Name,
 			Description: "credbus: change events and the order of writes",
-			Subjects:    []string{c.Prefix.Events(subjects.Root), c.Prefix.Coherence(logToken + ">")},
+			Subjects:    []string{c.Prefix.EventEntries(subjects.Root), c.Prefix.Coherence(logToken + ">")},
+			// What clients hear is published again by the server: what one of them
+			// publishes there reaches no replica.
+			RePublish:   &jetstream.RePublish{Source: c.Prefix.EventEntries(subjects.Root), Destination: c.Prefix.Events(subjects.Root)},
 			Retention:   jetstream.LimitsPolicy,
 			Discard:     jetstream.DiscardOld,
 			Storage:     jetstream.FileStorage,
@@ -65,6 +69,7 @@ func (c StreamConfig) Spec() jsapi.Spec {
 			AllowMsgTTL: true, // for what is of no use to anybody an hour later
 		},
 		Owner:   string(c.Prefix),
+		Former:  []string{c.Prefix.Events(subjects.Root), c.Prefix.Coherence(logToken + ">")},
 		Setting: "stream.name",
 		Logger:  c.Logger,
 	}
@@ -177,9 +182,8 @@ func endOf(info *jetstream.StreamInfo) subjects.Revision {
 }
 
 func (s *Stream) subject(entry *subjects.Event) string {
-	switch entry.Kind {
-	case subjects.EventStored, subjects.EventDeleted, subjects.EventExpiring, subjects.EventExpired:
-		return s.config.Prefix.Event(entry.Scope, entry.ID)
+	if isChangeEvent(entry.Kind) {
+		return s.config.Prefix.EventEntry(entry.Scope, entry.ID)
 	}
 	return s.config.Prefix.Coherence(logToken + string(entry.Kind))
 }
@@ -314,18 +318,46 @@ func (s *Stream) recreate(ctx context.Context) (jetstream.Stream, error) {
 	return stream, err
 }
 
-// decode reads an entry. One that cannot be read may have been an order to
-// drop something, so it drops all that its subject leaves possible.
+func isChangeEvent(kind subjects.EventKind) bool {
+	switch kind {
+	case subjects.EventStored, subjects.EventDeleted, subjects.EventExpiring, subjects.EventExpired:
+		return true
+	}
+	return false
+}
+
+// decode reads an entry. Only workers write entries, so one that does not fit may
+// be an order of a newer version to drop something: it drops everything.
 func (s *Stream) decode(msg jetstream.Msg) *subjects.Event {
 	entry := new(subjects.Event)
 	err := subjects.Decode(msg.Data(), entry)
-	if err != nil {
-		s.config.Logger.Warn("an entry of the event stream cannot be read", "subject", msg.Subject(), "error", err)
-		*entry = subjects.Event{Kind: Flush}
+	if err == nil {
+		err = s.fit(msg.Subject(), entry)
 	}
-	if scope, id, err := s.config.Prefix.ParseEvent(msg.Subject()); err == nil {
-		// Whatever the body says, a change event is about its subject's key.
+	if err == nil {
+		return entry
+	}
+	if n := s.unreadable.Add(1); n == 1 {
+		s.config.Logger.Error("an entry of the event stream cannot be read, perhaps because a worker of another version wrote it: the cache is emptied; further ones are logged as debug only", "subject", msg.Subject(), "error", err)
+	} else {
+		s.config.Logger.Debug("an entry of the event stream cannot be read", "subject", msg.Subject(), "error", err, "count", n)
+	}
+	return &subjects.Event{Kind: Flush}
+}
+
+// fit has an entry say what its subject says: a change event is about its subject's
+// key, and any other kind has a subject of its own.
+func (s *Stream) fit(subject string, entry *subjects.Event) error {
+	scope, id, err := s.config.Prefix.ParseEventEntry(subject)
+	if isChangeEvent(entry.Kind) != (err == nil) {
+		return fmt.Errorf("its kind %q does not belong on its subject", entry.Kind)
+	}
+	if err == nil {
 		entry.Scope, entry.ID = scope, id
+		return nil
 	}
-	return entry
+	if subject != s.subject(entry) {
+		return fmt.Errorf("its kind %q does not belong on its subject", entry.Kind)
+	}
+	return nil
 }

@@ -236,17 +236,25 @@ func TestStreamSurvivesServerRestart(t *testing.T) {
 func TestStreamUnreadableEntry(t *testing.T) {
 	b := newStreamBed(t)
 	f := follow(t, b.open(t), "r0")
+	flush := subjects.Event{Kind: coherence.Flush}
+	entry := func(kind subjects.EventKind, id string) string {
+		return string(subjects.Append(nil, &subjects.Event{Kind: kind, Target: streamKey(id)}))
+	}
 	for _, test := range []struct {
 		subject, body string
 		want          subjects.Event
 	}{
-		{"cred.v1.event.org:acme.team:eng.db", "\xc1garbage", subjects.Event{Kind: coherence.Flush, Target: streamKey("db")}},
-		{"cred.v1.event.org:acme.team:eng.db", "", subjects.Event{Kind: coherence.Flush, Target: streamKey("db")}},
-		{"cred.v1.event.garbage", "\xc1", subjects.Event{Kind: coherence.Flush}},
-		{"cred.v1.coherence.log.intent", "\x81\xa2id\xa1", subjects.Event{Kind: coherence.Flush}},
-		{"cred.v1.coherence.log.newer", "\xc1", subjects.Event{Kind: coherence.Flush}},
+		{"cred.v1.coherence.event.org:acme.team:eng.db", "\xc1garbage", flush},
+		{"cred.v1.coherence.event.org:acme.team:eng.db", "", flush},
+		{"cred.v1.coherence.event.garbage", "\xc1", flush},
+		{"cred.v1.coherence.log.intent", "\x81\xa2id\xa1", flush},
+		{"cred.v1.coherence.log.newer", "\xc1", flush},
+		// A kind belongs on its own subject.
+		{"cred.v1.coherence.event.org:acme.team:eng.db", entry(coherence.Intent, "db"), flush},
+		{"cred.v1.coherence.log.intent", entry(subjects.EventStored, "db"), flush},
+		{"cred.v1.coherence.log.intent", entry(coherence.Flush, "db"), flush},
 		// A body that speaks of another key than its subject is about its subject's.
-		{"cred.v1.event.org:acme.team:eng.db", string(subjects.Append(nil, &subjects.Event{Kind: subjects.EventDeleted, Target: streamKey("other")})),
+		{"cred.v1.coherence.event.org:acme.team:eng.db", entry(subjects.EventDeleted, "other"),
 			subjects.Event{Kind: subjects.EventDeleted, Target: streamKey("db")}},
 	} {
 		ack, err := b.admin.Publish(t.Context(), test.subject, []byte(test.body))
