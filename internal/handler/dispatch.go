@@ -122,8 +122,11 @@ func isLiteral(subject string) bool {
 // the subject alone: a body may narrow it, never leave it.
 func (c *call) resolve(target subjects.Target) (subjects.Target, error) {
 	scope, err := c.within(target.Scope)
+	if err != nil {
+		return subjects.Target{}, err
+	}
 	target.Scope = scope
-	return target, err
+	return target, nil
 }
 
 func (c *call) within(scope subjects.Scope) (subjects.Scope, error) {

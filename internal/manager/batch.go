@@ -23,7 +23,7 @@ func Within(authority, named subjects.Scope) (subjects.Scope, error) {
 		return authority, nil
 	}
 	if !authority.Contains(named) {
-		return named, subjects.Errorf(subjects.InvalidArgument, "scope is neither that of the subject nor below it: send the request to a subject of that scope")
+		return "", subjects.Errorf(subjects.InvalidArgument, "scope is neither that of the subject nor below it: send the request to a subject of that scope")
 	}
 	return named, nil
 }
@@ -41,8 +41,11 @@ func ResolveWithin(authority subjects.Scope, named *subjects.Scope) (Resolve, er
 			target.Scope = scope
 		}
 		within, err := Within(authority, target.Scope)
+		if err != nil {
+			return subjects.Target{}, err
+		}
 		target.Scope = within
-		return target, err
+		return target, nil
 	}, nil
 }
 
