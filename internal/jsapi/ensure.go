@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -160,9 +161,9 @@ func (s *Spec) merged(found jetstream.StreamConfig) jetstream.StreamConfig {
 		want.RePublish = s.Config.RePublish
 	}
 	want.Replicas = max(found.Replicas, s.Config.Replicas)
-	want.MaxAge = larger(found.MaxAge, s.Config.MaxAge)
+	want.MaxAge = longer(found.MaxAge, s.Config.MaxAge)
 	if s.Config.MaxBytes > 0 {
-		want.MaxBytes = larger(found.MaxBytes, s.Config.MaxBytes)
+		want.MaxBytes = max(found.MaxBytes, s.Config.MaxBytes) // none is no bound, and every stream has one
 	}
 	want.MaxMsgs = -1
 	want.MaxMsgsPerSubject = cmp.Or(s.Config.MaxMsgsPerSubject, -1)
@@ -186,10 +187,10 @@ func (s *Spec) merged(found jetstream.StreamConfig) jetstream.StreamConfig {
 	return want
 }
 
-// larger treats what is zero or less as no limit.
-func larger[T ~int64](a, b T) T {
-	if a <= 0 || b <= 0 {
-		return min(a, b)
+// longer treats zero as for ever.
+func longer(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return 0
 	}
 	return max(a, b)
 }

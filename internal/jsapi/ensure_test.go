@@ -82,6 +82,19 @@ func TestEnsureKeepsWhatIsStronger(t *testing.T) {
 	}
 }
 
+// A stream without a bound of bytes gets one: what fills the disk stops all others.
+func TestEnsureBounds(t *testing.T) {
+	js := newJetStream(t)
+	made(t, js, "S", func(c *jetstream.StreamConfig) { c.MaxBytes, c.MaxAge = -1, 0 })
+	stream, err := jsapi.Ensure(t.Context(), js, spec("S"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config := stream.CachedInfo().Config; config.MaxBytes != 1<<20 || config.MaxAge != 0 {
+		t.Errorf("at most %d bytes, for %v", config.MaxBytes, config.MaxAge)
+	}
+}
+
 func TestEnsureRefuses(t *testing.T) {
 	js := newJetStream(t)
 	for want, change := range map[string]func(*jetstream.StreamConfig){
