@@ -55,7 +55,7 @@ var races = []struct {
 	{"flush against fill and reinsertion", []string{
 		"coherence.TestFlushAgainstFill", "coherence.TestFillAfterFlush", "cache.TestDropSubtreeAgainstPut"}},
 	{"index eviction against get", []string{
-		"cache.TestEvictionAgainstGet", "cache.TestEvictionAgainstOpen", "cache.TestGetWaitsForTheRing", "cache.TestConcurrentHistory"}},
+		"cache.TestEvictionAgainstGet", "cache.TestGetAgainstMove", "cache.TestConcurrentHistory"}},
 	{"key rotation against open", []string{
 		"seal.TestRotationAgainstOpen", "seal.TestRotated", "manager.TestKeyRotation"}},
 	{"an eventually consistent read after done", []string{
