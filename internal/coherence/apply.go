@@ -31,6 +31,9 @@ func (f *follower) Open(end subjects.Revision, age time.Duration) {
 		// Whoever pinged before the entries that are to come is not known.
 		r.members.unknownSince(time.Now())
 		r.position.Seq = 0
+		if age < r.memory() {
+			r.unsureLocked(r.memory() - age)
+		}
 	}
 	v := *r.view.Load()
 	v.lost = ""
@@ -97,6 +100,7 @@ func (r *Replica) gapLocked() {
 	if !off(GapHold) {
 		r.holdAllLocked(r.config.Hold)
 	}
+	r.unsureLocked(r.memory())
 	r.members.unknownSince(time.Now())
 }
 

@@ -16,7 +16,7 @@ type keyState struct {
 	overlaps bool              // others were under way; which came last, the store alone knows
 	open     bool              // others still were when it ended
 	stored   bool              // it stored something
-	ended    time.Time         // after Hold it is forgotten
+	ended    time.Time         // when it is forgotten follows from Replica.memory
 }
 
 // hold keeps a key out of the cache while a write to it is under way.
@@ -33,7 +33,8 @@ func (r *Replica) holdLocked(key subjects.Target, write string, d time.Duration)
 		h = new(hold)
 		state.holds[write] = h
 	}
-	h.until = time.Now().Add(d)
+	// What lands at the last moment is seen when the store has caught up.
+	h.until = time.Now().Add(d + r.behind(key.Scope))
 	return h
 }
 
@@ -80,37 +81,6 @@ func (r *Replica) endLocked(entry *subjects.Event) {
 	if entry.Kind != Unchanged {
 		r.rememberLocked(state, entry)
 	}
-}
-
-// rememberLocked notes what a write left.
-func (r *Replica) rememberLocked(state *keyState, entry *subjects.Event) {
-	open := len(state.holds) > 0
-	state.overlaps = open || state.open && r.recentLocked(state)
-	state.open = open
-	state.version, state.stored = entry.Version, entry.Kind == subjects.EventStored
-	state.intent, state.ended = entry.Revision, time.Now()
-	if entry.WriteID == "" { // behind the workers' back: the record tells of no intent
-		state.intent = subjects.Revision{}
-	}
-}
-
-// recentLocked reports whether what state tells of the last write is to be
-// remembered.
-func (r *Replica) recentLocked(state *keyState) bool {
-	return time.Since(state.ended) < r.config.Hold
-}
-
-// outdatedLocked reports whether an answer may be from before a write that is
-// over: a store that lags may say so for a while.
-func (r *Replica) outdatedLocked(key subjects.Target, answer Answer) bool {
-	state := r.keys[key]
-	if state == nil || time.Since(state.ended) >= r.config.Lag || off(DoneMemory) {
-		return false
-	}
-	if answer.Absent {
-		return state.stored || state.overlaps
-	}
-	return answer.Revision.Compare(state.intent) < 0 || state.overlaps
 }
 
 func (r *Replica) heldLocked(key subjects.Target) bool {

@@ -67,8 +67,8 @@ type Log interface {
 // Follower is told what happens to the log.
 type Follower interface {
 	// Open says which log it is that is followed from now on, where it ended a
-	// moment ago, and how old it is: Forever if there was none before it in
-	// which a write may have been announced.
+	// moment ago, and its age, which is for how long it has kept every entry:
+	// Forever if no write was ever announced that it does not have.
 	Open(end subjects.Revision, age time.Duration)
 	// Deliver hands over an entry. Entries should come in order, each once; a
 	// Follower does not rely on that.

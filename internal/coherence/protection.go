@@ -29,7 +29,10 @@ const (
 	RevisionCheck   Protection = "revision check"   // a read names what its client has seen
 	ReadAhead       Protection = "read ahead"       // what is ahead of the log says so, and is not cached
 	AbsenceRevision Protection = "absence revision" // what is missing carries the log's end
-	DoneMemory      Protection = "done memory"      // a store that lags does not fill
+	NewestAnswer    Protection = "newest answer"    // what a store that lags says is no answer if a newer write is known
+	HoldsSettle     Protection = "holds settle"     // nor while a write to the key is under way
+	AnswerAge       Protection = "answer age"       // it is as old as the question
+	GapMemory       Protection = "gap memory"       // nor after a gap, while nobody knows which writes were missed
 	StrictWait      Protection = "strict wait"      // a strict write waits for the replicas
 	UnknownMembers  Protection = "unknown members"  // also for those it may not have heard of
 )

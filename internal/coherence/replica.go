@@ -53,9 +53,18 @@ type Config struct {
 	// may take longer from its intent to its end; Replica.Write sees to that.
 	// Default 10 s.
 	Hold time.Duration
-	// Lag is for how long after a write the store may still answer what was
-	// before; at most Hold. Zero for a store that does not.
-	Lag    time.Duration
+	// Lag is for how long after a write a store may still answer what was before;
+	// of several, the longest. Zero if none does.
+	Lag time.Duration
+	// Read is the longest that a read of a store which lags may take, for its answer to
+	// be judged. Default 5 s.
+	Read time.Duration
+	// Lags reports whether the store of a scope may do that. Nil: each may, if Lag
+	// is not zero.
+	Lags func(subjects.Scope) bool
+	// Newer reports whether the store of a scope gave version a after version b.
+	// Without known, it cannot be told. Nil: it never can.
+	Newer  func(scope subjects.Scope, a, b string) (newer, known bool)
 	Logger *slog.Logger // default slog.Default()
 }
 
@@ -72,7 +81,15 @@ func (c Config) withDefaults() Config {
 	if c.Hold <= 0 {
 		c.Hold = 10 * time.Second
 	}
-	c.Lag = min(c.Lag, c.Hold)
+	if c.Read <= 0 {
+		c.Read = 5 * time.Second
+	}
+	if c.Lags == nil {
+		c.Lags = func(subjects.Scope) bool { return true }
+	}
+	if c.Newer == nil {
+		c.Newer = func(subjects.Scope, string, string) (newer, known bool) { return false, false }
+	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -110,6 +127,7 @@ type Replica struct {
 	generations [stripes]uint64
 	keys        map[subjects.Target]*keyState // what is known of keys written lately
 	holdAll     time.Time                     // everything is held until then
+	unsure      time.Time                     // what was written shortly before is not known until then
 	changed     chan struct{}                 // closed and renewed when view changes
 }
 
@@ -165,7 +183,7 @@ func (r *Replica) Run(ctx context.Context) {
 		r.mu.Lock()
 		from := r.position
 		r.mu.Unlock()
-		err := r.log.Follow(ctx, r.config.Name, from, r.config.Hold, (*follower)(r))
+		err := r.log.Follow(ctx, r.config.Name, from, r.memory(), (*follower)(r))
 		if ctx.Err() != nil {
 			return
 		}
@@ -178,6 +196,9 @@ func (r *Replica) Run(ctx context.Context) {
 		}
 	}
 }
+
+// Strict reports whether this replica's writes wait for the others.
+func (r *Replica) Strict() bool { return r.config.Mode == Strict }
 
 // Name is the replica's, unique to this run.
 func (r *Replica) Name() string { return r.config.Name }
@@ -264,6 +285,10 @@ func (r *Replica) Token(key subjects.Target, min subjects.Revision) (token Token
 
 // Answer is what the store said of a key.
 type Answer struct {
+	// Asked is when the store was asked. One that lags may answer what was so a Lag
+	// before that.
+	Asked   time.Time
+	Version string // of what was found
 	// Revision is that of the intent of the write which made what was found
 	// or, of what is missing, what End returned after the read.
 	Revision subjects.Revision
@@ -271,14 +296,14 @@ type Answer struct {
 }
 
 // Fill calls put if nothing happened to the key since token was taken, and
-// reports whether it did. It takes nothing that is ahead of what the replica
-// has applied, since a hit would carry too low a revision; nor what is older
-// than a write that is known to be done, as a store that lags may answer. Whether the lease is valid does not matter: before
-// the next one, all that was missed is applied.
+// reports whether it did. It takes nothing that is ahead of what the replica has
+// applied, since a hit would carry too low a revision. An answer of a store that
+// lags must be Settled. Whether the lease is valid does not matter: before the next
+// one, all that was missed is applied.
 func (r *Replica) Fill(key subjects.Target, token Token, answer Answer, put func()) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.tokenLocked(key) != token && !off(FillToken) || r.ahead(answer.Revision) || r.outdatedLocked(key, answer) {
+	if r.tokenLocked(key) != token && !off(FillToken) || r.ahead(answer.Revision) {
 		r.refused.Add(1)
 		return false
 	}

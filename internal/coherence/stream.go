@@ -117,12 +117,21 @@ func (s *Stream) create(ctx context.Context) (jetstream.Stream, error) {
 
 func isRefusal(err error) bool { return errors.As(err, new(*jsapi.Refusal)) }
 
-// age is how long ago a stream was made, by the server's clock.
+// age is for how long a stream has kept all that was announced, by the server's
+// clock: since it was made, or since its first entry where earlier ones were removed.
 func age(info *jetstream.StreamInfo) time.Duration {
+	age := info.TimeStamp.Sub(info.Created)
 	if info.Config.Metadata[founded] != "" {
-		return Forever
+		age = Forever
 	}
-	return info.TimeStamp.Sub(info.Created)
+	switch state := info.State; {
+	case state.FirstSeq <= 1:
+	case state.Msgs == 0:
+		age = min(age, max(0, info.TimeStamp.Sub(state.LastTime)))
+	default:
+		age = min(age, max(0, info.TimeStamp.Sub(state.FirstTime)))
+	}
+	return age
 }
 
 // passingTTL is how long entries stay that say nothing of any key. A replica

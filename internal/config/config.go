@@ -73,19 +73,20 @@ type TLS struct {
 
 // Store is where credentials are kept, and how patient the worker is with it.
 type Store struct {
-	Type         string        `koanf:"type"`   // file, jetstream, memory, vault, aws or kubernetes
-	Form         string        `koanf:"form"`   // sealed or native
-	Routes       []Route       `koanf:"routes"` // what other stores keep; of Config.Store only
-	Dir          string        `koanf:"dir"`
-	Bucket       string        `koanf:"bucket"`
-	Replicas     int           `koanf:"replicas"`
-	Vault        Vault         `koanf:"vault"`
-	AWS          AWS           `koanf:"aws"`
-	Kubernetes   Kubernetes    `koanf:"kubernetes"`
-	ReadTimeout  time.Duration `koanf:"read_timeout"`
-	WriteTimeout time.Duration `koanf:"write_timeout"`
-	Retries      int           `koanf:"retries"`
-	RetryBackoff time.Duration `koanf:"retry_backoff"` // before the first retry; doubles
+	Type         string         `koanf:"type"`   // file, jetstream, memory, vault, aws or kubernetes
+	Form         string         `koanf:"form"`   // sealed or native
+	Routes       []Route        `koanf:"routes"` // what other stores keep; of Config.Store only
+	Dir          string         `koanf:"dir"`
+	Bucket       string         `koanf:"bucket"`
+	Replicas     int            `koanf:"replicas"`
+	Vault        Vault          `koanf:"vault"`
+	AWS          AWS            `koanf:"aws"`
+	Kubernetes   Kubernetes     `koanf:"kubernetes"`
+	ReadTimeout  time.Duration  `koanf:"read_timeout"`
+	WriteTimeout time.Duration  `koanf:"write_timeout"`
+	Lag          *time.Duration `koanf:"lag"` // of reads behind writes; nil: that of the type
+	Retries      int            `koanf:"retries"`
+	RetryBackoff time.Duration  `koanf:"retry_backoff"` // before the first retry; doubles
 
 	BreakerFailures int           `koanf:"breaker_failures"` // in a row; zero: it never opens
 	BreakerDelay    time.Duration `koanf:"breaker_delay"`    // until a probe is let through

@@ -140,6 +140,22 @@ func interval(least, most time.Duration) kind {
 	})
 }
 
+// optionalDuration is a duration, or nil where there is none.
+func optionalDuration(least, most time.Duration) kind {
+	given := duration(least, most)
+	return textKind(given.name, func(s string) (any, error) {
+		if s == "" {
+			return (*time.Duration)(nil), nil
+		}
+		parsed, err := given.parse(s)
+		if err != nil {
+			return nil, err
+		}
+		d := parsed.(time.Duration)
+		return &d, nil
+	})
+}
+
 // durationList is up to so many times, the longest first, each once.
 func durationList(count int, most time.Duration) kind {
 	return kind{"durations", func(raw any) (any, error) {

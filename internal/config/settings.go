@@ -100,6 +100,7 @@ var settings = table{
 
 	{key: "store.read_timeout", kind: duration(time.Millisecond, time.Hour), fallback: "5s", help: "limit of one read, retries included"},
 	{key: "store.write_timeout", kind: duration(time.Millisecond, time.Hour), fallback: "10s", help: "limit of one write, retries included"},
+	{key: "store.lag", kind: optionalDuration(0, 10*time.Minute), help: "for how long a read may answer what was before an acknowledged write; 0s for never (default that of the type: 10s of vault and aws, 0s of others)"},
 	{key: "store.retries", kind: count(0, 100), fallback: "5", help: "how often a passing fault is tried again"},
 	{key: "store.retry_backoff", kind: duration(time.Millisecond, time.Hour), fallback: "100ms", help: "pause before the first retry; doubles with each"},
 	{key: "store.breaker_failures", kind: count(0, 1_000_000), fallback: "10", help: "passing faults in a row after which the store is left alone and calls are refused at once; 0 for never"},

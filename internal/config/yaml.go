@@ -76,6 +76,11 @@ func (s *setting) show(parsed any) any {
 	switch parsed := parsed.(type) {
 	case time.Duration:
 		return formatDuration(parsed)
+	case *time.Duration:
+		if parsed == nil {
+			return ""
+		}
+		return formatDuration(*parsed)
 	case []time.Duration:
 		texts := []string{}
 		for _, d := range parsed {

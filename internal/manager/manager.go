@@ -149,7 +149,7 @@ func (m *Manager) lookup(ctx context.Context, dst []byte, key subjects.Target, f
 		return answer{}, err // a hit would not notice
 	}
 	if fresh || m.config.Cache == nil {
-		return m.read(ctx, dst, key)
+		return m.read(ctx, dst, key, min, fresh)
 	}
 	m.config.Replica.Renew(ctx)
 	if look := m.config.Replica.Look(); look.Reached(min) {
@@ -166,7 +166,7 @@ func (m *Manager) lookup(ctx context.Context, dst []byte, key subjects.Target, f
 	}
 	token, ok := m.config.Replica.Token(key, min)
 	if !ok {
-		return m.read(ctx, dst, key)
+		return m.read(ctx, dst, key, min, false)
 	}
 	// Reads whose tokens differ see different states of the key and must not
 	// share a flight.
@@ -205,6 +205,7 @@ func (m *Manager) lookup(ctx context.Context, dst []byte, key subjects.Target, f
 // loaded is what the store said of a key: a record or, with a revision, that
 // there is none.
 type loaded struct {
+	asked  time.Time // when the store was
 	record *store.Record
 	// end is what End returned after the read, where that was asked: there is
 	// no record, or the replica does not follow the stream yet that it is of.
@@ -213,20 +214,20 @@ type loaded struct {
 
 // load reads a key for all who wait for it and fills the cache.
 func (m *Manager) load(ctx context.Context, key subjects.Target, token coherence.Token) (loaded, error) {
-	found, err := m.get(ctx, key)
+	found, err := m.get(ctx, key, subjects.Revision{}, m.config.Replica.Strict())
 	if err != nil {
 		return found, err
 	}
 	if found.record == nil {
 		if m.config.NegativeCaching {
-			m.fillAbsent(ctx, key, token, found.end)
+			m.fillAbsent(ctx, key, token, found)
 		}
 		return found, nil
 	}
 	if !found.end.IsZero() {
 		return found, nil // from ahead of all that this replica has applied
 	}
-	m.config.Replica.Fill(key, token, coherence.Answer{Revision: found.record.Revision}, func() { m.fill(found.record) })
+	m.config.Replica.Fill(key, token, found.answer(), func() { m.fill(found.record) })
 	return found, nil
 }
 
@@ -251,42 +252,42 @@ func (m *Manager) fill(record *store.Record) {
 const catchUp = 50 * time.Millisecond
 
 // fillAbsent caches that there is no such credential, as of the log's end.
-func (m *Manager) fillAbsent(ctx context.Context, key subjects.Target, token coherence.Token, end subjects.Revision) {
+func (m *Manager) fillAbsent(ctx context.Context, key subjects.Target, token coherence.Token, found loaded) {
 	ctx, cancel := context.WithTimeout(ctx, catchUp)
 	defer cancel()
-	if m.config.Replica.Await(ctx, end) != nil {
+	if m.config.Replica.Await(ctx, found.end) != nil {
 		return
 	}
-	m.config.Replica.Fill(key, token, coherence.Answer{Revision: end, Absent: true}, func() {
+	m.config.Replica.Fill(key, token, found.answer(), func() {
 		m.config.Cache.Put(string(key.Scope), string(key.ID), nil, cache.Absent)
 	})
 }
 
 // read answers from the store alone.
-func (m *Manager) read(ctx context.Context, dst []byte, key subjects.Target) (answer, error) {
-	found, err := m.get(ctx, key)
+func (m *Manager) read(ctx context.Context, dst []byte, key subjects.Target, min subjects.Revision, fresh bool) (answer, error) {
+	found, err := m.get(ctx, key, min, fresh || m.config.Replica.Strict())
 	if err != nil {
 		return answer{}, err
 	}
 	return m.open(dst, found)
 }
 
-// get asks the store, and the log for its end if the store alone does not tell
+// ask asks the store, and the log for its end if the store alone does not tell
 // how new its answer is.
-func (m *Manager) get(ctx context.Context, key subjects.Target) (loaded, error) {
-	record, err := m.record(ctx, key)
+func (m *Manager) ask(ctx context.Context, key subjects.Target) (loaded, error) {
+	found := loaded{asked: time.Now()}
+	var err error
+	found.record, err = m.record(ctx, key)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		end, err := m.end(ctx)
-		return loaded{end: end}, err
-	case err == nil && m.config.Replica.Newer(record.Revision):
-		end, err := m.end(ctx)
-		if end.Stream < record.Revision.Stream {
-			end = subjects.Revision{} // it is of no stream that was ever here
+		found.end, err = m.end(ctx)
+	case err == nil && m.config.Replica.Newer(found.record.Revision):
+		found.end, err = m.end(ctx)
+		if found.end.Stream < found.record.Revision.Stream {
+			found.end = subjects.Revision{} // it is of no stream that was ever here
 		}
-		return loaded{record: record, end: end}, err
 	}
-	return loaded{record: record}, err
+	return found, err
 }
 
 func (m *Manager) record(ctx context.Context, key subjects.Target) (*store.Record, error) {

@@ -19,7 +19,7 @@ func (m *Manager) Validate(ctx context.Context, target subjects.Target) (*subjec
 		return nil, err
 	}
 	reply := &subjects.ValidateReply{Target: target, Checked: time.Now().UTC()}
-	found, err := m.get(ctx, target)
+	found, err := m.get(ctx, target, subjects.Revision{}, true)
 	record := found.record
 	switch {
 	case err != nil:

@@ -38,7 +38,10 @@ func (m *Manager) Store(ctx context.Context, item *subjects.StoreItem, requestID
 	precondition := store.Precondition{Absent: item.CreateOnly, Present: item.UpdateOnly, Version: item.Version}
 	reply.Revision, err = m.write(ctx, item.Target, func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
 		record.Revision = intent
-		reply.Version, err = m.config.Store.Put(ctx, record, precondition)
+		err := m.put(ctx, item.Target, precondition, func() (err error) {
+			reply.Version, err = m.config.Store.Put(ctx, record, precondition)
+			return err
+		})
 		return coherence.Commit{Kind: subjects.EventStored, Version: reply.Version}, err
 	})
 	if err != nil {
@@ -56,7 +59,10 @@ func (m *Manager) Delete(ctx context.Context, item subjects.DeleteItem) (*subjec
 	reply := &subjects.DeleteReply{Target: item.Target}
 	var err error
 	reply.Revision, err = m.write(ctx, item.Target, func(ctx context.Context, _ subjects.Revision) (coherence.Commit, error) {
-		err := m.config.Store.Delete(ctx, store.Key(item.Target), store.Precondition{Version: item.Version})
+		precondition := store.Precondition{Version: item.Version}
+		err := m.put(ctx, item.Target, store.Precondition{Version: item.Version, Present: item.Version == ""}, func() error {
+			return m.config.Store.Delete(ctx, store.Key(item.Target), precondition)
+		})
 		return coherence.Commit{Kind: subjects.EventDeleted}, err
 	})
 	if err != nil {
@@ -114,6 +120,7 @@ func definite(err error) bool {
 	}
 	for _, sure := range []error{
 		store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrPermission, store.ErrDamaged, store.ErrClosed, store.ErrFull,
+		errNotYet, errBehind, // of a write that the store refused
 		subjects.ErrInvalid, subjects.ErrTooLarge, // which a driver may have for a record before it writes
 	} {
 		if errors.Is(err, sure) {

@@ -71,6 +71,10 @@ var classes = []*faults{
 	{name: "members", happens: []func(*world){join, leave, cut}, every: time.Second, delayed: 0.2, delay: 100 * time.Millisecond},
 	{name: "flush", outside: true, slow: 0.1},
 	{name: "lag", lag: time.Second},
+	{name: "lag slow", lag: 2 * time.Second, slow: 0.05},
+	{name: "lag late", lag: 2 * time.Second, crash: 0.02, slow: 0.01, late: 0.05},
+	{name: "lag gap", lag: 2 * hold, skip: 0.003, happens: []func(*world){cut, restart, recreate, purge}, every: 20 * time.Second},
+	{name: "lag mixed", lag: 2 * time.Second, happens: []func(*world){cut, pause, restart}, every: 4 * time.Second, crash: 0.01, lose: 0.01, delayed: 0.1, delay: 200 * time.Millisecond, slow: 0.02, late: 0.01},
 	{name: "mixed", happens: []func(*world){cut, pause, restart, recreate}, every: 3 * time.Second, crash: 0.01, lose: 0.01, repeat: 0.02, delayed: 0.1, delay: 200 * time.Millisecond, slow: 0.02, stall: 0.002},
 }
 

@@ -279,6 +279,9 @@ func (l *link) Follow(ctx context.Context, _ string, from subjects.Revision, win
 	if !j.born.IsZero() {
 		age = time.Since(j.born)
 	}
+	if j.first > 1 && len(j.entries) > 0 {
+		age = min(age, time.Since(j.entries[0].at))
+	}
 	j.mu.Unlock()
 	l.mu.Lock()
 	l.follower = f

@@ -48,7 +48,10 @@ var mutants = []struct {
 	{coherence.RevisionCheck, "delay", coherence.Bounded},
 	{coherence.ReadAhead, "delay", coherence.Bounded},
 	{coherence.AbsenceRevision, "delay", coherence.Bounded},
-	{coherence.DoneMemory, "lag", coherence.Bounded},
+	{coherence.NewestAnswer, "lag", coherence.Bounded},
+	{coherence.HoldsSettle, "lag late", coherence.Strict},
+	{coherence.AnswerAge, "lag slow", coherence.Bounded},
+	{coherence.GapMemory, "lag gap", coherence.Strict},
 	{coherence.StrictWait, "delay", coherence.Strict},
 	{coherence.UnknownMembers, "recreate", coherence.Strict},
 }

@@ -69,37 +69,28 @@ func (w *world) judge() verdict {
 	commits := w.state.commits
 	broken := func(format string, args ...any) { v.broken = append(v.broken, fmt.Sprintf(format, args...)) }
 
-	// What is changed outside is not the workers' to order, nor can more be
-	// promised of a store that lags than it keeps itself.
+	// What is changed outside is not the workers' to order.
 	ours := slices.DeleteFunc(slices.Clone(v.ops), func(o history.Op) bool { return strings.HasPrefix(o.Key, "outside-") })
-	allowed := coherence.DefaultLease
-	if w.faults.lag > 0 {
-		allowed += w.faults.lag
-	} else {
-		linear := ours
-		if w.mode == coherence.Bounded {
-			linear = history.WithFreshReads(ours)
-		}
-		found := history.Linearizable(linear, time.Minute)
-		v.Illegal, v.Undecided = len(found.Illegal), len(found.Undecided)
-		for _, key := range found.Illegal {
-			broken("%s is not linearizable:\n%s", key, found.Around(key))
-		}
-		sessions := history.Sessions(ours, commits)
-		v.Sessions = sessions.Count()
-		for _, violation := range append(sessions.ReadYourWrites, sessions.MonotonicReads...) {
-			broken("a session went back: %v", violation)
-		}
+	linear := ours
+	if w.mode == coherence.Bounded {
+		linear = history.WithFreshReads(ours)
+	}
+	found := history.Linearizable(linear, time.Minute)
+	v.Illegal, v.Undecided = len(found.Illegal), len(found.Undecided)
+	for _, key := range found.Illegal {
+		broken("%s is not linearizable:\n%s", key, found.Around(key))
+	}
+	sessions := history.Sessions(ours, commits)
+	v.Sessions = sessions.Count()
+	for _, violation := range append(sessions.ReadYourWrites, sessions.MonotonicReads...) {
+		broken("a session went back: %v", violation)
 	}
 	ages := history.Staleness(v.ops, commits)
 	v.Stale, v.MaxAge = ages.Stale, ages.Max
-	if w.faults.lag > 0 { // what the store itself is behind is not counted
-		v.Stale, v.MaxAge = 0, max(0, ages.Max-w.faults.lag)
-	}
 	if w.mode == coherence.Strict && v.Stale > 0 {
 		broken("%d reads were stale, one by %v: %v", ages.Stale, ages.Max, ages.Worst)
 	}
-	if ages.Max > allowed {
+	if ages.Max > coherence.DefaultLease {
 		broken("a read was stale by %v: %v", ages.Max, ages.Worst)
 	}
 	for _, o := range ages.Wrong {

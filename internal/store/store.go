@@ -203,6 +203,14 @@ func IsNative(s Store, scope subjects.Scope) bool {
 	return ok && native.Native(scope)
 }
 
+// Ordered is a Store whose versions tell which of two was made later.
+type Ordered interface {
+	Store
+	// Newer reports whether version a of a key was made after its version b. It is
+	// not known where either is no version of this store, or they do not tell.
+	Newer(a, b string) (newer, known bool)
+}
+
 // Found is what a Store has of one key: what Get would return.
 type Found struct {
 	Record *Record

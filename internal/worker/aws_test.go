@@ -34,11 +34,12 @@ func TestScopeInAWS(t *testing.T) {
 	}
 	settings := withFile(t, `
 store: {routes: [org:acme=eu], breaker_failures: 2, breaker_delay: 100ms, retry_backoff: 1ms, read_timeout: 1s}
-cache: {ttl: 1ms, negative_ttl: 0s}
+cache: {enabled: false}
 stores:
   eu:
     type: aws
     form: native
+    lag: 0s # the server answers from one copy
     aws: {region: `+awstest.Region+`, endpoint: "`+server.URL()+`"}
 `)
 	b := startHealthy(t, t.TempDir(), settings)

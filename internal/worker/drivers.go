@@ -96,6 +96,15 @@ func openKubernetes(ctx context.Context, w *Worker, c config.Store) (store.Store
 	return s, nil
 }
 
-// lags are for how long reads of a type of store may answer what was there before
-// a write. Those that are not here never do.
-var lags = map[string]time.Duration{"aws": aws.Lag}
+// lagOf is for how long reads of a store may answer what was there before a write.
+func lagOf(c config.Store) time.Duration {
+	switch {
+	case c.Lag != nil:
+		return *c.Lag
+	case c.Type == "aws":
+		return aws.Lag
+	case c.Type == "vault":
+		return vault.Lag
+	}
+	return 0
+}

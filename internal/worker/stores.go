@@ -195,7 +195,37 @@ func (w *Worker) storeTimeouts() (read, write time.Duration) {
 // storeLag is that of the store that lags most.
 func (w *Worker) storeLag() (lag time.Duration) {
 	for _, o := range w.stores {
-		lag = max(lag, lags[o.config.Type])
+		lag = max(lag, lagOf(o.config))
 	}
 	return lag
+}
+
+// storeOf is the store that keeps a scope.
+func (w *Worker) storeOf(scope subjects.Scope) *opened {
+	name := w.store.Name(scope)
+	for _, o := range w.stores {
+		if o.name == name {
+			return o
+		}
+	}
+	return nil
+}
+
+// lags reports whether the store of a scope may answer what was before a write.
+func (w *Worker) lags(scope subjects.Scope) bool {
+	o := w.storeOf(scope)
+	return o != nil && lagOf(o.config) > 0
+}
+
+// newer compares two versions of the store of a scope, where it can.
+func (w *Worker) newer(scope subjects.Scope, a, b string) (newer, known bool) {
+	o := w.storeOf(scope)
+	if o == nil {
+		return false, false
+	}
+	ordered, ok := o.driver.(store.Ordered)
+	if !ok {
+		return false, false
+	}
+	return ordered.Newer(a, b)
 }

@@ -152,7 +152,7 @@ func (w *Worker) startReplica(ctx context.Context) error {
 	// A key is held longer than a write to it may take, with what a strict one
 	// waits for the other replicas, and what a store needs to notice that a
 	// write was given up.
-	_, writeTimeout := w.storeTimeouts()
+	readTimeout, writeTimeout := w.storeTimeouts()
 	hold := writeTimeout + 3*coherence.DefaultLease
 	var err error
 	w.stream, err = coherence.OpenStream(ctx, w.conn, w.eventsConfig())
@@ -163,7 +163,8 @@ func (w *Worker) startReplica(ctx context.Context) error {
 	if mode == coherence.Off {
 		w.logger.Warn("coherence.mode is off: this worker goes on serving what was changed elsewhere until its TTL has passed; for measuring only")
 	}
-	w.replica = coherence.NewReplica(w.stream, w.coherentCache(), coherence.Config{Name: w.name, Mode: mode, Hold: hold, Lag: w.storeLag(), Logger: w.logger})
+	w.replica = coherence.NewReplica(w.stream, w.coherentCache(), coherence.Config{Name: w.name, Mode: mode, Hold: hold,
+		Lag: w.storeLag(), Read: readTimeout, Lags: w.lags, Newer: w.newer, Logger: w.logger})
 	follow, stop := context.WithCancel(context.Background())
 	w.stopFollowing = stop
 	w.following.Go(func() { w.replica.Run(follow) })

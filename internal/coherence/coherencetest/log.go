@@ -166,6 +166,9 @@ func (l *Log) Follow(ctx context.Context, replica string, from subjects.Revision
 	if !l.born.IsZero() {
 		age = time.Since(l.born)
 	}
+	if l.first > 1 && len(l.entries) > 0 {
+		age = min(age, time.Since(l.entries[0].at))
+	}
 	l.mu.Unlock()
 	f.Open(end, age)
 	for ctx.Err() == nil {

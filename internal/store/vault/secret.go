@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"strconv"
+	"strings"
 	"time"
 
 	"credbus/internal/store"
@@ -38,6 +39,30 @@ func (c *secret) wipe() {
 // someone removes all that Vault knows of a secret.
 func (c *secret) version() string {
 	return strconv.FormatUint(c.number, 10) + "-" + strconv.FormatInt(c.written.UnixNano(), 10)
+}
+
+// Newer implements [store.Ordered]: by the numbers of two versions, where their times
+// agree. Numbers begin anew when someone removes all that Vault knows of a secret.
+func (s *Store) Newer(a, b string) (newer, known bool) {
+	numberA, atA, okA := parseVersion(a)
+	numberB, atB, okB := parseVersion(b)
+	switch {
+	case !okA || !okB:
+		return false, false
+	case numberA > numberB && atA >= atB:
+		return true, true
+	case numberA < numberB && atA <= atB, numberA == numberB && atA == atB:
+		return false, true
+	}
+	return false, false
+}
+
+// parseVersion reads what version made.
+func parseVersion(version string) (number uint64, written int64, ok bool) {
+	first, second, _ := strings.Cut(version, "-")
+	number, errNumber := strconv.ParseUint(first, 10, 64)
+	written, errWritten := strconv.ParseInt(second, 10, 64)
+	return number, written, errNumber == nil && errWritten == nil
 }
 
 // versionAnswer is how Vault describes a version.

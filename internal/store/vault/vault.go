@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -75,6 +76,7 @@ var (
 	_ store.Native     = (*Store)(nil)
 	_ store.Consistent = (*Store)(nil)
 	_ store.Identified = (*Store)(nil)
+	_ store.Ordered    = (*Store)(nil)
 )
 
 // New logs in to Vault and sees that the store can work there: that the server
@@ -98,6 +100,12 @@ func New(ctx context.Context, config Config) (*Store, error) {
 	s.calls.Go(s.bury)
 	return s, nil
 }
+
+// Lag is for how long a read may answer what was before an acknowledged write, by
+// default. Standbys that answer reads themselves (OpenBao from 2.5, performance
+// standbys of Vault Enterprise) give no bound; replication takes milliseconds to
+// seconds.
+const Lag = 10 * time.Second
 
 // Native implements [store.Native].
 func (s *Store) Native(subjects.Scope) bool { return s.config.Native }
@@ -177,6 +185,21 @@ func (s *Store) Put(ctx context.Context, rec *store.Record, pre store.Preconditi
 		case !isOvertaken(err):
 			return "", err
 		}
+		if err := overtaken(reads); err != nil {
+			return "", err
+		}
+	}
+}
+
+// overtaken waits a moment after another write was faster, or a standby showed what
+// was before it.
+func overtaken(ctx context.Context) error {
+	const least, spread = 5 * time.Millisecond, 20 * time.Millisecond
+	select {
+	case <-time.After(least + rand.N(spread)):
+		return nil
+	case <-ctx.Done():
+		return ended(ctx)
 	}
 }
 
@@ -207,6 +230,9 @@ func (s *Store) Delete(ctx context.Context, key store.Key, pre store.Preconditio
 			s.burial.later(key)
 			return s.destroy(writes, key, &tombstone)
 		case !isOvertaken(err):
+			return err
+		}
+		if err := overtaken(reads); err != nil {
 			return err
 		}
 	}

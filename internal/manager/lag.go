@@ -1,0 +1,124 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"credbus/internal/coherence"
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// A store that lags answers for a while what was before a write. Here it is asked
+// again until its answer is no older than any write that was acknowledged before
+// the read began:
+//
+//	end of the log ─► await it ─► store ─► newest? ── yes ─► answer
+//	                                ▲         no
+//	                                └─ pause ─┘
+
+// errNotYet is the error of a read that the store answers from before a write which
+// is over.
+var errNotYet = subjects.Errorf(subjects.StorageUnavailable,
+	"the store does not show the newest version yet (store.lag): send the request again")
+
+// errBehind is the error of a read of a store that lags, by a worker that cannot
+// know what was written.
+var errBehind = subjects.Errorf(subjects.StorageUnavailable,
+	"the worker is cut off from the others, and cannot tell whether the store's answer is the newest: send the request again")
+
+// answer is what a replica needs to know of what the store said.
+func (l loaded) answer() coherence.Answer {
+	if l.record == nil {
+		return coherence.Answer{Asked: l.asked, Revision: l.end, Absent: true}
+	}
+	return coherence.Answer{Asked: l.asked, Revision: l.record.Revision, Version: l.record.Version}
+}
+
+// get reads a key from the store, for a reader who has seen least. With linearizable
+// the answer is no older than any write that was acknowledged before the call; a
+// reader that does not ask for it may be answered what was so a Lease ago.
+func (m *Manager) get(ctx context.Context, key subjects.Target, least subjects.Revision, linearizable bool) (found loaded, err error) {
+	if !m.config.Replica.Lags(key.Scope) {
+		return m.ask(ctx, key)
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.config.ReadTimeout)
+	defer cancel()
+	if err := m.learn(ctx, least, linearizable); err != nil {
+		return loaded{}, err
+	}
+	err = m.again(ctx, func() (done bool, err error) {
+		found, err = m.ask(ctx, key)
+		return err == nil && m.config.Replica.Settled(key, found.answer()), err
+	})
+	if err != nil {
+		return loaded{}, err
+	}
+	return found, nil
+}
+
+// again tries until it is done or fails, or else returns errNotYet when ctx ends.
+func (m *Manager) again(ctx context.Context, try func() (done bool, err error)) error {
+	const first, most = 5 * time.Millisecond, 200 * time.Millisecond
+	for pause := first; ; pause = min(2*pause, most) {
+		done, err := try()
+		if done || err != nil {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return errNotYet
+		}
+	}
+}
+
+// learn has the replica apply least and, with all, whatever is in the log now: then
+// it knows of every write that was acknowledged so far. Otherwise it knows, by its
+// lease, of those that are older than a Lease.
+func (m *Manager) learn(ctx context.Context, least subjects.Revision, all bool) error {
+	if all {
+		end, err := m.end(ctx)
+		if err != nil {
+			return err
+		}
+		least = later(end, least)
+	}
+	if m.config.Replica.Await(ctx, least) != nil {
+		return errBehind
+	}
+	// A log that does not answer has told no end; with a lease it does.
+	if !m.config.Replica.Look().Live() && m.config.Replica.AwaitTrust(ctx) != nil {
+		return errBehind
+	}
+	return nil
+}
+
+// put runs a write of the store on a precondition. A store that lags may judge that
+// by what was before a write which is over. So what it refuses is tried again until
+// the newest version refuses it too.
+func (m *Manager) put(ctx context.Context, key subjects.Target, pre store.Precondition, put func() error) error {
+	if !m.config.Replica.Lags(key.Scope) {
+		return put()
+	}
+	return m.again(ctx, func() (done bool, err error) {
+		if err = put(); !ofState(err) {
+			return true, err
+		}
+		// All writes that are over were in the log before this one's intent.
+		found, reading := m.ask(ctx, key)
+		switch {
+		case reading != nil:
+			return false, errNotYet // nothing was written, whatever keeps the store from answering
+		case m.config.Replica.Outdated(key, found.answer()):
+			return false, nil
+		}
+		return false, pre.Check(found.record)
+	})
+}
+
+// ofState reports whether an error says what the store holds.
+func ofState(err error) bool {
+	return errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrConflict)
+}

@@ -1,0 +1,233 @@
+package worker
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"credbus/internal/testbed"
+	"credbus/subjects"
+)
+
+// standby is a way to a Vault whose reads are behind, as those of a standby that
+// answers them itself are: it answers from the version that was current some time
+// ago. Writes go to the active node.
+func standby(t *testing.T, address string, behind time.Duration) (url_ string) {
+	t.Helper()
+	target, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forward := httputil.NewSingleHostReverseProxy(target)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/data/") {
+			forward.ServeHTTP(w, r)
+			return
+		}
+		asked := time.Now()
+		for number := int64(0); ; number-- {
+			answer, body, err := ask(r, target, number)
+			if err != nil {
+				w.WriteHeader(http.StatusBadGateway)
+				return
+			}
+			var version struct {
+				Data struct {
+					Metadata struct {
+						Version int64     `json:"version"`
+						Created time.Time `json:"created_time"`
+					} `json:"metadata"`
+				} `json:"data"`
+			}
+			_ = json.Unmarshal(body, &version) // what is no version is passed on
+			switch at := version.Data.Metadata; {
+			case at.Version == 0 || asked.Sub(at.Created) >= behind:
+				w.WriteHeader(answer)
+				_, _ = w.Write(body)
+				return
+			case at.Version == 1:
+				w.WriteHeader(http.StatusNotFound)
+				_, _ = io.WriteString(w, `{"errors":[]}`)
+				return
+			default:
+				number = at.Version
+			}
+		}
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// ask passes a read on, of the version with that number, or the current one for 0.
+func ask(r *http.Request, target *url.URL, number int64) (status int, body []byte, err error) {
+	at := *r.URL
+	at.Scheme, at.Host = target.Scheme, target.Host
+	if number > 0 {
+		at.RawQuery = fmt.Sprintf("version=%d", number)
+	}
+	request, err := http.NewRequestWithContext(r.Context(), http.MethodGet, at.String(), nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	request.Header = r.Header.Clone()
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer answer.Body.Close()
+	body, err = io.ReadAll(answer.Body)
+	return answer.StatusCode, body, err
+}
+
+// Two workers keep credentials in one Vault, and the reads of one of them are
+// behind. It answers nothing older than what the other has written, or says that the
+// store does not show it yet.
+func TestVaultThatLags(t *testing.T) {
+	server := testbed.Start(t, "vault")
+	for _, mode := range []string{"bounded", "strict"} {
+		for _, behind := range []time.Duration{20 * time.Millisecond, 300 * time.Millisecond} {
+			t.Run(fmt.Sprintf("%s/%s", mode, behind), func(t *testing.T) {
+				l := newLagging(t, server, mode, behind)
+				l.compare(t, 200)
+				l.ownWrites(t, 20)
+			})
+		}
+	}
+	// Without its lag being known, the same store is believed.
+	t.Run("unknown", func(t *testing.T) {
+		l := newLagging(t, server, "bounded", 300*time.Millisecond, "CREDBUS_STORE_LAG=0s")
+		if l.old(t, 20, false) == 0 {
+			t.Error("no answer was old, so that this test shows nothing")
+		}
+	})
+}
+
+// lagging is a worker that writes, and one whose reads are behind.
+type lagging struct {
+	writer, reader *bed
+	scope          subjects.Scope
+}
+
+func newLagging(t *testing.T, server *testbed.Server, mode string, behind time.Duration, more ...string) *lagging {
+	settings := append([]string{
+		"CREDBUS_STORE_TYPE=vault", "VAULT_TOKEN=" + server.Fact("token"), "CREDBUS_COHERENCE_MODE=" + mode,
+		"CREDBUS_STORE_VAULT_PATH=" + strings.ReplaceAll(t.Name(), "/", "-"),
+	}, more...)
+	l := &lagging{scope: "org:acme"}
+	l.writer = newBed(t, append(settings, "VAULT_ADDR="+server.Fact("address"))...)
+	l.reader = joinBed(t, l.writer, append(settings, "VAULT_ADDR="+standby(t, server.Fact("address"), behind))...)
+	return l
+}
+
+func (l *lagging) id(i int) subjects.ID { return subjects.ID(fmt.Sprint("key-", i)) }
+
+// store writes at a worker, whichever the queue group would choose.
+func (l *lagging) store(t *testing.T, at *bed, i int, value string) subjects.Revision {
+	t.Helper()
+	reply, err := at.manager.Store(t.Context(), &subjects.StoreItem{Target: subjects.Target{Scope: l.scope, ID: l.id(i)}, Data: subjects.Value([]byte(value))}, "")
+	if err != nil {
+		t.Error(err)
+		return subjects.Revision{}
+	}
+	return reply.Revision
+}
+
+// retrieve reads at a worker, again while it says that the store does not show the
+// newest version.
+func (l *lagging) retrieve(t *testing.T, at *bed, i int, least subjects.Revision) string {
+	t.Helper()
+	for {
+		encoded, revision, err := at.manager.Retrieve(t.Context(), nil, subjects.RetrieveItem{Target: subjects.Target{Scope: l.scope, ID: l.id(i)}}, least)
+		if told, ok := err.(*subjects.Error); ok && told.Retryable { //nolint:errorlint // no other is retried
+			continue
+		}
+		if err != nil {
+			return err.Error()
+		}
+		var reply subjects.RetrieveReply
+		if err := subjects.Decode(subjects.AppendRevision(encoded, revision), &reply); err != nil {
+			return err.Error()
+		}
+		return string(reply.Data[subjects.ValueName].Bytes())
+	}
+}
+
+// each does something with every key, some at a time.
+func each(keys int, do func(i int)) {
+	var group errgroup.Group
+	group.SetLimit(50)
+	for i := range keys {
+		group.Go(func() error { do(i); return nil })
+	}
+	_ = group.Wait() // none fails
+}
+
+// old replaces values at the writer and counts the reader's answers that are old.
+func (l *lagging) old(t *testing.T, keys int, seen bool) int64 {
+	t.Helper()
+	var old atomic.Int64
+	each(keys, func(i int) { l.store(t, l.writer, i, "first") })
+	each(keys, func(i int) { l.retrieve(t, l.reader, i, subjects.Revision{}) }) // into the reader's cache
+	each(keys, func(i int) {
+		var least subjects.Revision
+		if at := l.store(t, l.writer, i, "second"); seen {
+			least = at
+		}
+		if l.retrieve(t, l.reader, i, least) != "second" {
+			old.Add(1)
+		}
+	})
+	return old.Load()
+}
+
+func (l *lagging) compare(t *testing.T, keys int) {
+	t.Helper()
+	old := l.old(t, keys, true)
+	time.Sleep(2 * time.Second) // what is cached by now is served from now on
+	var later atomic.Int64
+	each(keys, func(i int) {
+		if l.retrieve(t, l.reader, i, subjects.Revision{}) != "second" {
+			later.Add(1)
+		}
+	})
+	fmt.Printf("lag: %s keys=%d old_with_revision=%d old_after_2s=%d\n", t.Name(), keys, old, later.Load())
+	if old > 0 || later.Load() > 0 {
+		t.Errorf("of %d keys %d were old to readers with the writer's revision, and %d 2 s later", keys, old, later.Load())
+	}
+}
+
+// ownWrites has the worker whose reads are behind write, with conditions, and read
+// what it wrote.
+func (l *lagging) ownWrites(t *testing.T, keys int) {
+	t.Helper()
+	each(keys, func(i int) {
+		if got := l.retrieve(t, l.reader, i, l.store(t, l.reader, i, "third")); got != "third" {
+			t.Errorf("wrote third and read %q", got)
+		}
+		target := subjects.Target{Scope: l.scope, ID: l.id(i)}
+		reply, err := l.writer.manager.Store(t.Context(), &subjects.StoreItem{Target: target, Data: subjects.Value([]byte("fourth"))}, "")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if _, err := l.reader.manager.Store(t.Context(), &subjects.StoreItem{Target: target, Data: subjects.Value([]byte("fifth")), Version: reply.Version}, ""); err != nil {
+			t.Errorf("a write on condition of the newest version: %v", err)
+		}
+		if _, err := l.writer.manager.Delete(t.Context(), subjects.DeleteItem{Target: target}); err != nil {
+			t.Error(err)
+		}
+		if _, err := l.reader.manager.Store(t.Context(), &subjects.StoreItem{Target: target, Data: subjects.Value([]byte("sixth")), CreateOnly: true}, ""); err != nil {
+			t.Errorf("a create after a delete: %v", err)
+		}
+	})
+}
