@@ -3,11 +3,13 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"credbus/internal/coherence"
+	"credbus/internal/config"
 	"credbus/internal/jobs"
 	"credbus/internal/jsapi"
 )
@@ -41,14 +43,19 @@ func (w *Worker) checkStreams(ctx context.Context) error {
 	if w.config.Jobs.Enabled {
 		specs = append(specs, jobs.Specs(jobs.Config{Prefix: w.config.NATS.Prefix, Stream: w.config.Jobs.Stream, Logger: w.logger})...)
 	}
-	for _, c := range w.config.AllStores() {
-		if c.Type == "jetstream" {
-			specs = append(specs, bucketConfig(w, c).Spec())
-		}
-	}
 	for _, spec := range specs {
 		if refused, ok := errors.AsType[*jsapi.Refusal](jsapi.Check(ctx, js, spec)); ok {
 			return refused
+		}
+	}
+	for name, c := range w.config.AllStores() {
+		if c.Type != "jetstream" {
+			continue
+		}
+		spec := bucketConfig(w, c).Spec()
+		spec.Setting = config.StoreKey(name) + ".bucket" // of the store that names it
+		if refused, ok := errors.AsType[*jsapi.Refusal](jsapi.Check(ctx, js, spec)); ok {
+			return fmt.Errorf("bucket %s (%s): %w", c.Bucket, spec.Setting, refused)
 		}
 	}
 	return nil
