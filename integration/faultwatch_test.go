@@ -127,37 +127,42 @@ func (b *faultBed) awaitTrust(ctx context.Context) error {
 }
 
 // propagation measures how long after a write was acknowledged every worker has
-// applied it. The answers take their time as well, so it is an upper bound.
-func (b *faultBed) propagation(ctx context.Context, writes int) (samples []time.Duration, err error) {
+// applied it: until each has answered that it has. bare is how long the same answers
+// take right after that, when there is nothing left to apply.
+func (b *faultBed) propagation(ctx context.Context, writes int) (samples, bare []time.Duration, err error) {
 	const (
 		key   = "propagation"
 		pause = 10 * time.Millisecond
 	)
 	for n := range writes {
-		sample, err := b.propagated(ctx, b.serverOf(n), key, n)
+		sample, answer, err := b.propagated(ctx, b.serverOf(n), key, n)
 		if err != nil {
-			return samples, err
+			return samples, bare, err
 		}
-		samples = append(samples, sample)
+		samples, bare = append(samples, sample), append(bare, answer)
 		if err := lasts(ctx, pause); err != nil {
-			return samples, err
+			return samples, bare, err
 		}
 	}
-	return samples, nil
+	return samples, bare, nil
 }
 
-func (b *faultBed) propagated(ctx context.Context, s *natsServer, key string, seq int) (time.Duration, error) {
+func (b *faultBed) propagated(ctx context.Context, s *natsServer, key string, seq int) (sample, bare time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	c, err := client.Connect("", &client.Config{Conn: s.nc})
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer c.Close()
 	if _, err := c.Store(ctx, loadScope, client.ID(key), client.Value(valueOf(key, seq)), nil); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	begun := time.Now()
+	if _, err := reports(ctx, s.nc, c.Revision(), len(b.workers)); err != nil {
+		return 0, 0, err
+	}
+	sample, begun = time.Since(begun), time.Now()
 	_, err = reports(ctx, s.nc, c.Revision(), len(b.workers))
-	return time.Since(begun), err
+	return sample, time.Since(begun), err
 }
