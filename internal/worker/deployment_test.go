@@ -22,7 +22,7 @@ func joining(t *testing.T, first *bed, settings ...string) *config.Config {
 	return c
 }
 
-// Two workers with a store each would answer half of the requests from one and
+// Two hosts with a directory each would answer half of the requests from one and
 // half from the other. So the second worker stops, and says why.
 func TestWorkersWithStoresOfTheirOwn(t *testing.T) {
 	first := newBed(t)
@@ -40,6 +40,7 @@ func TestWorkersWithStoresOfTheirOwn(t *testing.T) {
 			}
 		}
 	}
+	refused("a directory of its own", joining(t, first), "store default: the deployment has file file:", "--deployment.change")
 	refused("a store in memory", joining(t, first, "CREDBUS_STORE_TYPE=memory"), "store default")
 	refused("told to change the deployment under another worker",
 		joining(t, first, "CREDBUS_STORE_TYPE=memory", "CREDBUS_DEPLOYMENT_CHANGE=true"), "store default", "stop all of them first")

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"credbus/internal/store"
@@ -26,7 +27,7 @@ type Config struct {
 // processes that share the directory.
 type Store struct {
 	dir   string
-	root  *os.Root // what is below dir, and nothing else
+	place atomic.Pointer[place]
 	locks *locks
 
 	synced sync.Map // path of each directory that is known to be on disk
@@ -40,7 +41,10 @@ type Store struct {
 	closed   bool
 }
 
-var _ store.Watcher = (*Store)(nil)
+var (
+	_ store.Watcher    = (*Store)(nil)
+	_ store.Identified = (*Store)(nil)
+)
 
 // New opens the store in cfg.Dir and removes what crashed processes left in
 // it. The error says what to change when the directory cannot be made or
@@ -53,9 +57,10 @@ func New(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("file store: %w", err)
 	}
-	s := &Store{dir: cfg.Dir, root: root, locks: newLocks(cfg.Dir)}
+	s := &Store{dir: cfg.Dir, locks: newLocks(cfg.Dir)}
+	s.place.Store(&place{root: root})
 	s.stopping, s.stop = context.WithCancel(context.Background())
-	if err := s.prepare(); err != nil {
+	if err := errors.Join(s.prepare(), s.settle(root)); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("file store: cannot write in %s: %w: let the account of this process own the directory, or name another", cfg.Dir, err)
 	}
@@ -67,12 +72,20 @@ func (s *Store) begin(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	s.open.RLock()
-	if s.closed {
+	for {
+		s.open.RLock()
+		if s.closed {
+			s.open.RUnlock()
+			return store.ErrClosed
+		}
+		if !s.moved() {
+			return nil
+		}
 		s.open.RUnlock()
-		return store.ErrClosed
+		if err := s.follow(); err != nil {
+			return err
+		}
 	}
-	return nil
 }
 
 // Get implements [store.Store].
@@ -130,7 +143,7 @@ func (s *Store) Put(ctx context.Context, rec *store.Record, pre store.Preconditi
 	if err := s.write(ctx, name, stripe, content); err != nil {
 		return "", err
 	}
-	return next.Version, nil
+	return next.Version, s.stayed()
 }
 
 // Delete implements [store.Store].
@@ -158,7 +171,10 @@ func (s *Store) Delete(ctx context.Context, key store.Key, pre store.Preconditio
 	if current == nil {
 		return store.ErrNotFound
 	}
-	return s.remove(recordPath(key))
+	if err := s.remove(recordPath(key)); err != nil {
+		return err
+	}
+	return s.stayed()
 }
 
 // Close implements [store.Store]. It waits for the calls under way; those that
@@ -170,7 +186,11 @@ func (s *Store) Close() error {
 	s.open.Unlock()
 	s.watching.Wait()
 	s.snapshots.close()
-	return s.root.Close() // does nothing the second time
+	last := s.place.Load()
+	if last.before != nil {
+		last.before.Close()
+	}
+	return last.root.Close() // does nothing the second time
 }
 
 // current is what a precondition is checked against: nil when there is no
@@ -193,12 +213,12 @@ func (s *Store) read(key store.Key) (*store.Record, error) {
 		return nil, fmt.Errorf("%w: file %s: %s", store.ErrDamaged, s.path(name), reason)
 	}
 	var f *os.File
-	err := retryBusy(func() (err error) { f, err = s.root.Open(name); return err })
+	err := retryBusy(func() (err error) { f, err = s.root().OpenFile(name, readFlags, 0); return err })
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, store.ErrNotFound
 	}
 	if err != nil {
-		if info, statErr := s.root.Lstat(name); statErr == nil && info.Mode()&fs.ModeSymlink != 0 {
+		if info, statErr := s.root().Lstat(name); statErr == nil && info.Mode()&fs.ModeSymlink != 0 {
 			return damaged("it is a symbolic link")
 		}
 		return nil, s.failed(err)
@@ -229,7 +249,7 @@ func (s *Store) read(key store.Key) (*store.Record, error) {
 	return rec, nil
 }
 
-// failed says what kind of failure an error of s.root is, and where.
+// failed says what kind of failure an error of the file system is, and where.
 func (s *Store) failed(err error) error { return failed(fmt.Errorf("in %s: %w", s.dir, err)) }
 
 // failed says what kind of failure an error of the file system is.

@@ -185,14 +185,14 @@ func (s *Store) readNames(scope subjects.Scope) (*names, error) {
 // scopes. Those of a name that was cut have several parts. What is no directory
 // is left alone, symbolic links included: they could lead round in circles.
 func (s *Store) eachName(dir, cutOff string, visit func(name string)) error {
-	info, err := s.root.Lstat(dir)
+	info, err := s.root().Lstat(dir)
 	if errors.Is(err, fs.ErrNotExist) || (err == nil && !info.IsDir()) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	f, err := s.root.Open(dir)
+	f, err := s.root().Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

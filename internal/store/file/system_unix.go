@@ -2,7 +2,18 @@
 
 package file
 
-import "os"
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+// readFlags open a file for reading. Opening a pipe that somebody put in the place of
+// a record must not wait for its writer.
+const readFlags = os.O_RDONLY | syscall.O_NONBLOCK
+
+// isFull reports whether an error says that there is no room, or no quota for more.
+func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // syncDir makes the entries of a directory durable.
 func syncDir(dir *os.File) error { return dir.Sync() }

@@ -8,6 +8,14 @@ import (
 	"golang.org/x/sys/windows"
 )
 
+// readFlags open a file for reading.
+const readFlags = os.O_RDONLY
+
+// isFull reports whether an error says that there is no room, or no quota for more.
+func isFull(err error) bool {
+	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL) || errors.Is(err, windows.ERROR_DISK_QUOTA_EXCEEDED)
+}
+
 // syncDir does nothing: Windows has no call that syncs a directory. NTFS
 // journals renames, so the tree stays whole, but one that was answered just
 // before a power failure may be undone by it.

@@ -19,10 +19,10 @@ func lay(t testing.TB, s *Store, key store.Key) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.root.MkdirAll(scopePath(key.Scope), 0o700); err != nil {
+	if err := s.root().MkdirAll(scopePath(key.Scope), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.root.WriteFile(recordPath(key), content, 0o600); err != nil {
+	if err := s.root().WriteFile(recordPath(key), content, 0o600); err != nil {
 		t.Fatal(err)
 	}
 }

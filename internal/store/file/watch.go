@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/fsnotify/fsnotify"
 
@@ -48,6 +49,9 @@ func (s *Store) Watch(ctx context.Context, changed func(store.Change)) error {
 	}
 }
 
+// lookEvery is how often a Watch looks whether the directory is another one.
+const lookEvery = time.Second
+
 // errLostTrack: something happened after which only a look at the whole tree
 // tells what is to be watched.
 var errLostTrack = errors.New("lost track of the directory")
@@ -71,6 +75,9 @@ func (s *Store) watchUntilLost(ctx context.Context, dir string, changed func(sto
 		return err
 	}
 	changed(store.Change{All: true})
+	watched := s.place.Load()
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	for {
 		// Not left to the select below, which chooses blindly.
 		if ctx.Err() != nil || s.stopping.Err() != nil {
@@ -79,6 +86,15 @@ func (s *Store) watchUntilLost(ctx context.Context, dir string, changed func(sto
 		select {
 		case <-ctx.Done():
 		case <-s.stopping.Done():
+		case <-look.C:
+			// No event tells that the directory itself was replaced. While it is
+			// gone there is nothing to tell.
+			if s.begin(ctx) == nil {
+				s.open.RUnlock()
+			}
+			if s.place.Load() != watched {
+				return errLostTrack
+			}
 		case event := <-system.Events:
 			if err := w.handle(ctx, event); err != nil {
 				return err
@@ -125,7 +141,7 @@ func (w *watch) add(ctx context.Context, name string, found func(store.Key)) err
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	info, err := w.store.root.Lstat(name)
+	info, err := w.store.root().Lstat(name)
 	if err == nil && !info.IsDir() { // symbolic links too: records behind them do not count
 		return nil
 	}
@@ -172,7 +188,7 @@ func leadsToRecords(entry string) bool {
 
 // names are those of the entries of a directory.
 func (s *Store) names(dir string) ([]string, error) {
-	f, err := s.root.Open(dir)
+	f, err := s.root().Open(dir)
 	if err != nil {
 		return nil, err
 	}

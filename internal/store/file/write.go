@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"credbus/internal/store"
 )
 
 const (
@@ -87,7 +89,7 @@ func (s *Store) prepare() error {
 			return err
 		}
 		// Another process that sweeps may be faster.
-		if err := s.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := s.root().Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -96,7 +98,7 @@ func (s *Store) prepare() error {
 
 // sweep removes the temporary files of processes that died.
 func (s *Store) sweep() error {
-	return fs.WalkDir(s.root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+	return fs.WalkDir(s.root().FS(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil // another process was faster
@@ -116,7 +118,7 @@ func (s *Store) sweep() error {
 			return nil // it is being written, or will be swept next time
 		}
 		defer unlock()
-		if err := s.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := s.root().Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		return nil
@@ -129,7 +131,7 @@ func (s *Store) write(ctx context.Context, name string, stripe byte, content []b
 	dir := path.Dir(name)
 	temp := dir + "/" + tempName(stripe)
 	if err := s.makeDir(dir); err != nil {
-		return s.failed(err)
+		return s.unwritten(err)
 	}
 	err := s.writeTemp(temp, content)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -140,23 +142,31 @@ func (s *Store) write(ctx context.Context, name string, stripe byte, content []b
 		}
 	}
 	if late := overdue(ctx); err == nil && late != nil {
-		s.root.Remove(temp)
+		s.root().Remove(temp)
 		return late
 	}
 	if err == nil {
-		err = retryBusy(func() error { return s.root.Rename(temp, name) })
+		err = retryBusy(func() error { return s.root().Rename(temp, name) })
 	}
 	if err != nil {
-		s.root.Remove(temp)
-		return s.failed(err)
+		s.root().Remove(temp)
+		return s.unwritten(err)
 	}
 	return s.syncTree(name)
+}
+
+// unwritten is failed for a write that has changed nothing.
+func (s *Store) unwritten(err error) error {
+	if isFull(err) {
+		return fmt.Errorf("%w: in %s: %w: free some space, or raise the quota", store.ErrFull, s.dir, err)
+	}
+	return s.failed(err)
 }
 
 // writeTemp writes a new file and its content to disk. Its directory entry is
 // left to the rename that follows.
 func (s *Store) writeTemp(name string, content []byte) error {
-	f, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	f, err := s.root().OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 	if err != nil {
 		return err
 	}
@@ -169,7 +179,7 @@ func (s *Store) writeTemp(name string, content []byte) error {
 
 // remove deletes the file name, durably.
 func (s *Store) remove(name string) error {
-	if err := retryBusy(func() error { return s.root.Remove(name) }); err != nil {
+	if err := retryBusy(func() error { return s.root().Remove(name) }); err != nil {
 		return s.failed(err)
 	}
 	return s.syncTree(name)
@@ -200,7 +210,7 @@ func (s *Store) makeDir(dir string) error {
 	if err := s.makeDir(parent); err != nil {
 		return err
 	}
-	if err := s.root.Mkdir(dir, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := s.root().Mkdir(dir, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	if err := s.sync(parent); err != nil {
@@ -211,7 +221,7 @@ func (s *Store) makeDir(dir string) error {
 }
 
 func (s *Store) sync(dir string) error {
-	f, err := s.root.Open(dir)
+	f, err := s.root().Open(dir)
 	if err != nil {
 		return err
 	}
