@@ -138,7 +138,7 @@ func (r *Replica) awaitIntent(ctx context.Context, key subjects.Target, write st
 func (r *Replica) finish(ctx context.Context, entry *subjects.Event) (subjects.Revision, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.config.Hold)
 	defer cancel()
-	for pause := 50 * time.Millisecond; ; pause *= 2 {
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		attempt, cancel := context.WithTimeout(ctx, r.config.Lease)
 		at, err := r.log.Append(attempt, entry)
 		cancel()
@@ -146,7 +146,7 @@ func (r *Replica) finish(ctx context.Context, entry *subjects.Event) (subjects.R
 			return at, nil
 		}
 		select {
-		case <-time.After(min(pause, time.Second)):
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return at, err
 		}
