@@ -159,6 +159,9 @@ func (c *Client) dial(url string, cfg Config) (*nats.Conn, error) {
 	options := []nats.Option{
 		nats.Name(cfg.Name),
 		nats.MaxReconnects(-1),
+		// Credentials that have expired, or a user that is missing for a while, must
+		// not end the client for good.
+		nats.IgnoreAuthErrorAbort(),
 		nats.PingInterval(5 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		// What is sent while disconnected would be kept, in clear, and reach a
