@@ -36,6 +36,11 @@ func (w *Worker) problems(ctx context.Context) (problems []health.Problem) {
 			problems = append(problems, health.Problem{Part: "store", Name: s.Name, State: s.State, Since: s.Since, Error: string(s.Error)})
 		}
 	}
+	if w.jobs != nil && connected {
+		if err := w.jobs.Ready(); err != nil {
+			problems = append(problems, health.Problem{Part: "jobs", State: err.Error()})
+		}
+	}
 	return problems
 }
 

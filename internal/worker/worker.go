@@ -59,7 +59,9 @@ type Worker struct {
 	stopFollowing context.CancelFunc
 	following     sync.WaitGroup
 	closing       sync.Once
-	failed        chan error // see Failed
+	closed        chan struct{} // by the end of stop
+	closeErr      chan error    // what stop returned, for the first caller
+	failed        chan error    // see Failed
 }
 
 // startTimeout bounds what a start waits for others.
@@ -70,7 +72,7 @@ const startTimeout = 10 * time.Second
 func Start(ctx context.Context, config *config.Config, logger *slog.Logger) (*Worker, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	w := &Worker{config: config, logger: logger, name: replicaName(), failed: make(chan error, 1)}
+	w := &Worker{config: config, logger: logger, name: replicaName(), failed: make(chan error, 1), closed: make(chan struct{}), closeErr: make(chan error, 1)}
 	for _, step := range []func(context.Context) error{
 		w.startServer, w.connect, w.checkStreams, w.openStores, w.openKeyring, w.openCache, w.joinDeployment, w.startReplica, w.openManager, w.openJobs, w.serve, w.startHealth,
 	} {
@@ -289,13 +291,41 @@ func (w *Worker) ClientContext() string {
 	return w.server.ClientContext()
 }
 
-// Close drains: it takes no more requests, answers those it has, and stops.
-// What takes longer than ctx allows is given up, with an error. It may be
-// called again, and does nothing then.
-func (w *Worker) Close(ctx context.Context) (err error) {
-	w.closing.Do(func() { err = w.stop(ctx) })
-	return err
+// Close drains: it takes no more requests, answers those it has, and stops. What
+// takes longer than ctx allows is given up, with an error. It may be called again, and
+// from several goroutines: each call waits for the end, or until closeGrace after its
+// own ctx. The first one gets the error.
+func (w *Worker) Close(ctx context.Context) error {
+	w.closing.Do(func() {
+		go func() {
+			defer close(w.closed)
+			w.closeErr <- w.stop(ctx)
+		}()
+	})
+	ended := func() error {
+		select {
+		case err := <-w.closeErr:
+			return err
+		default: // another caller has it
+			return nil
+		}
+	}
+	select {
+	case <-w.closed:
+		return ended()
+	case <-ctx.Done():
+	}
+	select {
+	case <-w.closed:
+		return ended()
+	case <-time.After(closeGrace):
+		return fmt.Errorf("the worker was still stopping when its time ran out: %w", ctx.Err())
+	}
 }
+
+// closeGrace is what the parts that no context bounds have to end, such as the driver
+// of a store.
+const closeGrace = time.Second
 
 // leave spares the writes of other replicas the wait for this one's lease.
 func (w *Worker) leave(ctx context.Context) {
@@ -330,9 +360,9 @@ func (w *Worker) stop(ctx context.Context) error {
 	var errs []error
 	errs = append(errs, w.stopServing(ctx))
 	if w.stopFollowing != nil {
-		w.leave(ctx)
 		w.stopFollowing()
 		w.following.Wait()
+		w.leave(ctx) // it has told its last by now
 	}
 	if w.store != nil {
 		errs = append(errs, w.store.Close())
