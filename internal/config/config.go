@@ -142,6 +142,8 @@ type Kubernetes struct {
 type Keyring struct {
 	File string `koanf:"file"`
 	Wrap string `koanf:"wrap"` // URI of the key that the file is wrapped by; empty: it is in clear
+	// RequireFormat is the least format of sealed records that is read.
+	RequireFormat int `koanf:"require_format"`
 }
 
 // Deployment says what a start may change of what all workers agree on.

@@ -66,7 +66,7 @@ func TestDefaults(t *testing.T) {
 		Log:       Log{Level: slog.LevelInfo, Format: "text"},
 		NATS:      NATS{Host: "127.0.0.1", Port: 4222, Prefix: "cred.v1", InboxPrefixes: []string{"_INBOX"}, Queue: "credbus"},
 		Store:     Store{Type: "file", Form: "sealed", Vault: Vault{Mount: "secret", Path: "credbus", Auth: "token"}, Kubernetes: Kubernetes{Name: "credbus"}, AWS: AWS{Prefix: "credbus", RecoveryDays: 30}, Dir: filepath.Join(dir, "credentials"), Bucket: "CREDBUS_CREDENTIALS", Replicas: 1, ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, Retries: 5, RetryBackoff: 100 * time.Millisecond, BreakerFailures: 10, BreakerDelay: 5 * time.Second},
-		Keyring:   Keyring{File: filepath.Join(dir, "keyring.json")},
+		Keyring:   Keyring{File: filepath.Join(dir, "keyring.json"), RequireFormat: 1},
 		Cache:     Cache{Enabled: true, TTL: 5 * time.Minute, NegativeTTL: 10 * time.Second, Entries: 1000, Bytes: 64 << 20},
 		Batch:     Batch{Items: 100, Concurrency: 10},
 		Pool:      Pool{Workers: 256, Queue: 16384, Bytes: 64 << 20, Memory: 128 << 20},
@@ -154,7 +154,7 @@ func TestEverySourceOfEverySetting(t *testing.T) {
 	values := map[string]string{ // those that are not the default, by key or kind
 		"log.level": "debug", "log.format": "json", "stream.replicas": "3", "store.replicas": "3", "coherence.mode": "strict",
 		"store.type": "memory", "store.form": "native", "store.routes": "org:acme=eu,org:x/y:z=default", "store.vault.auth": "approle",
-		"pool.memory": "70MiB", "store.aws.recovery_days": "7", "store.aws.force_delete": "true", "store.vault.address": "https://vault:8200", "store.aws.endpoint": "http://localhost:4566",
+		"pool.memory": "70MiB", "store.aws.recovery_days": "7", "keyring.require_format": "2", "store.aws.force_delete": "true", "store.vault.address": "https://vault:8200", "store.aws.endpoint": "http://localhost:4566",
 		"store.aws.sts_endpoint": "http://localhost:4566", "host:port": "127.0.0.1:8080",
 		"text": "x", "path": filepath.Join(t.TempDir(), "x"), "paths": filepath.Join(t.TempDir(), "x"), "address": "nats://x", "bool": "false",
 		"number": "7", "duration": "7m", "durations": "7m,90h", "size": "7MiB", "name": "x", "subject": "x.y", "subjects": "_R.x,_I",

@@ -108,6 +108,7 @@ var settings = table{
 
 	{key: "keyring.file", kind: path(), under: "keyring.json", help: "file with the keys that seal what is stored; every worker on one store needs the same"},
 	{key: "keyring.wrap", kind: text(), help: "key that the file is wrapped by: hcvault://HOST:PORT/transit/keys/NAME (VAULT_TOKEN) or aws-kms://ARN; without one it is in clear"},
+	{key: "keyring.require_format", kind: count(1, 2), fallback: "1", help: "least format of sealed records that is read; 2 refuses those whose metadata is not sealed, once credbus keys rotate has left none"},
 
 	{key: "deployment.change", kind: boolean(), fallback: "false", help: "for one start, while no other worker runs: take this worker's stores, routes and keyring for those of the deployment, instead of refusing to start"},
 

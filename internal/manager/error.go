@@ -24,6 +24,7 @@ var codeTable = []struct {
 	{store.ErrPermission, subjects.PermissionDenied, "the store refused the worker: its log says why"},
 	{store.ErrDamaged, subjects.DecryptFailed, "the stored record is damaged: restore it from a backup or store it again; the worker's log names it"},
 	{seal.ErrDecrypt, subjects.DecryptFailed, "the stored record does not open: it is damaged, was moved, or its key is not in the keyring"},
+	{errFormat, subjects.DecryptFailed, "the stored record is of format 1, which does not seal its metadata, and the workers require format 2 (keyring.require_format): store it again, or require format 1 and run credbus keys rotate"},
 	{errCopy, subjects.Internal, "the copy was written and does not read back as its original: migrate again"},
 	{errPayload, subjects.DecryptFailed, "the stored record opens and is not readable: store it again"},
 	{store.ErrFull, subjects.StorageFull, "the store has no room; free space or raise its limit, then send it again; the worker's log says which"},

@@ -30,7 +30,7 @@ func (m *Manager) List(ctx context.Context, request *subjects.ListRequest, maxBy
 		reply: &subjects.ListReply{Cursor: request.Cursor},
 	}
 	for l.scanned < 10*limit && len(l.reply.Items) < limit {
-		page, err := m.config.Store.List(ctx, store.ListOptions{
+		page, err := m.listed(ctx, m.config.Store, store.ListOptions{
 			Scope: request.Scope, After: l.reply.Cursor, Limit: l.ask(), Bytes: maxBytes,
 		})
 		if err != nil {

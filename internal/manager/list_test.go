@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"credbus/internal/manager"
+	"credbus/internal/seal"
 	"credbus/internal/store"
 	"credbus/internal/store/file"
 	"credbus/internal/store/memory"
@@ -33,11 +35,15 @@ func (l *listed) List(ctx context.Context, opts store.ListOptions) (store.Page, 
 const tagged = 7 // one of so many
 
 // putListed puts n records, of which some have a tag.
-func putListed(t testing.TB, s store.Store, n int, metadata func(i int) subjects.Metadata) {
+func putListed(t testing.TB, ring *seal.Keyring, s store.Store, n int, metadata func(i int) subjects.Metadata) {
 	t.Helper()
 	for i := range n {
-		record := &store.Record{Key: store.Key{Scope: "org:acme/team:eng", ID: subjects.ID(fmt.Sprintf("id-%06d", i))}, WriteID: "w", Payload: []byte("sealed")}
+		record := &store.Record{Key: store.Key{Scope: "org:acme/team:eng", ID: subjects.ID(fmt.Sprintf("id-%06d", i))}, WriteID: "w"}
 		record.Metadata = metadata(i)
+		var err error
+		if record.Payload, record.Proof, err = ring.SealRecord(nil, manager.HeaderOf(record)); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := s.Put(t.Context(), record, store.Precondition{}); err != nil {
 			t.Fatal(err)
 		}
@@ -97,8 +103,9 @@ func TestListReadsEachRecordOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			counted := &listed{Store: memory.New(), wholePages: test.wholePages}
-			putListed(t, counted, records, test.metadata)
-			b := newBed(t, counted, nil, nil)
+			ring := keyring(t)
+			putListed(t, ring, counted, records, test.metadata)
+			b := newBed(t, counted, nil, func(c *manager.Config) { c.Keyring = ring })
 			ids := b.listAll(t, test.filter, test.limit, test.maxBytes)
 			for i := 1; i < len(ids); i++ {
 				if ids[i-1] >= ids[i] {
@@ -125,8 +132,9 @@ func BenchmarkListAll(b *testing.B) {
 			b.Fatal(err)
 		}
 		defer s.Close()
-		putListed(b, s, n, someTagged)
-		bed := newBed(b, s, nil, nil)
+		ring := keyring(b)
+		putListed(b, ring, s, n, someTagged)
+		bed := newBed(b, s, nil, func(c *manager.Config) { c.Keyring = ring })
 		for _, way := range []struct {
 			name   string
 			filter subjects.Filter

@@ -27,8 +27,11 @@ type Config struct {
 	Stores  map[string]store.Store
 	Routed  func(subjects.Scope) []string
 	Keyring Keyring
-	Replica *coherence.Replica
-	Cache   *cache.Cache // nil: every read goes to the store
+	// RequireFormat is the least format of sealed records that is read: 2 refuses
+	// those whose metadata nothing proves. Default 1.
+	RequireFormat int
+	Replica       *coherence.Replica
+	Cache         *cache.Cache // nil: every read goes to the store
 	// NegativeCaching has Cache hold that a credential does not exist, too.
 	NegativeCaching bool
 	// LastKnown holds what was read last of each credential, for reads that the
@@ -49,6 +52,8 @@ type Config struct {
 // changes meanwhile.
 type Keyring interface {
 	Seal(plaintext []byte, b seal.Binding) ([]byte, error)
+	SealRecord(plaintext []byte, b seal.Binding) (sealed, proof []byte, err error)
+	Verify(proof []byte, b seal.Binding) error
 	Open(sealed []byte, b seal.Binding) ([]byte, error)
 	SealedByPrimary(sealed []byte) bool
 	Keys() []seal.Key
@@ -121,7 +126,7 @@ func (m *Manager) Retrieve(ctx context.Context, dst []byte, item subjects.Retrie
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 		case found.exists && target != item.Target && !found.inheritable:
-			// An ancestor keeps it to itself, whether or not it opens.
+			// An ancestor keeps it to itself, whether or not its values open.
 			clear(found.reply[len(dst):])
 		case err != nil:
 			return dst, revision, err
@@ -138,8 +143,8 @@ func (m *Manager) Retrieve(ctx context.Context, dst []byte, item subjects.Retrie
 type answer struct {
 	reply       []byte            // encoded, left open for its revision
 	revision    subjects.Revision // the least for the reply to carry; zero for what is cached
-	exists      bool              // there is a record, which may not open
-	inheritable bool              // what the record says of itself, in clear
+	exists      bool              // there is a record that says so itself; its values may not open
+	inheritable bool              // what that record says of itself
 }
 
 // lookup answers for one scope. That there is nothing is store.ErrNotFound,
@@ -306,17 +311,8 @@ func (m *Manager) record(ctx context.Context, key subjects.Target) (*store.Recor
 	return record, m.seal(record, record.Data)
 }
 
-// seal puts data into a record, in place of what it holds.
-func (m *Manager) seal(record *store.Record, data subjects.Data) error {
-	plain := payload(data)
-	defer clear(plain)
-	sealed, err := m.config.Keyring.Seal(plain, binding(record))
-	record.Payload, record.Data = sealed, nil
-	return err
-}
-
 // open appends the encoded reply of a record to dst. With an error the answer
-// still has what the record says in clear, and dst for its reply.
+// still has dst for its reply and, if the record's header is proven, what it says.
 func (m *Manager) open(dst []byte, from loaded) (answer, error) {
 	return m.openAs(dst, from, time.Time{})
 }
@@ -328,12 +324,18 @@ func (m *Manager) openAs(dst []byte, from loaded, staleSince time.Time) (answer,
 		return answer{reply: dst, revision: from.end}, store.ErrNotFound
 	}
 	found := answer{
-		reply:       dst,
-		revision:    later(m.config.Replica.Including(record.Revision), from.end),
-		exists:      true,
-		inheritable: record.Inheritable,
+		reply:    dst,
+		revision: from.end,
+	}
+	if err := m.proven(record); err != nil {
+		return found, err // what it says decides nothing
 	}
 	data, wipe, err := m.unseal(record)
+	if err != nil && len(record.Proof) == 0 {
+		return found, err // its seal is the only thing that could prove anything
+	}
+	found.exists, found.inheritable = true, record.Inheritable
+	found.revision = later(m.config.Replica.Including(record.Revision), from.end)
 	if err != nil {
 		return found, err
 	}
@@ -343,32 +345,6 @@ func (m *Manager) openAs(dst []byte, from loaded, staleSince time.Time) (answer,
 		Data: data, Metadata: record.Metadata, StaleSince: staleSince,
 	}})
 	return found, nil
-}
-
-// unseal opens a record's payload; wipe overwrites what it opened.
-func (m *Manager) unseal(record *store.Record) (data subjects.Data, wipe func(), err error) {
-	payload, err := m.config.Keyring.Open(record.Payload, binding(record))
-	if err != nil {
-		return nil, nil, err
-	}
-	var body subjects.Credential
-	if err := subjects.Decode(payload, &body); err != nil {
-		clear(payload)
-		// Its text is about bytes that are secret.
-		return nil, nil, errPayload
-	}
-	return body.Data, func() { clear(payload) }, nil
-}
-
-var errPayload = errors.New("an opened payload is not what a worker writes")
-
-// payload encodes data as it is sealed.
-func payload(data subjects.Data) []byte {
-	return subjects.Append(make([]byte, 0, data.Size()+len(data)*8+64), &subjects.Credential{Data: data})
-}
-
-func binding(record *store.Record) seal.Binding {
-	return seal.Binding{Scope: string(record.Scope), ID: string(record.ID), WriteID: record.WriteID}
 }
 
 // checkTarget refuses what names no credential.

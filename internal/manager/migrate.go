@@ -148,13 +148,13 @@ func (m *Manager) migrateOnce(ctx context.Context, from, to named, key store.Key
 		return 0, err
 	case same:
 		return isCurrent, nil
-	case newer(there, original):
+	case m.proven(there) == nil && newer(there, original):
 		return isNewer, nil
 	default:
 		pre.Version = there.Version
 	}
 	copied := *original
-	copied.Payload, copied.Data, copied.Version = nil, nil, ""
+	copied.Payload, copied.Proof, copied.Data, copied.Version = nil, nil, nil, ""
 	if copied.WriteID == "" {
 		copied.WriteID = rand.Text() // another program wrote it
 	}

@@ -214,7 +214,9 @@ func TestMigrateLeavesWhatIsNewer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	theirs.WriteID, theirs.Modified, theirs.Revision = "later", theirs.Modified.Add(time.Second), subjects.Revision{}
+	changed(t, m.ring, theirs, func(r *store.Record) {
+		r.WriteID, r.Modified, r.Revision = "later", r.Modified.Add(time.Second), subjects.Revision{}
+	})
 	if _, err := m.to.Put(t.Context(), theirs, store.Precondition{}); err != nil {
 		t.Fatal(err)
 	}

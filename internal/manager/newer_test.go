@@ -38,7 +38,7 @@ func TestRecordOfALaterStream(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			record.Revision = subjects.Revision{Stream: 5, Seq: 7}
+			changed(t, ring, record, func(r *store.Record) { r.Revision = subjects.Revision{Stream: 5, Seq: 7} })
 			if err := shared.Delete(t.Context(), store.Key(at), store.Precondition{}); err != nil {
 				t.Fatal(err)
 			}

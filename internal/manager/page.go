@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"credbus/internal/seal"
 	"credbus/internal/store"
 	"credbus/subjects"
 )
@@ -67,5 +68,11 @@ func (m *Manager) eachRecord(ctx context.Context, command subjects.Command, reco
 
 // damaged is the error of a record of a page that cannot be read.
 func damaged(record *store.Record) error {
+	if record.Damaged == seal.ErrDecrypt.Error() {
+		return seal.ErrDecrypt
+	}
+	if record.Damaged == errFormat.Error() {
+		return errFormat
+	}
 	return fmt.Errorf("%w: %s", store.ErrDamaged, record.Damaged)
 }

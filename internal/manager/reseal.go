@@ -25,12 +25,12 @@ type resealed int
 
 const (
 	wasResealed resealed = iota
-	wasCurrent           // sealed by the primary, or gone
+	wasCurrent           // sealed by the primary in format 2, or gone
 	wasNative
 )
 
 // ResealPage seals a page of the credentials of request.Scope and below by the
-// primary key, where they are not: one after the other is stored again as it is,
+// primary key and in format 2, where they are not: one after the other is stored again as it is,
 // so that reads go on throughout.
 func (m *Manager) ResealPage(ctx context.Context, request *subjects.ResealRequest) (*subjects.ResealReply, error) {
 	page, err := m.page(ctx, m.config.Store, request.Scope, request.Paging)
@@ -64,7 +64,7 @@ func keyPrimary(keys subjects.ReplicaKeys) uint32 { return keys.Primary() }
 // at: what they write is most often sealed by the primary.
 const resealTries = 5
 
-// Reseal seals a credential by the primary key, unless it is, and stores it
+// Reseal seals a credential by the primary key in format 2, unless it is, and stores it
 // under the protocol between replicas as any write: they drop what they have
 // cached, and subscribers learn its new version. Its values and metadata stay,
 // the time of its last change included.
@@ -90,7 +90,7 @@ func (m *Manager) resealOnce(ctx context.Context, key subjects.Target) (resealed
 		record.Data.Wipe()
 		return wasNative, subjects.Revision{}, nil
 	}
-	if m.config.Keyring.SealedByPrimary(record.Payload) {
+	if len(record.Proof) > 0 && m.config.Keyring.SealedByPrimary(record.Payload) {
 		return wasCurrent, subjects.Revision{}, nil
 	}
 	data, wipe, err := m.unseal(record)
@@ -100,13 +100,17 @@ func (m *Manager) resealOnce(ctx context.Context, key subjects.Target) (resealed
 	defer wipe()
 	next := *record
 	next.WriteID = rand.Text()
-	if store.IsNative(m.config.Store, key.Scope) {
-		next.Data, next.Payload = data, nil // what the store wants now
-	} else if err := m.seal(&next, data); err != nil {
-		return 0, subjects.Revision{}, err
+	native := store.IsNative(m.config.Store, key.Scope)
+	if native {
+		next.Data, next.Payload, next.Proof = data, nil, nil // what the store wants now
 	}
 	revision, err := m.write(ctx, key, func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
 		next.Revision = intent
+		if !native {
+			if err := m.seal(&next, data); err != nil {
+				return coherence.Commit{}, unsealable{err}
+			}
+		}
 		version, err := m.config.Store.Put(ctx, &next, store.Precondition{Version: record.Version})
 		return coherence.Commit{Kind: subjects.EventStored, Version: version}, err
 	})

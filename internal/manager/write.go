@@ -28,16 +28,21 @@ func (m *Manager) Store(ctx context.Context, item *subjects.StoreItem, requestID
 		Metadata: item.Metadata,
 	}
 	record.Created, record.Modified = now, now
-	if store.IsNative(m.config.Store, item.Scope) {
+	native := store.IsNative(m.config.Store, item.Scope)
+	if native {
 		record.Data = item.Data
-	} else if err := m.seal(record, item.Data); err != nil {
-		return nil, err
 	}
 
 	reply := &subjects.StoreReply{Target: item.Target}
 	precondition := store.Precondition{Absent: item.CreateOnly, Present: item.UpdateOnly, Version: item.Version}
 	reply.Revision, err = m.write(ctx, item.Target, func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
 		record.Revision = intent
+		// The seal covers the revision, which is known only now.
+		if !native {
+			if err := m.seal(record, item.Data); err != nil {
+				return coherence.Commit{}, unsealable{err}
+			}
+		}
 		err := m.put(ctx, item.Target, precondition, func() (err error) {
 			reply.Version, err = m.config.Store.Put(ctx, record, precondition)
 			return err
@@ -112,7 +117,7 @@ func (m *Manager) write(ctx context.Context, key subjects.Target,
 // definite reports whether an error of the store says for certain that it
 // changed nothing.
 func definite(err error) bool {
-	if untried(err) {
+	if _, sealing := errors.AsType[unsealable](err); sealing || untried(err) {
 		return true
 	}
 	if errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrTimeout) {

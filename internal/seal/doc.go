@@ -11,6 +11,10 @@
 // keyring. [Binding] ties what is sealed to the record it was sealed for: a
 // ciphertext that is moved to another scope, ID or write does not open.
 //
+// A [Header] in the binding ties what the record says of itself to it as well
+// (format 2), and SealRecord proves the header so that a list can check it
+// without the value.
+//
 // A [Keyring] opens with every key it holds and seals with its primary. It does
 // not change; Add, WithPrimary and Without make another one. [Live] holds the one
 // in use, and follows the file. What a key sealed says so ([KeyOf]), which is how

@@ -18,6 +18,7 @@ import (
 // encoding/json.
 type Keyring struct {
 	handle   *keyset.Handle
+	wrapper  tink.AEAD // the keys themselves
 	envelope tink.AEAD
 	loaded   time.Time
 }
@@ -60,6 +61,7 @@ func newKeyring(handle *keyset.Handle) (*Keyring, error) {
 	}
 	return &Keyring{
 		handle:   handle,
+		wrapper:  wrapper,
 		envelope: aead.NewKMSEnvelopeAEAD2(aead.AES256GCMKeyTemplate(), wrapper),
 		loaded:   time.Now(),
 	}, nil

@@ -91,6 +91,26 @@ func (l *Live) Open(sealed []byte, b Binding) ([]byte, error) {
 	return l.Keyring().Open(sealed, b)
 }
 
+// SealRecord is that of the keyring in use.
+func (l *Live) SealRecord(plaintext []byte, b Binding) (sealed, proof []byte, err error) {
+	return l.Keyring().SealRecord(plaintext, b)
+}
+
+// Verify is that of the keyring in use, which is read again for a key that is
+// not in there, as Open does.
+func (l *Live) Verify(proof []byte, b Binding) error {
+	k := l.Keyring()
+	err := k.Verify(proof, b)
+	if err == nil {
+		return nil
+	}
+	id, ok := proofKey(proof)
+	if !ok || k.Has(id) || !l.reloadFor(id) {
+		return err
+	}
+	return l.Keyring().Verify(proof, b)
+}
+
 // SealedByPrimary is that of the keyring in use.
 func (l *Live) SealedByPrimary(sealed []byte) bool { return l.Keyring().SealedByPrimary(sealed) }
 

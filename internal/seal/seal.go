@@ -16,24 +16,22 @@ type Binding struct {
 	Scope   string
 	ID      string
 	WriteID string // of the write that sealed it, so that an older value does not pass for a newer
+	// Header makes the binding one of format 2. Without it, it is one of format 1,
+	// and neither opens as the other.
+	Header *Header
 }
 
-// associatedData is injective: each part is preceded by its length, so that no
-// two bindings run together into the same bytes.
-func (b Binding) associatedData() []byte {
-	const use = "credbus record v1"
-	data := make([]byte, 0, 4*binary.MaxVarintLen16+len(use)+len(b.Scope)+len(b.ID)+len(b.WriteID))
-	for _, part := range []string{use, b.Scope, b.ID, b.WriteID} {
-		data = binary.AppendUvarint(data, uint64(len(part)))
-		data = append(data, part...)
+func (b Binding) use() string {
+	if b.Header == nil {
+		return useFormat1
 	}
-	return data
+	return useFormat2
 }
 
 // Seal encrypts plaintext for the record that b names. The result is about 150
 // bytes longer than plaintext, which stays the caller's to wipe.
 func (k *Keyring) Seal(plaintext []byte, b Binding) ([]byte, error) {
-	sealed, err := k.envelope.Encrypt(plaintext, b.associatedData())
+	sealed, err := k.envelope.Encrypt(plaintext, b.associatedData(b.use()))
 	if err != nil {
 		return nil, fmt.Errorf("sealing a value: %w", err)
 	}
@@ -44,12 +42,15 @@ func (k *Keyring) Seal(plaintext []byte, b Binding) ([]byte, error) {
 // keyring fits. The plaintext is the caller's to wipe. The only error is
 // ErrDecrypt.
 func (k *Keyring) Open(sealed []byte, b Binding) ([]byte, error) {
-	plaintext, err := k.envelope.Decrypt(sealed, b.associatedData())
+	plaintext, err := k.envelope.Decrypt(sealed, b.associatedData(b.use()))
 	if err != nil {
 		return nil, ErrDecrypt
 	}
 	return plaintext, nil
 }
+
+// tinkVersion begins Tink's prefix.
+const tinkVersion = 1
 
 // KeyOf is the number of the key that sealed a value, as the value says it:
 // the keyring need not have that key. It is not ok for what Seal did not make.
@@ -59,7 +60,6 @@ func KeyOf(sealed []byte) (id uint32, ok bool) {
 	const (
 		lengthLen    = 4
 		prefixLen    = 5
-		tinkVersion  = 1
 		longestDEK   = 4096
 		leastWrapped = prefixLen + 12 + 16 // a nonce and a tag
 	)

@@ -86,6 +86,10 @@ type Record struct {
 	Revision subjects.Revision
 	// Payload is opaque to the store. List leaves it nil.
 	Payload []byte
+	// Proof authenticates what the record says of itself; at most MaxProofLen
+	// bytes, opaque to the store. Every record with Payload keeps it, in List too;
+	// one that was sealed by an earlier release has none.
+	Proof []byte
 	// Data holds the values in clear, in place of Payload, in a record of a store
 	// that keeps them in its provider's own form: see Native. List leaves it nil.
 	// Whoever gets a record wipes it after use.
@@ -96,10 +100,13 @@ type Record struct {
 	Damaged string
 }
 
+// MaxProofLen is the most bytes of a Record's Proof.
+const MaxProofLen = 64
+
 // Size is about how many bytes of memory a record of a list takes.
 func (r *Record) Size() int {
 	const fixed = 256
-	size := fixed + len(r.Scope) + len(r.ID) + len(r.WriteID) + len(r.Version) + len(r.Description) + len(r.Damaged)
+	size := fixed + len(r.Scope) + len(r.ID) + len(r.WriteID) + len(r.Version) + len(r.Description) + len(r.Damaged) + len(r.Proof)
 	for key, value := range r.Tags {
 		size += len(key) + len(value) + 32 // of two headers
 	}
@@ -188,8 +195,9 @@ type Store interface {
 }
 
 // Native is a Store that can keep values in its provider's own form, for other
-// programs to read and write. A Get returns either form, by what it finds: with
-// Data, and neither write id nor revision, what others wrote.
+// programs to read and write. Where it does, Get returns either form, by what it
+// finds: with Data, and neither write id nor revision, what others wrote. Where it
+// does not, what is not sealed is damaged: anybody could have put it there.
 type Native interface {
 	Store
 	// Native reports whether Put wants records of that scope with Data in place
@@ -233,6 +241,10 @@ func CanBatch(s Store, scope subjects.Scope) bool {
 	batcher, ok := s.(Batcher)
 	return ok && batcher.Batches(scope)
 }
+
+// NotSealed is why a record in a provider's own form is damaged where the
+// store's form is sealed.
+const NotSealed = "it is not sealed, and the store's form is: store the credential again, or set store.form to native if other programs may write it"
 
 // FormatCursor is the cursor of drivers that list in the order of
 // Key.Compare: the last key of the page.

@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 
-	"credbus/internal/coherence"
 	"credbus/internal/expiry"
 	"credbus/subjects"
 )
@@ -23,8 +22,9 @@ func (w *Worker) marksConfig() expiry.StreamConfig {
 	}
 }
 
-// startExpiry has the worker look for credentials that expire, until ctx ends.
-func (w *Worker) startExpiry(ctx context.Context, events *coherence.Stream) error {
+// startExpiry has the worker look for credentials that expire, until it stops
+// following. The manager proves what the lists say.
+func (w *Worker) startExpiry(context.Context) error {
 	if w.config.Expiry.Interval == 0 {
 		return nil
 	}
@@ -34,12 +34,15 @@ func (w *Worker) startExpiry(ctx context.Context, events *coherence.Stream) erro
 	}
 	stores, byName := make(map[string]expiry.Lister), w.storesByName()
 	for _, name := range w.store.Routed(subjects.Root) {
-		stores[name] = byName[name]
+		stores[name] = w.manager.Verified(byName[name])
 	}
 	watch := expiry.New(expiry.Config{
-		Stores: stores, Keeper: w.store.Name, Events: events, Marks: marks, Worker: w.name,
+		Stores: stores, Keeper: w.store.Name, Events: w.stream, Marks: marks, Worker: w.name,
 		Interval: w.config.Expiry.Interval, Ahead: w.config.Expiry.Ahead, Logger: w.logger,
 	})
+	ctx, stop := context.WithCancel(context.Background())
+	before := w.stopFollowing
+	w.stopFollowing = func() { before(); stop() }
 	w.following.Go(func() { watch.Run(ctx) })
 	return nil
 }

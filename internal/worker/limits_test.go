@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"credbus/internal/seal"
 	"credbus/internal/store"
 	"credbus/subjects"
 )
@@ -183,7 +184,15 @@ func TestListOfTenThousand(t *testing.T) {
 		// Past the commands, which are not what is measured here.
 		record := &store.Record{
 			Key:     store.Key{Scope: subjects.Scope(fmt.Sprintf("org:acme/team:t%d", n%10)), ID: subjects.ID(fmt.Sprintf("id-%05d", n))},
-			WriteID: "w", Payload: []byte("sealed"), Metadata: subjects.Metadata{Description: description},
+			WriteID: "w", Metadata: subjects.Metadata{Description: description},
+		}
+		var err error
+		record.Payload, record.Proof, err = b.Worker.keyring.SealRecord(nil, seal.Binding{
+			Scope: string(record.Scope), ID: string(record.ID), WriteID: record.WriteID,
+			Header: &seal.Header{Revision: record.Revision.String(), Description: description},
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
 		if _, err := b.Worker.store.Put(t.Context(), record, store.Precondition{}); err != nil {
 			t.Fatal(err)

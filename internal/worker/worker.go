@@ -74,7 +74,7 @@ func Start(ctx context.Context, config *config.Config, logger *slog.Logger) (*Wo
 	defer cancel()
 	w := &Worker{config: config, logger: logger, name: replicaName(), failed: make(chan error, 1), closed: make(chan struct{}), closeErr: make(chan error, 1)}
 	for _, step := range []func(context.Context) error{
-		w.startServer, w.connect, w.checkStreams, w.openStores, w.openKeyring, w.openCache, w.joinDeployment, w.startReplica, w.openManager, w.openJobs, w.serve, w.startHealth,
+		w.startServer, w.connect, w.checkStreams, w.openStores, w.openKeyring, w.openCache, w.joinDeployment, w.startReplica, w.openManager, w.startExpiry, w.openJobs, w.serve, w.startHealth,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, w.Close(context.WithoutCancel(ctx)))
@@ -182,7 +182,7 @@ func (w *Worker) startReplica(ctx context.Context) error {
 	if err := w.replica.AwaitTrust(ctx); err != nil {
 		return fmt.Errorf("follow stream %s (stream.name): %w", w.config.Stream.Name, err)
 	}
-	return w.startExpiry(follow, w.stream)
+	return nil
 }
 
 func (w *Worker) coherentCache() coherence.Cache {
@@ -212,7 +212,7 @@ func (noCache) Clear()              {}
 func (w *Worker) openManager(context.Context) (err error) {
 	readTimeout, writeTimeout := w.storeTimeouts()
 	w.manager, err = manager.New(manager.Config{
-		Store: w.store, Stores: w.storesByName(), Routed: w.store.Routed, Keyring: w.keyring, Replica: w.replica,
+		Store: w.store, Stores: w.storesByName(), Routed: w.store.Routed, Keyring: w.keyring, RequireFormat: w.config.Keyring.RequireFormat, Replica: w.replica,
 		Cache: w.cache, NegativeCaching: w.config.Cache.NegativeTTL > 0, LastKnown: w.known,
 		ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		BatchItems: w.config.Batch.Items, BatchConcurrency: w.config.Batch.Concurrency,

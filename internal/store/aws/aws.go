@@ -75,7 +75,15 @@ func (s *Store) get(ctx context.Context, key store.Key) (*store.Record, error) {
 		return sound(rec)
 	}
 	if !s.config.Native {
-		described, describeErr = s.describe(ctx, name)
+		// Of a deleted one a tombstone is left, which has no sealed value either.
+		if described, err = s.describe(ctx, name); err != nil {
+			return nil, err
+		}
+		clear(value.binary)
+		if !described.exists() {
+			return nil, store.ErrNotFound
+		}
+		return sound(notSealed(key, name, value.version))
 	}
 	if describeErr != nil {
 		return nil, describeErr

@@ -104,8 +104,10 @@ func (s *Store) records(ctx context.Context, scope subjects.Scope, secrets []*se
 			return nil, value.err
 		default:
 			if *rec = sealedRecord(keys[i], secret.name, value.value); *rec == nil {
-				*rec = secret.record(keys[i])
 				value.wipe()
+				if *rec = secret.record(keys[i]); !s.config.Native {
+					*rec = notSealed(keys[i], secret.name, value.version)
+				}
 			}
 		}
 	}
@@ -121,12 +123,9 @@ func (s *Store) records(ctx context.Context, scope subjects.Scope, secrets []*se
 
 // listsWithoutValue reports whether all that a list shows is known. A store in
 // native form takes what has no note for somebody's native value, one in sealed
-// form looks.
+// form looks at every value.
 func (s *Store) listsWithoutValue(secret *secret) bool {
-	if secret.note.Form == "" {
-		return s.config.Native
-	}
-	return secret.noted && secret.note.Form != sealed || !secret.noted && s.config.Native
+	return s.config.Native && (!secret.noted || secret.note.Form != sealed)
 }
 
 // A cursor is the token that ListSecrets gave out, after a sum that ties it to

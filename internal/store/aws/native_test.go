@@ -94,9 +94,28 @@ func TestReadsWhatOthersWrote(t *testing.T) {
 					t.Errorf("%+v", rec)
 				}
 			}
-			// A sealed store reads it as well: a store can be switched.
-			checkData(t, get(t, open(t, b.config()), key).Data, c.want)
+			notSealed(t, open(t, b.config()), key)
 		})
+	}
+}
+
+// notSealed fails unless a sealed store shows a native record as damaged, everywhere.
+func notSealed(t *testing.T, s *aws.Store, key store.Key) {
+	t.Helper()
+	if _, err := s.Get(t.Context(), key); !errors.Is(err, store.ErrDamaged) || !strings.Contains(err.Error(), store.NotSealed) {
+		t.Errorf("Get: %v", err)
+	}
+	found, err := s.GetBatch(t.Context(), []store.Key{key})
+	must(t, err)
+	if err := found[0].Err; !errors.Is(err, store.ErrDamaged) {
+		t.Errorf("GetBatch: %v", err)
+	}
+	page, err := s.List(t.Context(), store.ListOptions{Scope: key.Scope, Limit: 10})
+	must(t, err)
+	for i := range page.Records {
+		if rec := &page.Records[i]; rec.Key == key && (!strings.Contains(rec.Damaged, store.NotSealed) || rec.Description != "") {
+			t.Errorf("List: %+v", rec)
+		}
 	}
 }
 
@@ -194,16 +213,16 @@ func TestOthersReplaceTheValue(t *testing.T) {
 	put(t, sealed, over)
 	_, err = client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: ptr(nameOf(over.Key)), SecretString: ptr("theirs"), ClientRequestToken: newVersion()})
 	must(t, err)
-	for _, s := range []*aws.Store{s, sealed} {
-		got := get(t, s, over.Key)
-		checkData(t, got.Data, dataOf("value", "theirs"))
-		if got.WriteID != "" || got.Description != "" {
-			t.Errorf("%+v", got)
-		}
+	notSealed(t, sealed, over.Key)
+	got = get(t, s, over.Key)
+	checkData(t, got.Data, dataOf("value", "theirs"))
+	if got.WriteID != "" || got.Description != "" {
+		t.Errorf("%+v", got)
 	}
 }
 
-// A store that is switched reads and lists both forms.
+// A store that is switched to native reads and lists both forms, one that is
+// switched to sealed its own.
 func TestSwitched(t *testing.T) {
 	b, native, _ := openNative(t)
 	sealed := open(t, b.config())
@@ -217,24 +236,23 @@ func TestSwitched(t *testing.T) {
 		if got := get(t, s, a.Key); string(got.Payload) != string(a.Payload) || got.Data != nil || got.Description != "sealed one" {
 			t.Errorf("sealed: %+v", got)
 		}
-		got := get(t, s, n.Key)
-		checkData(t, got.Data, dataOf("value", "x"))
-		if got.WriteID != "2" || got.Payload != nil {
-			t.Errorf("native: %+v", got)
-		}
-		page, err := s.List(t.Context(), store.ListOptions{Limit: 10})
-		must(t, err)
-		if len(page.Records) != 2 || page.Records[0].Description != "native one" || page.Records[1].Description != "sealed one" {
-			t.Errorf("list: %+v", page.Records)
-		}
 	}
-	found, err := sealed.GetBatch(t.Context(), []store.Key{a.Key, n.Key})
+	got := get(t, native, n.Key)
+	checkData(t, got.Data, dataOf("value", "x"))
+	if got.WriteID != "2" || got.Payload != nil {
+		t.Errorf("native: %+v", got)
+	}
+	page, err := native.List(t.Context(), store.ListOptions{Limit: 10})
 	must(t, err)
-	checkData(t, found[1].Record.Data, dataOf("value", "x"))
+	if len(page.Records) != 2 || page.Records[0].Description != "native one" || page.Records[1].Description != "sealed one" {
+		t.Errorf("list: %+v", page.Records)
+	}
+	notSealed(t, sealed, n.Key)
 	// Each turns the other's into its own, at the next write.
 	a.WriteID, a.Payload, a.Data = "3", nil, dataOf("value", "now native")
 	put(t, native, a)
-	checkData(t, get(t, sealed, a.Key).Data, a.Data)
+	checkData(t, get(t, native, a.Key).Data, a.Data)
+	notSealed(t, sealed, a.Key)
 	n.WriteID, n.Payload, n.Data = "4", []byte("now sealed"), nil
 	put(t, sealed, n)
 	if got := get(t, native, n.Key); string(got.Payload) != "now sealed" || got.WriteID != "4" {

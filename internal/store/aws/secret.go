@@ -173,6 +173,11 @@ func isRecord(binary []byte) bool {
 	return strings.HasPrefix(string(binary[:min(len(binary), len(recordMagic))]), recordMagic)
 }
 
+// notSealed is the record of a native value in a store whose form is sealed.
+func notSealed(key store.Key, name, version string) *store.Record {
+	return &store.Record{Key: key, Damaged: fmt.Sprintf("secret %s, version %s: %s", name, version, store.NotSealed)}
+}
+
 // sealedRecord reads the record in a value, nil if there is none.
 func sealedRecord(key store.Key, name string, v *value) *store.Record {
 	if v.text != nil || !isRecord(v.binary) {

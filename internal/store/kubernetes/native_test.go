@@ -282,7 +282,8 @@ func TestRestored(t *testing.T) {
 	}
 }
 
-// A store that was switched to the other form reads both, and writes its own.
+// A store that was switched to native reads both forms, and one that was switched
+// to sealed its own alone: anybody could have put the other there.
 func TestSwitchedForm(t *testing.T) {
 	n := shared(t).namespace(t)
 	sealed, native := n.open(t, kubernetes.Config{}), n.open(t, kubernetes.Config{Native: true})
@@ -295,8 +296,12 @@ func TestSwitchedForm(t *testing.T) {
 	clear := newNative("org:acme", "key", "w2", "record", "credbus\x01 as a value")
 	clear.Revision = rec.Revision
 	put(t, native, clear)
-	for _, s := range []store.Store{sealed, native} {
-		holds(t, get(t, s, rec.Key), "w2", map[string]string{"record": "credbus\x01 as a value"})
+	holds(t, get(t, native, rec.Key), "w2", map[string]string{"record": "credbus\x01 as a value"})
+	if _, err := sealed.Get(t.Context(), rec.Key); !errors.Is(err, store.ErrDamaged) || !strings.Contains(err.Error(), store.NotSealed) {
+		t.Errorf("the sealed store: %v", err)
+	}
+	if shown := listed(t, sealed, rec.Key); !strings.Contains(shown.Damaged, store.NotSealed) || !shown.Created.IsZero() {
+		t.Errorf("the sealed store lists %+v", shown)
 	}
 	rec.WriteID = "w3"
 	put(t, sealed, rec)

@@ -42,7 +42,8 @@ const unknownVersion = "-"
 type write struct {
 	ID       string   `json:"id"`
 	Revision string   `json:"revision,omitempty"`
-	Names    []string `json:"names"` // of the values, in order
+	Proof    []byte   `json:"proof,omitempty"` // of a sealed record
+	Names    []string `json:"names"`           // of the values, in order
 }
 
 // errNotOurs is of a Secret that has the name of a credential's and is none.
@@ -73,6 +74,9 @@ func (s *Store) read(meta *metav1.ObjectMeta) (*object, error) {
 	switch {
 	case o.foreign && o.sealed:
 		return o, nil
+	case !o.sealed && !s.config.Native:
+		o.rec.Damaged = s.damage(meta.Name, errors.New(store.NotSealed))
+		return o, nil
 	case err != nil:
 		o.rec.Damaged = s.damage(meta.Name, err)
 		return o, nil
@@ -88,7 +92,7 @@ func (s *Store) read(meta *metav1.ObjectMeta) (*object, error) {
 		}
 		return o, nil
 	}
-	o.rec.WriteID = last.ID
+	o.rec.WriteID, o.rec.Proof = last.ID, last.Proof
 	o.rec.Revision, err = subjects.ParseRevision(last.Revision)
 	if err != nil {
 		o.rec = &store.Record{Key: key, Damaged: s.damage(meta.Name, fmt.Errorf("annotation %s: %w", writeAnnotation, err))}
@@ -175,7 +179,7 @@ func (s *Store) build(meta *metav1.ObjectMeta, rec *store.Record) (*corev1.Secre
 	if err != nil { // a year past 9999
 		return nil, fmt.Errorf("%w: the metadata cannot be written: %w", subjects.ErrInvalid, err)
 	}
-	last, _ := json.Marshal(write{ID: rec.WriteID, Revision: rec.Revision.String(), Names: names}) // strings alone
+	last, _ := json.Marshal(write{ID: rec.WriteID, Revision: rec.Revision.String(), Proof: rec.Proof, Names: names}) // strings alone
 
 	next := metav1.ObjectMeta{Name: s.nameOf(rec.Key), Namespace: s.namespace}
 	if meta != nil {

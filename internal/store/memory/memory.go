@@ -136,7 +136,7 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 			break
 		}
 		rec := *s.records[key]
-		rec.Payload, rec.Data = nil, nil
+		rec.Payload, rec.Proof, rec.Data = nil, slices.Clone(rec.Proof), nil
 		rec.Tags = maps.Clone(rec.Tags)
 		bytes += rec.Size()
 		page.Records = append(page.Records, rec)
@@ -158,7 +158,7 @@ func (s *Store) Close() error {
 
 func clone(rec *store.Record) *store.Record {
 	c := *rec
-	c.Payload = slices.Clone(rec.Payload)
+	c.Payload, c.Proof = slices.Clone(rec.Payload), slices.Clone(rec.Proof)
 	c.Data = rec.Data.Clone()
 	c.Tags = maps.Clone(rec.Tags)
 	return &c

@@ -25,7 +25,8 @@ import (
 //	sum      SHA-256 of everything before it
 //
 // The sum finds damage; it is no protection against someone who may write to
-// the store. That the payload belongs to this key and write is what its seal proves.
+// the store. That payload and header belong together, and were written by a worker,
+// is what the seal of the payload and the header's proof show.
 const (
 	magic       = "credbus\x01"
 	maxTokenLen = 255 // bytes of a write id or version
@@ -35,16 +36,24 @@ const (
 // most metadata takes less than 300 KiB.
 const MaxLen = 1 << 20
 
-// The header's fields. They stand in this order in every record. The last one,
-// the revision, is missing in older ones, where it is read as zero; any other
-// field more or less is another version of the format.
-const headerFields = 12
+// The header's fields. They stand in this order in every record. The last two are
+// missing in older ones: the revision, which is read as zero then, and after it
+// the proof, of records that were sealed without one. Any other field more or less
+// is another version of the format.
+const (
+	oldestFields  = 11 // the payload is one of them
+	revisionField = 12
+	headerFields  = 13
+)
 
 // Encode writes rec. It refuses what Decode would refuse, so that no record is
 // written that cannot be read.
 func Encode(rec *store.Record) ([]byte, error) {
 	if err := rec.Metadata.Check(); err != nil {
 		return nil, err
+	}
+	if len(rec.Proof) > store.MaxProofLen {
+		return nil, fmt.Errorf("%w: the proof has %d bytes: at most %d are allowed", subjects.ErrInvalid, len(rec.Proof), store.MaxProofLen)
 	}
 	if !isToken(rec.WriteID) {
 		return nil, fmt.Errorf("%w: the write id has %d bytes: 1 to %d of UTF-8 are allowed", subjects.ErrInvalid, len(rec.WriteID), maxTokenLen)
@@ -54,7 +63,11 @@ func Encode(rec *store.Record) ([]byte, error) {
 	encoded.WriteString(magic)
 
 	e := msgpack.NewEncoder(&encoded) // writing to a bytes.Buffer cannot fail
-	e.EncodeMapLen(headerFields)
+	fields := headerFields
+	if len(rec.Proof) == 0 {
+		fields = revisionField
+	}
+	e.EncodeMapLen(fields)
 	text := func(name, value string) { e.EncodeString(name); e.EncodeString(value) }
 	number := func(name string, value int64) { e.EncodeString(name); e.EncodeInt(value) }
 	text("scope", string(rec.Scope))
@@ -74,6 +87,10 @@ func Encode(rec *store.Record) ([]byte, error) {
 		text(key, value)
 	}
 	text("revision", rec.Revision.String())
+	if len(rec.Proof) > 0 {
+		e.EncodeString("proof")
+		e.EncodeBytes(rec.Proof)
+	}
 	e.EncodeBytesLen(len(rec.Payload))
 	encoded.Write(rec.Payload)
 
@@ -109,7 +126,7 @@ func Decode(encoded []byte) (*store.Record, error) {
 
 	d := newDecoder(body[len(magic):])
 	n, err := d.msgpack.DecodeMapLen()
-	if err != nil || n != headerFields && n != headerFields-1 {
+	if err != nil || n < oldestFields || n > headerFields {
 		return nil, fmt.Errorf("its header has %d fields, want %d", n, headerFields)
 	}
 	rec := new(store.Record)
@@ -124,8 +141,14 @@ func Decode(encoded []byte) (*store.Record, error) {
 	rec.Inheritable = d.bool("inheritable")
 	rec.Description = d.text("description", subjects.MaxDescriptionLen*utf8.UTFMax)
 	rec.Tags = d.tags("tags")
-	if n == headerFields {
+	if n >= revisionField {
 		rec.Revision = d.revision("revision")
+	}
+	if n == headerFields {
+		// A copy: a list keeps it, and not the payload beside it.
+		if rec.Proof = bytes.Clone(d.named("proof", store.MaxProofLen)); len(rec.Proof) == 0 {
+			d.fail("proof")
+		}
 	}
 	rec.Payload = d.bytes("payload", MaxLen)
 	switch {
@@ -190,6 +213,11 @@ func (d *decoder) name(want string) {
 func (d *decoder) text(name string, most int) string {
 	d.name(name)
 	return string(d.bytes(name, most))
+}
+
+func (d *decoder) named(name string, most int) []byte {
+	d.name(name)
+	return d.bytes(name, most)
 }
 
 func (d *decoder) number(name string) int64 {

@@ -80,6 +80,29 @@ func TestGoldenFormat(t *testing.T) {
 	}
 }
 
+// A proof stands between the revision and the payload.
+func TestGoldenProof(t *testing.T) {
+	want := sample()
+	want.Expires = want.Expires.UTC()
+	want.Proof = []byte("proof bytes")
+	content := mustEncode(t, want)
+	if !bytes.Contains(content, []byte(goldenRevision+"\xa5proof\xc4\x0bproof bytes\xc4\x0csealed bytes")) || content[len(magic)] != 0x8d {
+		t.Errorf("encoded to %q", content)
+	}
+	if got, err := Decode(content); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("decoded to %+v, %v", got, err)
+	}
+	want.Proof = make([]byte, store.MaxProofLen+1)
+	if _, err := Encode(want); !errors.Is(err, subjects.ErrInvalid) {
+		t.Errorf("a proof that is too long: %v", err)
+	}
+	body := content[:len(content)-sha256.Size]
+	empty := bytes.Replace(body, []byte("\xa5proof\xc4\x0bproof bytes"), []byte("\xa5proof\xc4\x00"), 1)
+	if _, err := Decode(withSum(empty)); err == nil {
+		t.Error("an empty proof is read, which is not what Encode writes")
+	}
+}
+
 const goldenRevision = "\xa8revision\xb118bcfe56800000-42"
 
 // The checksum finds every damage of one bit and every cut.
@@ -186,6 +209,10 @@ const allocationSlack = 128 << 10
 func FuzzDecode(f *testing.F) {
 	sampled := mustEncode(f, sample())
 	f.Add(sampled[len(magic) : len(sampled)-sha256.Size])
+	proven := sample()
+	proven.Proof = bytes.Repeat([]byte("p"), 33)
+	provenContent := mustEncode(f, proven)
+	f.Add(provenContent[len(magic) : len(provenContent)-sha256.Size])
 	older := bytes.Replace(sampled, []byte(goldenRevision), nil, 1)
 	older[len(magic)]--
 	f.Add(older[len(magic) : len(older)-sha256.Size])

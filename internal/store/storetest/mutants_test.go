@@ -148,7 +148,7 @@ func checkedApart(s store.Store) *mutant {
 		if err := pre.Check(current); err != nil {
 			return "", err
 		}
-		time.Sleep(time.Millisecond) // the window in which another writer checks as well
+		time.Sleep(5 * time.Millisecond) // the window in which another writer checks as well
 		return s.Put(ctx, rec, store.Precondition{})
 	}}
 }

@@ -31,6 +31,13 @@ var recordMutants = map[string]func(s store.Store) *mutant{
 			return nil
 		}}
 	},
+	"Metadata:the proof is lost": func(s store.Store) *mutant {
+		return &mutant{Store: s, put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
+			bare := *rec
+			bare.Proof = nil
+			return s.Put(ctx, &bare, pre)
+		}}
+	},
 	"Metadata:times are cut to seconds": func(s store.Store) *mutant {
 		return &mutant{Store: s, get: func(ctx context.Context, key store.Key) (*store.Record, error) {
 			rec, err := s.Get(ctx, key)

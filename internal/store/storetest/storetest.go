@@ -199,7 +199,7 @@ func (s *subject) same(got, want *store.Record, version string) {
 	if s.Features.Managed {
 		managed := *want
 		managed.WriteID, managed.Created, managed.Modified = got.WriteID, got.Created, got.Modified
-		managed.Revision = got.Revision
+		managed.Revision, managed.Proof = got.Revision, got.Proof
 		want = &managed
 	}
 	if got.Key != want.Key || got.WriteID != want.WriteID || got.Version != version {
@@ -208,6 +208,9 @@ func (s *subject) same(got, want *store.Record, version string) {
 	}
 	if got.Revision != want.Revision {
 		s.Errorf("%v: revision is %v, want %v", shorten(want.Key), got.Revision, want.Revision)
+	}
+	if !bytes.Equal(got.Proof, want.Proof) {
+		s.Errorf("%v: the proof has %d bytes, not the %d that were put", shorten(want.Key), len(got.Proof), len(want.Proof))
 	}
 	if diff := diffMetadata(got.Metadata, want.Metadata); diff != "" {
 		s.Errorf("%v: %s", shorten(want.Key), diff)
@@ -265,7 +268,7 @@ func (s *subject) record(key store.Key) *store.Record {
 			"PassWord": subjects.NewSecret([]byte(rand.Text())),
 		}
 	} else {
-		rec.Payload = []byte("sealed " + rand.Text())
+		rec.Payload, rec.Proof = []byte("sealed "+rand.Text()), []byte("proven "+rand.Text())
 	}
 	return rec
 }

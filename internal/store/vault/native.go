@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -165,14 +166,17 @@ func (e entries) wipe() {
 
 // decode reads entries as a record, its metadata and values: not its key, nor
 // its version. The values are those of e. The error says why it cannot, and
-// quotes no value.
-func (e entries) decode(number uint64, written time.Time, custom map[string]string) (rec *store.Record, err error) {
+// quotes no value. Values in native form are read only if native.
+func (e entries) decode(native bool, number uint64, written time.Time, custom map[string]string) (rec *store.Record, err error) {
 	if sealed, ok := e[sealedEntry]; ok {
 		n, err := base64.StdEncoding.Decode(sealed, sealed) // in place
 		if err != nil {
 			return nil, fmt.Errorf("its entry %s is not base64", sealedEntry)
 		}
 		return record.Decode(sealed[:n])
+	}
+	if !native {
+		return nil, errors.New(store.NotSealed)
 	}
 	data := make(subjects.Data, len(e))
 	defer func() {

@@ -245,7 +245,22 @@ func TestForeignIsRefused(t *testing.T) {
 	}
 }
 
-// A store reads both forms, so that it can be switched from one to the other.
+// notSealed fails unless a store shows a native record as damaged, everywhere.
+func notSealed(t *testing.T, s store.Store, key store.Key) {
+	t.Helper()
+	_, err := s.Get(t.Context(), key)
+	says(t, err, store.ErrDamaged, store.NotSealed)
+	page, err := s.List(t.Context(), store.ListOptions{Scope: key.Scope, Limit: 10})
+	must(t, err)
+	for i := range page.Records {
+		if rec := &page.Records[i]; rec.Key == key && (!strings.Contains(rec.Damaged, store.NotSealed) || rec.Tags != nil || !rec.Created.IsZero()) {
+			t.Errorf("listed as %+v", rec)
+		}
+	}
+}
+
+// A native store reads both forms, since a seal proves itself. A sealed one reads
+// its own alone: anybody could have put the other there.
 func TestFormsMix(t *testing.T) {
 	b := sharedBed(t)
 	native, config, _ := b.native(t)
@@ -257,8 +272,11 @@ func TestFormsMix(t *testing.T) {
 	inClear, inSeal := newNative("org:acme", "clear", "w1"), newRecord("org:acme", "sealed", "w1")
 	put(t, native, inClear)
 	put(t, sealed, inSeal)
+	holds(t, get(t, native, inClear.Key), map[string]string{"value": "s3cret of w1"})
+	notSealed(t, sealed, inClear.Key)
+	b.put(t, config.Path+"/org:acme/foreign", map[string]any{"value": "of another program"})
+	notSealed(t, sealed, newNative("org:acme", "foreign", "").Key)
 	for _, s := range []store.Store{native, sealed} {
-		holds(t, get(t, s, inClear.Key), map[string]string{"value": "s3cret of w1"})
 		if got := get(t, s, inSeal.Key); string(got.Payload) != "sealed by w1" || got.Data != nil {
 			t.Errorf("the sealed record: %+v", got)
 		}
@@ -267,7 +285,8 @@ func TestFormsMix(t *testing.T) {
 	inClear.WriteID, inSeal.WriteID = "w2", "w2"
 	put(t, native, inClear)
 	put(t, sealed, inSeal)
-	if got := get(t, sealed, inClear.Key); got.WriteID != "w2" || len(got.Data) != 1 || got.Payload != nil {
+	notSealed(t, sealed, inClear.Key)
+	if got := get(t, native, inClear.Key); got.WriteID != "w2" || len(got.Data) != 1 || got.Payload != nil {
 		t.Errorf("after the switch: %+v", got)
 	}
 	if got := get(t, native, inSeal.Key); got.WriteID != "w2" || got.Data != nil {

@@ -121,7 +121,7 @@ func (s *Store) read(ctx context.Context, key store.Key) (secret, error) {
 		current.deleted = string(kind)
 		return current, nil
 	}
-	rec, err := held.decode(version.Version, version.Created.UTC().Truncate(time.Millisecond), version.Custom)
+	rec, err := held.decode(s.config.Native, version.Version, version.Created.UTC().Truncate(time.Millisecond), version.Custom)
 	if err == nil && rec.Data == nil && rec.Key != key {
 		err = fmt.Errorf("it holds %s, whose place is another", rec.Key)
 	}

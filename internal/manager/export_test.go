@@ -1,0 +1,4 @@
+package manager
+
+// HeaderOf is what a record is bound to, for tests that write one by hand.
+var HeaderOf = header

@@ -1,0 +1,167 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"credbus/internal/seal"
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// unsealable is the error of a write whose values could not be sealed: the store
+// was not asked.
+type unsealable struct{ error }
+
+func (u unsealable) Unwrap() error { return u.error }
+
+var (
+	errPayload = errors.New("an opened payload is not what a worker writes")
+	// errFormat reports a record of format 1 where format 2 is required. It may be
+	// one of format 2 whose proof was taken away.
+	errFormat = errors.New("its metadata is not sealed (format 1), and keyring.require_format is 2")
+)
+
+// seal puts data into a record, in place of what it holds. All else that the seal
+// covers must be set: what is changed later, the record does not open with.
+func (m *Manager) seal(record *store.Record, data subjects.Data) (err error) {
+	plain := payload(data)
+	defer clear(plain)
+	record.Data = nil
+	record.Payload, record.Proof, err = m.config.Keyring.SealRecord(plain, header(record))
+	return err
+}
+
+// proven checks that a worker wrote what a record says of itself. Of a record of
+// format 1 nothing can tell: then only its format is checked.
+func (m *Manager) proven(record *store.Record) error {
+	switch {
+	case len(record.Proof) > 0:
+		return m.config.Keyring.Verify(record.Proof, header(record))
+	case m.config.RequireFormat >= 2:
+		return errFormat
+	}
+	return nil
+}
+
+// unseal opens a record's payload, whose header must be proven; wipe overwrites
+// what it opened.
+func (m *Manager) unseal(record *store.Record) (data subjects.Data, wipe func(), err error) {
+	if err := m.proven(record); err != nil {
+		return nil, nil, err
+	}
+	binding := header(record)
+	if len(record.Proof) == 0 {
+		binding.Header = nil // a record of format 2 does not open as one of format 1
+	}
+	payload, err := m.config.Keyring.Open(record.Payload, binding)
+	if err != nil {
+		return nil, nil, err
+	}
+	var body subjects.Credential
+	if err := subjects.Decode(payload, &body); err != nil {
+		clear(payload)
+		// Its text is about bytes that are secret.
+		return nil, nil, errPayload
+	}
+	return body.Data, func() { clear(payload) }, nil
+}
+
+// payload encodes data as it is sealed.
+func payload(data subjects.Data) []byte {
+	return subjects.Append(make([]byte, 0, data.Size()+len(data)*8+64), &subjects.Credential{Data: data})
+}
+
+// header is what a record of format 2 is bound to.
+func header(record *store.Record) seal.Binding {
+	return seal.Binding{
+		Scope: string(record.Scope), ID: string(record.ID), WriteID: record.WriteID,
+		Header: &seal.Header{
+			Revision: record.Revision.String(),
+			Modified: record.Modified, Expires: record.Expires, RotationDays: record.RotationDays,
+			Inheritable: record.Inheritable, Description: record.Description, Tags: record.Tags,
+		},
+	}
+}
+
+// Verified lists a store's records as List does: what no worker wrote is shown as
+// damaged, and by nothing but its key.
+type Verified struct {
+	manager *Manager
+	store   store.Store
+}
+
+// Verified returns a list of s, for parts that decide by what records say.
+func (m *Manager) Verified(s store.Store) Verified { return Verified{m, s} }
+
+// List is that of the store.
+func (v Verified) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
+	return v.manager.listed(ctx, v.store, opts)
+}
+
+// listed is a page of a store with each header proven. A record of format 1 has
+// no proof, so it is read and opened: it may be one of format 2 that lost its
+// proof. A store in its provider's own form lists what it finds.
+func (m *Manager) listed(ctx context.Context, s store.Store, opts store.ListOptions) (store.Page, error) {
+	page, err := s.List(ctx, opts)
+	if err != nil {
+		return page, err
+	}
+	gone := make([]bool, len(page.Records))
+	group, reading := errgroup.WithContext(ctx)
+	group.SetLimit(m.config.BatchConcurrency)
+	for i := range page.Records {
+		record := &page.Records[i]
+		switch {
+		case record.Damaged != "":
+		case len(record.Proof) == 0 && store.IsNative(s, record.Scope):
+		case len(record.Proof) == 0 && m.config.RequireFormat < 2:
+			group.Go(func() (err error) {
+				gone[i], err = m.openListed(reading, s, record)
+				return err
+			})
+		default:
+			if err := m.proven(record); err != nil {
+				*record = store.Record{Key: record.Key, Damaged: err.Error()}
+			}
+		}
+	}
+	if err := group.Wait(); err != nil {
+		return store.Page{}, err
+	}
+	kept := page.Records[:0]
+	for i := range page.Records {
+		if !gone[i] {
+			kept = append(kept, page.Records[i])
+		}
+	}
+	page.Records = kept
+	return page, nil
+}
+
+// openListed replaces a record of a list by what the store has of it, opened. It
+// reports whether the record is gone by now.
+func (m *Manager) openListed(ctx context.Context, s store.Store, record *store.Record) (gone bool, err error) {
+	read, err := s.Get(ctx, record.Key)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return true, nil
+	case errors.Is(err, store.ErrDamaged):
+		*record = store.Record{Key: record.Key, Damaged: err.Error()}
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("opening what it lists: %w", err)
+	}
+	_, wipe, err := m.unseal(read)
+	if err != nil {
+		*record = store.Record{Key: record.Key, Damaged: err.Error()}
+		return false, nil
+	}
+	wipe()
+	*record = *read
+	record.Payload = nil
+	return false, nil
+}
