@@ -171,7 +171,12 @@ func TestMutant(t *testing.T) {
 			return mutants[name](sound)
 		},
 		Other: func(*testing.T, store.Store) store.Store {
-			return &mutant{Store: sound, features: features, close: func() error { return nil }}
+			other := &mutant{Store: sound, features: features, close: func() error { return nil }}
+			other.put = func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
+				time.Sleep(time.Millisecond) // within the window of checkedApart
+				return sound.Put(ctx, rec, pre)
+			}
+			return other
 		},
 		Features: features,
 	})
