@@ -29,8 +29,8 @@
 // errors.Is. A command whose context ends matches context.DeadlineExceeded or
 // context.Canceled. No error text holds a value.
 //
-// Workers compare the deadline that travels with a request to their own clock:
-// keep the clocks of clients and workers within a fraction of the timeout.
+// A request carries the time that is left of its context, which workers count
+// from when they receive it: the clocks of clients and workers need not agree.
 //
 // # Batch jobs
 //

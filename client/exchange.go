@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -37,18 +38,22 @@ func (c *Client) exchange(ctx context.Context, call call) error {
 	if call.writes && envelope.RequestID == "" {
 		envelope.RequestID = rand.Text()
 	}
-	envelope.Deadline, _ = ctx.Deadline()
 	envelope.Revision = c.Revision()
-	body := subjects.Append(make([]byte, 0, 256), call.request)
-	defer clear(body)
-	if most := c.maxPayload(); len(body) > most {
-		// nats.go would refuse it too, and not forget that it awaits a reply.
-		return subjects.Errorf(subjects.PayloadTooLarge,
-			"the request has %d bytes: the NATS server's maximum payload is %d", len(body), most)
-	}
+	deadline, _ := ctx.Deadline() // withTimeout gave it one
+	var body []byte
+	defer func() { clear(body) }()
 
 	var before error // of the attempt before
 	for attempt := 0; ; attempt++ {
+		// An attempt says what is left of the time when it is sent.
+		envelope.Timeout = max(time.Until(deadline), time.Millisecond)
+		clear(body)
+		body = subjects.Append(slices.Grow(body[:0], 256), call.request)
+		if most := c.maxPayload(); len(body) > most {
+			// nats.go would refuse it too, and not forget that it awaits a reply.
+			return subjects.Errorf(subjects.PayloadTooLarge,
+				"the request has %d bytes: the NATS server's maximum payload is %d", len(body), most)
+		}
 		acted, err := c.attempt(ctx, subject, body, call)
 		c.Observe(*call.revision)
 		if err == nil {

@@ -45,6 +45,9 @@ func ReadLookup(body []byte) (l Lookup, ok bool) {
 		case "deadline":
 			field = 1 << 4
 			l.Deadline, body, ok = cutInt64(body)
+		case "timeout": // a hit is answered well within a millisecond
+			field = 1 << 7
+			body, ok = skipCount(body)
 		case "inherit": // an entry of the scope itself answers either way
 			field = 1 << 5
 			_, body, ok = cutBool(body)
@@ -90,6 +93,27 @@ func cutInt64(b []byte) (n int64, rest []byte, ok bool) {
 		n = n<<8 | int64(c)
 	}
 	return n, b[9:], true
+}
+
+// skipCount cuts an integer that is not negative off b, in the forms that take
+// up to four bytes: milliseconds of up to 24 days.
+func skipCount(b []byte) (rest []byte, ok bool) {
+	if len(b) == 0 {
+		return nil, false
+	}
+	size, signed := 0, false
+	switch b[0] {
+	case 0xcc, 0xcd, 0xce:
+		size = 1 << (b[0] - 0xcc)
+	case 0xd0, 0xd1, 0xd2:
+		size, signed = 1<<(b[0]-0xd0), true
+	default:
+		return b[1:], b[0] < 0x80
+	}
+	if len(b) <= size || signed && b[1] >= 0x80 {
+		return nil, false
+	}
+	return b[1+size:], true
 }
 
 func cutBool(b []byte) (value bool, rest []byte, ok bool) {

@@ -38,6 +38,44 @@ func TestReadLookup(t *testing.T) {
 	}
 }
 
+// TestReadLookupWithTimeout has what clients send read by hand, whatever the
+// size of the number, and leaves a timeout below 0 to the decoder, which refuses it.
+func TestReadLookupWithTimeout(t *testing.T) {
+	for _, timeout := range []time.Duration{1, time.Millisecond, 127 * time.Millisecond, 128 * time.Millisecond, 255 * time.Millisecond,
+		5 * time.Second, 32768 * time.Millisecond, 65536 * time.Millisecond, time.Hour, 24 * 24 * time.Hour} {
+		r := lookupRequest()
+		r.Deadline, r.Timeout = time.Time{}, timeout
+		if l, ok := ReadLookup(Append(nil, r)); !ok || string(l.ID) != string(r.ID) || !l.Fresh {
+			t.Errorf("%v: %+v, %v", timeout, l, ok)
+		}
+	}
+	for _, timeout := range []string{"\xff", "\xd0\x80", "\xd1\xff\x00", "\xd2\xff\x00\x00\x00", "\xcd\x13", ""} {
+		body := []byte("\x82\xa2id\xa2db\xa7timeout" + timeout)
+		if _, ok := ReadLookup(body); ok || Decode(body, new(RetrieveRequest)) == nil {
+			t.Errorf("timeout %x is read", timeout)
+		}
+	}
+}
+
+func TestEnvelopeUntil(t *testing.T) {
+	received := time.Unix(1_800_000_000, 0)
+	earlier, later := received.Add(-time.Hour), received.Add(time.Hour)
+	for _, test := range []struct {
+		envelope Envelope
+		want     time.Time
+	}{
+		{Envelope{}, time.Time{}},
+		{Envelope{Timeout: time.Second}, received.Add(time.Second)},
+		{Envelope{Deadline: earlier}, earlier},
+		{Envelope{Timeout: time.Second, Deadline: earlier}, earlier},
+		{Envelope{Timeout: time.Second, Deadline: later}, received.Add(time.Second)},
+	} {
+		if got := test.envelope.Until(received); !got.Equal(test.want) {
+			t.Errorf("%+v: %v, want %v", test.envelope, got, test.want)
+		}
+	}
+}
+
 func TestAppendScope(t *testing.T) {
 	for subject, want := range map[string]string{
 		"cred.v1.retrieve.org:acme":          "org:acme",
@@ -61,6 +99,9 @@ func FuzzReadLookup(f *testing.F) {
 	f.Add(Append(nil, lookupRequest()))
 	f.Add(Append(nil, &RetrieveRequest{RetrieveItem: RetrieveItem{Target: Target{ID: "db"}}}))
 	f.Add([]byte("\x82\xa2id\xa2db\xa2id\xa2dc"))
+	for _, timeout := range []string{"\x05", "\xff", "\xcc\xff", "\xcd\x13\x88", "\xce\xff\xff\xff\xff", "\xd0\xff", "\xd1\x13\x88", "\xd2\x80\x00\x00\x00", "\xc0", "\xcd\x13"} {
+		f.Add([]byte("\x82\xa2id\xa2db\xa7timeout" + timeout))
+	}
 	f.Add([]byte("\x81\xa2id\xd9\x02db"))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		l, ok := ReadLookup(body)

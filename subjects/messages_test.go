@@ -19,6 +19,7 @@ var (
 	sampleTime     = time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
 	sampleRevision = Revision{Stream: 0x18bcfe56800000, Seq: 42}
 	sampleEnvelope = Envelope{RequestID: "req-1", Deadline: sampleTime, Revision: sampleRevision}
+	timedEnvelope  = Envelope{RequestID: "req-1", Timeout: 5 * time.Second, Deadline: sampleTime, Revision: sampleRevision}
 	sampleTarget   = Target{Scope: "org:acme/team:eng", ID: "api-key"}
 	samplePaging   = Paging{Cursor: "org:acme/api-key", Limit: 50}
 )
@@ -175,6 +176,7 @@ func samples() []sample {
 		{"reseal_reply", &ResealReply{1<<32 - 1, 90, 5, 3, 1, []Error{withinReply(sampleWriteError()), {}}, "org:acme/api-key", sampleRevision}, func() Message { return new(ResealReply) }},
 		{"migrate_request", &MigrateRequest{sampleEnvelope, samplePaging, "org:acme", "default", "vault-eu", true}, func() Message { return new(MigrateRequest) }},
 		{"migrate_reply", &MigrateReply{90, 5, 3, 2, 4, 1, []Error{withinReply(sampleWriteError()), {}}, "org:acme/api-key", sampleRevision}, func() Message { return new(MigrateReply) }},
+		{"retrieve_request_timeout", &RetrieveRequest{timedEnvelope, RetrieveItem{sampleTarget, true, true}}, func() Message { return new(RetrieveRequest) }},
 		{"deployment_request", &DeploymentRequest{sampleEnvelope}, func() Message { return new(DeploymentRequest) }},
 		{"deployment_reply", &DeploymentReply{[]ReplicaFacts{{"worker-1", []Fact{{"cache.ttl", "5m"}, {}}}, {}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(DeploymentReply) }},
 		{"cache_stats_reply_stores", &CacheStatsReply{[]ReplicaStats{{"worker-1", 3, 1, 5, 6, 7, 8, 2, 1000, 1 << 40, 1 << 41, "trusted", []StoreState{
@@ -267,6 +269,7 @@ func requireSet(t *testing.T, path string, v reflect.Value) {
 			switch {
 			case name == "Refused": // says what Decode found
 			case name == "Err": // instead of Reply
+			case name == "Timeout" && v.Type() == reflect.TypeFor[Envelope](): // retrieve_request_timeout has it
 			case name == "Revision" && reflect.TypeFor[Revision]() == v.Field(i).Type() && inBatch(path): // the batch reply has it
 			case v.Type() == reflect.TypeFor[Revision]():
 			default:

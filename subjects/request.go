@@ -7,8 +7,13 @@ type Envelope struct {
 	// RequestID names the request. A write that is repeated with the same id,
 	// at most 64 characters, takes effect once while nobody else writes there.
 	RequestID string
-	// Deadline is when the sender stops waiting; a request that is found
-	// later than that is not begun. Zero: the worker's own limits hold.
+	// Timeout is how long the sender goes on waiting from when it sends, in
+	// whole milliseconds. The worker counts from when it receives the request,
+	// so that their clocks need not agree, and does not begin a request whose
+	// time is up. Zero: the worker's own limits hold.
+	Timeout time.Duration
+	// Deadline says the same as a time, by the sender's clock: it needs clocks
+	// that agree. If both are given, the earlier ends the request.
 	Deadline time.Time
 	// Revision is the least revision that the answer must reflect, zero for
 	// any.
@@ -23,7 +28,26 @@ func (v *Envelope) encode(e *encoder) {
 	if !v.Deadline.IsZero() {
 		e.integer("deadline", v.Deadline.UnixMilli())
 	}
+	if v.Timeout > 0 {
+		e.integer("timeout", int64((v.Timeout+time.Millisecond-1)/time.Millisecond)) // rounded up: 0 would mean none
+	}
 	e.revision("revision", v.Revision)
+}
+
+// longestTimeout is what a time.Duration can hold, about 292 years.
+const longestTimeout = int64(1<<63-1) / int64(time.Millisecond)
+
+// Until is when the sender stops waiting for a request that was received at a
+// time, or the zero time if it did not say.
+func (v *Envelope) Until(received time.Time) time.Time {
+	if v.Timeout <= 0 {
+		return v.Deadline
+	}
+	until := received.Add(v.Timeout)
+	if !v.Deadline.IsZero() && v.Deadline.Before(until) {
+		return v.Deadline
+	}
+	return until
 }
 
 func (v *Envelope) field(d *decoder, name []byte) bool {
@@ -34,6 +58,13 @@ func (v *Envelope) field(d *decoder, name []byte) bool {
 		if ms := d.integer(); ms != 0 {
 			v.Deadline = time.UnixMilli(ms).UTC()
 		}
+	case "timeout": // milliseconds
+		ms := d.integer()
+		if ms < 0 {
+			d.refusef("%d is less than 0", ms)
+			ms = 0
+		}
+		v.Timeout = time.Duration(min(ms, longestTimeout)) * time.Millisecond
 	case "revision":
 		v.Revision = d.revision()
 	default:

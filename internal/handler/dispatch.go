@@ -58,9 +58,10 @@ func dispatch[T any, P request[T]](h *Handler, run func(context.Context, *call, 
 			return
 		}
 		ctx, cancel := h.ctx, context.CancelFunc(func() {})
-		if deadline := subjects.EnvelopeOf(request).Deadline; !deadline.IsZero() {
+		// The time left counts from reception: waiting for the pool uses it up.
+		if deadline := subjects.EnvelopeOf(request).Until(c.begun); !deadline.IsZero() {
 			if !time.Now().Before(deadline) {
-				h.refuse(c, subjects.Errorf(subjects.StorageTimeout, "the request arrived after its deadline, so nothing was done: send it again, and compare the clocks of client and worker"))
+				h.refuse(c, overdue(subjects.EnvelopeOf(request), c.begun))
 				return
 			}
 			ctx, cancel = context.WithDeadline(ctx, deadline)
@@ -73,6 +74,14 @@ func dispatch[T any, P request[T]](h *Handler, run func(context.Context, *call, 
 		}
 		h.respond(c, reply, revision)
 	}
+}
+
+// overdue says why a request that was received at a time is not begun.
+func overdue(envelope *subjects.Envelope, received time.Time) error {
+	if !envelope.Deadline.IsZero() && !received.Before(envelope.Deadline) {
+		return subjects.Errorf(subjects.StorageTimeout, "the request arrived after its deadline, so nothing was done: send it again with a timeout, which needs no clocks that agree, or set the clocks of client and worker")
+	}
+	return subjects.Errorf(subjects.StorageTimeout, "the time of the request ran out while it waited for the worker, so nothing was done: send it again with a longer timeout, or run more workers")
 }
 
 // decode reads a body; an empty one is a request without arguments.

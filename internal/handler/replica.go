@@ -142,8 +142,9 @@ func (h *Handler) report(kind string, tell func() subjects.Message) nats.MsgHand
 			h.counts.malformed.Add(1)
 			return
 		}
+		until := request.Until(time.Now())
 		answer := func() {
-			ctx, cancel := context.WithDeadline(h.ctx, request.Deadline)
+			ctx, cancel := context.WithDeadline(h.ctx, until)
 			defer cancel()
 			if h.config.Replica.Await(ctx, request.Revision) != nil {
 				return // the one who asked will name this replica as missing
@@ -186,7 +187,9 @@ func gather[T any, P interface {
 	defer sub.Unsubscribe() //nolint:errcheck // a closed connection has none
 	request := &subjects.CacheStatsRequest{}
 	request.Revision = revision
-	request.Deadline, _ = ctx.Deadline()
+	if deadline, ok := ctx.Deadline(); ok {
+		request.Timeout = max(time.Until(deadline), time.Millisecond)
+	}
 	body := subjects.Append(nil, request)
 	if err := h.config.Conn.PublishRequest(h.config.Prefix.Coherence(report.subject), inbox, body); err != nil {
 		return nil, nil, err
