@@ -1,6 +1,7 @@
 package jsapi_test
 
 import (
+	"context"
 	"errors"
 	"reflect"
 	"strings"
@@ -52,7 +53,8 @@ func made(t *testing.T, js jetstream.JetStream, name string, change func(*jetstr
 	t.Helper()
 	config := spec(name).Config
 	change(&config)
-	stream, err := js.CreateStream(t.Context(), config)
+	// A server may refuse at first to make a stream whose name was deleted just now.
+	stream, err := jsapi.Ask(t.Context(), func(ctx context.Context) (jetstream.Stream, error) { return js.CreateStream(ctx, config) })
 	if err != nil {
 		t.Fatal(err)
 	}
