@@ -151,6 +151,9 @@ func (s *Stream) Append(ctx context.Context, entry *subjects.Event) (subjects.Re
 		options = append(options, jetstream.WithMsgID(entry.WriteID+"-"+string(entry.Kind)))
 	}
 	ack, err := s.js.PublishMsg(ctx, msg, options...)
+	if jsapi.IsFull(err) {
+		return subjects.Revision{}, fmt.Errorf("%w: stream %s (stream.name): %w: give the account more storage, or free disk space of the NATS server", ErrNoRoom, s.config.Name, err)
+	}
 	if err != nil {
 		return subjects.Revision{}, err
 	}

@@ -71,6 +71,10 @@ func (r *Replica) Write(ctx context.Context, key subjects.Target, write string,
 // replica serves what was before, but the change event could not be published.
 var ErrUnannounced = errors.New("written, but its change event was not published")
 
+// ErrNoRoom is wrapped by the error of a Log that has no room for an entry, so that
+// it took none.
+var ErrNoRoom = errors.New("the event stream has no room")
+
 // intend announces a write. After an error nothing may be written.
 func (r *Replica) intend(ctx context.Context, key subjects.Target, write string) (subjects.Revision, error) {
 	intent := r.entry(Intent, key, write)

@@ -137,7 +137,7 @@ func TestUnknownNames(t *testing.T) {
 		})
 	}
 	// What is not the worker's is let pass.
-	mustLoad(t, []string{"--other"}, "NATS_TIMEOUT=5s", "CREDBUS_TEST_AWS_ENDPOINT=x", "CREDBUS_REQUIRE_DOCKER=1",
+	mustLoad(t, []string{"--other"}, "NATS_TIMEOUT=5s", "CREDBUS_TEST_AWS_ENDPOINT=x", "CREDBUS_REQUIRE_DOCKER=1", "CREDBUS_REQUIRE_MOUNT=1",
 		"CREDBUS_SERVICE_HOST=10.0.0.1", "CREDBUS_SERVICE_PORT_METRICS=80", "CREDBUS_PORT=tcp://10.0.0.1:80", "CREDBUS_PORT_80_TCP_ADDR=10.0.0.1",
 		"CREDBUSX=1")
 

@@ -205,7 +205,7 @@ var serviceLink = regexp.MustCompile(`^CREDBUS_(.+_)?(SERVICE_HOST|SERVICE_PORT(
 // foreign reports whether a CREDBUS_ variable is not meant for the worker's
 // configuration: the path of the file, what tests set, what Kubernetes adds.
 func foreign(variable string) bool {
-	return variable == prefix+"CONFIG" || variable == prefix+"REQUIRE_DOCKER" ||
+	return variable == prefix+"CONFIG" || variable == prefix+"REQUIRE_DOCKER" || variable == prefix+"REQUIRE_MOUNT" ||
 		strings.HasPrefix(variable, prefix+"TEST_") || failpoints && strings.HasPrefix(variable, prefix+"FAILPOINT_") ||
 		serviceLink.MatchString(variable)
 }

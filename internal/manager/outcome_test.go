@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"credbus/internal/coherence"
 	"credbus/internal/coherence/coherencetest"
 	"credbus/internal/manager"
 	"credbus/internal/store"
@@ -29,6 +30,35 @@ func TestUnfitRecord(t *testing.T) {
 			t.Errorf("%v of the request: told %v, logged: %v", kind, told, detail)
 		}
 	}
+}
+
+// A write that cannot be announced for lack of room is refused for that, and the
+// store is not touched; when there is room again, it goes on.
+func TestNoRoomToAnnounce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, kept := coherencetest.NewLog(), memory.New()
+		b := newBed(t, kept, log, nil)
+		item := &subjects.StoreItem{Target: target("org:acme", "db"), Data: subjects.Value([]byte("x"))}
+		log.Fail(fmt.Errorf("%w: no space left on device", coherence.ErrNoRoom))
+		_, stored := b.Store(t.Context(), item, "")
+		batch, err := b.StoreBatch(t.Context(), &subjects.StoreBatchRequest{Items: []subjects.StoreItem{*item}}, whole, subjects.Room{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for of, err := range map[string]error{"Store": stored, "StoreBatch": batch.Results[0].Err} {
+			told, _ := manager.Explain(err, item.Target)
+			if told.Code != subjects.StorageFull || told.OutcomeUnknown || told.Retryable {
+				t.Errorf("%s: %+v", of, told)
+			}
+		}
+		if rec, err := kept.Get(t.Context(), store.Key(item.Target)); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("the store has %v, %v", rec, err)
+		}
+		log.Fail(nil)
+		if _, err := b.Store(t.Context(), item, ""); err != nil {
+			t.Errorf("with room again: %v", err)
+		}
+	})
 }
 
 // A write that failed says whether it may have taken effect; whatever a read

@@ -101,6 +101,10 @@ func (m *Manager) write(ctx context.Context, key subjects.Target,
 		m.config.Logger.Error("a change event was lost", "scope", key.Scope, "id", key.ID, "error", err)
 	case !ran && ctx.Err() != nil:
 		return revision, ctx.Err()
+	case !ran && errors.Is(err, coherence.ErrNoRoom):
+		m.config.Logger.Error("a write was refused because it could not be announced", "scope", key.Scope, "id", key.ID, "error", err)
+		return revision, subjects.Errorf(subjects.StorageFull,
+			"nothing was written: the stream that announces writes has no room; free space of the NATS server or its account, then send it again; the worker's log says more")
 	case !ran:
 		return revision, subjects.Errorf(subjects.StorageUnavailable,
 			"nothing was written: the write could not be announced to the other workers in time; send it again")

@@ -62,6 +62,9 @@ func New(cfg Config) (*Store, error) {
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	if err := errors.Join(s.prepare(), s.settle(root)); err != nil {
 		s.Close()
+		if isFull(err) {
+			return nil, fmt.Errorf("file store: %w: a new store in %s: %w: free some space, or raise the quota", store.ErrFull, cfg.Dir, err)
+		}
 		return nil, fmt.Errorf("file store: cannot write in %s: %w: let the account of this process own the directory, or name another", cfg.Dir, err)
 	}
 	return s, nil

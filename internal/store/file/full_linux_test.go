@@ -3,50 +3,46 @@ package file_test
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"credbus/internal/store"
+	"credbus/internal/store/file"
+	"credbus/internal/testbed"
 )
 
 // A disk without room refuses writes and nothing else, and takes them again when
 // there is room.
 func TestFullDisk(t *testing.T) {
-	disk := t.TempDir()
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk).CombinedOutput(); err != nil {
-		t.Skipf("this user cannot mount a small disk: %v: %s", err, out)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", disk).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v: %s", err, out)
-		}
-	})
+	disk := testbed.SmallDisk(t, "1m")
 	s := newStoreAt(t, filepath.Join(disk, "store"))
 	defer s.Close() // before the disk goes
 	if err := putAt(t, s, "first"); err != nil {
 		t.Fatal(err)
 	}
 	filler := filepath.Join(disk, "filler")
-	for size := 64 << 10; size > 0; size /= 2 { // to the last byte
-		for {
-			f, err := os.OpenFile(filler, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, err = f.WriteString(strings.Repeat("x", size))
-			f.Close()
-			if err != nil {
-				break
-			}
-		}
-	}
+	testbed.Fill(t, filler)
 	if err := putAt(t, s, "second"); !errors.Is(err, store.ErrFull) {
 		t.Errorf("a write without room: %v", err)
 	}
 	if got, err := payloadAt(t, s); err != nil || got != "first" {
 		t.Errorf("a read: %q, %v", got, err)
+	}
+	// A key whose lock has no file yet, so that the lock needs room as well.
+	other := store.Key{Scope: "org:acme", ID: "other"}
+	if _, err := s.Put(t.Context(), &store.Record{Key: other, WriteID: "w", Payload: []byte("w")}, store.Precondition{}); !errors.Is(err, store.ErrFull) {
+		t.Errorf("the first write of a key without room: %v", err)
+	}
+	restarted, err := file.New(file.Config{Dir: filepath.Join(disk, "store")})
+	if err != nil {
+		t.Fatalf("a restart without room: %v", err)
+	}
+	if got, err := payloadAt(t, restarted); err != nil || got != "first" {
+		t.Errorf("a read after a restart without room: %q, %v", got, err)
+	}
+	restarted.Close()
+	if _, err := file.New(file.Config{Dir: filepath.Join(disk, "another")}); !errors.Is(err, store.ErrFull) {
+		t.Errorf("a new store without room: %v", err)
 	}
 	left, err := filepath.Glob(filepath.Join(disk, "store", "records", "*", ".tmp-*"))
 	if err != nil || len(left) > 0 {

@@ -64,6 +64,9 @@ func (l *locks) lock(ctx, stopping context.Context, stripe byte) (unlock func(),
 	}()
 	for {
 		if locked, err := s.file.TryLock(); err != nil {
+			if isFull(err) { // for the lock's own file, the first time
+				return nil, fmt.Errorf("%w: lock %s: %w: free some space, or raise the quota", store.ErrFull, s.file.Path(), err)
+			}
 			return nil, failed(err)
 		} else if locked {
 			if err := overdue(ctx); err != nil {

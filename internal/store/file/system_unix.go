@@ -12,8 +12,11 @@ import (
 // a record must not wait for its writer.
 const readFlags = os.O_RDONLY | syscall.O_NONBLOCK
 
-// isFull reports whether an error says that there is no room, or no quota for more.
-func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+// isFull reports whether an error says that there is no room, or that a quota or a
+// limit of the process (ulimit -f) allows no more.
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
+}
 
 // syncDir makes the entries of a directory durable.
 func syncDir(dir *os.File) error { return dir.Sync() }

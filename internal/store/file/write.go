@@ -85,7 +85,8 @@ func (s *Store) prepare() error {
 	}
 	for _, dir := range []string{recordsDir, locksDir} {
 		name := dir + "/" + tempName(0)
-		if err := s.writeTemp(name, []byte("can this directory be written?")); err != nil {
+		err := s.writeTemp(name, []byte("can this directory be written?"))
+		if err != nil && !isFull(err) { // without room, reads still work
 			return err
 		}
 		// Another process that sweeps may be faster.

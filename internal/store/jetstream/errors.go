@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"credbus/internal/jsapi"
 	"credbus/internal/store"
 	"credbus/subjects"
 )
@@ -42,6 +43,8 @@ func (s *Store) failed(ctx context.Context, subject string, before, err error) e
 		return fail(store.ErrTimeout, "has the stream of the bucket a leader?")
 	case errors.Is(err, nats.ErrMaxPayload), code == jetstream.JSErrCodeStreamMessageExceedsMaximum:
 		return fail(store.Unfit(subjects.ErrTooLarge), "raise max_payload of the server, or the largest message of the stream")
+	case jsapi.IsFull(err):
+		return fail(store.ErrFull, "nothing was written: raise the largest size of the bucket (max_bytes) or the storage of the account, or free disk space of the NATS server")
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return fail(store.ErrUnavailable, "the bucket is gone: restore it from a backup, or restart the worker to make an empty one")
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse):

@@ -214,26 +214,6 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// A full bucket refuses writes, and loses nothing.
-func TestBucketIsFull(t *testing.T) {
-	b := newBed(t)
-	s := b.open(t, "full")
-	config := b.stream(t, "full").CachedInfo().Config
-	config.MaxBytes = 4096
-	_, err := b.admin(t).UpdateStream(t.Context(), config)
-	must(t, err)
-	rec := newRecord("org:acme", "key", "w1")
-	put(t, s, rec)
-	large := newRecord("org:acme", "large", "w1")
-	large.Payload = make([]byte, 8192)
-	if _, err := s.Put(t.Context(), large, store.Precondition{}); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "limits") {
-		t.Errorf("Put: %v", err)
-	}
-	if _, err := s.Get(t.Context(), rec.Key); err != nil {
-		t.Errorf("Get of what was there before: %v", err)
-	}
-}
-
 func TestKeysAreChecked(t *testing.T) {
 	b := newBed(t)
 	s := b.open(t, b.bucket())
