@@ -132,3 +132,48 @@ func TestOverlappingWritesInTheStoresOrder(t *testing.T) {
 		})
 	}
 }
+
+// While a write is under way, an answer of a store that lags settles nothing: the
+// next one may not show it.
+func TestLaggingAnswerDuringAWrite(t *testing.T) {
+	runWith(t, 2, coherence.Config{Lag: lag}, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
+		reader := replicas[1]
+		_, _, err := replicas[0].Write(t.Context(), key, "w1", func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
+			synctest.Wait()
+			if reader.Settled(key, record(intent)) {
+				t.Error("what a write under way shows is settled")
+			}
+			return stored(ctx, intent)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// An answer is as old as its question, however long it took.
+func TestLaggingAnswerThatTookLong(t *testing.T) {
+	runWith(t, 2, coherence.Config{Lag: lag}, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
+		reader := replicas[1]
+		before := wrote(t, replicas[0], "w1", subjects.EventStored)
+		wrote(t, replicas[0], "w2", subjects.EventStored)
+		old := record(before)
+		time.Sleep(lag + time.Second)
+		if reader.Settled(key, old) {
+			t.Error("an answer from before a write is settled once the lag has passed")
+		}
+	})
+}
+
+// A replica that comes to a log which replaced another knows no writes from before.
+func TestLaggingAnswerAfterAnotherLog(t *testing.T) {
+	const long = time.Minute // longer than keys are held
+	runWith(t, 1, coherence.Config{Lag: long}, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
+		before := wrote(t, replicas[0], "w1", subjects.EventStored)
+		log.Recreate()
+		time.Sleep(30 * time.Second)
+		if replicas[0].Settled(key, record(before)) {
+			t.Error("an answer is settled, though the writes of the log before are not known")
+		}
+	})
+}
