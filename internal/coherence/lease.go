@@ -2,6 +2,7 @@ package coherence
 
 import (
 	"context"
+	"errors"
 	"math"
 	"strconv"
 	"sync"
@@ -23,6 +24,7 @@ import (
 type leaseKeeper struct {
 	wanted atomic.Bool // a read has looked since the last ping
 	wake   chan struct{}
+	noRoom atomic.Bool // the log did not take the last ping, for lack of room
 
 	mu      sync.Mutex
 	sent    map[string]time.Time // pings under way, by nonce
@@ -118,6 +120,8 @@ func (r *Replica) Trust() string {
 		return v.lost
 	case v.live():
 		return Trusted
+	case r.lease.noRoom.Load():
+		return "no lease: the event stream has no room for what this replica appends"
 	case r.lease.isIdle():
 		return "idle: nothing was asked for a while"
 	}
@@ -178,7 +182,8 @@ func (r *Replica) ping(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, r.config.Lease/2)
 	defer cancel()
 	ping := r.entry(Ping, subjects.Target{}, r.lease.begin(r.config.Lease))
-	_, _ = r.log.Append(ctx, ping)
+	_, err := r.log.Append(ctx, ping)
+	r.lease.noRoom.Store(errors.Is(err, ErrNoRoom))
 }
 
 // begin notes the time of a ping and returns its nonce.

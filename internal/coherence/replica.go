@@ -343,8 +343,8 @@ func (r *Replica) Await(ctx context.Context, at subjects.Revision) error {
 	return r.await(ctx, func() bool { return at.Compare(r.view.Load().followed) <= 0 })
 }
 
-// AwaitTrust returns once the replica trusts its cache, or with the error of
-// ctx and the reason why it does not.
+// AwaitTrust returns once the replica trusts its cache, or with the reason why it
+// does not and the error of ctx, or ErrNoRoom.
 func (r *Replica) AwaitTrust(ctx context.Context) error {
 	for {
 		r.lease.kick() // an idle replica has no lease, and a ping may get lost
@@ -356,6 +356,9 @@ func (r *Replica) AwaitTrust(ctx context.Context) error {
 		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("%s: %w", r.Trust(), ctx.Err())
+		}
+		if r.lease.noRoom.Load() {
+			return fmt.Errorf("%s: %w", r.Trust(), ErrNoRoom)
 		}
 	}
 }

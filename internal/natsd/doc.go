@@ -16,6 +16,10 @@
 //	              listening to events; no internal subject, no JetStream
 //	jetstream/    the streams
 //
+// While the server runs, a guard looks at the free space of the disk: below a reserve
+// the streams take nothing more and are read as before, and streams that failed on a
+// full disk are opened again when there is room. See guard.
+//
 // A program on the same machine connects by naming client.json, and so does
 // the nats command. All of them are one user to NATS and may see each other's
 // replies: tenants that must not trust each other need a NATS server of their

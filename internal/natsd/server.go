@@ -58,13 +58,17 @@ type Config struct {
 	// MaxPayload is the largest message in bytes; zero is nats-server's own
 	// default of 1 MiB.
 	MaxPayload int
-	Logger     *slog.Logger // slog.Default() when nil
+	// Reserve is the free disk space, in bytes, below which streams take no more;
+	// DefaultReserve when zero.
+	Reserve int64
+	Logger  *slog.Logger // slog.Default() when nil
 }
 
 func (c Config) withDefaults() Config {
 	c.Host = cmp.Or(c.Host, DefaultHost)
 	c.Port = cmp.Or(c.Port, DefaultPort)
 	c.Prefix = cmp.Or(c.Prefix, subjects.DefaultPrefix)
+	c.Reserve = cmp.Or(c.Reserve, DefaultReserve)
 	c.Logger = cmp.Or(c.Logger, slog.Default())
 	return c
 }
@@ -86,6 +90,9 @@ type Server struct {
 	dir     string
 	address string // host:port that clients of this machine connect to
 	nats    *server.Server
+	guard   *guard
+	stop    context.CancelFunc // ends the guard
+	guards  sync.WaitGroup
 	lock    *flock.Flock
 	close   func() error
 }
@@ -151,6 +158,12 @@ func (s *Server) start(ctx context.Context, config Config) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if s.guard, err = newGuard(s.dir, config.Reserve, s.nats, log.log); err != nil {
+		return fmt.Errorf("embedded NATS server: %w", err)
+	}
+	guarding, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	s.guards.Go(func() { s.guard.run(guarding) })
 	s.address = reachable(config.Host, s.nats.Addr())
 	return errors.Join(worker.save(s.URL()), client.save(s.URL()))
 }
@@ -168,11 +181,18 @@ func (s *Server) ClientContext() string { return ClientContext(s.dir) }
 // clients, whether or not one runs.
 func ClientContext(dir string) string { return filepath.Join(dir, clientName) }
 
+// Full reports whether the disk has no room for the streams, which take nothing then.
+func (s *Server) Full() bool { return s.guard.full.Load() }
+
 // Close ends the server, waits until its streams are closed, and frees the
 // directory. It may be called more than once.
 func (s *Server) Close() error { return s.close() }
 
 func (s *Server) shutdown() error {
+	if s.stop != nil {
+		s.stop()
+		s.guards.Wait()
+	}
 	if s.nats != nil {
 		s.nats.Shutdown()
 		s.nats.WaitForShutdown()
@@ -199,6 +219,8 @@ func serverOptions(dir string, config Config, worker, client *credentials) (*ser
 		JetStream:  true,
 		StoreDir:   dir, // nats-server adds jetStreamName
 		SyncAlways: true,
+
+		JetStreamMaxStore: maxStore,
 		Users: []*server.User{
 			{Username: worker.User, Password: workerHash},
 			{Username: client.User, Password: clientHash, Permissions: clientPermissions(config.Prefix)},

@@ -28,6 +28,9 @@ func (w *Worker) problems(ctx context.Context) (problems []health.Problem) {
 	if !connected {
 		problems = append(problems, health.Problem{Part: "nats", State: strings.ToLower(w.conn.Status().String())})
 	}
+	if w.server != nil && w.server.Full() {
+		problems = append(problems, health.Problem{Part: "nats", State: "the disk is full: writes and jobs are refused, reads go on"})
+	}
 	if w.cache != nil && !w.trusts(ctx, connected) {
 		problems = append(problems, health.Problem{Part: "cache", State: w.replica.Trust()})
 	}

@@ -179,7 +179,11 @@ func (w *Worker) startReplica(ctx context.Context) error {
 			w.following.Go(func() { w.watchStore(follow, o.name, watcher) })
 		}
 	}
-	if err := w.replica.AwaitTrust(ctx); err != nil {
+	switch err := w.replica.AwaitTrust(ctx); {
+	case errors.Is(err, coherence.ErrNoRoom):
+		w.logger.Error("this worker starts without room in the event stream: it reads from the stores, caches nothing, and refuses writes and jobs until there is room; free space of the NATS server or its account",
+			"stream", w.config.Stream.Name, "error", err)
+	case err != nil:
 		return fmt.Errorf("follow stream %s (stream.name): %w", w.config.Stream.Name, err)
 	}
 	return nil
