@@ -70,8 +70,8 @@ func (c StreamConfig) Spec() jsapi.Spec {
 		},
 		Owner:   string(c.Prefix),
 		Former:  []string{c.Prefix.Events(subjects.Root), c.Prefix.Coherence(logToken + ">")},
-		Setting: "stream.name",
-		Logger:  c.Logger,
+		Setting: "stream.name", BytesSetting: "stream.max_bytes",
+		Logger: c.Logger,
 	}
 }
 

@@ -78,6 +78,7 @@ type Store struct {
 	Routes       []Route        `koanf:"routes"` // what other stores keep; of Config.Store only
 	Dir          string         `koanf:"dir"`
 	Bucket       string         `koanf:"bucket"`
+	MaxBytes     Bytes          `koanf:"max_bytes"` // of the bucket; zero: no bound of its own
 	Replicas     int            `koanf:"replicas"`
 	Vault        Vault          `koanf:"vault"`
 	AWS          AWS            `koanf:"aws"`

@@ -65,6 +65,7 @@ var settings = table{
 	{key: "store.routes", kind: routeList(), help: "scopes that other stores keep, such as org:acme=vault-eu, separated by commas; the longest that matches counts. The stores are defined in the YAML file (stores); the one of these settings is named default"},
 	{key: "store.dir", kind: path(), under: "credentials", help: "directory of the file store"},
 	{key: "store.bucket", kind: name(), fallback: "CREDBUS_CREDENTIALS", byPrefix: true, help: "key-value bucket of the jetstream store; workers that share it need the same keyring.file, which is yours to copy"},
+	{key: "store.max_bytes", kind: size(0, 100<<40), fallback: "0", help: "most disk space of the bucket, which its account reserves; 0 for no bound of its own. An account that requires max_bytes needs one"},
 	{key: "store.replicas", kind: oneOfCounts(1, 3, 5), fallback: "1", help: "copies of the bucket in a cluster: 1, 3 or 5"},
 
 	{key: "store.vault.address", kind: webAddress(), borrowed: "VAULT_ADDR", help: "address of Vault or OpenBao, such as https://vault:8200"},

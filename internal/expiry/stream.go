@@ -68,8 +68,8 @@ func (c StreamConfig) Spec() jsapi.Spec {
 			AllowMsgTTL: true,
 		},
 		Owner:   string(c.Prefix),
-		Setting: "stream.name",
-		Logger:  c.Logger,
+		Setting: "stream.name", BytesSetting: "stream.max_bytes",
+		Logger: c.Logger,
 	}
 }
 

@@ -144,23 +144,31 @@ func TestEveryStreamHasABound(t *testing.T) {
 	}
 }
 
-// TestNoRoomForBounds starts workers where the account has no room for what they would
-// reserve: on streams of an earlier version, and on none.
+// TestNoRoomForBounds starts a worker where the account has less room than its streams
+// would reserve, over streams of an earlier version, which get what fits. Where there is
+// none at all, a start says so.
 func TestNoRoomForBounds(t *testing.T) {
 	b := newBed(t)
 	for name, subject := range map[string]string{"CREDBUS_JOBS_STATUS": ledgerToken, "CREDBUS_JOBS_DEAD": deadToken} {
 		_, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: name, Subjects: []string{prefix.Coherence(subject + ">")}, MaxMsgsPerSubject: 1, AllowDirect: true})
 		must(t, err)
 	}
-	limit(t, b, server.JetStreamAccountLimits{MaxMemory: -1, MaxStore: 300 << 20, MaxStreams: -1, MaxConsumers: -1})
-	little := func(c *Config) { c.MaxBytes = 1 << 20 }
-	w := b.start(t, "w1", little)
-	if err := w.notices.err(); err == nil || !strings.Contains(err.Error(), "CREDBUS_JOBS_STATUS") {
-		t.Errorf("%v", err)
+	limits := server.JetStreamAccountLimits{MaxMemory: -1, MaxStore: 300 << 20, MaxStreams: -1, MaxConsumers: -1}
+	limit(t, b, limits)
+	w := b.start(t, "w1", func(c *Config) { c.MaxBytes = 1 << 20 })
+	// The event stream has 256 MiB of it.
+	for name, most := range map[string]int64{"CREDBUS_JOBS": 1 << 20, "CREDBUS_JOBS_STATUS": 42 << 20, "CREDBUS_JOBS_DEAD": 10 << 20} {
+		stream, err := b.js.Stream(t.Context(), name)
+		must(t, err)
+		if bound := stream.CachedInfo().Config.MaxBytes; bound < most/2 || bound > most {
+			t.Errorf("%s may have %d bytes, want what fits of %d", name, bound, most)
+		}
 	}
 	b.publish(t, prefix.Job(subjects.ValidateBatch, scope, "j"), []byte(`{"items":[{"id":"x"}]}`))
 	awaitEmptyQueue(t, w)
 
+	limits.MaxStore = 1 << 20
+	limit(t, b, limits)
 	config := w.config
 	config.Stream, config.Prefix = "OTHER", "other.v1"
 	if _, err := New(t.Context(), config); err == nil || !strings.Contains(err.Error(), "no room") {

@@ -25,31 +25,14 @@ type streams struct {
 	consumer              jetstream.Consumer
 }
 
-func (s *Service) openStream(ctx context.Context, config jetstream.StreamConfig) (jetstream.Stream, error) {
-	stream, err := jsapi.Ensure(ctx, s.js, s.config.spec(config))
-	if isNoRoom(err) {
-		// A bound reserves its bytes. A stream that is there can be used as it is.
-		if there, missing := s.js.Stream(ctx, config.Name); missing == nil {
-			s.notices.note("the servers have no room for the settings of stream "+config.Name+", which stays as it is", err)
-			return there, nil
-		}
-	}
+func (s *Service) openStream(ctx context.Context, config jetstream.StreamConfig, bytesSetting string) (jetstream.Stream, error) {
+	spec := s.config.spec(config)
+	spec.BytesSetting = bytesSetting
+	stream, err := jsapi.Ensure(ctx, s.js, spec)
 	if err != nil {
 		err = s.explain(err, config.Name)
 	}
 	return stream, err
-}
-
-// isNoRoom knows the refusal of a server or an account that has not the bytes which a
-// stream would reserve.
-func isNoRoom(err error) bool {
-	const (
-		accountLimits = 10002
-		noResources   = 10023
-		noStorage     = 10047
-	)
-	var api *jetstream.APIError
-	return errors.As(err, &api) && (api.ErrorCode == accountLimits || api.ErrorCode == noResources || api.ErrorCode == noStorage)
 }
 
 // openStreams makes the streams and the consumer, or brings them up to date.
@@ -71,7 +54,7 @@ func (s *Service) openStreams(ctx context.Context) (opened streams, err error) {
 		AllowAtomicPublish: true,
 		// What was accepted is told to a worker, which enters it into the ledger.
 		RePublish: &jetstream.RePublish{Source: s.config.Prefix.Jobs(), Destination: s.acceptances(">")},
-	})
+	}, "jobs.max_bytes")
 	if err != nil {
 		return opened, err
 	}
@@ -99,7 +82,7 @@ func (s *Service) openStreams(ctx context.Context) (opened streams, err error) {
 		Storage:           jetstream.FileStorage,
 		Replicas:          s.config.Replicas,
 		AllowDirect:       true,
-	})
+	}, "jobs.max_status_bytes")
 	if err != nil {
 		return opened, err
 	}
@@ -113,7 +96,7 @@ func (s *Service) openStreams(ctx context.Context) (opened streams, err error) {
 		Storage:           jetstream.FileStorage,
 		Replicas:          s.config.Replicas,
 		AllowDirect:       true,
-	})
+	}, "jobs.max_dead_bytes")
 	return opened, err
 }
 
@@ -122,7 +105,7 @@ func (s *Service) explain(err error, stream string) error {
 	switch {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("the NATS server at %s has no JetStream for this account: enable it, or set jobs.enabled to false", s.config.Conn.ConnectedUrlRedacted())
-	case isNoRoom(err):
+	case jsapi.IsFull(err):
 		return fmt.Errorf("the NATS servers have no room to reserve for stream %s: give the account, or the disk, more, or set less (jobs.max_bytes, jobs.max_status_bytes, jobs.max_dead_bytes), or set jobs.enabled to false: %w", stream, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("JetStream did not answer in time about stream %s: does the account of this worker have permission for $JS.API.>, and has the cluster a leader?", stream)

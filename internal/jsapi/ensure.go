@@ -28,6 +28,9 @@ type Spec struct {
 	Former []string
 	// Setting gives the stream its name. Errors tell it.
 	Setting string
+	// BytesSetting is the setting that bounds its bytes, if there is one. Warnings
+	// tell it.
+	BytesSetting string
 	// Metadata yields more metadata for a new stream. It may be nil.
 	Metadata func(context.Context) map[string]string
 	Logger   *slog.Logger // default slog.Default()
@@ -70,8 +73,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, spec Spec) (jetstream.S
 		stream, err := Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.Stream(ctx, spec.Config.Name) })
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
-			created := spec.created(ctx)
-			stream, err = Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.CreateStream(ctx, created) })
+			stream, err = spec.fit(ctx, spec.created(ctx), leastBytes, js.CreateStream)
 			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 				continue // another worker was faster, with other settings
 			}
@@ -86,6 +88,31 @@ func Ensure(ctx context.Context, js jetstream.JetStream, spec Spec) (jetstream.S
 		}
 		return stream, nil
 	}
+}
+
+// leastBytes is the smallest bound that a stream gets.
+const leastBytes = 1 << 20
+
+// fit calls do with config, or with the bound of bytes that fits: a server or an account
+// reserves it, and may not have that much. The bound is not halved below least.
+func (s *Spec) fit(ctx context.Context, config jetstream.StreamConfig, least int64,
+	do func(context.Context, jetstream.StreamConfig) (jetstream.Stream, error),
+) (jetstream.Stream, error) {
+	for {
+		stream, err := Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return do(ctx, config) })
+		if !IsFull(err) || config.MaxBytes <= least {
+			if err == nil && config.MaxBytes < s.Config.MaxBytes {
+				s.warnOfRoom(config)
+			}
+			return stream, err
+		}
+		config.MaxBytes = max(config.MaxBytes/2, least)
+	}
+}
+
+func (s *Spec) warnOfRoom(have jetstream.StreamConfig) {
+	cmp.Or(s.Logger, slog.Default()).Warn("a stream gets less room than its settings say, because its server or account has no more: give the account more storage, or lower the setting",
+		"stream", have.Name, "max_bytes", have.MaxBytes, "wanted", s.Config.MaxBytes, "setting", cmp.Or(s.BytesSetting, s.Setting))
 }
 
 func (s *Spec) created(ctx context.Context) jetstream.StreamConfig {
@@ -112,7 +139,7 @@ func (s *Spec) adopt(ctx context.Context, js jetstream.JetStream, stream jetstre
 	if reflect.DeepEqual(found, want) {
 		return stream, nil
 	}
-	return Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.UpdateStream(ctx, want) })
+	return s.fit(ctx, want, max(found.MaxBytes, leastBytes), js.UpdateStream)
 }
 
 func (s *Spec) refusal(format string, args ...any) error {

@@ -3,6 +3,7 @@ package jsapi_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"reflect"
 	"strings"
 	"testing"
@@ -94,6 +95,57 @@ func TestEnsureBounds(t *testing.T) {
 	}
 	if config := stream.CachedInfo().Config; config.MaxBytes != 1<<20 || config.MaxAge != 0 {
 		t.Errorf("at most %d bytes, for %v", config.MaxBytes, config.MaxAge)
+	}
+}
+
+// A stream gets what fits of its bound where the server or the account has less to
+// reserve, with a warning that names the setting; one that is there never gets less.
+func TestEnsureFits(t *testing.T) {
+	js := newJetStream(t)
+	logs := new(strings.Builder)
+	large := func(name string, bytes int64) jsapi.Spec {
+		s := spec(name)
+		s.Config.MaxBytes, s.BytesSetting = bytes, "some.max_bytes"
+		s.Logger = slog.New(slog.NewTextHandler(logs, nil))
+		return s
+	}
+	const much = 1 << 60
+	bound := func(bytes int64) int64 {
+		t.Helper()
+		stream, err := jsapi.Ensure(t.Context(), js, large("S", bytes))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return stream.CachedInfo().Config.MaxBytes
+	}
+	if got := bound(1 << 20); got != 1<<20 || logs.Len() > 0 {
+		t.Fatalf("%d bytes, warned %q", got, logs)
+	}
+	fits := bound(much)
+	if fits <= 1<<20 || fits >= much || !strings.Contains(logs.String(), "some.max_bytes") {
+		t.Errorf("one that is there gets %d bytes, warned %q", fits, logs)
+	}
+	if again := bound(much); again != fits {
+		t.Errorf("at the next start it gets %d bytes, had %d", again, fits)
+	}
+	if err := js.DeleteStream(t.Context(), "S"); err != nil {
+		t.Fatal(err)
+	}
+	if got := bound(much); got != fits {
+		t.Errorf("a new one gets %d bytes, want %d", got, fits)
+	}
+	// There is not even the least.
+	other := large("T", much)
+	other.Config.Subjects, other.Config.RePublish, other.Former = []string{"t.>"}, nil, nil
+	for {
+		if _, err := jsapi.Ensure(t.Context(), js, other); err != nil {
+			if !jsapi.IsFull(err) {
+				t.Error(err)
+			}
+			break
+		}
+		other.Config.Name += "T"
+		other.Config.Subjects = []string{other.Config.Name + ".>"}
 	}
 }
 

@@ -46,7 +46,7 @@ func openJetStream(ctx context.Context, w *Worker, c config.Store) (store.Store,
 }
 
 func bucketConfig(w *Worker, c config.Store) jetstream.Config {
-	return jetstream.Config{Bucket: c.Bucket, Replicas: c.Replicas, Owner: string(w.config.NATS.Prefix), Logger: w.logger}
+	return jetstream.Config{Bucket: c.Bucket, Replicas: c.Replicas, MaxBytes: int64(c.MaxBytes), Owner: string(w.config.NATS.Prefix), Logger: w.logger}
 }
 
 func openMemory(context.Context, *Worker, config.Store) (store.Store, error) {

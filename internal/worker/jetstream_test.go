@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"credbus/internal/config"
+	"credbus/internal/deployment"
+	"credbus/internal/jsapi"
 	"credbus/subjects"
 )
 
@@ -116,4 +119,28 @@ func TestOperationsOnBucket(t *testing.T) {
 	first := newBed(t, onBucket)
 	joinBed(t, first)
 	operate(t, &history{bed: first, workers: 2}, 25, 50)
+}
+
+// A bucket that was made anew is another store, which a worker that runs notices.
+func TestBucketIsMadeAnew(t *testing.T) {
+	b := newBed(t, onBucket)
+	if err := b.checkDeployment(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(b.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const bucket = "CREDBUS_CREDENTIALS"
+	if err := js.DeleteKeyValue(t.Context(), bucket); err != nil {
+		t.Fatal(err)
+	}
+	spec := bucketConfig(b.Worker, b.config.Store).Spec()
+	if _, err := jsapi.Ensure(t.Context(), js, spec); err != nil {
+		t.Fatal(err)
+	}
+	err = b.checkDeployment(t.Context())
+	if _, mismatch := errors.AsType[*deployment.Mismatch](err); !mismatch || strings.Count(err.Error(), "jetstream:") != 2 {
+		t.Errorf("%v, want the identities of both", err)
+	}
 }

@@ -1,7 +1,9 @@
 package jetstream
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"math"
@@ -48,7 +50,7 @@ func (c Config) Spec() jsapi.Spec {
 			Subjects:          []string{prefixOf(c.Bucket) + ">"},
 			Storage:           jetstream.FileStorage,
 			Replicas:          c.Replicas,
-			MaxBytes:          -1,
+			MaxBytes:          cmp.Or(c.MaxBytes, -1),
 			MaxMsgSize:        -1,
 			MaxMsgs:           -1,
 			MaxMsgsPerSubject: 1,                    // no earlier value is kept
@@ -57,10 +59,38 @@ func (c Config) Spec() jsapi.Spec {
 			DenyDelete:        true,
 			AllowMsgTTL:       true,
 		},
-		Owner:   c.Owner,
-		Setting: "store.bucket",
-		Logger:  c.Logger,
+		Owner:        c.Owner,
+		Setting:      "store.bucket",
+		BytesSetting: "store.max_bytes",
+		Metadata: func(context.Context) map[string]string {
+			return map[string]string{identityKey: strings.ToLower(rand.Text())}
+		},
+		Logger: c.Logger,
 	}
+}
+
+// identityKey is the metadata of the bucket's stream that tells it from every other.
+// A copy that is restored from a backup has the same.
+const identityKey = "credbus_identity"
+
+// Identity implements [store.Identified]. A bucket of an earlier version, or one that
+// was made by hand, is known by its name and the time when it was made.
+func (s *Store) Identity(ctx context.Context) (string, error) {
+	ctx, end, err := s.calls.Begin(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer end()
+	before := s.conn.LastError()
+	stream, err := s.js.Stream(ctx, s.streamName())
+	if err != nil {
+		return "", s.failed(ctx, "$JS.API.STREAM.INFO."+s.streamName(), before, err)
+	}
+	info := stream.CachedInfo()
+	if identity := info.Config.Metadata[identityKey]; identity != "" {
+		return "jetstream:" + identity, nil
+	}
+	return fmt.Sprintf("jetstream:%s:%d", s.config.Bucket, info.Created.UnixNano()), nil
 }
 
 // checkPermissions reads and writes as calls do, and leaves nothing: the write is
@@ -94,6 +124,6 @@ func (s *Store) openError(before, err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("bucket %s (store.bucket): JetStream did not answer in time: does the account of this worker have permission for $JS.API.> and $KV.%[1]s.>, and has the cluster a leader?", s.config.Bucket)
 	default:
-		return fmt.Errorf("bucket %s (store.bucket, store.replicas): %w", s.config.Bucket, err)
+		return fmt.Errorf("bucket %s (store.bucket, store.replicas, store.max_bytes): %w", s.config.Bucket, err)
 	}
 }

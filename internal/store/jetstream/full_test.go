@@ -7,8 +7,10 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
+	natsjs "github.com/nats-io/nats.go/jetstream"
 
 	"credbus/internal/store"
+	"credbus/internal/store/jetstream"
 )
 
 // fill puts records until the store refuses one, and returns its error.
@@ -83,4 +85,69 @@ func TestFullAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	readsAndRecovers(t, s, kept, version, func() { limit(1 << 20) })
+}
+
+// An account that wants a bound of every stream can have the bucket.
+func TestMaxBytes(t *testing.T) {
+	b := newBed(t)
+	must(t, b.server.GlobalAccount().UpdateJetStreamLimits(map[string]server.JetStreamAccountLimits{"": {MaxMemory: -1, MaxStore: 64 << 20, MaxStreams: -1, MaxConsumers: -1, MaxBytesRequired: true}}))
+	name := b.bucket()
+	open := func(bytes int64) (bound int64, err error) {
+		s, err := jetstream.New(t.Context(), b.connect(t), jetstream.Config{Bucket: name, MaxBytes: bytes})
+		if err != nil {
+			return 0, err
+		}
+		defer s.Close()
+		return b.stream(t, name).CachedInfo().Config.MaxBytes, nil
+	}
+	if _, err := open(0); err == nil || !strings.Contains(err.Error(), "store.max_bytes") {
+		t.Errorf("without a bound: %v, want the setting", err)
+	}
+	for _, test := range []struct{ asked, want int64 }{{8 << 20, 8 << 20}, {4 << 20, 8 << 20}, {16 << 20, 16 << 20}} {
+		if bound, err := open(test.asked); err != nil || bound != test.want {
+			t.Errorf("asked for %d it has %d, %v; want %d", test.asked, bound, err, test.want)
+		}
+	}
+}
+
+// Every client of a bucket finds the same identity, and another one once the bucket was
+// made anew. One that was made by hand has an identity too.
+func TestIdentity(t *testing.T) {
+	b := newBed(t)
+	identity := func(s *jetstream.Store) string {
+		t.Helper()
+		text, err := s.Identity(t.Context())
+		if err != nil || text == "" || len(text) > 255 {
+			t.Fatalf("identity %q, %v", text, err)
+		}
+		return text
+	}
+	name := b.bucket()
+	s := b.open(t, name)
+	first := identity(s)
+	if again := identity(b.open(t, name)); again != first {
+		t.Errorf("another client finds %s, the first one %s", again, first)
+	}
+	if other := identity(b.open(t, b.bucket())); other == first {
+		t.Error("two buckets have one identity")
+	}
+	must(t, b.admin(t).DeleteKeyValue(t.Context(), name))
+	if _, err := s.Identity(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("identity of a bucket that is gone: %v", err)
+	}
+	b.open(t, name)
+	if now := identity(s); now == first {
+		t.Error("a bucket that was made anew has the identity of the old one")
+	}
+
+	byHand := b.bucket()
+	_, err := b.admin(t).CreateKeyValue(t.Context(), natsjs.KeyValueConfig{Bucket: byHand})
+	must(t, err)
+	if one, two := identity(b.open(t, byHand)), identity(b.open(t, byHand)); one != two {
+		t.Errorf("a bucket made by hand is %s, then %s", one, two)
+	}
+	must(t, s.Close())
+	if _, err := s.Identity(t.Context()); !errors.Is(err, store.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
 }

@@ -26,6 +26,9 @@ type Config struct {
 	// Replicas is how many servers of a cluster keep the bucket: 1, 3 or 5;
 	// default 1. A bucket that has more of them keeps them.
 	Replicas int
+	// MaxBytes bounds the bucket; zero: none but those of the account and the disk. A
+	// bucket that may have more keeps that.
+	MaxBytes int64
 	// Owner is the prefix of the deployment that the bucket belongs to. A bucket of
 	// another one is refused; empty: whose it is does not matter.
 	Owner  string
@@ -52,7 +55,10 @@ type Store struct {
 	calls *store.Calls
 }
 
-var _ store.Watcher = (*Store)(nil)
+var (
+	_ store.Watcher    = (*Store)(nil)
+	_ store.Identified = (*Store)(nil)
+)
 
 // New opens the bucket over conn, which stays the caller's. It makes the
 // bucket when it is missing, and changes its settings where they would let
