@@ -51,6 +51,9 @@ func load(path string) (*credentials, error) {
 			"if they may have read it, delete the file instead, and the next start makes a new password",
 			path, info.Mode().Perm(), path)
 	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file: remove it, and the next start makes a new one", path)
+	}
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err

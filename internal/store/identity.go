@@ -14,3 +14,11 @@ type Identified interface {
 // FleetingIdentity begins the identity of a store that is gone when its process
 // ends.
 const FleetingIdentity = "memory:"
+
+// Checker is a Store that can tell at next to no cost whether it is there, so that a
+// worker which nobody asks anything knows as well.
+type Checker interface {
+	Store
+	// Check returns what a Get would fail with whatever the key, or nil.
+	Check(ctx context.Context) error
+}

@@ -135,7 +135,7 @@ func (w *Worker) watchDeployment(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if time.Since(checked) < checkEvery && w.keyring.Loaded().Equal(loaded) {
+		if !w.recheck.Swap(false) && time.Since(checked) < checkEvery && w.keyring.Loaded().Equal(loaded) {
 			continue
 		}
 		now, keyring := time.Now(), w.keyring.Loaded()

@@ -8,6 +8,7 @@ import (
 
 	"credbus/internal/coherence"
 	"credbus/internal/health"
+	"credbus/internal/store"
 	"credbus/subjects"
 )
 
@@ -34,9 +35,14 @@ func (w *Worker) problems(ctx context.Context) (problems []health.Problem) {
 	if w.cache != nil && !w.trusts(ctx, connected) {
 		problems = append(problems, health.Problem{Part: "cache", State: w.replica.Trust()})
 	}
-	for _, s := range w.storeStates() {
-		if s.State != subjects.StoreOK {
+	for _, o := range w.stores {
+		s := *o.state.Load()
+		checker, checks := o.driver.(store.Checker)
+		switch {
+		case s.State != subjects.StoreOK:
 			problems = append(problems, health.Problem{Part: "store", Name: s.Name, State: s.State, Since: s.Since, Error: string(s.Error)})
+		case checks && checker.Check(ctx) != nil:
+			problems = append(problems, health.Problem{Part: "store", Name: s.Name, State: subjects.StoreFailing, Error: string(subjects.StorageUnavailable)})
 		}
 	}
 	if w.jobs != nil && connected {

@@ -127,6 +127,15 @@ func TestBucketIsMadeAnew(t *testing.T) {
 	if err := b.checkDeployment(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	b.makeBucketAnew(t)
+	err := b.checkDeployment(t.Context())
+	if _, mismatch := errors.AsType[*deployment.Mismatch](err); !mismatch || strings.Count(err.Error(), "jetstream:") != 2 {
+		t.Errorf("%v, want the identities of both", err)
+	}
+}
+
+func (b *bed) makeBucketAnew(t *testing.T) {
+	t.Helper()
 	js, err := jetstream.New(b.conn)
 	if err != nil {
 		t.Fatal(err)
@@ -138,9 +147,5 @@ func TestBucketIsMadeAnew(t *testing.T) {
 	spec := bucketConfig(b.Worker, b.config.Store).Spec()
 	if _, err := jsapi.Ensure(t.Context(), js, spec); err != nil {
 		t.Fatal(err)
-	}
-	err = b.checkDeployment(t.Context())
-	if _, mismatch := errors.AsType[*deployment.Mismatch](err); !mismatch || strings.Count(err.Error(), "jetstream:") != 2 {
-		t.Errorf("%v, want the identities of both", err)
 	}
 }

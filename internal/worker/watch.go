@@ -15,11 +15,16 @@ const watchPause = 10 * time.Second
 // watchStore hands what a store tells of changes to the protocol, until ctx
 // ends: those that no worker made are dropped here at once, and become events.
 func (w *Worker) watchStore(ctx context.Context, name string, watcher store.Watcher) {
+	begun := false
 	for {
 		err := watcher.Watch(ctx, func(change store.Change) {
 			switch {
 			case change.All:
 				w.replica.ChangedAll()
+				if begun { // it may be another store now
+					w.recheck.Store(true)
+				}
+				begun = true
 			case w.store.Name(change.Scope) != name:
 				// Another store keeps the scope, and nobody reads this one's.
 			case change.Gone:

@@ -62,6 +62,7 @@ type Worker struct {
 	closed        chan struct{} // by the end of stop
 	closeErr      chan error    // what stop returned, for the first caller
 	failed        chan error    // see Failed
+	recheck       atomic.Bool   // whether this worker fits its deployment, now
 }
 
 // startTimeout bounds what a start waits for others.

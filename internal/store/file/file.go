@@ -44,6 +44,7 @@ type Store struct {
 var (
 	_ store.Watcher    = (*Store)(nil)
 	_ store.Identified = (*Store)(nil)
+	_ store.Checker    = (*Store)(nil)
 )
 
 // New opens the store in cfg.Dir and removes what crashed processes left in
@@ -221,8 +222,12 @@ func (s *Store) read(key store.Key) (*store.Record, error) {
 		return nil, store.ErrNotFound
 	}
 	if err != nil {
-		if info, statErr := s.root().Lstat(name); statErr == nil && info.Mode()&fs.ModeSymlink != 0 {
+		switch info, statErr := s.root().Lstat(name); {
+		case statErr != nil:
+		case info.Mode()&fs.ModeSymlink != 0:
 			return damaged("it is a symbolic link")
+		case !info.Mode().IsRegular(): // a socket cannot be opened
+			return damaged("it is not a regular file")
 		}
 		return nil, s.failed(err)
 	}
@@ -257,6 +262,9 @@ func (s *Store) failed(err error) error { return failed(fmt.Errorf("in %s: %w", 
 
 // failed says what kind of failure an error of the file system is.
 func failed(err error) error {
+	if errors.Is(err, store.ErrDamaged) {
+		return err
+	}
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
 		return fmt.Errorf("%w: %w", store.ErrPermission, err)
 	}

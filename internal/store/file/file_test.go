@@ -17,6 +17,7 @@ import (
 	"credbus/internal/store"
 	"credbus/internal/store/file"
 	"credbus/internal/store/storetest"
+	"credbus/internal/testbed"
 	"credbus/subjects"
 )
 
@@ -82,14 +83,37 @@ func damage(t *testing.T, dir string, id subjects.ID) {
 // harness opens a store in a directory of its own by way of openIn.
 func harness(openIn func(t *testing.T, dir string) store.Store) storetest.Harness {
 	var dir string // of the store opened last
-	return storetest.Harness{
+	h := storetest.Harness{
 		Open: func(t *testing.T) store.Store {
 			dir = filepath.Join(t.TempDir(), "store")
+			if strings.HasSuffix(t.Name(), "/Full") {
+				dir = filepath.Join(testbed.SmallDisk(t, "1m"), "store")
+			}
 			return openIn(t, dir)
+		},
+		Fill: func(t *testing.T, _ store.Store) func() {
+			filler := filepath.Join(filepath.Dir(dir), "filler")
+			testbed.Fill(t, filler)
+			return func() {
+				if err := os.Remove(filler); err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
+		Replace: func(t *testing.T, _ store.Store) func() {
+			rename(t, dir, dir+".away")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			return func() { rename(t, dir, dir+".empty"); rename(t, dir+".away", dir) }
 		},
 		Damage: func(t *testing.T, _ store.Store, key store.Key) { damage(t, dir, key.ID) },
 		Other:  func(t *testing.T, _ store.Store) store.Store { return open(t, dir) },
 	}
+	if runtime.GOOS == "windows" { // a directory that is open cannot be renamed there
+		h.Replace = nil
+	}
+	return h
 }
 
 func TestConformance(t *testing.T) {

@@ -192,7 +192,7 @@ func (s *Store) eachName(dir, cutOff string, visit func(name string)) error {
 	if err != nil {
 		return err
 	}
-	f, err := s.root().Open(dir)
+	f, err := s.root().OpenFile(dir, readFlags, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

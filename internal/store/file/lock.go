@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -41,7 +42,7 @@ func newLocks(dir string) *locks {
 	l := new(locks)
 	for i := range l.stripes {
 		l.stripes[i].turn = make(chan struct{}, 1)
-		l.stripes[i].file = flock.New(filepath.Join(dir, locksDir, fmt.Sprintf("%02x", i)))
+		l.stripes[i].file = flock.New(filepath.Join(dir, locksDir, fmt.Sprintf("%02x", i)), flock.SetFlag(os.O_CREATE|readFlags))
 	}
 	return l
 }

@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 
 	"credbus/internal/store"
 )
@@ -59,7 +61,16 @@ func (s *Store) settle(root *os.Root) error {
 }
 
 func readIdentity(root *os.Root) (string, error) {
-	content, err := root.ReadFile(identityName)
+	f, err := root.OpenFile(identityName, readFlags, 0)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	var content []byte
+	info, err := f.Stat()
+	if err == nil && info.Mode().IsRegular() {
+		content, err = io.ReadAll(io.LimitReader(f, 2*identityLen))
+	}
 	if err != nil {
 		return "", err
 	}
@@ -94,6 +105,27 @@ func (s *Store) moved() bool {
 	return err != nil || !os.SameFile(info, s.place.Load().info)
 }
 
+// openDir is os.OpenRoot, which would wait for a writer if dir was a pipe.
+func openDir(dir string) (*os.Root, error) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return nil, &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
+	}
+	return os.OpenRoot(dir)
+}
+
+// Check implements [store.Checker].
+func (s *Store) Check(ctx context.Context) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	s.open.RUnlock()
+	return nil
+}
+
 // stayed is the error of a write during which the directory was replaced: where it
 // landed is not known.
 func (s *Store) stayed() error {
@@ -114,7 +146,7 @@ func (s *Store) follow() error {
 		return fmt.Errorf("%w: the directory %s is not the one that the store was opened with: %w: put it back, with the file %s in it, or start the worker again",
 			store.ErrUnavailable, s.dir, reason, identityName)
 	}
-	root, err := os.OpenRoot(s.dir)
+	root, err := openDir(s.dir)
 	if err != nil {
 		return gone(err)
 	}

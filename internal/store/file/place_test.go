@@ -3,7 +3,6 @@ package file_test
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -164,34 +163,5 @@ func TestDirectoryIsAnother(t *testing.T) {
 	}
 	if err := putAt(t, s, "second"); err != nil {
 		t.Error(err)
-	}
-}
-
-// A pipe in the place of a record blocks nothing.
-func TestPipeInPlaceOfARecord(t *testing.T) {
-	mkfifo, err := exec.LookPath("mkfifo")
-	if err != nil {
-		t.Skip("no mkfifo on this system")
-	}
-	dir := filepath.Join(t.TempDir(), "store")
-	s := newStoreAt(t, dir)
-	if err := putAt(t, s, "first"); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(dir, "records", "org=acme", "@db.cred")
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command(mkfifo, path).CombinedOutput(); err != nil {
-		t.Fatalf("mkfifo: %v: %s", err, out)
-	}
-	if _, err := payloadAt(t, s); !errors.Is(err, store.ErrDamaged) {
-		t.Errorf("a read: %v", err)
-	}
-	if page, err := s.List(t.Context(), store.ListOptions{Limit: 10}); err != nil || len(page.Records) != 1 || page.Records[0].Damaged == "" {
-		t.Errorf("a list: %+v, %v", page, err)
-	}
-	if err := putAt(t, s, "second"); err != nil {
-		t.Errorf("a write over it: %v", err)
 	}
 }

@@ -188,7 +188,7 @@ func leadsToRecords(entry string) bool {
 
 // names are those of the entries of a directory.
 func (s *Store) names(dir string) ([]string, error) {
-	f, err := s.root().Open(dir)
+	f, err := s.root().OpenFile(dir, readFlags, 0)
 	if err != nil {
 		return nil, err
 	}

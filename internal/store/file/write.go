@@ -36,7 +36,7 @@ func openRoot(dir string) (*os.Root, error) {
 	if err := makeRoot(dir); err != nil {
 		return nil, fmt.Errorf("making its directory: %w", err)
 	}
-	root, err := os.OpenRoot(dir)
+	root, err := openDir(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func (s *Store) write(ctx context.Context, name string, stripe byte, content []b
 	}
 	if err != nil {
 		s.root().Remove(temp)
-		return s.unwritten(err)
+		return s.unwritten(s.obstructed(name, err))
 	}
 	return s.syncTree(name)
 }
@@ -162,6 +162,14 @@ func (s *Store) unwritten(err error) error {
 		return fmt.Errorf("%w: in %s: %w: free some space, or raise the quota", store.ErrFull, s.dir, err)
 	}
 	return s.failed(err)
+}
+
+// obstructed is err, or that a directory stands in the place of a record.
+func (s *Store) obstructed(name string, err error) error {
+	if info, statErr := s.root().Lstat(name); statErr == nil && info.IsDir() {
+		return fmt.Errorf("%w: %s is a directory: remove it: %w", store.ErrDamaged, s.path(name), err)
+	}
+	return err
 }
 
 // writeTemp writes a new file and its content to disk. Its directory entry is
@@ -181,7 +189,7 @@ func (s *Store) writeTemp(name string, content []byte) error {
 // remove deletes the file name, durably.
 func (s *Store) remove(name string) error {
 	if err := retryBusy(func() error { return s.root().Remove(name) }); err != nil {
-		return s.failed(err)
+		return s.failed(s.obstructed(name, err))
 	}
 	return s.syncTree(name)
 }
@@ -222,7 +230,7 @@ func (s *Store) makeDir(dir string) error {
 }
 
 func (s *Store) sync(dir string) error {
-	f, err := s.root().Open(dir)
+	f, err := s.root().OpenFile(dir, readFlags, 0)
 	if err != nil {
 		return err
 	}

@@ -23,5 +23,21 @@ func TestConformance(t *testing.T) {
 			}
 		},
 		Other: func(t *testing.T, _ store.Store) store.Store { return b.open(t, bucket) },
+		Fill: func(t *testing.T, s store.Store) func() {
+			bound := func(bytes int64) {
+				t.Helper()
+				config := b.stream(t, bucket).CachedInfo().Config
+				config.MaxBytes = bytes
+				_, err := b.admin(t).UpdateStream(t.Context(), config)
+				must(t, err)
+			}
+			bound(32 << 10)
+			return func() { bound(-1) }
+		},
+		Replace: func(t *testing.T, _ store.Store) func() {
+			must(t, b.admin(t).DeleteKeyValue(t.Context(), bucket))
+			b.open(t, bucket)
+			return nil
+		},
 	})
 }

@@ -28,6 +28,9 @@ type mutant struct {
 	watch  func(context.Context, func(store.Change)) error
 	batch  func(context.Context, []store.Key) ([]store.Found, error)
 
+	fill    func() (makeRoom func())
+	replace func() (back func())
+
 	features storetest.Features
 }
 
@@ -136,6 +139,7 @@ var mutants = func() map[string]func(s store.Store) *mutant {
 	all := maps.Clone(recordMutants)
 	maps.Copy(all, listMutants)
 	maps.Copy(all, valueMutants)
+	maps.Copy(all, roomMutants)
 	return all
 }()
 
@@ -178,6 +182,8 @@ func TestMutant(t *testing.T) {
 			}
 			return other
 		},
+		Fill:     func(_ *testing.T, s store.Store) func() { return s.(*mutant).fill() },
+		Replace:  func(_ *testing.T, s store.Store) func() { return s.(*mutant).replace() },
 		Features: features,
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -57,6 +58,7 @@ func RunFaults(t *testing.T, h FaultHarness) {
 		{"Paused", func(s *subject, h FaultHarness) { askOutage(s, h, h.Pause, h.Resume) }},
 		{"Killed", func(s *subject, h FaultHarness) { askOutage(s, h, h.Kill, h.Restart) }},
 		{"KilledUnderWrites", askKilledUnderWrites},
+		{"ClosedWhilePaused", askClosedWhilePaused},
 	} {
 		t.Run(question.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), questionTimeout)
@@ -82,7 +84,7 @@ func (s *subject) outage(what string, err error, took, within time.Duration) (as
 	if !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrTimeout) {
 		s.Errorf("%s without a backend: %v, want ErrUnavailable or ErrTimeout", what, err)
 	}
-	for _, surer := range []error{store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrPermission, store.ErrDamaged, store.ErrClosed} {
+	for _, surer := range []error{store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrPermission, store.ErrDamaged, store.ErrFull, store.ErrClosed} {
 		if errors.Is(err, surer) {
 			s.Errorf("%s without a backend: %v, which says %q", what, err, surer)
 		}
@@ -257,4 +259,40 @@ func askKilledUnderWrites(s *subject, h FaultHarness) {
 		}
 	}
 	s.Logf("%d writes were acknowledged before the backend was killed", len(all))
+}
+
+// askClosedWhilePaused closes the store while calls wait for a backend that does not
+// answer. Neither Close nor the calls wait longer than a call may.
+func askClosedWhilePaused(s *subject, h FaultHarness) {
+	rec := s.record(keyOf("org:acme", "key"))
+	s.put(rec, store.Precondition{})
+	h.Pause(s.T)
+	resume := sync.OnceFunc(func() { h.Resume(s.T) })
+	defer resume()
+	begun := time.Now()
+	type end struct {
+		what string
+		err  error
+	}
+	operations := s.operations(s.record(rec.Key))
+	ends := make(chan end, len(operations)+1)
+	for what, operation := range operations {
+		go func() { ends <- end{what, operation(s.ctx)} }()
+	}
+	time.Sleep(50 * time.Millisecond) // most calls wait for the backend then; the rest find the store closed
+	go func() { ends <- end{"Close", s.Close()} }()
+	limit := time.NewTimer(max(h.ReadWithin, h.WriteWithin) + slack)
+	defer limit.Stop()
+	for range cap(ends) {
+		select {
+		case end := <-ends:
+			s.Logf("%s after %v: %v", end.what, time.Since(begun).Round(time.Millisecond), end.err)
+			if end.what != "Close" && end.err == nil {
+				s.Errorf("%s without a backend succeeded", end.what)
+			}
+		case <-limit.C:
+			resume()
+			s.Fatalf("%v after the store was closed something still waits for the backend", time.Since(begun))
+		}
+	}
 }

@@ -29,6 +29,15 @@ type Harness struct {
 	// would. The harness closes it. Nil where there is no sharing.
 	Other func(t *testing.T, s store.Store) store.Store
 
+	// Fill leaves the backend of s no room for a record of 64 KiB. Nil where that
+	// cannot be done, and for a Native store.
+	Fill func(t *testing.T, s store.Store) (makeRoom func())
+
+	// Replace puts another, empty place where that of s was, as a mount that is gone
+	// does. back undoes it; nil where it cannot be undone. Nil where there is no such
+	// thing.
+	Replace func(t *testing.T, s store.Store) (back func())
+
 	Features Features
 }
 
@@ -116,6 +125,8 @@ func Run(t *testing.T, h Harness) {
 		{"ClosedElsewhere", askClosedElsewhere},
 		{"Batch", askBatch},
 		{"Watch", askWatch},
+		{"Full", askFull},
+		{"Replaced", askReplaced},
 	} {
 		t.Run(question.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), questionTimeout)
