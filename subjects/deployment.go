@@ -59,33 +59,3 @@ func (r *ReplicaFacts) field(d *decoder, name []byte) bool {
 	}
 	return true
 }
-
-// DeploymentReply holds the facts of every replica that answered in time, and the
-// names of those that did not.
-type DeploymentReply struct {
-	Replicas []ReplicaFacts
-	Missing  []string
-	Revision Revision
-}
-
-func (r *DeploymentReply) encode(e *encoder) {
-	e.array("replicas", len(r.Replicas))
-	for i := range r.Replicas {
-		e.message(&r.Replicas[i])
-	}
-	e.strings("missing", r.Missing)
-}
-
-func (r *DeploymentReply) field(d *decoder, name []byte) bool {
-	switch string(name) {
-	case "replicas":
-		r.Replicas = messages[ReplicaFacts](d, MaxReplicas, nil)
-	case "missing":
-		r.Missing = d.strings(MaxReplicas, maxTextLen)
-	case "revision":
-		r.Revision = d.revision()
-	default:
-		return false
-	}
-	return true
-}

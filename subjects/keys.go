@@ -98,36 +98,6 @@ func (r *ReplicaKeys) field(d *decoder, name []byte) bool {
 	return true
 }
 
-// KeysReply holds the keys of every replica that answered in time, and the names
-// of those known of that did not.
-type KeysReply struct {
-	Replicas []ReplicaKeys
-	Missing  []string
-	Revision Revision
-}
-
-func (r *KeysReply) encode(e *encoder) {
-	e.array("replicas", len(r.Replicas))
-	for i := range r.Replicas {
-		e.message(&r.Replicas[i])
-	}
-	e.strings("missing", r.Missing)
-}
-
-func (r *KeysReply) field(d *decoder, name []byte) bool {
-	switch string(name) {
-	case "replicas":
-		r.Replicas = messages[ReplicaKeys](d, MaxReplicas, nil)
-	case "missing":
-		r.Missing = d.strings(MaxReplicas, maxTextLen)
-	case "revision":
-		r.Revision = d.revision()
-	default:
-		return false
-	}
-	return true
-}
-
 // ResealRequest asks for a page of the credentials of a scope and below to be
 // sealed by the primary key, where they are not. It may be repeated at any time.
 type ResealRequest struct {

@@ -156,33 +156,3 @@ func (s *ReplicaStats) field(d *decoder, name []byte) bool {
 	}
 	return false // hit_rate among them: it follows from hits and misses
 }
-
-// CacheStatsReply holds the statistics of every replica that answered in
-// time, and the names of those known of that did not.
-type CacheStatsReply struct {
-	Replicas []ReplicaStats
-	Missing  []string
-	Revision Revision
-}
-
-func (r *CacheStatsReply) encode(e *encoder) {
-	e.array("replicas", len(r.Replicas))
-	for i := range r.Replicas {
-		e.message(&r.Replicas[i])
-	}
-	e.strings("missing", r.Missing)
-}
-
-func (r *CacheStatsReply) field(d *decoder, name []byte) bool {
-	switch string(name) {
-	case "replicas":
-		r.Replicas = messages[ReplicaStats](d, MaxReplicas, nil)
-	case "missing":
-		r.Missing = d.strings(MaxReplicas, maxTextLen)
-	case "revision":
-		r.Revision = d.revision()
-	default:
-		return false
-	}
-	return true
-}

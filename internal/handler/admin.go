@@ -10,19 +10,11 @@ import (
 // lets nobody else publish to their subjects.
 
 func (h *Handler) keys(ctx context.Context, _ *call, _ *subjects.KeysRequest) ([]byte, subjects.Revision, error) {
-	answers, missing, err := everyone(ctx, h, keysReport, subjects.Revision{})
-	if err != nil {
-		return nil, subjects.Revision{}, err
-	}
-	return subjects.AppendOpen(nil, &subjects.KeysReply{Replicas: answers, Missing: missing}), subjects.Revision{}, nil
+	return replicas(ctx, h, keysReport)
 }
 
 func (h *Handler) deployment(ctx context.Context, _ *call, _ *subjects.DeploymentRequest) ([]byte, subjects.Revision, error) {
-	answers, missing, err := everyone(ctx, h, factsReport, subjects.Revision{})
-	if err != nil {
-		return nil, subjects.Revision{}, err
-	}
-	return subjects.AppendOpen(nil, &subjects.DeploymentReply{Replicas: answers, Missing: missing}), subjects.Revision{}, nil
+	return replicas(ctx, h, factsReport)
 }
 
 func (h *Handler) reseal(ctx context.Context, c *call, r *subjects.ResealRequest) ([]byte, subjects.Revision, error) {

@@ -231,12 +231,20 @@ func everyone[T any, P interface {
 	return gather[T, P](ctx, h, report, revision, func(missing []string) bool { return len(missing) == 0 })
 }
 
-func (h *Handler) cacheStats(ctx context.Context, c *call, r *subjects.CacheStatsRequest) ([]byte, subjects.Revision, error) {
-	answers, missing, err := everyone(ctx, h, statsReport, subjects.Revision{})
+// replicas is the reply of a command that asks every replica for a report.
+func replicas[T any, P interface {
+	*T
+	subjects.Message
+}](ctx context.Context, h *Handler, report reportOf[T]) ([]byte, subjects.Revision, error) {
+	answers, missing, err := everyone[T, P](ctx, h, report, subjects.Revision{})
 	if err != nil {
 		return nil, subjects.Revision{}, err
 	}
-	return subjects.AppendOpen(nil, &subjects.CacheStatsReply{Replicas: answers, Missing: missing}), subjects.Revision{}, nil
+	return subjects.AppendOpen(nil, &subjects.ReplicasReply[T, P]{Replicas: answers, Missing: missing}), subjects.Revision{}, nil
+}
+
+func (h *Handler) cacheStats(ctx context.Context, c *call, r *subjects.CacheStatsRequest) ([]byte, subjects.Revision, error) {
+	return replicas(ctx, h, statsReport)
 }
 
 // clearCache goes through the log, so that it is ordered with writes, and then
