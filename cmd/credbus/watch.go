@@ -95,7 +95,7 @@ func storeLine(status *client.StoreStatus) string {
 	if status.Error != "" {
 		line += "  " + string(status.Error)
 	}
-	return line
+	return printable(line) // who published it is not known
 }
 
 func eventLine(event *client.Event) string {
@@ -107,7 +107,7 @@ func eventLine(event *client.Event) string {
 	if !event.Expires.IsZero() {
 		line += "  " + shown(event.Expires)
 	}
-	return line
+	return printable(line) // who published it is not known
 }
 
 func scopeText(scope subjects.Scope) string {

@@ -16,7 +16,7 @@ func SmallDisk(t testing.TB, size string) (dir string) {
 		if os.Getenv("CREDBUS_REQUIRE_MOUNT") != "" {
 			t.Fatalf("CREDBUS_REQUIRE_MOUNT is set: %v: %s", err, out)
 		}
-		t.Skipf("this user cannot mount a small disk: %v: %s", err, out)
+		t.Skipf("mount -t tmpfs: %v: %s: mounting takes root, or the capability CAP_SYS_ADMIN", err, out)
 	}
 	t.Cleanup(func() {
 		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
