@@ -33,8 +33,8 @@ const (
 //	                                                  └─ one by one
 //	    └─ are they the jobs of their names?
 //
-// A name that the client made up is free. Each job is to be the only message on its
-// subject: whatever else the queue holds, of anybody, does not matter.
+// A name that the client made up is free. The queue takes a job only as the first
+// message on its subject. Other messages in the queue do not matter.
 func (s *submission) run(ctx context.Context) (*Batch, error) {
 	b := &Batch{Scope: s.scope, ID: s.batch, Jobs: s.jobs, c: s.c, first: jobID(s.batch, 0)}
 	if s.options.Send != nil {
@@ -341,5 +341,5 @@ func refusedJob(err *jetstream.APIError) error {
 // noStorage is the error of a server or account without room: no worker makes any.
 func noStorage(err *jetstream.APIError) error {
 	return subjects.Errorf(subjects.StorageFull,
-		"the NATS servers have no room for the job, so it was not accepted (%s): whoever runs them has to give the account, or the disk, more", err.Description)
+		"the NATS servers have no room for the job, so it was not accepted (%s): ask the operator for more room in the account or on the disk", err.Description)
 }

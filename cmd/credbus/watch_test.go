@@ -9,7 +9,7 @@ import (
 	"credbus/subjects"
 )
 
-// Whoever may publish where events are heard could send what a terminal obeys.
+// Any publisher on the subjects of events could send control sequences to a terminal.
 func TestWatchedLinesArePrintable(t *testing.T) {
 	const hostile = "\x1b[2Jstored\x07\u202e\r\n"
 	lines := map[string]string{

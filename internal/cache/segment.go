@@ -163,9 +163,9 @@ func (s *segments) giveUpIfDead(at *segment) {
 	}
 }
 
-// sparsest is the segment whose entries are to be written again elsewhere, nil
-// when less than a fifth of all is dead. What two segments have room for does
-// not count, which is the one that is written to and the one to come.
+// sparsest is the segment with the fewest live bytes, whose entries compaction writes
+// again elsewhere. It is nil while less than a fifth of all is dead, beyond the room of
+// two segments: the current one and the next.
 func (s *segments) sparsest() (found *segment) {
 	var largest int64
 	for _, at := range s.all {

@@ -10,9 +10,9 @@ import (
 	"credbus/subjects"
 )
 
-// Replicas believe what comes on subjects of the workers alone. What anybody
-// publishes where clients hear of changes reaches no replica, and clients hear there
-// what a worker wrote.
+// Replicas believe only the subjects of workers. A message that a client publishes on
+// the public subject of an event reaches no replica, and events of workers still reach
+// clients there.
 func TestPublicEventsReachNoReplica(t *testing.T) {
 	b := newStreamBed(t)
 	s := b.open(t)

@@ -62,8 +62,7 @@ func (r *Replica) rememberLocked(state *keyState, entry *subjects.Event) {
 	}
 }
 
-// recentLocked reports whether what state tells of the last write is to be
-// remembered.
+// recentLocked reports whether the last write of a key is recent enough to count.
 func (r *Replica) recentLocked(state *keyState) bool { return time.Since(state.ended) < r.memory() }
 
 // outdatedLocked reports whether an answer may be from before a write that is

@@ -167,7 +167,7 @@ func TestChange(t *testing.T) {
 	if after, _, err := changing.read(t.Context()); err != nil || fmt.Sprint(after.Keys) != "[9 10]" {
 		t.Errorf("after a rotation: %+v, %v", after, err)
 	}
-	// Whoever was cut off, and so taken for stopped, finds out.
+	// A worker that was cut off, and so taken for stopped, finds out.
 	if _, ok := errors.AsType[*Mismatch](running.Check(t.Context(), sample())); !ok {
 		t.Error("a worker that runs on does not notice that the record changed")
 	}

@@ -12,8 +12,8 @@ import (
 // cgroupLimit is the lowest memory limit of the cgroups that the process is in,
 // 0 where there is none. self has the form of /proc/self/cgroup, root that of
 // /sys/fs/cgroup; both versions of cgroups are read. In a container the path may
-// be the host's, of which only the root is to be seen: what is missing is passed
-// over.
+// be the host's, and only its root is visible: directories that are missing are
+// skipped.
 func cgroupLimit(self, root string) (lowest int64) {
 	text, err := os.ReadFile(self)
 	if err != nil {

@@ -150,7 +150,7 @@ func (s *Service) accept(msg *nats.Msg) {
 	}
 	p, err := s.read(strings.TrimSuffix(s.config.Prefix.Jobs(), ">")+rest, msg.Header, msg.Data, seq)
 	if err != nil {
-		return // whoever takes it says so
+		return // the worker that takes it reports it
 	}
 	p.at = at
 	defer clear(p.body)

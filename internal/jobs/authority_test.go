@@ -90,7 +90,7 @@ func TestNameIsBoundToContent(t *testing.T) {
 		t.Errorf("%v", log)
 	}
 
-	// Whoever submits can ask.
+	// The submitter can ask.
 	ask := func(command subjects.Command, job subjects.Job, items ...subjects.StoreItem) error {
 		posted := sealed(t, w, scope, command, job, items...)
 		_, err := w.Show(t.Context(), name, &subjects.JobShowRequest{Command: command, Posted: subjects.Append(nil, &posted)})

@@ -229,7 +229,7 @@ func (s *Service) pruneRing(ctx context.Context) error {
 // still sealing a large batch.
 func (s *Service) lastPosted(next jobKey) time.Time { return next.made.Add(time.Hour + s.config.Keep) }
 
-// SealKey is the key that jobs are to be sealed to now.
+// SealKey is the key that clients seal jobs to now.
 func (s *Service) SealKey() subjects.SealKeyReply {
 	key := s.ring.Load().current()
 	return subjects.SealKeyReply{KeyID: key.id, Key: key.Public().Bytes(), Now: s.clock.now(), MaxDelay: s.config.MaxDelay}

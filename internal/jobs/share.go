@@ -17,8 +17,8 @@ import (
 // most bytes gives way: of the queue, its newest jobs that are not begun fail; of the
 // statuses, its oldest of jobs that have ended are forgotten.
 //
-// JetStream counts no bytes by subject. So a worker estimates who has most from a sample,
-// and only of a stream that is crowded.
+// JetStream counts no bytes by subject. So a worker estimates from a sample which
+// scope has most, and only while a stream is crowded.
 
 const (
 	samples = 64
@@ -120,7 +120,7 @@ func (s *Service) giveWay(ctx context.Context, msg *jetstream.RawStreamMsg, hog 
 	}
 	p, err := s.read(msg.Subject, msg.Header, msg.Data, msg.Sequence)
 	if err != nil {
-		return false, nil // whoever takes it says so
+		return false, nil // the worker that takes it reports it
 	}
 	defer clear(p.body)
 	p.at = msg.Time

@@ -36,7 +36,7 @@ type Spec struct {
 	Logger   *slog.Logger // default slog.Default()
 }
 
-// ownerKey is the metadata of a stream that says whose it is.
+// ownerKey is the metadata of a stream that names its deployment.
 const ownerKey = "credbus_prefix"
 
 // Refusal is the error of a stream that this deployment must not use. Nothing of

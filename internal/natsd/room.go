@@ -113,8 +113,7 @@ func (g *guard) set(full bool) error {
 }
 
 // heal restarts JetStream if a stream failed to write, or if JetStream turned itself
-// off. Connections stay; consumers that are kept in memory are made again by whoever
-// needs them.
+// off. Connections stay. Consumers in memory are lost, and their owners make them again.
 func (g *guard) heal() error {
 	reason := g.broken()
 	if reason == "" {

@@ -15,8 +15,8 @@ type Identified interface {
 // ends.
 const FleetingIdentity = "memory:"
 
-// Checker is a Store that can tell at next to no cost whether it is there, so that a
-// worker which nobody asks anything knows as well.
+// Checker is a Store that can tell at next to no cost whether it is there. An idle
+// worker asks it for its readiness.
 type Checker interface {
 	Store
 	// Check returns what a Get would fail with whatever the key, or nil.

@@ -141,8 +141,7 @@ type ListOptions struct {
 	After string         // Page.Next or CursorAt of the page before, or "" to begin
 	Limit int            // at most this many records; below 1 is taken as 1
 	// Bytes asks for a page to end once its records take this many bytes
-	// ([Record.Size]), so that whoever lists need not hold more; zero is no
-	// limit. A driver whose pages are its provider's need not obey.
+	// ([Record.Size]), which bounds the caller's memory; zero is no limit. A driver whose pages are its provider's need not obey.
 	Bytes int
 }
 

@@ -13,9 +13,8 @@ import (
 
 // Windows lets nobody rename a directory that is open, so there this cannot happen.
 
-// A directory of credentials that is gone makes the worker unready at once, also if
-// nobody asks anything, and nothing in its place is taken for it. When it is back, the
-// worker goes on.
+// A directory of credentials that is gone makes even an idle worker unready at once, and
+// nothing in its place is taken for it. When it is back, the worker goes on.
 func TestDirectoryIsGone(t *testing.T) {
 	dir := t.TempDir()
 	b := startHealthy(t, dir, "CREDBUS_STORE_BREAKER_FAILURES=0")

@@ -30,7 +30,7 @@ type Config struct {
 	// bucket that may have more keeps that.
 	MaxBytes int64
 	// Owner is the prefix of the deployment that the bucket belongs to. A bucket of
-	// another one is refused; empty: whose it is does not matter.
+	// another one is refused; empty: any bucket is taken.
 	Owner  string
 	Logger *slog.Logger // default slog.Default()
 }
