@@ -32,6 +32,9 @@ type Event struct {
 	// Acknowledge asks the replicas to tell that worker once they have applied
 	// this; between the replicas only.
 	Acknowledge bool
+	// Hold is for how long a write of that worker may still take effect after it was
+	// announced; between the replicas only.
+	Hold time.Duration
 	// Expires is when the credential expires or has expired; of EventExpiring and
 	// EventExpired only.
 	Expires time.Time
@@ -45,6 +48,7 @@ func (v *Event) encode(e *encoder) {
 	e.str("write_id", v.WriteID)
 	e.str("replica", v.Replica)
 	e.boolean("acknowledge", v.Acknowledge)
+	e.milliseconds("hold", v.Hold)
 	e.revision("revision", v.Revision)
 	e.time("expires", v.Expires)
 }
@@ -63,6 +67,8 @@ func (v *Event) field(d *decoder, name []byte) bool {
 		v.Replica = d.str(maxTextLen)
 	case "acknowledge":
 		v.Acknowledge = d.boolean()
+	case "hold":
+		v.Hold = d.milliseconds()
 	case "revision":
 		v.Revision = d.revision()
 	case "expires":

@@ -28,14 +28,9 @@ func (v *Envelope) encode(e *encoder) {
 	if !v.Deadline.IsZero() {
 		e.integer("deadline", v.Deadline.UnixMilli())
 	}
-	if v.Timeout > 0 {
-		e.integer("timeout", int64((v.Timeout+time.Millisecond-1)/time.Millisecond)) // rounded up: 0 would mean none
-	}
+	e.milliseconds("timeout", v.Timeout)
 	e.revision("revision", v.Revision)
 }
-
-// longestTimeout is what a time.Duration can hold, about 292 years.
-const longestTimeout = int64(1<<63-1) / int64(time.Millisecond)
 
 // Until is when the sender stops waiting for a request that was received at a
 // time, or the zero time if it did not say.
@@ -58,13 +53,8 @@ func (v *Envelope) field(d *decoder, name []byte) bool {
 		if ms := d.integer(); ms != 0 {
 			v.Deadline = time.UnixMilli(ms).UTC()
 		}
-	case "timeout": // milliseconds
-		ms := d.integer()
-		if ms < 0 {
-			d.refusef("%d is less than 0", ms)
-			ms = 0
-		}
-		v.Timeout = time.Duration(min(ms, longestTimeout)) * time.Millisecond
+	case "timeout":
+		v.Timeout = d.milliseconds()
 	case "revision":
 		v.Revision = d.revision()
 	default:

@@ -24,15 +24,16 @@ func (f *follower) Open(end subjects.Revision, age time.Duration) {
 	}
 	r.position.Stream = end.Stream
 	if !r.joined {
-		if left := r.config.Hold - age; left > 0 && !off(YoungHold) {
+		r.knownSince = time.Now().Add(-min(age, r.memoryLocked()))
+		if !off(YoungHold) {
 			// Writes may be under way that were announced in the log before.
-			r.holdAllLocked(left)
+			r.holdUnknownLocked()
 		}
 		// Whoever pinged before the entries that are to come is not known.
 		r.members.unknownSince(time.Now())
 		r.position.Seq = 0
-		if age < r.memory() {
-			r.unsureLocked(r.memory() - age)
+		if age < r.memoryLocked() {
+			r.unsureLocked(r.memoryLocked() - age)
 		}
 	}
 	v := *r.view.Load()
@@ -71,6 +72,10 @@ func (r *Replica) deliver(at subjects.Revision, entry *subjects.Event) {
 	}
 	first := !r.joined
 	r.position, r.joined = at, true
+	if hold := r.holdOf(entry); hold > r.longest {
+		r.longest = hold
+		r.holdUnknownLocked()
+	}
 	r.applyLocked(at, entry)
 
 	v := *r.view.Load()
@@ -94,18 +99,21 @@ func (r *Replica) deliver(at subjects.Revision, entry *subjects.Event) {
 // gapLocked is what follows when entries may have been missed, an intent among
 // them: every key is held for as long as one can last.
 func (r *Replica) gapLocked() {
-	r.epoch++
+	r.epochs.flush(subjects.Root)
 	r.cache.Clear()
 	r.flushes.Add(1)
 	if !off(GapHold) {
-		r.holdAllLocked(r.config.Hold)
+		r.knownSince = time.Now()
+		r.holdUnknownLocked()
 	}
-	r.unsureLocked(r.memory())
+	r.unsureLocked(r.memoryLocked())
 	r.members.unknownSince(time.Now())
 }
 
-func (r *Replica) holdAllLocked(d time.Duration) {
-	if until := time.Now().Add(d); until.After(r.holdAll) {
+// holdUnknownLocked holds every key for as long as a write may last that was announced
+// before what this replica knows of.
+func (r *Replica) holdUnknownLocked() {
+	if until := r.knownSince.Add(r.longest); until.After(r.holdAll) {
 		r.holdAll = until
 	}
 }
@@ -129,7 +137,7 @@ func (r *Replica) applyLocked(at subjects.Revision, entry *subjects.Event) {
 	}
 	if entry.Kind == Flush && entry.ID == "" {
 		if !off(FlushEpoch) {
-			r.epoch++
+			r.epochs.flush(entry.Scope)
 		}
 		r.flushes.Add(1)
 		r.cache.DropSubtree(string(entry.Scope))
@@ -147,7 +155,7 @@ func (r *Replica) applyLocked(at subjects.Revision, entry *subjects.Event) {
 		// It may still land: the store's own time limit has passed, and as
 		// much again is granted to what lies on its way.
 		r.dropLocked(key)
-		r.holdLocked(key, entry.WriteID, 2*r.config.Hold)
+		r.holdLocked(key, entry.WriteID, 2*r.holdOf(entry))
 	case Flush:
 		r.dropLocked(key)
 	default:

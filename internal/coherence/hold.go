@@ -25,6 +25,15 @@ type hold struct {
 	at    subjects.Revision // of the intent, once the log brings it
 }
 
+// holdOf is for how long the write of an entry may take effect, as its writer says: the
+// replicas may have other settings. Earlier versions do not say.
+func (r *Replica) holdOf(entry *subjects.Event) time.Duration {
+	if entry.Hold <= 0 || off(WritersHold) {
+		return r.config.Hold
+	}
+	return min(entry.Hold, MaxHold)
+}
+
 // holdLocked keeps a key out of the cache for d, or until the write is over.
 func (r *Replica) holdLocked(key subjects.Target, write string, d time.Duration) *hold {
 	state := r.stateLocked(key)
@@ -65,7 +74,7 @@ func (r *Replica) intendLocked(at subjects.Revision, entry *subjects.Event) {
 	if off(IntentHold) && !own {
 		return
 	}
-	r.holdLocked(entry.Target, entry.WriteID, r.config.Hold).at = at
+	r.holdLocked(entry.Target, entry.WriteID, r.holdOf(entry)).at = at
 }
 
 // endLocked is what the end of a write asks: the key is dropped once more, and

@@ -24,12 +24,12 @@ func (r *Replica) behind(scope subjects.Scope) time.Duration {
 	return r.config.Lag + r.config.Read
 }
 
-// memory is for how long a write that is over is remembered.
-func (r *Replica) memory() time.Duration {
+// memoryLocked is for how long a write that is over is remembered.
+func (r *Replica) memoryLocked() time.Duration {
 	if r.config.Lag > 0 {
-		return r.config.Hold + r.config.Lag + r.config.Read
+		return r.longest + r.config.Lag + r.config.Read
 	}
-	return r.config.Hold
+	return r.longest
 }
 
 // rememberLocked notes what a write left.
@@ -63,7 +63,9 @@ func (r *Replica) rememberLocked(state *keyState, entry *subjects.Event) {
 }
 
 // recentLocked reports whether the last write of a key is recent enough to count.
-func (r *Replica) recentLocked(state *keyState) bool { return time.Since(state.ended) < r.memory() }
+func (r *Replica) recentLocked(state *keyState) bool {
+	return time.Since(state.ended) < r.memoryLocked()
+}
 
 // outdatedLocked reports whether an answer may be from before a write that is
 // over: a store that lags may say so for a while.

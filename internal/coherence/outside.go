@@ -82,13 +82,20 @@ func (r *Replica) Changed(key subjects.Target, version string) {
 
 func soon() time.Duration { return settle + rand.N(settle) }
 
-// ChangedAll says that anything in the store may have changed.
-func (r *Replica) ChangedAll() {
+// ChangedAll says that anything in the store may have changed that keeps these scopes and
+// all below them; without scopes, anything at all.
+func (r *Replica) ChangedAll(scopes ...subjects.Scope) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.epoch++
 	r.flushes.Add(1)
-	r.cache.Clear()
+	if len(scopes) == 0 {
+		r.epochs.flush(subjects.Root)
+		r.cache.Clear()
+	}
+	for _, scope := range scopes {
+		r.epochs.flush(scope)
+		r.cache.DropSubtree(string(scope))
+	}
 }
 
 // explainsLocked reports whether a write through the workers left a key at

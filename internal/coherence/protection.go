@@ -14,13 +14,14 @@ const (
 	StartEcho       Protection = "start echo"       // no trust before the first echo
 	IntentDrop      Protection = "intent drop"      // an intent drops the key
 	IntentHold      Protection = "intent hold"      // an intent holds the key
+	WritersHold     Protection = "writers hold"     // a hold lasts as long as its writer says
 	OwnRelease      Protection = "own release"      // a done releases the hold of its own write
 	UnknownHold     Protection = "unknown hold"     // a write that may still land holds the key
 	WriteDeadline   Protection = "write deadline"   // no write outlasts its hold
 	FillToken       Protection = "fill token"       // no fill after an invalidation
 	TokenLease      Protection = "token lease"      // without a lease a read joins no flight
 	FlightToken     Protection = "flight token"     // flights are keyed by token
-	FlushEpoch      Protection = "flush epoch"      // a flush makes every token void
+	FlushEpoch      Protection = "flush epoch"      // a flush makes the tokens of its scope void
 	GapCheck        Protection = "gap check"        // a gap clears the cache
 	GapHold         Protection = "gap hold"         // a gap holds every key
 	YoungHold       Protection = "young hold"       // a log that replaced another holds every key at first

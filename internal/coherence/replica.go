@@ -40,6 +40,10 @@ const (
 // proved that it had applied everything there was.
 const DefaultLease = 2 * time.Second
 
+// MaxHold bounds the hold that a replica grants another one's write. It is longer than
+// any write timeout that may be set.
+const MaxHold = 2 * time.Hour
+
 // Config holds a replica's settings.
 type Config struct {
 	// Name is unique to this run of this replica, and one token of a NATS
@@ -52,7 +56,11 @@ type Config struct {
 	// Hold is how long a key stays held when no done releases it. No write
 	// may take longer from its intent to its end; Replica.Write sees to that.
 	// Default 10 s.
+	// Its intent tells the other replicas. At most MaxHold.
 	Hold time.Duration
+	// Longest is the longest Hold of all replicas, as far as it is known before they are
+	// heard. Default Hold.
+	Longest time.Duration
 	// Lag is for how long after a write a store may still answer what was before;
 	// of several, the longest. Zero if none does.
 	Lag time.Duration
@@ -81,6 +89,8 @@ func (c Config) withDefaults() Config {
 	if c.Hold <= 0 {
 		c.Hold = 10 * time.Second
 	}
+	c.Hold = min(c.Hold, MaxHold)
+	c.Longest = min(max(c.Longest, c.Hold), MaxHold)
 	if c.Read <= 0 {
 		c.Read = 5 * time.Second
 	}
@@ -123,10 +133,12 @@ type Replica struct {
 	mu          sync.Mutex
 	position    subjects.Revision // the last entry delivered
 	joined      bool              // position.Seq is that of an entry, so the next is known
-	epoch       uint64            // counts flushes
+	epochs      epochs            // of scopes that were flushed
 	generations [stripes]uint64
 	keys        map[subjects.Target]*keyState // what is known of keys written lately
 	holdAll     time.Time                     // everything is held until then
+	knownSince  time.Time                     // all that was announced since then is known
+	longest     time.Duration                 // the longest hold of a replica so far
 	unsure      time.Time                     // what was written shortly before is not known until then
 	changed     chan struct{}                 // closed and renewed when view changes
 }
@@ -160,6 +172,7 @@ func NewReplica(log Log, cache Cache, config Config) *Replica {
 		keys:    make(map[subjects.Target]*keyState),
 		changed: make(chan struct{}),
 	}
+	r.longest = r.config.Longest
 	r.lease.init()
 	r.members.init()
 	v := &view{lost: "starting"}
@@ -181,9 +194,9 @@ func (r *Replica) Run(ctx context.Context) {
 	defer r.outside.stop()
 	for {
 		r.mu.Lock()
-		from := r.position
+		from, memory := r.position, r.memoryLocked()
 		r.mu.Unlock()
-		err := r.log.Follow(ctx, r.config.Name, from, r.memory(), (*follower)(r))
+		err := r.log.Follow(ctx, r.config.Name, from, memory, (*follower)(r))
 		if ctx.Err() != nil {
 			return
 		}
@@ -318,7 +331,7 @@ func (r *Replica) Refused() int64 { return r.refused.Load() }
 func (r *Replica) Flushes() int64 { return r.flushes.Load() }
 
 func (r *Replica) tokenLocked(key subjects.Target) Token {
-	return Token{Epoch: r.epoch, Generation: *r.generation(key)}
+	return Token{Epoch: r.epochs.of(key.Scope), Generation: *r.generation(key)}
 }
 
 func (r *Replica) generation(key subjects.Target) *uint64 {
@@ -333,9 +346,14 @@ func (r *Replica) Flush(ctx context.Context, target subjects.Target) (subjects.R
 	return r.log.Append(ctx, r.entry(Flush, target, ""))
 }
 
-// entry is an entry of this replica's.
+// entry is an entry of this replica's. Those that clients do not see tell its hold.
 func (r *Replica) entry(kind subjects.EventKind, key subjects.Target, write string) *subjects.Event {
-	return &subjects.Event{Kind: kind, Target: key, WriteID: write, Replica: r.config.Name, At: time.Now()}
+	entry := &subjects.Event{Kind: kind, Target: key, WriteID: write, Replica: r.config.Name, At: time.Now()}
+	switch kind {
+	case Intent, Unknown, Ping:
+		entry.Hold = r.config.Hold
+	}
+	return entry
 }
 
 // Await returns once the replica has applied at, or with the error of ctx.

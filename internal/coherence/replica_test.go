@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -64,6 +65,13 @@ func run(t *testing.T, n int, test func(t *testing.T, log *coherencetest.Log, re
 
 func runWith(t *testing.T, n int, config coherence.Config, test func(t *testing.T, log *coherencetest.Log, replicas []replica)) {
 	t.Helper()
+	config.Hold = hold
+	runEach(t, slices.Repeat([]coherence.Config{config}, n), test)
+}
+
+// runEach runs a replica for each of configs.
+func runEach(t *testing.T, configs []coherence.Config, test func(t *testing.T, log *coherencetest.Log, replicas []replica)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
@@ -71,9 +79,9 @@ func runWith(t *testing.T, n int, config coherence.Config, test func(t *testing.
 		defer cancel()
 		log := coherencetest.NewLog()
 		var replicas []replica
-		for i := range n {
+		for i, config := range configs {
 			cache := &cacheLog{}
-			config.Name, config.Hold, config.Logger = fmt.Sprintf("r%d", i), hold, slog.New(slog.DiscardHandler)
+			config.Name, config.Logger = fmt.Sprintf("r%d", i), slog.New(slog.DiscardHandler)
 			r := coherence.NewReplica(log, cache, config)
 			running.Go(func() { r.Run(ctx) })
 			replicas = append(replicas, replica{r, cache})

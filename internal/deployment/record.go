@@ -18,6 +18,9 @@ type Record struct {
 	ID       string        `json:"id"`       // random, made by the first worker
 	Protocol int           `json:"protocol"` // version of the protocol between replicas
 	Lease    time.Duration `json:"lease"`    // in nanoseconds; see coherence.Config
+	// Hold is the longest that a write of any worker may take effect after it was
+	// announced, in nanoseconds; see coherence.Config. It may differ, and grows only.
+	Hold time.Duration `json:"hold"`
 	// Stores are the stores of the workers by name, Routes the store of each
 	// scope that is not kept by the default one.
 	Stores map[string]Store  `json:"stores"`
@@ -116,6 +119,7 @@ func (r *Record) uses(name string) bool {
 // stores that keep nothing yet.
 func (r *Record) merged(own *Record) *Record {
 	all := *r
+	all.Hold = max(r.Hold, own.Hold)
 	all.Stores, all.Keys = maps.Clone(own.Stores), slices.Clone(r.Keys)
 	maps.Copy(all.Stores, r.Stores)
 	for _, key := range own.Keys {

@@ -33,6 +33,7 @@ type faults struct {
 	stall   float64       // hits that are held up before the lease is looked at again
 	crash   float64       // steps of a write at which its process ends
 	faint   float64       // intents after which the process is paused past every hold
+	uneven  bool          // every other worker has other settings
 	outside bool          // changes in the store itself, cleared by hand
 
 	happens []func(w *world) // one of them every now and then
@@ -68,6 +69,7 @@ var classes = []*faults{
 	{name: "found", slow: 0.2, happens: []func(*world){foundAnew}, every: 4 * time.Second},
 	{name: "slow", slow: 0.1, happens: []func(*world){cut}, every: 6 * time.Second},
 	{name: "late", late: 0.1, slow: 0.02},
+	{name: "uneven", uneven: true, late: 0.1, crash: 0.03, slow: 0.02},
 	{name: "members", happens: []func(*world){join, leave, cut}, every: time.Second, delayed: 0.2, delay: 100 * time.Millisecond},
 	{name: "flush", outside: true, slow: 0.1},
 	{name: "lag", lag: time.Second},

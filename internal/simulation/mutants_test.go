@@ -35,6 +35,7 @@ var mutants = []struct {
 	{coherence.IntentHold, "crash", coherence.Bounded},
 	{coherence.OwnRelease, "slow", coherence.Strict},
 	{coherence.UnknownHold, "late", coherence.Bounded},
+	{coherence.WritersHold, "uneven", coherence.Bounded},
 	{coherence.WriteDeadline, "overdue", coherence.Bounded},
 	{coherence.FillToken, "slow", coherence.Bounded},
 	{coherence.TokenLease, "slow", coherence.Strict},

@@ -143,12 +143,13 @@ func (s *processStore) change(ctx context.Context, land func() (version string, 
 		err     error
 	}
 	done := make(chan landed, 1)
-	takes := min(w.storeDelay(), writeTimeout+overtime-10*time.Millisecond)
+	limit, last := s.process.writeTimeout, s.process.hold
+	takes := min(w.storeDelay(), limit+overtime-10*time.Millisecond)
 	if w.chance(w.faults.late) {
 		w.count("late_write")
-		takes = writeTimeout + time.Duration(w.float()*float64(hold-writeTimeout)) - 10*time.Millisecond
+		takes = limit + time.Duration(w.float()*float64(last-limit)) - 10*time.Millisecond
 	}
-	never := takes > writeTimeout && w.chance(0.3)
+	never := takes > limit && w.chance(0.3)
 	go func() {
 		time.Sleep(takes)
 		if never {

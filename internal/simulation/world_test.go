@@ -28,6 +28,10 @@ const (
 	overtime     = time.Second // that a slow write takes beyond its limit, at most
 	hold         = writeTimeout + 2*coherence.DefaultLease + overtime
 	replicas     = 3
+
+	// Those of the workers whose settings are others, where they are.
+	longWriteTimeout = 6 * time.Second
+	longHold         = longWriteTimeout + 2*coherence.DefaultLease + overtime
 )
 
 // world is one run.
@@ -129,6 +133,8 @@ type process struct {
 	cancel  context.CancelFunc
 	stopped chan struct{}
 
+	writeTimeout, hold time.Duration
+
 	mu      sync.Mutex
 	crashed bool
 	paused  chan struct{} // open while it is paused, nil when it is not
@@ -140,15 +146,22 @@ var errCrashed = errors.New("the process is gone")
 func (w *world) start() *process {
 	w.mu.Lock()
 	w.made++
-	p := &process{w: w, name: fmt.Sprintf("p%d", w.made), stopped: make(chan struct{})}
+	p := &process{w: w, name: fmt.Sprintf("p%d", w.made), stopped: make(chan struct{}), writeTimeout: writeTimeout, hold: hold}
+	longest := hold
+	if w.faults.uneven {
+		longest = longHold
+		if w.made%2 == 0 {
+			p.writeTimeout, p.hold = longWriteTimeout, longHold
+		}
+	}
 	w.mu.Unlock()
 	p.link = newLink(w, p)
 	p.cache, _ = cache.New(cache.Config{Entries: 100, TTL: time.Hour, NegativeTTL: time.Hour})
 	logger := slog.New(slog.DiscardHandler)
-	p.replica = coherence.NewReplica(p.link, p.cache, coherence.Config{Name: p.name, Mode: w.mode, Hold: hold, Lag: w.faults.lag, Logger: logger})
+	p.replica = coherence.NewReplica(p.link, p.cache, coherence.Config{Name: p.name, Mode: w.mode, Hold: p.hold, Longest: longest, Lag: w.faults.lag, Logger: logger})
 	p.Manager, _ = manager.New(manager.Config{
 		Store: &processStore{Store: w.state.Store, state: w.state, process: p}, Keyring: w.keyring, Replica: p.replica,
-		Cache: p.cache, NegativeCaching: true, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, Logger: logger,
+		Cache: p.cache, NegativeCaching: true, ReadTimeout: readTimeout, WriteTimeout: p.writeTimeout, Logger: logger,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
@@ -331,5 +344,5 @@ func (w *world) run(t *testing.T, d time.Duration) {
 		p.leave()
 		<-p.stopped
 	}
-	time.Sleep(4 * hold) // what lingers ends
+	time.Sleep(4 * longHold) // what lingers ends
 }

@@ -141,7 +141,8 @@ type ListOptions struct {
 	After string         // Page.Next or CursorAt of the page before, or "" to begin
 	Limit int            // at most this many records; below 1 is taken as 1
 	// Bytes asks for a page to end once its records take this many bytes
-	// ([Record.Size]), which bounds the caller's memory; zero is no limit. A driver whose pages are its provider's need not obey.
+	// ([Record.Size]), which bounds the memory of the caller; zero is no limit. A
+	// driver whose pages are those of its provider need not obey.
 	Bytes int
 }
 

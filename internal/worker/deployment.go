@@ -65,6 +65,7 @@ func (w *Worker) deploymentRecord(ctx context.Context) (own deployment.Record, e
 	own = deployment.Record{
 		Protocol: protocolVersion,
 		Lease:    coherence.DefaultLease,
+		Hold:     w.hold(),
 		Stores:   make(map[string]deployment.Store),
 		Routes:   make(map[string]string),
 	}

@@ -151,12 +151,16 @@ func (w *Worker) openCache(context.Context) (err error) {
 	return err
 }
 
+// hold is for how long a key is held for a write of this worker: longer than the write
+// may take, with what a strict one waits for the other replicas, and what a store needs
+// to notice that a write was given up.
+func (w *Worker) hold() time.Duration {
+	_, writeTimeout := w.storeTimeouts()
+	return writeTimeout + 3*coherence.DefaultLease
+}
+
 func (w *Worker) startReplica(ctx context.Context) error {
-	// A key is held longer than a write to it may take, with what a strict one
-	// waits for the other replicas, and what a store needs to notice that a
-	// write was given up.
-	readTimeout, writeTimeout := w.storeTimeouts()
-	hold := writeTimeout + 3*coherence.DefaultLease
+	readTimeout, _ := w.storeTimeouts()
 	var err error
 	w.stream, err = coherence.OpenStream(ctx, w.conn, w.eventsConfig())
 	if err != nil {
@@ -166,7 +170,7 @@ func (w *Worker) startReplica(ctx context.Context) error {
 	if mode == coherence.Off {
 		w.logger.Warn("coherence.mode is off: this worker goes on serving what was changed elsewhere until its TTL has passed; for measuring only")
 	}
-	w.replica = coherence.NewReplica(w.stream, w.coherentCache(), coherence.Config{Name: w.name, Mode: mode, Hold: hold,
+	w.replica = coherence.NewReplica(w.stream, w.coherentCache(), coherence.Config{Name: w.name, Mode: mode, Hold: w.hold(), Longest: w.joined.Hold,
 		Lag: w.storeLag(), Read: readTimeout, Lags: w.lags, Newer: w.newer, Logger: w.logger})
 	follow, stop := context.WithCancel(context.Background())
 	w.stopFollowing = stop

@@ -156,8 +156,8 @@ func TestFailedWriteLeavesNothing(t *testing.T) {
 	if err := os.MkdirAll(s.path(recordPath(rec.Key)), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Put(t.Context(), rec, store.Precondition{}); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), dir) {
-		t.Errorf("Put: %v, want ErrUnavailable and where", err)
+	if _, err := s.Put(t.Context(), rec, store.Precondition{}); !errors.Is(err, store.ErrDamaged) || errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("Put: %v, want ErrDamaged, which is no outage, and where", err)
 	}
 	entries, err := os.ReadDir(s.path(scopePath(rec.Scope)))
 	if err != nil || len(entries) != 1 {

@@ -1,0 +1,40 @@
+package coherence
+
+import "credbus/subjects"
+
+// epochs count flushes, so that a token tells whether a flush of its key's scope, or of
+// one above it, came after it. A flush voids no other tokens: tenants must not keep each
+// other's reads out of the cache.
+type epochs struct {
+	last   uint64
+	all    uint64 // of the last flush of everything
+	scopes map[subjects.Scope]uint64
+}
+
+// maxEpochs bounds the scopes that are remembered. One more flush counts for everything.
+const maxEpochs = 1024
+
+// flush notes a flush of a scope and all below it.
+func (e *epochs) flush(scope subjects.Scope) {
+	e.last++
+	if scope == subjects.Root || len(e.scopes) >= maxEpochs {
+		e.all, e.scopes = e.last, nil
+		return
+	}
+	if e.scopes == nil {
+		e.scopes = make(map[subjects.Scope]uint64)
+	}
+	e.scopes[scope] = e.last
+}
+
+// of is the last flush that concerned a scope.
+func (e *epochs) of(scope subjects.Scope) uint64 {
+	last := e.all
+	if len(e.scopes) == 0 {
+		return last
+	}
+	for ; scope != subjects.Root; scope = scope.Parent() {
+		last = max(last, e.scopes[scope])
+	}
+	return last
+}
