@@ -25,6 +25,9 @@ var (
 	// when somebody has made room. A driver must not wrap ErrUnavailable with it,
 	// because the store is there: a retry is useless and a breaker would refuse reads.
 	ErrFull = errors.New("the store has no room")
+	// ErrThrottled is the ErrUnavailable of a store that is there and lets no more
+	// requests in for a moment: a quota or rate of its provider. See Throttled.
+	ErrThrottled = fmt.Errorf("%w: it limits requests", ErrUnavailable)
 	// ErrOpen is the ErrUnavailable of a call that was refused without any try,
 	// so that nothing was changed. No driver returns it.
 	ErrOpen = fmt.Errorf("%w: refused without a try", ErrUnavailable)

@@ -78,9 +78,9 @@ func (s *Store) answered(action, code, message string, status int) error {
 	}
 	switch {
 	case code == "LimitExceededException": // which is no rate here, though the SDK counts it among them
-		return fail(store.ErrPermission, "a quota of Secrets Manager is used up: it keeps about 100 versions of a secret from the last 24 hours, and 500,000 secrets")
+		return fail(store.ErrFull, "a quota of Secrets Manager is used up: it keeps about 100 versions of a secret from the last 24 hours, and 500,000 secrets")
 	case throttled || status == http.StatusTooManyRequests:
-		return fail(store.ErrUnavailable, "the account is over its rate for this action: see docs/stores/aws.md for the quotas")
+		return fail(store.ErrThrottled, "the account is over its rate for this action: see docs/stores/aws.md for the quotas")
 	case timeout, busyCodes[code], status >= http.StatusInternalServerError:
 		return fail(store.ErrUnavailable, "AWS has trouble: try again")
 	case keyCodes[code], deniedCodes[code] && strings.Contains(message, "KMS"):

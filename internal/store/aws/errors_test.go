@@ -22,8 +22,8 @@ func TestErrors(t *testing.T) {
 		is    error
 		says  string
 	}{
-		"throttled":         {awstest.Refuse(400, "ThrottlingException", "Rate exceeded"), store.ErrUnavailable, "quotas"},
-		"throttled by 429":  {awstest.Refuse(429, "Other", ""), store.ErrUnavailable, "quotas"},
+		"throttled":         {awstest.Refuse(400, "ThrottlingException", "Rate exceeded"), store.ErrThrottled, "quotas"},
+		"throttled by 429":  {awstest.Refuse(429, "Other", ""), store.ErrThrottled, "quotas"},
 		"internal":          {awstest.Refuse(500, "InternalServiceError", "An error occurred on the server side."), store.ErrUnavailable, "trouble"},
 		"unavailable":       {awstest.Refuse(503, "ServiceUnavailable", ""), store.ErrUnavailable, "trouble"},
 		"slow request":      {awstest.Refuse(400, "RequestTimeoutException", ""), store.ErrUnavailable, "try again"},
@@ -37,7 +37,7 @@ func TestErrors(t *testing.T) {
 		"key is disabled":   {awstest.Refuse(400, "DecryptionFailure", "Secrets Manager can't decrypt"), store.ErrPermission, "enabled"},
 		"expired":           {awstest.Refuse(400, "ExpiredTokenException", ""), store.ErrPermission, "renew"},
 		"skewed clock":      {awstest.Refuse(400, "InvalidSignatureException", "Signature expired"), store.ErrPermission, "clock"},
-		"quota":             {awstest.Refuse(400, "LimitExceededException", "versions"), store.ErrPermission, "100 versions"},
+		"quota":             {awstest.Refuse(400, "LimitExceededException", "versions"), store.ErrFull, "100 versions"},
 		"of another state":  {awstest.Refuse(400, "InvalidRequestException", "managed by another service"), store.ErrPermission, "state"},
 		"invalid":           {awstest.Refuse(400, "InvalidParameterException", ""), subjects.ErrInvalid, ""},
 	} {

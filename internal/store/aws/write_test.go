@@ -252,8 +252,8 @@ func TestQuotas(t *testing.T) {
 		put(t, s, newRecord("org:acme", "key", writeID))
 	}
 	// It is not the store that is unavailable: others may be written.
-	if _, err := s.Put(t.Context(), newRecord("org:acme", "key", "4"), store.Precondition{}); errors.Is(err, store.ErrUnavailable) || !errors.Is(err, store.ErrPermission) {
-		t.Errorf("%v, want ErrPermission", err)
+	if _, err := s.Put(t.Context(), newRecord("org:acme", "key", "4"), store.Precondition{}); errors.Is(err, store.ErrUnavailable) || !errors.Is(err, store.ErrFull) {
+		t.Errorf("%v, want ErrFull", err)
 	}
 	put(t, s, newRecord("org:acme", "other", "1"))
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -37,7 +38,9 @@ func (s *Store) explain(verb string, err error) error {
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return fail(store.ErrPermission, "the namespace is being deleted: choose another")
 	case isQuota(err):
-		return fail(store.ErrPermission, "raise the quota of the namespace, or delete what is not needed")
+		return fail(store.ErrFull, "raise the quota of the namespace, or delete what is not needed")
+	case verb != "get" && verb != "list" && verb != "watch" && isEtcdFull(err):
+		return fail(store.ErrFull, "the cluster's etcd is full: compact and defragment it, then disarm its alarm (etcdctl alarm disarm)")
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), " cannot "+verb+" resource "):
 		return fail(store.ErrPermission, fmt.Sprintf("let this worker %s secrets in namespace %s (deploy/kubernetes/rbac.yaml)", verb, s.namespace))
 	case apierrors.IsForbidden(err):
@@ -55,7 +58,8 @@ func (s *Store) explain(verb string, err error) error {
 	case apierrors.IsTimeout(err), errors.Is(err, context.DeadlineExceeded):
 		return fail(store.ErrTimeout, "is the API server, or its etcd, overloaded?")
 	case apierrors.IsTooManyRequests(err):
-		return fail(store.ErrUnavailable, "the API server lets no more requests of this worker in: look at its priority levels and flow schemas")
+		seconds, _ := apierrors.SuggestsClientDelay(err)
+		return store.Throttled(fail(store.ErrThrottled, "the API server lets no more requests of this worker in: look at its priority levels and flow schemas"), time.Duration(seconds)*time.Second)
 	case statusOf(err) != nil:
 		return fail(store.ErrUnavailable, "look at the API server's log and health")
 	}
@@ -82,6 +86,9 @@ func textOf(err error) string {
 func isQuota(err error) bool {
 	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota")
 }
+
+// isEtcdFull: etcd takes no more writes until somebody has made room (its alarm NOSPACE).
+func isEtcdFull(err error) bool { return strings.Contains(err.Error(), "database space exceeded") }
 
 func isTooLarge(err error) bool {
 	if apierrors.IsRequestEntityTooLargeError(err) {

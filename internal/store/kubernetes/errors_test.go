@@ -71,7 +71,7 @@ func TestAnswers(t *testing.T) {
 		kind  error
 		words []string
 	}{
-		"throttled":    {429, status(429, "TooManyRequests", "too many requests"), store.ErrUnavailable, []string{"flow schemas"}},
+		"throttled":    {429, status(429, "TooManyRequests", "too many requests"), store.ErrThrottled, []string{"flow schemas"}},
 		"internal":     {500, status(500, "InternalError", "etcdserver: leader changed"), store.ErrUnavailable, []string{"leader changed", n.name + " (store.kubernetes.namespace)"}},
 		"unavailable":  {503, status(503, "ServiceUnavailable", "apiserver is shutting down"), store.ErrUnavailable, []string{"shutting down"}},
 		"slow etcd":    {504, status(504, "Timeout", "request did not complete"), store.ErrTimeout, []string{"etcd"}},
@@ -156,7 +156,7 @@ func TestRefusedWrites(t *testing.T) {
 	must(t, err)
 	eventually(t, func() error { // the quota is known to admission a moment later
 		_, err := s.Put(t.Context(), newNative("org:acme", "more", "w1", "value", "x"), store.Precondition{})
-		if !errors.Is(err, store.ErrPermission) || !strings.Contains(err.Error(), "raise the quota") || !strings.Contains(err.Error(), "few") {
+		if !errors.Is(err, store.ErrFull) || !strings.Contains(err.Error(), "raise the quota") || !strings.Contains(err.Error(), "few") {
 			must(t, ignoreNotFound(s.Delete(t.Context(), store.Key{Scope: "org:acme", ID: "more"}, store.Precondition{})))
 			return fmt.Errorf("Put over the quota: %w", err)
 		}

@@ -75,6 +75,7 @@ type Store struct {
 	driver      store.Store
 	read, write *kind
 	breaker     *breaker
+	pace        *pace
 	leftBehind  atomic.Int64
 	closed      atomic.Bool
 }
@@ -98,15 +99,17 @@ func New(driver store.Store, config Config) *Store {
 	if config.WriteTimeout <= 0 {
 		config.WriteTimeout = 10 * time.Second
 	}
+	pace := new(pace)
 	return &Store{
 		driver:  driver,
-		read:    newKind(config, config.ReadTimeout, false),
-		write:   newKind(config, config.WriteTimeout, true),
+		read:    newKind(config, pace, config.ReadTimeout, false),
+		write:   newKind(config, pace, config.WriteTimeout, true),
 		breaker: newBreaker(config),
+		pace:    pace,
 	}
 }
 
-func newKind(config Config, whole time.Duration, changes bool) *kind {
+func newKind(config Config, pace *pace, whole time.Duration, changes bool) *kind {
 	const (
 		jitter  = 0.25
 		longest = 10 * time.Second // between two tries
@@ -122,6 +125,7 @@ func newKind(config Config, whole time.Duration, changes bool) *kind {
 		WithMaxRetries(config.Retries).
 		WithBackoff(min(config.Backoff, longest/2), longest).
 		WithJitterFactor(jitter).
+		WithDelayFunc(func(e failsafe.ExecutionAttempt[struct{}]) time.Duration { return pace.delay(e.LastError()) }).
 		ReturnLastFailure().
 		Build()
 	k.executor = failsafe.With(retries, timeout.New[struct{}](k.try))
@@ -215,6 +219,9 @@ func call[T any](caller context.Context, s *Store, k *kind, f func(ctx context.C
 		err    error // of the last try
 		failed error // transiently, of a try before it
 	)
+	if err := s.pace.wait(ctx); err != nil {
+		return value, err
+	}
 	_ = k.executor.WithContext(ctx).RunWithExecution(func(e failsafe.Execution[struct{}]) error {
 		if retryable(err) {
 			failed = err

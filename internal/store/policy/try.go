@@ -70,6 +70,9 @@ func try[T any](call context.Context, s *Store, k *kind, e failsafe.Execution[st
 		// Not wrapped: the context that it speaks of was not the caller's.
 		err = fmt.Errorf("%w: one try took longer than %s: %v", store.ErrTimeout, k.try, err)
 	}
+	if errors.Is(err, store.ErrThrottled) {
+		s.pace.limited(err)
+	}
 	s.breaker.record(permit, verdictOf(call, overdue, err), err)
 	return value, err
 }
@@ -151,7 +154,7 @@ func wipe(value any) {
 // says nothing; every other answer, of whatever kind, says that it is there.
 func verdictOf(call context.Context, overdue bool, err error) verdict {
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, store.ErrThrottled), errors.Is(err, store.ErrFull):
 		return present
 	case overdue && transient(err):
 		return failing

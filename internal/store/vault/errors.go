@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/api"
 
@@ -43,6 +46,50 @@ func isOvertaken(err error) bool {
 	return statusOf(err) == http.StatusBadRequest && strings.Contains(saidBy(err), "check-and-set parameter did not match")
 }
 
+// isFull: what keeps Vault's data has no room, in the words of file systems, etcd and
+// databases.
+func isFull(status int, said string) bool {
+	if status == http.StatusInsufficientStorage {
+		return true
+	}
+	said = strings.ToLower(said)
+	return status >= 500 && slices.ContainsFunc([]string{"no space left on device", "disk quota exceeded", "database space exceeded", "storage backend full", "disk full"},
+		func(words string) bool { return strings.Contains(said, words) })
+}
+
+// limitedError is the answer to a request over a quota, with what its header says.
+type limitedError struct {
+	error
+	after time.Duration
+}
+
+func (e *limitedError) Unwrap() error { return e.error }
+
+// retryAfter is what a server asks for that limits requests, zero if it does not say.
+func retryAfter(err error) time.Duration {
+	if limited, ok := errors.AsType[*limitedError](err); ok {
+		return limited.after
+	}
+	return 0
+}
+
+// parseRetryAfter reads the header Retry-After: seconds or a date.
+func parseRetryAfter(header http.Header) time.Duration {
+	text := header.Get("Retry-After")
+	if seconds, err := strconv.Atoi(text); err == nil {
+		return time.Duration(min(max(seconds, 0), 3600)) * time.Second
+	}
+	at, err := http.ParseTime(text)
+	if err != nil {
+		return 0
+	}
+	now := time.Now()
+	if date, err := http.ParseTime(header.Get("Date")); err == nil {
+		now = date // by the server's own clock
+	}
+	return max(at.Sub(now), 0)
+}
+
 // isNoMount: Vault has nothing that serves such a path.
 func isNoMount(err error) bool {
 	return statusOf(err) == http.StatusNotFound && strings.Contains(saidBy(err), "no handler for route")
@@ -56,7 +103,6 @@ func isForwardingOff(err error) bool {
 // States of a server by the status that it answers with.
 var states = map[int]string{
 	412:                           "it has not caught up with the active server yet",
-	http.StatusTooManyRequests:    "it limits requests (a quota), or is a standby that does not forward them",
 	472:                           "it is a secondary for disaster recovery, which serves nothing",
 	473:                           "it is a standby that does not serve this",
 	http.StatusServiceUnavailable: "it is sealed or in maintenance: unseal it (vault operator unseal)",
@@ -84,6 +130,10 @@ func (s *Store) failed(ctx context.Context, needs, path string, err error) error
 		return fail(store.ErrUnavailable, fmt.Sprintf("the mount is gone: vault secrets enable -path=%s -version=2 kv (store.vault.mount), and restore what it held", s.config.Mount))
 	case status == http.StatusRequestEntityTooLarge:
 		return fail(store.Unfit(subjects.ErrTooLarge), "it takes no more: "+said)
+	case status == http.StatusTooManyRequests:
+		return store.Throttled(fail(store.ErrThrottled, "a quota limits requests (vault list sys/quotas/rate-limit), or it is a standby that does not forward them: "+said), retryAfter(err))
+	case needs != "read" && needs != "list" && isFull(status, said):
+		return fail(store.ErrFull, fmt.Sprintf("its storage is full: make room there (status %d) %s", status, said))
 	case states[status] != "":
 		return fail(store.ErrUnavailable, fmt.Sprintf("%s (status %d) %s", states[status], status, said))
 	case status == http.StatusBadRequest && strings.Contains(said, "unavailable for a brief period"):

@@ -62,7 +62,7 @@ func TestAnswers(t *testing.T) {
 		kind   error
 		want   string
 	}{
-		{answers(429, said("request path rate limit quota exceeded")), store.ErrUnavailable, "quota"},
+		{answers(429, said("request path rate limit quota exceeded")), store.ErrThrottled, "quota"},
 		{answers(472, ""), store.ErrUnavailable, "disaster recovery"},
 		{answers(473, ""), store.ErrUnavailable, "standby"},
 		{answers(500, said("internal error")), store.ErrUnavailable, "status 500 internal error"},

@@ -243,6 +243,8 @@ func exchange(ctx context.Context, client *api.Client, r request) (answer, error
 	switch {
 	case absent && !isVaults(err):
 		return answer{}, errGarbage
+	case statusOf(err) == http.StatusTooManyRequests:
+		return answer{}, &limitedError{err, parseRetryAfter(response.Header)}
 	case err != nil && !absent:
 		return answer{}, err
 	}

@@ -163,7 +163,7 @@ func (s *Store) write(ctx context.Context, key store.Key, body []byte) (made sec
 // deleted by then, so that nothing that it fails with may say that it is not.
 func (s *Store) destroy(ctx context.Context, key store.Key, tombstone *secret) error {
 	err := s.destroyBefore(ctx, key, tombstone)
-	if errors.Is(err, store.ErrPermission) {
+	if errors.Is(err, store.ErrPermission) || errors.Is(err, store.ErrFull) {
 		return fmt.Errorf("%w: it is deleted, and values of earlier versions are left: %v", store.ErrUnavailable, err)
 	}
 	return err

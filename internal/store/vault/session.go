@@ -228,6 +228,8 @@ func (s *session) refused(ctx context.Context, path string, err error) error {
 		return fmt.Errorf("%w: %s: it knows no such path: give its address without /v1, and a store.vault.namespace that exists (status %d)", store.ErrUnavailable, at, status)
 	case status == 0:
 		return fmt.Errorf("%w: %s: is it reachable? %s", store.ErrUnavailable, at, reason(err))
+	case status == http.StatusTooManyRequests:
+		return fmt.Errorf("%w: %s: a quota limits logins (vault list sys/quotas/rate-limit)", store.ErrThrottled, at)
 	case states[status] != "":
 		return fmt.Errorf("%w: %s: %s (status %d)", store.ErrUnavailable, at, states[status], status)
 	case status >= 500 && s.config.Auth != authKubernetes: // where it is what the cluster says of the pod's token
