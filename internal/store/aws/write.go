@@ -32,6 +32,7 @@ const (
 
 // write is a new version of a secret.
 type write struct {
+	restored bool // the secret was scheduled for deletion and is not any more
 	content
 	name, token string
 	description string
@@ -48,7 +49,7 @@ func (s *Store) Put(caller context.Context, rec *store.Record, pre store.Precond
 		return "", err
 	}
 	defer end()
-	name := s.nameOf(rec.Key)
+	name, restored := s.nameOf(rec.Key), false
 	for range writeAttempts {
 		current, err := s.describe(ctx, name)
 		if err != nil {
@@ -72,10 +73,13 @@ func (s *Store) Put(caller context.Context, rec *store.Record, pre store.Precond
 			return "", context.Cause(ctx) // while it surely has no effect
 		}
 		arn, err := s.apply(caller, w, current)
-		if err == nil {
+		restored = restored || w.restored
+		switch {
+		case err == nil:
 			return formatVersion(arn, w.token), nil
-		}
-		if !errors.Is(err, errOvertaken) {
+		case errors.Is(err, store.ErrFull) && restored:
+			return "", changedAndFull("the secret, which was scheduled for deletion, is restored", err)
+		case !errors.Is(err, errOvertaken):
 			return "", err
 		}
 	}
@@ -160,6 +164,7 @@ func (s *Store) apply(ctx context.Context, w *write, current *secret) (arn strin
 		if err := s.restore(ctx, w.name); err != nil {
 			return "", err
 		}
+		w.restored = true
 	}
 	return current.arn, s.update(ctx, w)
 }
@@ -180,6 +185,7 @@ func (s *Store) create(ctx context.Context, w *write) (arn string, err error) {
 		if err := s.restore(ctx, w.name); err != nil {
 			return "", err
 		}
+		w.restored = true
 		return "", errOvertaken
 	case errors.As(err, new(*types.ResourceExistsException)):
 		return "", errOvertaken
@@ -270,10 +276,18 @@ func (s *Store) remove(ctx context.Context, key store.Key, current *secret) erro
 	if err := s.bury(ctx, key, current); err != nil {
 		return err
 	}
-	if err := s.schedule(ctx, current.name); err != nil {
+	if err := s.schedule(ctx, current.name); errors.Is(err, store.ErrFull) {
+		return changedAndFull("the credential is deleted, but its secret is not yet: delete it once more", err)
+	} else if err != nil {
 		return fmt.Errorf("the credential is deleted, but its secret is not yet: delete it once more: %w", err)
 	}
 	return nil
+}
+
+// changedAndFull is the error of a write that met a quota after it had changed
+// something: ErrFull would say that it changed nothing.
+func changedAndFull(changed string, err error) error {
+	return fmt.Errorf("%w: %s: %v", store.ErrUnavailable, changed, err)
 }
 
 // bury writes the tombstone.

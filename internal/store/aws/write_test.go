@@ -257,6 +257,17 @@ func TestQuotas(t *testing.T) {
 	}
 	put(t, s, newRecord("org:acme", "other", "1"))
 
+	// A write that has restored a secret before it met the quota has changed something.
+	for _, writeID := range []string{"1", "2"} {
+		put(t, s, newRecord("org:acme", "gone", writeID))
+	}
+	if err := s.Delete(t.Context(), newRecord("org:acme", "gone", "").Key, store.Precondition{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(t.Context(), newRecord("org:acme", "gone", "3"), store.Precondition{}); errors.Is(err, store.ErrFull) || !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("%v, want no ErrFull, since the secret was restored", err)
+	}
+
 	large := newRecord("org:acme", "large", "1")
 	large.Payload = make([]byte, aws.MaxPayload+1)
 	before := b.Calls("CreateSecret")
