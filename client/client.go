@@ -133,7 +133,7 @@ func (c *Client) Close() {
 	}
 }
 
-// Revision is the highest revision that any reply or event carried so far.
+// Revision is the highest revision that any reply carried, or Observe was given, so far.
 func (c *Client) Revision() Revision {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -142,7 +142,9 @@ func (c *Client) Revision() Revision {
 
 // Observe tells the client of a revision that another one has seen: what this
 // client reads from now on is no older. Its text form, Revision.String and
-// subjects.ParseRevision, carries it between processes.
+// subjects.ParseRevision, carries it between processes. Pass only revisions that
+// come from workers: no worker has reached a made-up one, so all of them would read
+// the store for each later read of this client.
 func (c *Client) Observe(revision Revision) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -20,10 +20,11 @@
 // not known, the error is an [OutcomeUnknownError], and repeating the call with
 // its RequestID is safe.
 //
-// A client remembers the highest revision that any reply or event carried and
-// sends it with each command, so that no worker answers it with anything older
-// than what it has seen. [Client.Revision] and [Client.Observe] carry that
-// over to another process.
+// A client remembers the highest revision that any reply carried and sends it with
+// each command, so that no worker answers it with anything older than what it has
+// seen. [Client.Revision] and [Client.Observe] carry that over to another process.
+// Events and the statuses of jobs do not raise it, because anybody who may publish on
+// their subjects can forge them.
 //
 // Errors of workers are [*Error] and match the sentinels of this package with
 // errors.Is. A command whose context ends matches context.DeadlineExceeded or

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -177,6 +179,10 @@ const (
 	pollAtOnce = 10
 	// pollEvery is how long a status that got lost goes unnoticed.
 	pollEvery = 10 * time.Second
+	// confirmAtMost is how often a worker is asked whether a job has ended, and
+	// confirmEvery the time between two questions.
+	confirmAtMost = 10
+	confirmEvery  = 100 * time.Millisecond
 	// cancelPause is how long the first job of a batch is given to stop.
 	cancelPause = 100 * time.Millisecond
 )
@@ -186,11 +192,14 @@ type following struct {
 	*Batch
 	jobs  []JobStatus
 	first ID
+	// ended counts, for each job that was heard to have ended, how often a worker was
+	// asked whether it has.
+	ended map[int]int
 }
 
 // follow finds out what the first job is called.
 func (b *Batch) follow(ctx context.Context) (*following, error) {
-	f := &following{Batch: b, first: b.first}
+	f := &following{Batch: b, first: b.first, ended: make(map[int]int)}
 	if f.first != "" {
 		return f, nil
 	}
@@ -240,7 +249,8 @@ func (f *following) grow(parts int) {
 	}
 }
 
-// take enters what is told of a job, and reports whether that is news.
+// take enters what is told of a job, and reports whether that is news. Only a reply
+// may tell that the job has ended.
 func (f *following) take(told *JobStatus) bool {
 	n := f.index(told.ID)
 	parts := min(told.Parts, maxParts)
@@ -252,7 +262,8 @@ func (f *following) take(told *JobStatus) bool {
 	}
 	f.grow(n + 1)
 	known := &f.jobs[n]
-	if known.State.Ended() || known.Worker == told.Worker && told.Updated.Before(known.Updated) {
+	older := known.Worker == told.Worker && told.Updated.Before(known.Updated)
+	if known.State.Ended() || older && !told.State.Ended() {
 		return false // an answer may be older than what was heard meanwhile
 	}
 	results := told.Results
@@ -260,10 +271,58 @@ func (f *following) take(told *JobStatus) bool {
 	changed := known.State != told.State || !known.Updated.Equal(told.Updated) || known.Parts != told.Parts
 	*known = *told
 	told.Results = results
-	if told.State.Ended() {
-		f.c.Observe(told.Reached)
-	}
 	return changed
+}
+
+// heard enters a status that came on the jobs' subject. One that says that its job
+// has ended is only noted, because anybody may have published it: confirm asks.
+func (f *following) heard(told *JobStatus) (changed bool) {
+	if !told.State.Ended() {
+		return f.take(told)
+	}
+	n := f.index(told.ID)
+	if told.Scope != f.Scope || told.Batch != f.Batch.ID || n < 0 || n >= max(min(told.Parts, maxParts), len(f.jobs)) {
+		return false
+	}
+	f.grow(n + 1)
+	if f.jobs[n].State.Ended() {
+		return false
+	}
+	if _, noted := f.ended[n]; !noted {
+		f.ended[n] = 0
+	}
+	return false
+}
+
+// confirm asks about the jobs that were heard to have ended, and returns whether it has
+// news. Each reply raises the client's revision to what its job has reached. A worker
+// may see the end a moment later than it was heard, so it is asked up to confirmAtMost
+// times; what is open after that is asked for with all others.
+func (f *following) confirm(ctx context.Context) (changed bool, err error) {
+	open := slices.Sorted(maps.Keys(f.ended))
+	asked := make([]*JobStatus, len(open))
+	group, asking := errgroup.WithContext(ctx)
+	group.SetLimit(pollAtOnce)
+	for i, n := range open {
+		group.Go(func() error {
+			job, err := f.c.Job(asking, f.Scope, f.id(n))
+			if errors.Is(err, ErrNotFound) {
+				return nil
+			}
+			asked[i] = job
+			return err
+		})
+	}
+	err = group.Wait()
+	for i, n := range open {
+		if asked[i] != nil && f.take(asked[i]) {
+			changed = true
+		}
+		if f.ended[n]++; f.jobs[n].State.Ended() || f.ended[n] == confirmAtMost {
+			delete(f.ended, n)
+		}
+	}
+	return changed, err
 }
 
 // poll asks about every job that has not ended. The jobs after the first need not

@@ -48,6 +48,14 @@ func (f *following) run(heard *subscription, yield func(BatchStatus, error) bool
 		if !changed {
 			changed, ask = f.hear(heard, ticker.C)
 		}
+		if len(f.ended) > 0 {
+			news, err := f.confirm(heard.ctx)
+			if f.fails(heard, err) {
+				yield(BatchStatus{}, err)
+				return
+			}
+			changed = changed || news
+		}
 		status := f.status()
 		if ask || status.Ended() && status.Missing > 0 && !settled {
 			settled = status.Ended()
@@ -55,8 +63,7 @@ func (f *following) run(heard *subscription, yield func(BatchStatus, error) bool
 				yield(BatchStatus{}, errConnectionClosed)
 				return
 			}
-			// What fails for a time is asked for the next time.
-			if err := f.poll(heard.ctx); err != nil && heard.ctx.Err() == nil && !passing(err) && !errors.Is(err, context.DeadlineExceeded) {
+			if err := f.poll(heard.ctx); f.fails(heard, err) {
 				yield(BatchStatus{}, err)
 				return
 			}
@@ -75,11 +82,22 @@ func (f *following) run(heard *subscription, yield func(BatchStatus, error) bool
 	}
 }
 
-// hear waits for news, and takes all that has come. ask is set when some may be
-// lost.
+// fails reports whether an error of asking ends the watch. What fails for a time is
+// asked for the next time.
+func (f *following) fails(heard *subscription, err error) bool {
+	return err != nil && heard.ctx.Err() == nil && !passing(err) && !errors.Is(err, context.DeadlineExceeded)
+}
+
+// hear waits for news, or until jobs that have ended are to be confirmed, and takes all
+// that has come. ask is set when some may be lost.
 func (f *following) hear(heard *subscription, tick <-chan time.Time) (changed, ask bool) {
+	var confirm <-chan time.Time
+	if len(f.ended) > 0 {
+		confirm = time.After(confirmEvery)
+	}
 	select {
 	case <-heard.ctx.Done():
+	case <-confirm:
 	case <-tick:
 		ask = true
 	case <-heard.statuses:
@@ -87,7 +105,7 @@ func (f *following) hear(heard *subscription, tick <-chan time.Time) (changed, a
 	case msg := <-heard.messages:
 		for {
 			var told JobStatus
-			if subjects.Decode(msg.Data, &told) == nil && f.take(&told) {
+			if subjects.Decode(msg.Data, &told) == nil && f.heard(&told) {
 				changed = true
 			}
 			select {
