@@ -18,6 +18,13 @@ const (
 	StoreFailing = subjects.StoreFailing
 )
 
+// What a store that is StoreFailing refuses (StoreStatus.Refuses).
+const (
+	RefusesReads  = subjects.RefusesReads
+	RefusesWrites = subjects.RefusesWrites
+	RefusesAll    = subjects.RefusesAll
+)
+
 // storeStatusBuffer is how many statuses may wait for the loop that reads them.
 const storeStatusBuffer = 256
 

@@ -180,7 +180,7 @@ func samples() []sample {
 		{"deployment_request", &DeploymentRequest{sampleEnvelope}, func() Message { return new(DeploymentRequest) }},
 		{"deployment_reply", &DeploymentReply{[]ReplicaFacts{{"worker-1", []Fact{{"cache.ttl", "5m"}, {}}}, {}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(DeploymentReply) }},
 		{"cache_stats_reply_stores", &CacheStatsReply{[]ReplicaStats{{"worker-1", 3, 1, 5, 6, 7, 8, 2, 1000, 1 << 40, 1 << 41, "trusted", []StoreState{
-			{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout}, {"default", "file", StoreOK, sampleTime, ""}, {}}}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(CacheStatsReply) }},
+			{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout, ""}, {"default", "file", StoreOK, sampleTime, "", ""}, {}}}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(CacheStatsReply) }},
 
 		{"job", ref(sampleJob()), func() Message { return new(Job) }},
 		{"job_of_deletes", &JobOf[DeleteItem, *DeleteItem]{sampleJob(), batchOf[DeleteItem](DeleteItem{sampleTarget, "v7"}, DeleteItem{})}, func() Message { return new(JobOf[DeleteItem, *DeleteItem]) }},
@@ -200,11 +200,14 @@ func samples() []sample {
 		{"seal_key_reply", &SealKeyReply{KeyID: "k-1", Key: []byte{0xff, 0x00, 0xfe}, Revision: sampleRevision}, func() Message { return new(SealKeyReply) }},
 		{"event_expiring", &Event{EventExpiring, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, 0, sampleTime.Add(time.Hour)}, func() Message { return new(Event) }},
 		{"event_hold", &Event{EventStored, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, 16 * time.Second, sampleTime.Add(time.Hour)}, func() Message { return new(Event) }},
-		{"store_status", &StoreStatus{StoreState{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout}, "worker-1"}, func() Message { return new(StoreStatus) }},
+		{"store_status", &StoreStatus{StoreState{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout, ""}, "worker-1"}, func() Message { return new(StoreStatus) }},
 		{"job_submitted", ref(submittedJob()), func() Message { return new(Job) }},
 		{"job_status_content", ref(contentStatus()), func() Message { return new(JobStatus) }},
 		{"job_show_request_posted", &JobShowRequest{JobRequest{sampleEnvelope, sampleTarget}, StoreBatch, []byte{0xff, 0x00, 0xfe}}, func() Message { return new(JobShowRequest) }},
 		{"seal_key_reply_now", &SealKeyReply{"k-1", []byte{0xff, 0x00, 0xfe}, sampleTime, 7 * 24 * time.Hour, sampleRevision}, func() Message { return new(SealKeyReply) }},
+		{"cache_stats_reply_refuses", &CacheStatsReply{[]ReplicaStats{{"worker-1", 3, 1, 5, 6, 7, 8, 2, 1000, 1 << 40, 1 << 41, "trusted", []StoreState{
+			{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout, RefusesWrites}}}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(CacheStatsReply) }},
+		{"store_status_refuses", &StoreStatus{StoreState{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout, RefusesAll}, "worker-1"}, func() Message { return new(StoreStatus) }},
 	}
 }
 
@@ -235,7 +238,8 @@ func TestSamplesAreComplete(t *testing.T) {
 	for _, sample := range samples() {
 		names[sample.name] = true
 		switch sample.name {
-		case "error", "cache_stats_reply", "event", "event_expiring": // write_error, cache_stats_reply_stores and event_hold have all of it
+		case "error", "cache_stats_reply", "cache_stats_reply_stores", "store_status", "event", "event_expiring":
+			// write_error, cache_stats_reply_refuses, store_status_refuses and event_hold have all of it
 		case "job", "job_of_deletes", "job_status", "dead_job", "job_show_reply", "job_list_reply", "job_cancel_reply", "job_retry_reply", "job_drop_reply", "seal_key_reply":
 			// job_submitted, job_status_content and seal_key_reply_now have all of it
 		default:

@@ -13,6 +13,13 @@ const (
 	StoreFailing = "failing"
 )
 
+// What a store that is StoreFailing refuses.
+const (
+	RefusesReads  = "reads"
+	RefusesWrites = "writes"
+	RefusesAll    = "all"
+)
+
 // StoreState is how a replica finds one of its stores.
 type StoreState struct {
 	Name  string    // "default", or as in stores of its configuration
@@ -20,6 +27,9 @@ type StoreState struct {
 	State string    // StoreOK or StoreFailing
 	Since time.Time // when it began
 	Error Code      // what calls failed with; of StoreFailing only
+	// Refuses is which calls are refused: RefusesReads, RefusesWrites or RefusesAll; of
+	// StoreFailing only. Replicas that do not tell refuse all.
+	Refuses string
 }
 
 func (s *StoreState) encode(e *encoder) {
@@ -28,6 +38,7 @@ func (s *StoreState) encode(e *encoder) {
 	e.str("state", s.State)
 	e.time("since", s.Since)
 	e.str("error", string(s.Error))
+	e.str("refuses", s.Refuses)
 }
 
 func (s *StoreState) field(d *decoder, name []byte) bool {
@@ -42,6 +53,8 @@ func (s *StoreState) field(d *decoder, name []byte) bool {
 		s.Since = d.time("since")
 	case "error":
 		s.Error = Code(d.str(maxTextLen))
+	case "refuses":
+		s.Refuses = d.str(maxTextLen)
 	default:
 		return false
 	}

@@ -37,7 +37,8 @@ func (p *program) cacheStatsCommand() *cobra.Command {
 		Long: `Show how well the cache of each replica does, counted since it started. When a
 replica that is known does not answer, those that did are shown and the exit
 status is 6. NEGATIVE are those of its entries that say that a credential does
-not exist. STORES is ok, or names the stores that fail: since when, and with what.
+not exist. STORES is ok, or names the stores that fail: which calls they refuse
+(reads, writes or all), since when, and with what.
 
 -o json prints one JSON object.`,
 		Args: cobra.NoArgs,
@@ -79,7 +80,11 @@ func stores(states []subjects.StoreState) string {
 	var failing []string
 	for _, s := range states {
 		if s.State != subjects.StoreOK {
-			failing = append(failing, fmt.Sprintf("%s %s since %s (%s)", s.Name, s.State, shown(s.Since), s.Error))
+			why := string(s.Error)
+			if s.Refuses != "" {
+				why += ", refuses " + s.Refuses
+			}
+			failing = append(failing, fmt.Sprintf("%s %s since %s (%s)", s.Name, s.State, shown(s.Since), why))
 		}
 	}
 	if len(states) > 0 && len(failing) == 0 {

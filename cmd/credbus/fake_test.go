@@ -174,7 +174,7 @@ func answer(nc *nats.Conn, request *nats.Msg) {
 		body(&subjects.CacheStatsReply{
 			Replicas: []subjects.ReplicaStats{{Replica: "replica-1", Hits: 3, Misses: 1, Entries: 8, Negative: 2, Capacity: 1000, Trust: "trusted", Stores: []subjects.StoreState{
 				{Name: "default", Type: "file", State: subjects.StoreOK, Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
-				{Name: "vault-eu", Type: "vault", State: subjects.StoreFailing, Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Error: subjects.StorageTimeout},
+				{Name: "vault-eu", Type: "vault", State: subjects.StoreFailing, Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Error: subjects.StorageTimeout, Refuses: subjects.RefusesWrites},
 			}}},
 			Missing: []string{"replica-2"},
 		})

@@ -30,7 +30,8 @@ for each of its versions and each time of expiry.ahead, a setting of the workers
 scope to see how things are.
 
 With --stores it prints how each worker finds its stores, at first and whenever that
-changes: "failing", with the error, while calls are refused, and "ok".
+changes: "failing", with the error, while calls are refused, and "ok". It says which
+calls are refused: reads, writes or all.
 
 -o json prints one JSON object on a line for each event.`,
 		Args:              names(0, 1),
@@ -94,6 +95,9 @@ func storeLine(status *client.StoreStatus) string {
 	line := fmt.Sprintf("%-20s  %-8s  %s  %s", shown(status.Since), status.State, status.Name, status.Replica)
 	if status.Error != "" {
 		line += "  " + string(status.Error)
+	}
+	if status.Refuses != "" {
+		line += "  refuses " + status.Refuses
 	}
 	return printable(line) // who published it is not known
 }

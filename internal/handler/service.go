@@ -145,11 +145,12 @@ type serviceData struct {
 
 // storeData is a subjects.StoreState in JSON.
 type storeData struct {
-	Name  string        `json:"name"`
-	Type  string        `json:"type"`
-	State string        `json:"state"`
-	Since time.Time     `json:"since"`
-	Error subjects.Code `json:"error,omitempty"`
+	Name    string        `json:"name"`
+	Type    string        `json:"type"`
+	State   string        `json:"state"`
+	Since   time.Time     `json:"since"`
+	Error   subjects.Code `json:"error,omitempty"`
+	Refuses string        `json:"refuses,omitempty"`
 }
 
 func (h *Handler) stats() any {

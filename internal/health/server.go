@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Problem is something that keeps a worker from its work.
+// Problem is something that keeps a worker from its work, or from some of it.
 type Problem struct {
 	Part  string `json:"part"`           // such as nats, cache or store
 	Name  string `json:"name,omitempty"` // which one, of several
@@ -21,12 +21,29 @@ type Problem struct {
 	// first seen here.
 	Since time.Time `json:"since"`
 	Error string    `json:"error,omitempty"` // a code
+	// Refuses is which calls a store refuses: reads, writes or all.
+	Refuses string `json:"refuses,omitempty"`
+	// Warning: the worker is ready all the same, for what it still can do.
+	Warning bool `json:"-"`
 }
 
 // report is the body of an answer.
 type report struct {
 	Ready    bool      `json:"ready"`
 	Problems []Problem `json:"problems,omitempty"`
+	Warnings []Problem `json:"warnings,omitempty"`
+}
+
+func newReport(found []Problem) (r report) {
+	for _, p := range found {
+		if p.Warning {
+			r.Warnings = append(r.Warnings, p)
+		} else {
+			r.Problems = append(r.Problems, p)
+		}
+	}
+	r.Ready = len(r.Problems) == 0
+	return r
 }
 
 const (
@@ -61,8 +78,7 @@ func Start(address string, problems func(context.Context) []Problem, logger *slo
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
 		defer cancel()
-		found := s.since(problems(ctx))
-		write(w, report{Ready: len(found) == 0, Problems: found})
+		write(w, newReport(s.since(problems(ctx))))
 	})
 	s.http = &http.Server{
 		Handler:     http.MaxBytesHandler(mux, 0),

@@ -71,6 +71,12 @@ func TestReady(t *testing.T) {
 	if again := expect("/readyz", http.StatusServiceUnavailable, false).Problems; again[0] != first[0] {
 		t.Errorf("the same problem is told as %+v, then %+v", first[0], again[0])
 	}
+	warning := Problem{Part: "store", Name: "eu", State: "failing", Since: known, Refuses: "writes", Warning: true}
+	problems.Store(&[]Problem{warning})
+	warning.Warning = false // the field it is in says so
+	if r := expect("/readyz", http.StatusOK, true); len(r.Problems) != 0 || len(r.Warnings) != 1 || r.Warnings[0] != warning {
+		t.Errorf("a warning is told as %+v", r)
+	}
 	problems.Store(new([]Problem))
 	expect("/readyz", http.StatusOK, true)
 

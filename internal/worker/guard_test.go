@@ -52,11 +52,11 @@ func TestTheStoresBreakerIsLogged(t *testing.T) {
 		get(store.ErrUnavailable)
 		get(store.ErrUnavailable)
 		failed := now()
-		failing := subjects.StoreState{State: subjects.StoreFailing, Since: failed, Error: subjects.StorageUnavailable}
+		failing := subjects.StoreState{State: subjects.StoreFailing, Since: failed, Error: subjects.StorageUnavailable, Refuses: subjects.RefusesReads}
 		state(failing)
 		get(store.ErrOpen)
 		get(store.ErrOpen)
-		logged("store=eu breaker=open")
+		logged("store=eu calls=reads breaker=open")
 		logged("no route")
 
 		// The worker probes without anybody asking for anything, until it succeeds.
@@ -73,6 +73,100 @@ func TestTheStoresBreakerIsLogged(t *testing.T) {
 		get(store.ErrNotFound)
 		if n := faults.Calls(storetest.Get); n != 7 {
 			t.Errorf("%d calls", n)
+		}
+	})
+}
+
+// A store that takes no writes is reported as such, and the worker is ready to read. If
+// it turns out to be gone altogether, the worker notices without anybody's asking.
+func TestAStoreThatRefusesWritesOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &Worker{config: new(config.Config), logger: slog.New(slog.DiscardHandler)}
+		faults := storetest.NewFaults(memory.New())
+		o := w.guard("eu", config.Store{
+			Type: "memory", ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second,
+			BreakerFailures: 3, BreakerDelay: 5 * time.Second,
+		}, faults)
+		w.stores = []*opened{o}
+		key := store.Key{Scope: "org:acme", ID: "db"}
+		put := func(want error) {
+			t.Helper()
+			if _, err := o.guarded.Put(t.Context(), &store.Record{Key: key, WriteID: "w"}, store.Precondition{}); !errors.Is(err, want) {
+				t.Errorf("%v, want %v", err, want)
+			}
+		}
+		is := func(state, refuses string, warning, problem bool) {
+			t.Helper()
+			if got := *o.state.Load(); got.State != state || got.Refuses != refuses || (got.Error != "") != (state == subjects.StoreFailing) {
+				t.Errorf("the state is %+v, want %s, refusing %q", got, state, refuses)
+			}
+			var warned, unready bool
+			for _, p := range w.storeProblems(t.Context()) {
+				warned, unready = warned || p.Warning, unready || !p.Warning
+				if p.Refuses != refuses {
+					t.Errorf("problem %+v", p)
+				}
+			}
+			if warned != warning || unready != problem {
+				t.Errorf("warned: %t, not ready: %t", warned, unready)
+			}
+		}
+		faults.Set(storetest.Put, storetest.Fault{Err: store.ErrUnavailable})
+		for range 3 {
+			put(store.ErrUnavailable)
+		}
+		put(store.ErrOpen)
+		is(subjects.StoreFailing, subjects.RefusesWrites, true, false)
+		time.Sleep(time.Hour)
+		is(subjects.StoreFailing, subjects.RefusesWrites, true, false)
+		if n := faults.Calls(storetest.Get); n < 700 || n > 720 {
+			t.Errorf("%d probes in an hour, one in 5 s is expected", n)
+		}
+		began := o.state.Load().Since
+
+		faults.Set(storetest.Get, storetest.Fault{Err: store.ErrUnavailable})
+		time.Sleep(20 * time.Second)
+		is(subjects.StoreFailing, subjects.RefusesAll, false, true)
+		if !o.state.Load().Since.After(began) {
+			t.Error("what is refused changed, and Since did not")
+		}
+		faults.Set(storetest.Get, storetest.Fault{})
+		faults.Set(storetest.Put, storetest.Fault{})
+		time.Sleep(6 * time.Second)
+		is(subjects.StoreOK, "", false, false)
+		put(nil)
+
+		// A write that succeeds ends it as well.
+		faults.Set(storetest.Put, storetest.Fault{Err: store.ErrUnavailable})
+		for range 3 {
+			put(store.ErrUnavailable)
+		}
+		faults.Set(storetest.Put, storetest.Fault{})
+		time.Sleep(6 * time.Second)
+		put(nil)
+		is(subjects.StoreOK, "", false, false)
+		before := faults.Calls(storetest.Get)
+		time.Sleep(time.Hour)
+		if n := faults.Calls(storetest.Get) - before; n > 1 {
+			t.Errorf("%d probes of a store that answers", n)
+		}
+	})
+}
+
+// The probes end with the store.
+func TestProbesEndWithTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &Worker{config: new(config.Config), logger: slog.New(slog.DiscardHandler)}
+		faults := storetest.NewFaults(memory.New())
+		o := w.guard("eu", config.Store{Type: "memory", BreakerFailures: 1, BreakerDelay: time.Second}, faults)
+		faults.Set(storetest.Put, storetest.Fault{Err: store.ErrUnavailable})
+		_, _ = o.guarded.Put(t.Context(), &store.Record{}, store.Precondition{})
+		if err := o.guarded.Close(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		if o.probing.Load() || faults.Calls(storetest.Get) > 1 {
+			t.Errorf("%d probes, and more to come: %t", faults.Calls(storetest.Get), o.probing.Load())
 		}
 	})
 }

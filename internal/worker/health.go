@@ -35,19 +35,31 @@ func (w *Worker) problems(ctx context.Context) (problems []health.Problem) {
 	if w.cache != nil && !w.trusts(ctx, connected) {
 		problems = append(problems, health.Problem{Part: "cache", State: w.replica.Trust()})
 	}
-	for _, o := range w.stores {
-		s := *o.state.Load()
-		checker, checks := o.driver.(store.Checker)
-		switch {
-		case s.State != subjects.StoreOK:
-			problems = append(problems, health.Problem{Part: "store", Name: s.Name, State: s.State, Since: s.Since, Error: string(s.Error)})
-		case checks && checker.Check(ctx) != nil:
-			problems = append(problems, health.Problem{Part: "store", Name: s.Name, State: subjects.StoreFailing, Error: string(subjects.StorageUnavailable)})
-		}
-	}
+	problems = append(problems, w.storeProblems(ctx)...)
 	if w.jobs != nil && connected {
 		if err := w.jobs.Ready(); err != nil {
 			problems = append(problems, health.Problem{Part: "jobs", State: err.Error()})
+		}
+	}
+	return problems
+}
+
+// storeProblems are those of the stores. One that refuses writes only is a warning:
+// all workers have the same store, and if none were ready nobody could read either.
+func (w *Worker) storeProblems(ctx context.Context) (problems []health.Problem) {
+	for _, o := range w.stores {
+		s := *o.state.Load()
+		if s.State != subjects.StoreOK {
+			problems = append(problems, health.Problem{
+				Part: "store", Name: s.Name, State: s.State, Since: s.Since, Error: string(s.Error),
+				Refuses: s.Refuses, Warning: s.Refuses == subjects.RefusesWrites,
+			})
+		}
+		if s.State != subjects.StoreOK && s.Refuses != subjects.RefusesWrites {
+			continue
+		}
+		if checker, ok := o.driver.(store.Checker); ok && checker.Check(ctx) != nil {
+			problems = append(problems, health.Problem{Part: "store", Name: s.Name, State: subjects.StoreFailing, Error: string(subjects.StorageUnavailable)})
 		}
 	}
 	return problems

@@ -134,10 +134,10 @@ func TestFailingStoreIsTold(t *testing.T) {
 	}
 	problems := b.becomes(t, false, 5*time.Second-time.Since(broke))
 	if len(problems) != 1 || problems[0].Part != "store" || problems[0].Name != "default" || problems[0].State != subjects.StoreFailing ||
-		problems[0].Error != string(subjects.StorageUnavailable) || problems[0].Since.Before(broke.Truncate(time.Millisecond)) {
+		problems[0].Error != string(subjects.StorageUnavailable) || problems[0].Refuses != subjects.RefusesReads || problems[0].Since.Before(broke.Truncate(time.Millisecond)) {
 		t.Errorf("the problems are %+v", problems)
 	}
-	want := subjects.StoreState{Name: "default", Type: "file", State: subjects.StoreFailing, Since: problems[0].Since, Error: subjects.StorageUnavailable}
+	want := subjects.StoreState{Name: "default", Type: "file", State: subjects.StoreFailing, Since: problems[0].Since, Error: subjects.StorageUnavailable, Refuses: subjects.RefusesReads}
 	if got := status(); got != (subjects.StoreStatus{StoreState: want, Replica: b.Name()}) {
 		t.Errorf("subscribers are told %+v", got)
 	}

@@ -24,6 +24,7 @@ type opened struct {
 	driver  store.Store
 	guarded store.Store // the driver behind the policy for faults
 	state   atomic.Pointer[subjects.StoreState]
+	probing atomic.Bool // a probe is due
 }
 
 // openStores opens all stores at once, so that what is wrong with each is told
@@ -115,37 +116,55 @@ func (w *Worker) guard(name string, c config.Store, driver store.Store) *opened 
 // now is as exact as times are told.
 func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 
-// storeChanged notes, logs and publishes what becomes of a store's breaker. While it is
-// open the worker probes by itself, so that one that nobody asks anything, since
-// it is not ready, becomes so again.
+// storeChanged notes, logs and publishes what becomes of a store's breakers. While one
+// is open the worker probes by itself, so that a store that nobody asks anything, since
+// the worker is not ready, becomes ready again.
 func (w *Worker) storeChanged(o *opened, change policy.Change) {
-	state := *o.state.Load()
-	was := state.State
-	log := w.logger.With("store", o.name, "breaker", change.State)
+	was := *o.state.Load()
+	log := w.logger.With("store", o.name, "calls", change.Calls, "breaker", change.State)
+	state := was
+	state.Refuses = refused(change)
 	switch change.State {
 	case policy.Open:
 		state.State, state.Error = subjects.StoreFailing, subjects.StorageUnavailable
 		if errors.Is(change.Err, store.ErrTimeout) {
 			state.Error = subjects.StorageTimeout
 		}
-		if was != subjects.StoreFailing {
-			state.Since = now()
+		if was.Refuses != state.Refuses {
 			log.Error("the store fails: calls are refused until a probe succeeds (store.breaker_failures, store.breaker_delay)",
 				"since", change.Since, "probe", change.Probe, "error", change.Err)
 		} else {
 			log.Debug("the store still fails", "since", change.Since, "probe", change.Probe, "error", change.Err)
 		}
-		time.AfterFunc(time.Until(change.Probe), o.probe)
+		o.probeIn(time.Until(change.Probe))
 	case policy.HalfOpen:
 		log.Debug("the store is probed", "since", change.Since)
 	default:
-		state.State, state.Since, state.Error = subjects.StoreOK, now(), ""
+		if state.Refuses == "" {
+			state.State, state.Error = subjects.StoreOK, ""
+		}
 		log.Info("the store answers again", "after", time.Since(change.Since).Round(time.Millisecond))
 	}
+	if state.Refuses != was.Refuses {
+		state.Since = now()
+	}
 	o.state.Store(&state)
-	if state.State != was {
+	if state.Refuses != was.Refuses {
 		w.tell(state)
 	}
+}
+
+// refused names the calls whose breaker is not closed; "" for none.
+func refused(change policy.Change) string {
+	switch {
+	case change.State != policy.Closed && change.Other != policy.Closed:
+		return subjects.RefusesAll
+	case change.State == policy.Closed && change.Other == policy.Closed:
+		return ""
+	case (change.State != policy.Closed) == (change.Calls == policy.Reads):
+		return subjects.RefusesReads
+	}
+	return subjects.RefusesWrites
 }
 
 // tell publishes how a store is to whoever listens. It is not waited for: the
@@ -160,11 +179,27 @@ func (w *Worker) tell(state subjects.StoreState) {
 // probeKey is of nothing that is there, most likely. That it is not is an answer.
 var probeKey = store.Key{Scope: "credbus:probe", ID: "probe"}
 
-// probe has the breaker look at the store. It takes what the store answers, or
-// that it does not, from the call.
-func (o *opened) probe() {
-	if rec, err := o.guarded.Get(context.Background(), probeKey); err == nil {
+// probeIn has a probe made in a moment, unless one is due already.
+func (o *opened) probeIn(delay time.Duration) {
+	if o.probing.CompareAndSwap(false, true) {
+		time.AfterFunc(delay, func() {
+			o.probing.Store(false)
+			o.probe(delay)
+		})
+	}
+}
+
+// probe has the breaker of reads look at the store. It takes what the store answers,
+// or that it does not, from the call. No write is made to probe: while only writes
+// fail, reads are asked for again and again, because whether the store is gone
+// altogether is what readiness needs to know.
+func (o *opened) probe(delay time.Duration) {
+	rec, err := o.guarded.Get(context.Background(), probeKey)
+	if err == nil {
 		rec.Data.Wipe()
+	}
+	if !errors.Is(err, store.ErrClosed) && o.state.Load().State != subjects.StoreOK {
+		o.probeIn(delay)
 	}
 }
 

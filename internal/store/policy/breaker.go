@@ -10,19 +10,33 @@ import (
 	"credbus/internal/store"
 )
 
-// State is that of the breaker.
+// Calls are those that a breaker is for. Reads and writes have one each, because a
+// store that takes no writes, or is slow to, may read as ever.
+type Calls string
+
+// The calls of a store: Reads are Get, GetBatch and List, Writes are Put and Delete.
+const (
+	Reads  Calls = "reads"
+	Writes Calls = "writes"
+)
+
+// State is that of a breaker.
 type State string
 
-// The states of the breaker.
+// The states of a breaker.
 const (
 	Closed   State = "closed"    // every call reaches the store
 	Open     State = "open"      // none does
 	HalfOpen State = "half-open" // one does, as a probe
 )
 
-// Change is a change of the breaker's state.
+// Change is a change of a breaker's state.
 type Change struct {
+	Calls Calls // whose breaker it is
 	State State
+	// Other is the state of the other breaker. That of writes closes with that of
+	// reads, because the outage of the store is over: no Change of its own says so.
+	Other State
 	// Since is when the breaker left Closed, in each change up to the one that
 	// says it is back.
 	Since time.Time
@@ -49,11 +63,13 @@ const failingFor = 10 * time.Second
 // breaker is failsafe-go's, with what that one lacks: a permit that can be given
 // back, results that come too late to mean anything, and words.
 type breaker struct {
+	calls    Calls
 	failures int
 	delay    time.Duration
 	changed  func(Change)
 
-	mu      sync.Mutex
+	mu      *sync.Mutex // of both breakers, so that their changes come one after the other
+	other   *breaker
 	circuit circuitbreaker.CircuitBreaker[struct{}] // nil: there is none
 	permit  int                                     // counts the changes: results of a permit from before one are dropped
 	row     int                                     // tries that failed since one did not
@@ -64,8 +80,18 @@ type breaker struct {
 	silent  bool  // no change is one
 }
 
-func newBreaker(config Config) *breaker {
-	b := &breaker{failures: config.BreakerFailures, delay: config.BreakerDelay, changed: config.Changed}
+func newBreakers(config Config) (reads, writes *breaker) {
+	both := new(sync.Mutex)
+	reads, writes = newBreaker(config, Reads, both), newBreaker(config, Writes, both)
+	reads.other, writes.other = writes, reads
+	return reads, writes
+}
+
+func newBreaker(config Config, calls Calls, both *sync.Mutex) *breaker {
+	b := &breaker{
+		calls: calls, failures: config.BreakerFailures, delay: config.BreakerDelay, changed: config.Changed,
+		mu: both, current: Change{State: Closed},
+	}
 	if b.failures <= 0 {
 		return b
 	}
@@ -95,8 +121,8 @@ func (b *breaker) acquire() (permit int, err error) {
 	if b.current.State == Open {
 		next = fmt.Sprintf("the next call is let through at %s", clock(b.current.Probe))
 	}
-	return 0, fmt.Errorf("%w: the breaker is open since %s, when %d calls in a row had failed: %s; the worker's log of that time has the reason",
-		store.ErrOpen, clock(b.current.Since), b.opened, next)
+	return 0, fmt.Errorf("%w: the breaker of %s is open since %s, when %d calls in a row had failed: %s; the worker's log of that time has the reason",
+		store.ErrOpen, b.calls, clock(b.current.Since), b.opened, next)
 }
 
 func clock(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
@@ -140,7 +166,7 @@ func (b *breaker) changedLocked(event circuitbreaker.StateChangedEvent) {
 	}
 	b.permit++
 	now := time.Now()
-	next := Change{State: Closed, Since: b.current.Since}
+	next := Change{Calls: b.calls, State: Closed, Since: b.current.Since}
 	switch event.NewState {
 	case circuitbreaker.OpenState:
 		next.State, next.Probe, next.Err = Open, now.Add(b.delay), b.last
@@ -149,9 +175,28 @@ func (b *breaker) changedLocked(event circuitbreaker.StateChangedEvent) {
 		}
 	case circuitbreaker.HalfOpenState:
 		next.State = HalfOpen
+	case circuitbreaker.ClosedState:
+		if b.calls == Reads {
+			b.other.closeLocked()
+		}
 	}
+	next.Other = b.other.current.State
 	b.current, b.last = next, nil
 	if b.changed != nil {
 		b.changed(next)
 	}
+}
+
+// closeLocked closes the breaker and tells nobody. One that is closed keeps the
+// failures it has counted.
+func (b *breaker) closeLocked() {
+	if b.current.State == Closed {
+		return
+	}
+	b.silent = true
+	b.circuit.Close()
+	b.silent = false
+	b.permit++
+	b.row, b.last = 0, nil
+	b.current = Change{State: Closed}
 }

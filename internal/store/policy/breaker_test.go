@@ -52,11 +52,11 @@ func (b *bed) refused(calls int) {
 	if !errors.Is(err, store.ErrOpen) || !errors.Is(err, store.ErrUnavailable) || took != 0 {
 		b.t.Errorf("with an open breaker: %v after %s", err, took)
 	}
-	if took, err := b.put("w1", time.Second); !errors.Is(err, store.ErrOpen) || took != 0 {
-		b.t.Errorf("a write with an open breaker: %v after %s", err, took)
+	if _, err := b.List(b.t.Context(), store.ListOptions{Limit: 10}); !errors.Is(err, store.ErrOpen) {
+		b.t.Errorf("a list with an open breaker: %v", err)
 	}
 	b.calls(storetest.Get, calls)
-	b.calls(storetest.Put, 0)
+	b.calls(storetest.List, 0)
 }
 
 // A store that hangs, and is asked too seldom to fail often, is noticed all the
@@ -153,6 +153,103 @@ func TestBreakerOfAFlappingStore(t *testing.T) {
 		}
 		b.changed()
 		b.calls(storetest.Get, 60)
+	})
+}
+
+// A store that takes no writes is read as ever, and one that cannot be read takes
+// writes: each has a breaker of its own.
+func TestReadsAndWritesApart(t *testing.T) {
+	last := func(b *bed) policy.Change { changes := b.changes(); return changes[len(changes)-1] }
+	bubble(t, breaking, func(b *bed) {
+		b.faults.Set(storetest.Put, storetest.Fault{Hang: true})
+		b.faults.Set(storetest.Delete, storetest.Fault{Err: fmt.Errorf("%w: it is read-only", store.ErrUnavailable)})
+		var writes sync.WaitGroup
+		for i := range 20 {
+			writes.Go(func() { _, _ = b.put(fmt.Sprint(i), time.Minute) })
+		}
+		for range 20 {
+			if took, err := b.get(time.Second); err != nil || took != 0 {
+				t.Errorf("a read beside failing writes: %v after %s", err, took)
+			}
+			time.Sleep(time.Second)
+		}
+		writes.Wait()
+		b.faults.Set(storetest.Put, storetest.Fault{Err: store.ErrUnavailable})
+		_, err := b.put("w1", time.Second)
+		if !errors.Is(err, store.ErrUnavailable) {
+			t.Error(err)
+		}
+		if err = b.Delete(b.t.Context(), key, store.Precondition{}); !errors.Is(err, store.ErrOpen) || !strings.Contains(err.Error(), "the breaker of writes") {
+			t.Errorf("a delete behind an open breaker of writes: %v", err)
+		}
+		if change := last(b); change.Calls != policy.Writes || change.State != policy.Open || change.Other != policy.Closed {
+			t.Errorf("%+v", change)
+		}
+		if _, err := b.get(time.Second); err != nil {
+			t.Errorf("a read beside writes that are refused: %v", err)
+		}
+		b.faults.Set(storetest.Put, storetest.Fault{})
+		time.Sleep(5 * time.Second)
+		if _, err := b.put("w2", time.Second); err != nil {
+			t.Errorf("the probe of writes: %v", err)
+		}
+		if change := last(b); change.Calls != policy.Writes || change.State != policy.Closed {
+			t.Errorf("%+v", change)
+		}
+	})
+	bubble(t, breaking, func(b *bed) {
+		b.open()
+		if change := last(b); change.Calls != policy.Reads || change.Other != policy.Closed {
+			t.Errorf("%+v", change)
+		}
+		if took, err := b.put("w1", time.Second); err != nil || took != 0 {
+			t.Errorf("a write beside reads that are refused: %v after %s", err, took)
+		}
+		b.refused(3)
+	})
+}
+
+// When the reads are back the outage is over: no write has to probe for the others,
+// and one Change says it all.
+func TestWritesComeBackWithReads(t *testing.T) {
+	bubble(t, breaking, func(b *bed) {
+		b.open()
+		b.faults.Set(storetest.Put, storetest.Fault{Err: store.ErrUnavailable})
+		for range 3 {
+			_, _ = b.put("w1", time.Second)
+		}
+		if took, err := b.put("w1", time.Second); !errors.Is(err, store.ErrOpen) || took != 0 {
+			t.Errorf("%v after %s", err, took)
+		}
+		b.changed(policy.Open, policy.Open)
+		if second := b.changes()[1]; second.Calls != policy.Writes || second.Other != policy.Open {
+			t.Errorf("%+v", second)
+		}
+		b.faults.Set(storetest.Put, storetest.Fault{})
+		b.faults.Set(storetest.Get, storetest.Fault{})
+		time.Sleep(5*time.Second + 1)
+		if _, err := b.get(time.Second); err != nil {
+			t.Error(err)
+		}
+		b.changed(policy.Open, policy.Open, policy.HalfOpen, policy.Closed)
+		if back := b.changes()[3]; back.Calls != policy.Reads || back.Other != policy.Closed {
+			t.Errorf("%+v", back)
+		}
+		b.faults.Set(storetest.Put, storetest.Fault{Latency: 500 * time.Millisecond})
+		var writes sync.WaitGroup
+		for i := range 5 {
+			writes.Go(func() {
+				if _, err := b.put(fmt.Sprint(i), time.Second); err != nil {
+					t.Errorf("a write after the outage: %v", err)
+				}
+			})
+		}
+		writes.Wait()
+		b.faults.Set(storetest.Put, storetest.Fault{Err: store.ErrUnavailable})
+		for range 3 {
+			_, _ = b.put("w2", time.Second)
+		}
+		b.changed(policy.Open, policy.Open, policy.HalfOpen, policy.Closed, policy.Open)
 	})
 }
 
@@ -354,16 +451,22 @@ func TestConcurrentCalls(t *testing.T) {
 		if _, err := b.get(5 * time.Second); err != nil {
 			t.Errorf("at rest: %v", err)
 		}
-		last := policy.Closed
-		for _, state := range b.states() {
+		last := map[policy.Calls]policy.State{policy.Reads: policy.Closed, policy.Writes: policy.Closed}
+		for _, change := range b.changes() {
 			if from := map[policy.State][]policy.State{
 				policy.Open: {policy.Closed, policy.HalfOpen}, policy.HalfOpen: {policy.Open}, policy.Closed: {policy.HalfOpen},
-			}[state]; !slices.Contains(from, last) {
-				t.Fatalf("%s after %s", state, last)
+			}[change.State]; !slices.Contains(from, last[change.Calls]) {
+				t.Fatalf("%s after %s", change.State, last[change.Calls])
 			}
-			last = state
+			last[change.Calls] = change.State
+			if change.Calls == policy.Reads && change.State == policy.Closed {
+				last[policy.Writes] = policy.Closed
+			}
+			if other := map[policy.Calls]policy.Calls{policy.Reads: policy.Writes, policy.Writes: policy.Reads}[change.Calls]; change.Other != last[other] {
+				t.Fatalf("%+v, and %s are %s", change, other, last[other])
+			}
 		}
-		if last != policy.Closed || len(b.changes()) < 3 {
+		if last[policy.Reads] != policy.Closed || len(b.changes()) < 3 {
 			t.Errorf("states: %v", b.states())
 		}
 	})

@@ -307,8 +307,11 @@ func TestDeafDriver(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if took, err := b.put("w1", time.Second); !errors.Is(err, store.ErrOpen) || took != 0 || !strings.Contains(err.Error(), "restart") {
+			if took, err := b.get(time.Second); !errors.Is(err, store.ErrOpen) || took != 0 || !strings.Contains(err.Error(), "restart") {
 				t.Errorf("with 1000 goroutines left behind: %v after %s", err, took)
+			}
+			if _, err := b.put("w1", time.Second); err != nil {
+				t.Errorf("a write, with 1000 reads left behind: %v", err)
 			}
 			b.faults.Set(storetest.Get, storetest.Fault{})
 			close(until)

@@ -1,5 +1,5 @@
 // Package policy puts one policy for faults in front of any store: retries, a
-// limit for each single try, and a circuit breaker.
+// limit for each single try, and a circuit breaker each for reads and writes.
 //
 // Drivers do not retry, and their SDKs are told not to, so that a caller waits
 // for one backoff, not for one inside another.
@@ -47,13 +47,13 @@ type Config struct {
 	// repeated. Without retries a try gets all of it.
 	ReadTimeout, WriteTimeout time.Duration
 
-	// BreakerFailures is how many tries in a row must fail for calls to be
-	// refused without a try; 0 for never. Fewer do when nothing else came of the
-	// store for 10 s. BreakerDelay is how long they are
+	// BreakerFailures is how many reads in a row must fail for reads to be refused
+	// without a try, and how many writes for writes; 0 for never. Fewer failures
+	// do if nothing succeeded for 10 s. BreakerDelay is how long calls are refused
 	// until one is let through to probe; default 5 s.
 	BreakerFailures int
 	BreakerDelay    time.Duration
-	// Changed is told of every change of the breaker, one after the other. It
+	// Changed is told of every change of a breaker, one after the other. It
 	// must not call the store. Optional.
 	Changed func(Change)
 }
@@ -64,8 +64,8 @@ const (
 	// missing) is better than that it took too long. It is part of the call's
 	// time, so that the caller does not wait for it in addition.
 	settle = 100 * time.Millisecond
-	// maxLeftBehind is how many tries may have been left behind and not have
-	// returned yet. Each costs a goroutine of some KiB.
+	// maxLeftBehind is how many reads may have been left behind and not have
+	// returned yet, and how many writes. Each costs a goroutine of some KiB.
 	maxLeftBehind = 1000
 )
 
@@ -74,18 +74,18 @@ const (
 type Store struct {
 	driver      store.Store
 	read, write *kind
-	breaker     *breaker
 	pace        *pace
-	leftBehind  atomic.Int64
 	closed      atomic.Bool
 }
 
 // kind is what the reads have in common, or the writes.
 type kind struct {
-	changes  bool // what is in the store
-	whole    time.Duration
-	try      time.Duration
-	executor failsafe.Executor[struct{}]
+	changes    bool // what is in the store
+	whole      time.Duration
+	try        time.Duration
+	executor   failsafe.Executor[struct{}]
+	breaker    *breaker
+	leftBehind atomic.Int64
 }
 
 // New puts the policy in front of driver.
@@ -100,13 +100,14 @@ func New(driver store.Store, config Config) *Store {
 		config.WriteTimeout = 10 * time.Second
 	}
 	pace := new(pace)
-	return &Store{
-		driver:  driver,
-		read:    newKind(config, pace, config.ReadTimeout, false),
-		write:   newKind(config, pace, config.WriteTimeout, true),
-		breaker: newBreaker(config),
-		pace:    pace,
+	s := &Store{
+		driver: driver,
+		read:   newKind(config, pace, config.ReadTimeout, false),
+		write:  newKind(config, pace, config.WriteTimeout, true),
+		pace:   pace,
 	}
+	s.read.breaker, s.write.breaker = newBreakers(config)
+	return s
 }
 
 func newKind(config Config, pace *pace, whole time.Duration, changes bool) *kind {

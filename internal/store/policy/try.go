@@ -58,14 +58,14 @@ func try[T any](call context.Context, s *Store, k *kind, e failsafe.Execution[st
 	if s.closed.Load() {
 		return value, store.ErrClosed
 	}
-	if n := s.leftBehind.Load(); n >= maxLeftBehind {
+	if n := k.leftBehind.Load(); n >= maxLeftBehind {
 		return value, fmt.Errorf("%w: %d earlier calls have not returned, though they were told to: look for what the driver waits for, then restart the worker", store.ErrOpen, n)
 	}
-	permit, err := s.breaker.acquire()
+	permit, err := k.breaker.acquire()
 	if err != nil {
 		return value, err
 	}
-	value, overdue, err := run(call, s, k, e, f)
+	value, overdue, err := run(call, k, e, f)
 	if overdue && endedError(err) && !transient(err) {
 		// Not wrapped: the context that it speaks of was not the caller's.
 		err = fmt.Errorf("%w: one try took longer than %s: %v", store.ErrTimeout, k.try, err)
@@ -73,14 +73,14 @@ func try[T any](call context.Context, s *Store, k *kind, e failsafe.Execution[st
 	if errors.Is(err, store.ErrThrottled) {
 		s.pace.limited(err)
 	}
-	s.breaker.record(permit, verdictOf(call, overdue, err), err)
+	k.breaker.record(permit, verdictOf(call, overdue, err), err)
 	return value, err
 }
 
 // run is f in a goroutine of its own, which is left behind if it must be.
 // overdue is that f had not returned at the limit of a try, and the call still
 // had time.
-func run[T any](call context.Context, s *Store, k *kind, e failsafe.Execution[struct{}],
+func run[T any](call context.Context, k *kind, e failsafe.Execution[struct{}],
 	f func(ctx context.Context, retries int) (T, error),
 ) (value T, overdue bool, err error) {
 	ctx, retries := e.Context(), e.Retries()
@@ -97,7 +97,7 @@ func run[T any](call context.Context, s *Store, k *kind, e failsafe.Execution[st
 			if over.CompareAndSwap(false, true) {
 				returned <- o
 			} else {
-				s.leftBehind.Add(-1)
+				k.leftBehind.Add(-1)
 				wipe(o.value)
 			}
 		}()
@@ -126,9 +126,9 @@ func run[T any](call context.Context, s *Store, k *kind, e failsafe.Execution[st
 		return o.value, overdue, o.err
 	case <-timer.C:
 	}
-	s.leftBehind.Add(1)
+	k.leftBehind.Add(1)
 	if !over.CompareAndSwap(false, true) {
-		s.leftBehind.Add(-1)
+		k.leftBehind.Add(-1)
 		o := <-returned
 		return o.value, overdue, o.err
 	}
