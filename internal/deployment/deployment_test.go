@@ -112,6 +112,42 @@ func TestJoin(t *testing.T) {
 	}
 }
 
+// A worker that does not know which place a store is fits, and what another one knows
+// is recorded, for the next to be compared with.
+func TestIdentitiesThatAreNotKnown(t *testing.T) {
+	nc := connect(t)
+	unknown := with(func(r *Record) { r.Stores["vault-eu"] = Store{"vault", "native", ""} })
+	k := newKeeper(t, nc, new(alone), false)
+	join := func(own Record) (*Record, error) { return newKeeper(t, nc, new(alone), false).Join(t.Context(), own) }
+	if _, err := k.Join(t.Context(), unknown); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := join(with(func(r *Record) { r.Stores["vault-eu"] = Store{"vault", "sealed", ""} })); err == nil || !strings.Contains(err.Error(), "of unknown identity (native)") {
+		t.Errorf("another form: %v", err)
+	}
+	joined, err := join(sample())
+	if err != nil || joined.Stores["vault-eu"].Identity != "vault:eu" {
+		t.Errorf("a worker that knows: %+v, %v", joined, err)
+	}
+	if joined, err := join(unknown); err != nil || joined.Stores["vault-eu"].Identity != "vault:eu" {
+		t.Errorf("one that does not, after it: %+v, %v", joined, err)
+	}
+	other := with(func(r *Record) { r.Stores["vault-eu"] = Store{"vault", "native", "vault:us"} })
+	if _, err := join(other); err == nil || !strings.Contains(err.Error(), "store vault-eu") {
+		t.Errorf("another place: %v", err)
+	}
+	// So does a worker that runs and finds out later.
+	if err := k.Check(t.Context(), unknown); err != nil {
+		t.Error(err)
+	}
+	if err := k.Check(t.Context(), sample()); err != nil {
+		t.Error(err)
+	}
+	if _, ok := errors.AsType[*Mismatch](k.Check(t.Context(), other)); !ok {
+		t.Error("a worker that found out that it has another place goes on")
+	}
+}
+
 // Of workers that start at once on places of their own, one is the first, and all
 // others are refused.
 func TestJoinAtOnce(t *testing.T) {

@@ -1,6 +1,7 @@
 package deployment
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,10 +35,20 @@ type Record struct {
 type Store struct {
 	Type     string `json:"type"`
 	Form     string `json:"form"`
-	Identity string `json:"identity"` // see store.Identified
+	Identity string `json:"identity"` // see store.Identified; "" if it is not known
 }
 
-func (s Store) String() string { return fmt.Sprintf("%s %s (%s)", s.Type, s.Identity, s.Form) }
+func (s Store) String() string {
+	return fmt.Sprintf("%s %s (%s)", s.Type, cmp.Or(s.Identity, "of unknown identity"), s.Form)
+}
+
+// agrees reports whether both may be one place. An identity that is not known fits any.
+func (s Store) agrees(other Store) bool {
+	if s.Identity == "" || other.Identity == "" {
+		s.Identity, other.Identity = "", ""
+	}
+	return s == other
+}
 
 // DefaultStore is the name of the store that keeps what no route names.
 const DefaultStore = "default"
@@ -87,7 +98,7 @@ func (r *Record) differences(own *Record) (differ []Difference) {
 	for _, name := range union(r.Stores, own.Stores) {
 		theirs, known := r.Stores[name]
 		ours, has := own.Stores[name]
-		if theirs == ours || known != has && !r.uses(name) && !own.uses(name) {
+		if known && has && theirs.agrees(ours) || known != has && !r.uses(name) && !own.uses(name) {
 			continue // nobody's credentials are in a store that one of them lacks
 		}
 		add("store "+name, text(theirs, known), text(ours, has))
@@ -115,13 +126,16 @@ func (r *Record) uses(name string) bool {
 	return false
 }
 
-// merged is the record with what a worker that agrees knows besides: keys, and
-// stores that keep nothing yet.
+// merged is the record with what a worker that agrees knows besides: keys, stores
+// that keep nothing yet, and identities that no worker knew before.
 func (r *Record) merged(own *Record) *Record {
 	all := *r
 	all.Hold = max(r.Hold, own.Hold)
 	all.Stores, all.Keys = maps.Clone(own.Stores), slices.Clone(r.Keys)
-	maps.Copy(all.Stores, r.Stores)
+	for name, theirs := range r.Stores {
+		theirs.Identity = cmp.Or(theirs.Identity, own.Stores[name].Identity)
+		all.Stores[name] = theirs
+	}
 	for _, key := range own.Keys {
 		if !slices.Contains(all.Keys, key) {
 			all.Keys = append(all.Keys, key)

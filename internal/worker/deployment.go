@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -97,7 +98,7 @@ func (w *Worker) facts() []subjects.Fact {
 		{Name: "lease", Value: w.joined.Lease.String()},
 	}
 	for _, name := range slices.Sorted(maps.Keys(w.joined.Stores)) {
-		facts = append(facts, subjects.Fact{Name: "identity of store " + name, Value: w.joined.Stores[name].Identity})
+		facts = append(facts, subjects.Fact{Name: "identity of store " + name, Value: cmp.Or(w.joined.Stores[name].Identity, "unknown")})
 	}
 	for key, value := range w.config.All() {
 		if len(value) > subjects.MaxFactLen {

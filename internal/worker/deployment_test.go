@@ -2,10 +2,12 @@ package worker
 
 import (
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"credbus/internal/config"
+	"credbus/internal/store/aws/awstest"
 )
 
 // joining is the configuration of a second worker beside first.
@@ -54,6 +56,39 @@ func TestWorkersWithStoresOfTheirOwn(t *testing.T) {
 	if value, told := second.get(t, "org:acme", "db"); told != nil || value != "v" {
 		t.Errorf("a worker that agrees: %q, %v", value, told)
 	}
+}
+
+// Workers with different AWS accounts notice. One that cannot learn its account starts
+// all the same.
+func TestWorkersWithAccountsOfTheirOwn(t *testing.T) {
+	none := filepath.Join(t.TempDir(), "none")
+	for variable, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "worker", "AWS_SECRET_ACCESS_KEY": "key", "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "",
+		"AWS_CONFIG_FILE": none, "AWS_SHARED_CREDENTIALS_FILE": none, "AWS_EC2_METADATA_DISABLED": "true",
+	} {
+		t.Setenv(variable, value)
+	}
+	settings := func(silent bool) []string {
+		region := awstest.New()
+		region.AddUser("worker", awstest.Administrator)
+		if silent {
+			region.Fail("GetCallerIdentity", -1, awstest.Answer(503, "text/html", "not here"))
+		}
+		return []string{
+			"CREDBUS_STORE_TYPE=aws", "CREDBUS_STORE_AWS_REGION=" + awstest.Region,
+			"CREDBUS_STORE_AWS_ENDPOINT=" + awstest.NewBed(t, region).URL(),
+		}
+	}
+	first := startBed(t, t.TempDir(), settings(false)...)
+	w, err := Start(t.Context(), joining(t, first, settings(false)...), slog.New(slog.DiscardHandler))
+	if err == nil {
+		w.Close(t.Context()) //nolint:errcheck // it should not run
+		t.Fatal("a worker with an account of its own started")
+	}
+	if !strings.Contains(err.Error(), "store default: the deployment has aws aws:aws:eu-central-1:"+awstest.Account) {
+		t.Errorf("the error is %v", err)
+	}
+	runBed(t, joining(t, first, settings(true)...))
 }
 
 // A worker that runs ends when its deployment is not the one that it joined.

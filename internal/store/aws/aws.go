@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"credbus/internal/store"
 	"credbus/subjects"
@@ -20,14 +22,18 @@ import (
 // is as long as a write itself may take.
 const Lag = 10 * time.Second
 
-// Store keeps credentials as secrets. It implements [store.Native] and
-// [store.Batcher], for any number of processes, with preconditions that are
+// Store keeps credentials as secrets. It implements [store.Native],
+// [store.Batcher] and [store.Identified], for any number of processes, with preconditions that are
 // looked at before the write, not with it.
 type Store struct {
 	config      Config
 	client      *secretsmanager.Client
+	tokens      *sts.Client
 	credentials *aws.CredentialsCache
 	http        httpClient
+
+	account      atomic.Pointer[account] // what Identity found last
+	unidentified sync.Once               // warned that it found nothing
 
 	calls *store.Calls
 }
@@ -35,6 +41,8 @@ type Store struct {
 var (
 	_ store.Native  = (*Store)(nil)
 	_ store.Batcher = (*Store)(nil)
+
+	_ store.Identified = (*Store)(nil)
 )
 
 // Native implements [store.Native].

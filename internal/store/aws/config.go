@@ -129,6 +129,7 @@ func (s *Store) open(ctx context.Context) error {
 			o.BaseEndpoint = &s.config.Endpoint
 		}
 	})
+	s.tokens = s.newTokens(loaded)
 	probe := s.config.Prefix + "/probe" // no key's name
 	probes := []func() error{
 		func() error { _, _, err := s.listSecrets(ctx, s.namesBelow(""), 1, ""); return err },

@@ -118,6 +118,13 @@ func (a *api) head(ctx context.Context, name string) (*metav1.ObjectMeta, error)
 	return &partial.ObjectMeta, a.do(ctx, a.request(http.MethodGet, metadata).Name(name), partial)
 }
 
+// headNamespace gets the metadata of the namespace itself.
+func (a *api) headNamespace(ctx context.Context) (*metav1.ObjectMeta, error) {
+	partial := new(metav1.PartialObjectMetadata)
+	request := a.rest.Verb(http.MethodGet).MaxRetries(0).Resource("namespaces").Name(a.namespace).SetHeader("Accept", metadata)
+	return &partial.ObjectMeta, a.do(ctx, request, partial)
+}
+
 // create makes a Secret, or only tries whether it could.
 func (a *api) create(ctx context.Context, secret *corev1.Secret, dryRun bool) (*metav1.ObjectMeta, error) {
 	request := a.request(http.MethodPost, metadata)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,8 +42,8 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Store keeps records as Secrets. It implements [store.Watcher] and
-// [store.Native], for any number of processes.
+// Store keeps records as Secrets. It implements [store.Watcher],
+// [store.Native] and [store.Identified], for any number of processes.
 type Store struct {
 	config    Config
 	api       *api
@@ -50,12 +52,17 @@ type Store struct {
 	user      string // for people
 	watchTime time.Duration
 
+	uid          atomic.Pointer[string] // of the namespace, as Identity found it last
+	unidentified sync.Once              // warned that it found none
+
 	calls *store.Calls
 }
 
 var (
 	_ store.Watcher = (*Store)(nil)
 	_ store.Native  = (*Store)(nil)
+
+	_ store.Identified = (*Store)(nil)
 )
 
 // New asks the API server whether this worker may do all that a store does, and

@@ -28,6 +28,8 @@ type mutant struct {
 	watch  func(context.Context, func(store.Change)) error
 	batch  func(context.Context, []store.Key) ([]store.Found, error)
 
+	identity func(context.Context) (string, error)
+
 	fill    func() (makeRoom func())
 	replace func() (back func())
 
@@ -82,6 +84,13 @@ func (m *mutant) Watch(ctx context.Context, changed func(store.Change)) error {
 		return m.Store.(store.Watcher).Watch(ctx, changed)
 	}
 	return m.watch(ctx, changed)
+}
+
+func (m *mutant) Identity(ctx context.Context) (string, error) {
+	if m.identity == nil {
+		return m.Store.(store.Identified).Identity(ctx)
+	}
+	return m.identity(ctx)
 }
 
 // retell is a store whose watch tells what change makes of each change, and

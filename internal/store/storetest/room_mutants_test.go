@@ -34,6 +34,17 @@ var roomMutants = map[string]func(s store.Store) *mutant{
 	"Replaced: an empty place is the same store": func(s store.Store) *mutant {
 		return replaced(s, func() store.Store { return memory.New() })
 	},
+	"Identity: each client has its own": func(s store.Store) *mutant {
+		return &mutant{Store: s, identity: func(ctx context.Context) (string, error) { return "of this client", ctx.Err() }}
+	},
+	"Identity: it is not known": func(s store.Store) *mutant {
+		return &mutant{Store: s, identity: func(ctx context.Context) (string, error) { return "", ctx.Err() }}
+	},
+	"Identity: the context is not heeded": func(s store.Store) *mutant {
+		return &mutant{Store: s, identity: func(ctx context.Context) (string, error) {
+			return s.(store.Identified).Identity(context.WithoutCancel(ctx))
+		}}
+	},
 	"Replaced: it goes on where it was": func(s store.Store) *mutant {
 		return replaced(s, func() store.Store { return s })
 	},

@@ -127,6 +127,7 @@ func Run(t *testing.T, h Harness) {
 		{"Watch", askWatch},
 		{"Full", askFull},
 		{"Replaced", askReplaced},
+		{"Identity", askIdentity},
 	} {
 		t.Run(question.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), questionTimeout)

@@ -79,21 +79,35 @@ func (s *Server) signedByLocked(r *http.Request, service string) (*principal, er
 	return who, nil
 }
 
-// securityTokens answers AssumeRole.
+// securityTokens answers AssumeRole and GetCallerIdentity.
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
 func (s *Server) securityTokens(r *http.Request, form url.Values) (status int, answer []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if form.Get("Action") == "GetCallerIdentity" {
+		// "No permissions are required to perform this operation."
+		who, err := s.signedByLocked(r, "sts")
+		if err != nil {
+			return refusedTokens(err)
+		}
+		return http.StatusOK, fmt.Appendf(nil, `<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult><Arn>%s</Arn><UserId>AIDA:credbus</UserId><Account>%s</Account></GetCallerIdentityResult></GetCallerIdentityResponse>`,
+			who.arn, Account)
+	}
 	key, err := s.assumeRoleLocked(r, form)
 	if err != nil {
-		refusal := err.(*exception)
-		var code, message bytes.Buffer
-		_, _ = xml.EscapeText(&code, []byte(refusal.code)), xml.EscapeText(&message, []byte(refusal.message))
-		return http.StatusForbidden, fmt.Appendf(nil, `<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error></ErrorResponse>`, &code, &message)
+		return refusedTokens(err)
 	}
 	who := s.principals[key]
 	return http.StatusOK, fmt.Appendf(nil, `<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><AssumedRoleUser><AssumedRoleId>AROA:credbus</AssumedRoleId><Arn>%s</Arn></AssumedRoleUser><Credentials><AccessKeyId>%s</AccessKeyId><SecretAccessKey>secret</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`,
 		who.arn, key, who.session, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+}
+
+func refusedTokens(err error) (status int, answer []byte) {
+	refusal := err.(*exception)
+	var code, message bytes.Buffer
+	_, _ = xml.EscapeText(&code, []byte(refusal.code)), xml.EscapeText(&message, []byte(refusal.message))
+	return http.StatusForbidden, fmt.Appendf(nil, `<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error></ErrorResponse>`, &code, &message)
 }
 
 func (s *Server) assumeRoleLocked(r *http.Request, form url.Values) (accessKey string, err error) {
