@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"os"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
 	"credbus/internal/store"
 	"credbus/internal/store/aws"
@@ -34,7 +36,10 @@ func harness(features storetest.Features, change func(*bed, *aws.Config)) storet
 			return open(t, config)
 		},
 		Damage: func(t *testing.T, _ store.Store, key store.Key) { damage(t, clientAt(config.Endpoint), nameOf(key)) },
-		Other:  func(t *testing.T, _ store.Store) store.Store { return open(t, config) },
+		Plant: func(t *testing.T, _ store.Store, key store.Key, value string) {
+			plant(t, clientAt(config.Endpoint), nameOf(key), value)
+		},
+		Other: func(t *testing.T, _ store.Store) store.Store { return open(t, config) },
 
 		Features: features,
 	}
@@ -49,6 +54,16 @@ func damage(t *testing.T, client *secretsmanager.Client, name string) {
 		SecretId: &name, ClientRequestToken: &version, SecretBinary: []byte("credbus\x01 no more"),
 		Description: ptr(`{"credbus":"sealed","version":"` + version + `","write_id":"x","created":"2023-11-14T22:13:20.123Z"}`),
 	})
+	must(t, err)
+}
+
+// plant puts a value into a secret as the console does, and makes it if need be.
+func plant(t *testing.T, client *secretsmanager.Client, name, value string) {
+	t.Helper()
+	_, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: &value, Description: ptr("planted")})
+	if errors.As(err, new(*types.ResourceExistsException)) {
+		_, err = client.UpdateSecret(t.Context(), &secretsmanager.UpdateSecretInput{SecretId: &name, SecretString: &value, Description: ptr("planted")})
+	}
 	must(t, err)
 }
 

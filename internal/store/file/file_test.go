@@ -108,7 +108,13 @@ func harness(openIn func(t *testing.T, dir string) store.Store) storetest.Harnes
 			return func() { rename(t, dir, dir+".empty"); rename(t, dir+".away", dir) }
 		},
 		Damage: func(t *testing.T, _ store.Store, key store.Key) { damage(t, dir, key.ID) },
-		Other:  func(t *testing.T, _ store.Store) store.Store { return open(t, dir) },
+		Plant: func(t *testing.T, _ store.Store, key store.Key, value string) { // beside another of its scope
+			beside := filepath.Dir(files(t, dir, ".cred")[0])
+			if err := os.WriteFile(filepath.Join(beside, "@"+string(key.ID)+".cred"), []byte(value), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
+		Other: func(t *testing.T, _ store.Store) store.Store { return open(t, dir) },
 	}
 	if runtime.GOOS == "windows" { // a directory that is open cannot be renamed there
 		h.Replace = nil

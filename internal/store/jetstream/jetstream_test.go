@@ -16,13 +16,9 @@ func TestConformance(t *testing.T) {
 			bucket = b.bucket()
 			return b.open(t, bucket)
 		},
-		Damage: func(t *testing.T, _ store.Store, key store.Key) {
-			name := strings.NewReplacer("/", ".", ":", "=").Replace(string(key.Scope)) + "." + string(key.ID)
-			if _, err := b.keyValue(t, bucket).Put(t.Context(), name, []byte("credbus\x01 no more")); err != nil {
-				t.Fatal(err)
-			}
-		},
-		Other: func(t *testing.T, _ store.Store) store.Store { return b.open(t, bucket) },
+		Damage: func(t *testing.T, _ store.Store, key store.Key) { putAs(t, b, bucket, key, "credbus\x01 no more") },
+		Plant:  func(t *testing.T, _ store.Store, key store.Key, value string) { putAs(t, b, bucket, key, value) },
+		Other:  func(t *testing.T, _ store.Store) store.Store { return b.open(t, bucket) },
 		Fill: func(t *testing.T, s store.Store) func() {
 			bound := func(bytes int64) {
 				t.Helper()
@@ -40,4 +36,13 @@ func TestConformance(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+// putAs writes a key of the bucket as any client of NATS does.
+func putAs(t *testing.T, b *bed, bucket string, key store.Key, value string) {
+	t.Helper()
+	name := strings.NewReplacer("/", ".", ":", "=").Replace(string(key.Scope)) + "." + string(key.ID)
+	if _, err := b.keyValue(t, bucket).Put(t.Context(), name, []byte(value)); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -3,6 +3,10 @@ package kubernetes_test
 import (
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"credbus/internal/store"
 	"credbus/internal/store/kubernetes"
 	"credbus/internal/store/storetest"
@@ -29,7 +33,29 @@ func conformance(t *testing.T, native bool) {
 				n.patch(t, key, `{"data":{"record":"Y3JlZGJ1cwEgbm8gbW9yZQ=="}}`)
 			}
 		},
+		Plant:    func(t *testing.T, _ store.Store, key store.Key, value string) { n.plant(t, key, value) },
 		Other:    func(t *testing.T, _ store.Store) store.Store { return n.open(t, config) },
 		Features: storetest.Features{Unordered: true, Native: native},
 	})
+}
+
+// plant makes the Secret of a key of org:acme as somebody does with kubectl, in the place
+// of one that is there.
+func (n *namespace) plant(t *testing.T, key store.Key, value string) {
+	t.Helper()
+	name := "credbus.org.acme." + string(key.ID)
+	if err := n.secrets().Delete(t.Context(), name, metav1.DeleteOptions{}); !apierrors.IsNotFound(err) {
+		must(t, err)
+	}
+	_, err := n.secrets().Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Name:   name,
+			Labels: map[string]string{"credbus.io/store": "credbus", "credbus.io/scope-1": "org.acme"},
+			Annotations: map[string]string{
+				"credbus.io/scope": string(key.Scope), "credbus.io/id": string(key.ID), "credbus.io/metadata": `{"description":"planted"}`,
+			},
+		},
+		Data: map[string][]byte{"value": []byte(value)},
+	}, metav1.CreateOptions{})
+	must(t, err)
 }

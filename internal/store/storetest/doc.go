@@ -18,6 +18,7 @@
 //	     ├─ list.go           order, subtrees, pages, cursors, walks under churn
 //	     ├─ elsewhere.go      what another process changes, deletes, creates again
 //	     ├─ batch.go          several records at once, where a store has a way of its own
+//	     ├─ foreign.go        what a program without the keyring puts there
 //	     ├─ identity.go       whether workers see that they share a store, or do not
 //	     └─ watch.go          changes of both kinds of origin are told, where a store watches
 //

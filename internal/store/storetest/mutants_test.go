@@ -149,6 +149,7 @@ var mutants = func() map[string]func(s store.Store) *mutant {
 	maps.Copy(all, listMutants)
 	maps.Copy(all, valueMutants)
 	maps.Copy(all, roomMutants)
+	maps.Copy(all, foreignMutants)
 	return all
 }()
 
@@ -190,6 +191,12 @@ func TestMutant(t *testing.T) {
 				return sound.Put(ctx, rec, pre)
 			}
 			return other
+		},
+		Plant: func(t *testing.T, _ store.Store, key store.Key, value string) {
+			planted := &store.Record{Key: key, Data: subjects.Value([]byte(value)), Metadata: subjects.Metadata{Description: "planted"}}
+			if _, err := sound.Put(t.Context(), planted, store.Precondition{}); err != nil {
+				t.Fatal(err)
+			}
 		},
 		Fill:     func(_ *testing.T, s store.Store) func() { return s.(*mutant).fill() },
 		Replace:  func(_ *testing.T, s store.Store) func() { return s.(*mutant).replace() },

@@ -25,6 +25,11 @@ type Harness struct {
 	// back. Nil where records cannot be damaged without the backend's knowing.
 	Damage func(t *testing.T, s store.Store, key store.Key)
 
+	// Plant makes value the credential of key as a program does that has no keyring: in
+	// the provider's own form where there is one, with a description "planted" where
+	// that has one. Nil where no other program can write to the backend.
+	Plant func(t *testing.T, s store.Store, key store.Key, value string)
+
 	// Other opens one more store over the backend of s, as another process
 	// would. The harness closes it. Nil where there is no sharing.
 	Other func(t *testing.T, s store.Store) store.Store
@@ -128,6 +133,7 @@ func Run(t *testing.T, h Harness) {
 		{"Full", askFull},
 		{"Replaced", askReplaced},
 		{"Identity", askIdentity},
+		{"Foreign", askForeign},
 	} {
 		t.Run(question.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), questionTimeout)

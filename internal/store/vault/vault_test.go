@@ -3,6 +3,8 @@ package vault_test
 import (
 	"testing"
 
+	"github.com/hashicorp/vault/api"
+
 	"credbus/internal/store"
 	"credbus/internal/store/storetest"
 	"credbus/internal/store/vault"
@@ -29,6 +31,12 @@ func conformance(t *testing.T, native bool) {
 			}
 			_, err := b.kv().Put(t.Context(), config.Path+"/"+key.String(), spoilt)
 			must(t, err)
+		},
+		Plant: func(t *testing.T, _ store.Store, key store.Key, value string) {
+			path := config.Path + "/" + key.String()
+			_, err := b.kv().Put(t.Context(), path, map[string]any{"value": value})
+			must(t, err)
+			must(t, b.kv().PutMetadata(t.Context(), path, api.KVMetadataPutInput{CustomMetadata: map[string]any{"planted": "yes"}}))
 		},
 		Other:    func(t *testing.T, _ store.Store) store.Store { return open(t, config) },
 		Features: storetest.Features{Native: native},
