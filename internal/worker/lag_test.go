@@ -1,13 +1,7 @@
 package worker
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,78 +10,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"credbus/internal/testbed"
+	"credbus/internal/testbed/lagproxy"
 	"credbus/subjects"
 )
-
-// standby is a way to a Vault whose reads are behind, as those of a standby that
-// answers them itself are: it answers from the version that was current some time
-// ago. Writes go to the active node.
-func standby(t *testing.T, address string, behind time.Duration) (url_ string) {
-	t.Helper()
-	target, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	forward := httputil.NewSingleHostReverseProxy(target)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/data/") {
-			forward.ServeHTTP(w, r)
-			return
-		}
-		asked := time.Now()
-		for number := int64(0); ; number-- {
-			answer, body, err := ask(r, target, number)
-			if err != nil {
-				w.WriteHeader(http.StatusBadGateway)
-				return
-			}
-			var version struct {
-				Data struct {
-					Metadata struct {
-						Version int64     `json:"version"`
-						Created time.Time `json:"created_time"`
-					} `json:"metadata"`
-				} `json:"data"`
-			}
-			_ = json.Unmarshal(body, &version) // what is no version is passed on
-			switch at := version.Data.Metadata; {
-			case at.Version == 0 || asked.Sub(at.Created) >= behind:
-				w.WriteHeader(answer)
-				_, _ = w.Write(body)
-				return
-			case at.Version == 1:
-				w.WriteHeader(http.StatusNotFound)
-				_, _ = io.WriteString(w, `{"errors":[]}`)
-				return
-			default:
-				number = at.Version
-			}
-		}
-	}))
-	t.Cleanup(server.Close)
-	return server.URL
-}
-
-// ask passes a read on, of the version with that number, or the current one for 0.
-func ask(r *http.Request, target *url.URL, number int64) (status int, body []byte, err error) {
-	at := *r.URL
-	at.Scheme, at.Host = target.Scheme, target.Host
-	if number > 0 {
-		at.RawQuery = fmt.Sprintf("version=%d", number)
-	}
-	request, err := http.NewRequestWithContext(r.Context(), http.MethodGet, at.String(), nil)
-	if err != nil {
-		return 0, nil, err
-	}
-	request.Header = r.Header.Clone()
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer answer.Body.Close()
-	body, err = io.ReadAll(answer.Body)
-	return answer.StatusCode, body, err
-}
 
 // Two workers keep credentials in one Vault, and the reads of one of them are
 // behind. It answers nothing older than what the other has written, or says that the
@@ -124,8 +49,9 @@ func newLagging(t *testing.T, server *testbed.Server, mode string, behind time.D
 		"CREDBUS_STORE_VAULT_PATH=" + strings.ReplaceAll(t.Name(), "/", "-"),
 	}, more...)
 	l := &lagging{scope: "org:acme"}
-	l.writer = newBed(t, append(settings, "VAULT_ADDR="+server.Fact("address"))...)
-	l.reader = joinBed(t, l.writer, append(settings, "VAULT_ADDR="+standby(t, server.Fact("address"), behind))...)
+	proxy := lagproxy.New(t, server.Fact("address"), lagproxy.Config{Lag: behind})
+	l.writer = newBed(t, append(settings, "VAULT_ADDR="+proxy.Active)...)
+	l.reader = joinBed(t, l.writer, append(settings, "VAULT_ADDR="+proxy.Standby)...)
 	return l
 }
 

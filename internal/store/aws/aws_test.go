@@ -13,6 +13,7 @@ import (
 
 	"credbus/internal/store"
 	"credbus/internal/store/aws"
+	"credbus/internal/store/aws/awstest"
 	"credbus/internal/store/storetest"
 )
 
@@ -38,6 +39,16 @@ func harness(features storetest.Features, change func(*bed, *aws.Config)) storet
 		Damage: func(t *testing.T, _ store.Store, key store.Key) { damage(t, clientAt(config.Endpoint), nameOf(key)) },
 		Plant: func(t *testing.T, _ store.Store, key store.Key, value string) {
 			plant(t, clientAt(config.Endpoint), nameOf(key), value)
+		},
+		Behind: func(t *testing.T) (writer, reader store.Store, catchUp func()) {
+			b := newBed(t)
+			c := b.config()
+			c.Native = features.Native
+			change(b, &c)
+			writer = open(t, c)
+			way, catchUp := b.Behind()
+			c.Endpoint = awstest.NewBed(t, way).URL()
+			return writer, open(t, c), catchUp
 		},
 		Other: func(t *testing.T, _ store.Store) store.Store { return open(t, config) },
 

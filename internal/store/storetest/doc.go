@@ -19,6 +19,7 @@
 //	     ├─ elsewhere.go      what another process changes, deletes, creates again
 //	     ├─ batch.go          several records at once, where a store has a way of its own
 //	     ├─ foreign.go        what a program without the keyring puts there
+//	     ├─ behind.go         reads that are behind, where a backend has such
 //	     ├─ identity.go       whether workers see that they share a store, or do not
 //	     └─ watch.go          changes of both kinds of origin are told, where a store watches
 //

@@ -30,6 +30,9 @@ type mutant struct {
 
 	identity func(context.Context) (string, error)
 
+	newer  func(a, b string) (newer, known bool)
+	behind func(reader *mutant) // what it breaks of a reader that is behind
+
 	fill    func() (makeRoom func())
 	replace func() (back func())
 
@@ -84,6 +87,13 @@ func (m *mutant) Watch(ctx context.Context, changed func(store.Change)) error {
 		return m.Store.(store.Watcher).Watch(ctx, changed)
 	}
 	return m.watch(ctx, changed)
+}
+
+func (m *mutant) Newer(a, b string) (newer, known bool) {
+	if m.newer == nil {
+		return false, false
+	}
+	return m.newer(a, b)
 }
 
 func (m *mutant) Identity(ctx context.Context) (string, error) {
@@ -150,6 +160,7 @@ var mutants = func() map[string]func(s store.Store) *mutant {
 	maps.Copy(all, valueMutants)
 	maps.Copy(all, roomMutants)
 	maps.Copy(all, foreignMutants)
+	maps.Copy(all, behindMutants)
 	return all
 }()
 
@@ -197,6 +208,9 @@ func TestMutant(t *testing.T) {
 			if _, err := sound.Put(t.Context(), planted, store.Precondition{}); err != nil {
 				t.Fatal(err)
 			}
+		},
+		Behind: func(*testing.T) (writer, reader store.Store, catchUp func()) {
+			return behindOf(mutants[name](memory.New()))
 		},
 		Fill:     func(_ *testing.T, s store.Store) func() { return s.(*mutant).fill() },
 		Replace:  func(_ *testing.T, s store.Store) func() { return s.(*mutant).replace() },

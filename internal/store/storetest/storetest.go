@@ -43,6 +43,12 @@ type Harness struct {
 	// thing.
 	Replace func(t *testing.T, s store.Store) (back func())
 
+	// Behind opens two stores over an empty backend: what reader reads is what was there
+	// before, as a standby that is behind answers, at least sometimes. Since catchUp it
+	// knows all that was written until then. The harness closes both. Nil where no read
+	// is behind a write that was acknowledged.
+	Behind func(t *testing.T) (writer, reader store.Store, catchUp func())
+
 	Features Features
 }
 
@@ -134,6 +140,7 @@ func Run(t *testing.T, h Harness) {
 		{"Replaced", askReplaced},
 		{"Identity", askIdentity},
 		{"Foreign", askForeign},
+		{"Behind", askBehind},
 	} {
 		t.Run(question.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), questionTimeout)

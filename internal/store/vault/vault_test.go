@@ -2,12 +2,14 @@ package vault_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/api"
 
 	"credbus/internal/store"
 	"credbus/internal/store/storetest"
 	"credbus/internal/store/vault"
+	"credbus/internal/testbed/lagproxy"
 )
 
 // All questions are asked of a store that has the policy of deploy/vault and no
@@ -37,6 +39,14 @@ func conformance(t *testing.T, native bool) {
 			_, err := b.kv().Put(t.Context(), path, map[string]any{"value": value})
 			must(t, err)
 			must(t, b.kv().PutMetadata(t.Context(), path, api.KVMetadataPutInput{CustomMetadata: map[string]any{"planted": "yes"}}))
+		},
+		Behind: func(t *testing.T) (writer, reader store.Store, catchUp func()) {
+			proxy := lagproxy.New(t, b.Fact("address"), lagproxy.Config{Lag: time.Hour})
+			c := b.config(t)
+			c.Native, c.Address = native, proxy.Active
+			writer = open(t, c)
+			c.Address = proxy.Standby
+			return writer, open(t, c), proxy.CatchUp
 		},
 		Other:    func(t *testing.T, _ store.Store) store.Store { return open(t, config) },
 		Features: storetest.Features{Native: native},

@@ -95,6 +95,15 @@ func (p *Proxy) Counts() (stale, awaited, forwarded int) {
 	return p.stale, p.awaited, p.forwards
 }
 
+// CatchUp has the standby know all writes that were acknowledged so far.
+func (p *Proxy) CatchUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for key, views := range p.past {
+		p.past[key] = slices.DeleteFunc(views, func(v *view) bool { return !v.until.IsZero() })
+	}
+}
+
 func (p *Proxy) serveActive(w http.ResponseWriter, r *http.Request) {
 	if reads, ok := written(r); ok {
 		p.write(w, r, reads)

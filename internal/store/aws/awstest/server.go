@@ -82,6 +82,38 @@ func (s *Server) Thaw() {
 	s.frozen, s.frozenList = nil, nil
 }
 
+// Behind is another way to the server, on which every second read answers what was there
+// at the last call of catchUp: the service has copies, and one that is asked may be
+// behind the one before. It is for a test whose other requests wait meanwhile.
+func (s *Server) Behind() (way http.Handler, catchUp func()) {
+	var (
+		mu    sync.Mutex
+		known = make(map[string]*secret)
+		odd   bool
+	)
+	set := func(shown map[string]*secret) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.frozen = shown
+	}
+	way = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if odd = !odd; odd {
+			set(known)
+			defer set(nil)
+		}
+		s.ServeHTTP(w, r)
+	})
+	return way, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		known = maps.Clone(s.secrets)
+	}
+}
+
 // exception is an error of the service.
 type exception struct {
 	code, message string
