@@ -123,8 +123,8 @@ func (r *ResealRequest) field(d *decoder, name []byte) bool {
 // ResealReply says what became of a page. Every credential of it is counted once.
 type ResealReply struct {
 	Primary  uint32 // the key that sealed
-	Resealed int64  // were sealed by another key
-	Current  int64  // were sealed by the primary already
+	Resealed int64  // were sealed by another key, or in format 1, by whatever key
+	Current  int64  // were sealed by the primary in format 2 already
 	Native   int64  // are kept in the provider's own form, which credbus does not seal
 	// Remaining were not begun, since the time was up: send the request again
 	// with the cursor that it had.

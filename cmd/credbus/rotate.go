@@ -20,7 +20,9 @@ func (p *program) keysRotateCommand() *cobra.Command {
 again by the primary key. Each credential is stored again as it is, with its
 values and metadata; its version is a new one, and watchers are told. Reads and
 writes go on throughout. What the primary has sealed already is passed over, so
-that it may be interrupted at any time and run again.
+that it may be interrupted at any time and run again. A credential of format 1, whose
+metadata an earlier release did not seal, is sealed again whatever its key, and counted
+among those sealed.
 
 --add does all of a rotation where the workers share one keyring file: it adds a
 key to the file, waits until every replica holds it, makes it the primary, waits

@@ -1,6 +1,11 @@
 package kubernetes_test
 
 import (
+	"encoding/json"
+	"maps"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,6 +15,7 @@ import (
 	"credbus/internal/store"
 	"credbus/internal/store/kubernetes"
 	"credbus/internal/store/storetest"
+	"credbus/subjects"
 )
 
 // Both forms pass the suite with no more rights than deploy/kubernetes/rbac.yaml
@@ -58,4 +64,30 @@ func (n *namespace) plant(t *testing.T, key store.Key, value string) {
 		Data: map[string][]byte{"value": []byte(value)},
 	}, metav1.CreateOptions{})
 	must(t, err)
+}
+
+// docs/stores/kubernetes.md names all that stands in a Secret, of both forms.
+func TestDocsNameWhatIsInASecret(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/stores/kubernetes.md")
+	must(t, err)
+	n := shared(t).namespace(t)
+	sealed := newRecord("org:acme", "sealed", "w1")
+	sealed.Revision, sealed.Proof = subjects.Revision{Stream: 1, Seq: 1}, []byte("proof")
+	put(t, n.open(t, kubernetes.Config{}), sealed)
+	inClear := newNative("org:acme", "native", "w2", "password", "x")
+	put(t, n.open(t, kubernetes.Config{Native: true}), inClear)
+	for _, key := range []store.Key{sealed.Key, inClear.Key} {
+		secret := n.secretOf(t, key)
+		names := slices.Concat(slices.Collect(maps.Keys(secret.Labels)), slices.Collect(maps.Keys(secret.Annotations)), slices.Collect(maps.Keys(secret.Data)))
+		var write map[string]any
+		must(t, json.Unmarshal([]byte(secret.Annotations["credbus.io/write"]), &write))
+		for name := range write {
+			names = append(names, `"`+name+`"`)
+		}
+		for _, name := range names {
+			if !strings.Contains(string(page), name+":") {
+				t.Errorf("the page does not show %s, which the Secret of %s has", name, key.ID)
+			}
+		}
+	}
 }
