@@ -1,6 +1,17 @@
 package jetstream
 
-import "time"
+import (
+	"testing"
+	"time"
+)
 
 // SetMarkerTTL changes how long s believes markers to stay.
 func (s *Store) SetMarkerTTL(ttl time.Duration) { s.markerTTL = ttl }
+
+// SetNamesBytes changes how many bytes of names are remembered, for a test that runs
+// alone.
+func SetNamesBytes(t testing.TB, most int) {
+	before := namesBytes
+	namesBytes = most
+	t.Cleanup(func() { namesBytes = before })
+}

@@ -52,6 +52,7 @@ type Store struct {
 	// markerTTL is how long the marker of a delete stays; 0 for ever.
 	markerTTL time.Duration
 
+	walks store.Walks[store.Key]
 	calls *store.Calls
 }
 
@@ -198,6 +199,7 @@ func (s *Store) Delete(caller context.Context, key store.Key, pre store.Precondi
 // connection stays open.
 func (s *Store) Close() error {
 	s.calls.Close()
+	s.walks.Close()
 	return nil
 }
 

@@ -24,12 +24,18 @@ const (
 	requestTimeout = 5 * time.Second
 )
 
+// namesBytes bounds the names that are remembered from page to page. It is a variable
+// for tests.
+var namesBytes = store.WalksBytes
+
 // List implements [store.Store]. The leader of the stream tells the names of a
 // scope, as of one instant up to 100,000 of them; a page is the smallest of
-// those after the cursor, and only its records are read. So a page takes the
-// memory of its records and of one answer with names, however many there are.
+// those after the cursor, and only its records are read. The names are remembered for
+// the next pages of the walk, see store.Walks. Where there are more than that keeps, a
+// page takes the memory of its records and of one answer with names, and asks for all
+// of them.
 func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
-	after, err := store.ParseCursor(opts.After, opts.Scope)
+	from, err := store.ParseWalkCursor(opts.After, opts.Scope)
 	if err != nil {
 		return store.Page{}, err
 	}
@@ -39,18 +45,18 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 	}
 	defer end()
 	for {
-		keys, more, err := s.keysAfter(ctx, opts.Scope, after, max(opts.Limit, 1))
+		keys, more, err := s.keysAfter(ctx, opts.Scope, from, max(opts.Limit, 1))
 		if err != nil {
 			return store.Page{}, err
 		}
-		page := store.Page{CursorAt: store.FormatCursor}
+		page := store.Page{CursorAt: from.At}
 		n := 0
 		if page.Records, n, err = s.readPage(ctx, opts, keys); err != nil {
 			return store.Page{}, err
 		}
 		if more = more || n < len(keys); more {
-			after = keys[n-1]
-			page.Next = store.FormatCursor(after)
+			from.After = keys[n-1]
+			page.Next = from.At(from.After)
 		}
 		// Nothing but markers of deletes is no page to give out.
 		if len(page.Records) > 0 || !more {
@@ -59,27 +65,82 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 	}
 }
 
-// keysAfter are the smallest keys after the one given, at most limit, in
-// order, and whether there are more.
-func (s *Store) keysAfter(ctx context.Context, scope subjects.Scope, after store.Key, limit int) (keys []store.Key, more bool, err error) {
+// keysAfter are the smallest keys after the cursor, at most limit, in order, and
+// whether there are more.
+func (s *Store) keysAfter(ctx context.Context, scope subjects.Scope, from store.WalkCursor, limit int) (keys []store.Key, more bool, err error) {
+	keys, known := s.walks.Names(from.Walk, string(scope))
+	if !known {
+		bytes := 0 // of all of them, or none
+		if keys, bytes, err = s.keys(ctx, scope, from.After, limit); err != nil {
+			return nil, false, err
+		}
+		if bytes > 0 {
+			s.walks.Keep(from.Walk, string(scope), keys, bytes)
+		}
+	}
+	keys = after(keys, from.After)
+	return keys[:min(limit, len(keys))], len(keys) > limit, nil
+}
+
+// after are those of sorted keys that come after one.
+func after(keys []store.Key, last store.Key) []store.Key {
+	at, found := slices.BinarySearchFunc(keys, last, store.Key.Compare)
+	if found {
+		at++
+	}
+	return keys[at:]
+}
+
+// keys are all keys of a scope, in order, and the bytes that they take. Where that is too
+// much to remember, they are one more than limit of those after last, and bytes is 0.
+func (s *Store) keys(ctx context.Context, scope subjects.Scope, last store.Key, limit int) (keys []store.Key, bytes int, err error) {
+	whole := true
+	tooMany := func() bool { return whole && bytes > namesBytes || !whole && len(keys) > 2*limit+1000 }
 	smallest := func() {
 		slices.SortFunc(keys, store.Key.Compare)
 		keys = slices.Compact(keys) // answers overlap
-		more = more || len(keys) > limit
-		keys = keys[:min(len(keys), limit)]
+		bytes = share(keys)
+		if whole = whole && bytes <= namesBytes; !whole {
+			keys = slices.Clone(after(keys, last))
+			keys = keys[:min(len(keys), limit+1)]
+		}
 	}
 	ask := func(offset int) (*namesAnswer, error) { return s.names(ctx, s.subjectsBelow(scope), offset) }
 	err = eachName(ask, func(subject string) {
 		key, ok := keyOf(strings.TrimPrefix(subject, s.prefix()))
-		if !ok || !scope.Contains(key.Scope) || key.Compare(after) <= 0 {
+		if !ok || !scope.Contains(key.Scope) {
 			return
 		}
-		if keys = append(keys, key); len(keys) >= 2*limit+1000 {
+		keys, bytes = append(keys, key), bytes+sizeOf(key)
+		if tooMany() {
 			smallest()
 		}
-	}, func() { keys, more = keys[:0], false })
+	}, func() { keys, bytes, whole = nil, 0, true })
 	smallest()
-	return keys, more, err
+	if !whole {
+		bytes = 0
+	}
+	return keys, bytes, err
+}
+
+// sizeOf is about how many bytes a key takes.
+func sizeOf(key store.Key) int {
+	const fixed = 48 // of two strings, and what their memory is rounded up by
+	return fixed + len(key.Scope) + len(key.ID)
+}
+
+// share lets sorted keys of a scope have one copy of it, and none of the subject that
+// each was read from. It returns how many bytes they take.
+func share(keys []store.Key) (bytes int) {
+	for i, key := range keys {
+		bytes += sizeOf(key)
+		keys[i].ID = subjects.ID(strings.Clone(string(key.ID)))
+		if i > 0 && key.Scope == keys[i-1].Scope {
+			keys[i].Scope = keys[i-1].Scope
+			bytes -= len(key.Scope)
+		}
+	}
+	return bytes
 }
 
 // namesAnswer is what matters of the answer to a request for stream info with

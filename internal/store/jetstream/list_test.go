@@ -3,6 +3,7 @@ package jetstream_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	natsjs "github.com/nats-io/nats.go/jetstream"
 
 	"credbus/internal/store"
+	"credbus/internal/store/jetstream"
 )
 
 // Markers of deletes take no place on a page, however many there are.
@@ -37,6 +39,68 @@ func TestListPassesOverMarkers(t *testing.T) {
 		if err != nil || len(page.Records) != 0 || page.Next != "" {
 			t.Errorf("the last page: %+v, %v", page, err)
 		}
+	}
+}
+
+// A walk asks for the names once, whatever comes and goes meanwhile, and another client
+// that goes on with it once for itself. Where there are too many to remember, each page
+// asks. All that exists throughout is shown once.
+func TestWalkAsksForNamesOnce(t *testing.T) {
+	const n = 2500
+	b := newBed(t)
+	writer := b.open(t, "walk")
+	for i := range n {
+		put(t, writer, newRecord(fmt.Sprintf("org:acme/team:t%d", i%3), fmt.Sprintf("key-%04d", i), "w1"))
+	}
+	var asked atomic.Int32
+	conn := b.connect(t)
+	_, err := conn.Subscribe("$JS.API.STREAM.INFO.KV_walk", func(*nats.Msg) { asked.Add(1) })
+	must(t, err)
+	must(t, conn.Flush())
+	for _, test := range []struct {
+		name    string
+		most    int
+		clients int
+		want    int
+	}{{"one client", store.WalksBytes, 1, 1}, {"two clients", store.WalksBytes, 2, 2}, {"too many names", 50 * n, 1, n/100 + 1}} {
+		t.Run(test.name, func(t *testing.T) {
+			jetstream.SetNamesBytes(t, test.most)
+			var clients []*jetstream.Store
+			for range test.clients {
+				clients = append(clients, b.open(t, "walk"))
+			}
+			time.Sleep(10 * time.Millisecond) // what opening them asks
+			must(t, conn.Flush())
+			asked.Store(0)
+			shown := make(map[store.Key]int)
+			pages := 0
+			for opts := (store.ListOptions{Scope: "org:acme", Limit: 100}); ; pages++ {
+				page, err := clients[pages%len(clients)].List(t.Context(), opts)
+				must(t, err)
+				for _, rec := range page.Records {
+					shown[rec.Key]++
+				}
+				// What comes and goes in the middle of a walk.
+				passing := newRecord("org:acme/team:t1", fmt.Sprintf("key-%04d-passing", pages*50), "w2")
+				put(t, writer, passing)
+				must(t, writer.Delete(t.Context(), passing.Key, store.Precondition{}))
+				if opts.After = page.Next; page.Next == "" {
+					break
+				}
+			}
+			for key, times := range shown {
+				if times != 1 {
+					t.Errorf("%v is shown %d times", key, times)
+				}
+			}
+			if len(shown) != n {
+				t.Errorf("%d of %d keys in %d pages", len(shown), n, pages+1)
+			}
+			must(t, conn.Flush())
+			if got := int(asked.Load()); got < test.want || got > test.want+1 {
+				t.Errorf("names were asked for %d times in %d pages, want %d", got, pages+1, test.want)
+			}
+		})
 	}
 }
 

@@ -15,9 +15,10 @@ import (
 // List implements [store.Store]. Vault lists one directory at a time, all of its
 // names at once; those between the cursor and the end of the page are visited in
 // order. A page takes the memory of its records and of the names in the
-// directories down to the last of them.
+// directories down to the last of them. Those of large directories are remembered for
+// the next pages of the walk, see store.Walks.
 func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
-	after, err := store.ParseCursor(opts.After, opts.Scope)
+	from, err := store.ParseWalkCursor(opts.After, opts.Scope)
 	if err != nil {
 		return store.Page{}, err
 	}
@@ -28,20 +29,20 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 	defer end()
 	limit := max(opts.Limit, 1)
 	for {
-		w := walk{store: s, after: after, most: limit + 1}
+		w := walk{store: s, name: from.Walk, after: from.After, most: limit + 1}
 		if err := w.scope(ctx, opts.Scope); err != nil {
 			return store.Page{}, err
 		}
 		more := len(w.keys) > limit
 		keys := w.keys[:min(len(w.keys), limit)]
-		page := store.Page{CursorAt: store.FormatCursor}
+		page := store.Page{CursorAt: from.At}
 		n := 0
 		if page.Records, n, err = s.readPage(ctx, opts, keys); err != nil {
 			return store.Page{}, err
 		}
 		if more = more || n < len(keys); more {
-			after = keys[n-1]
-			page.Next = store.FormatCursor(after)
+			from.After = keys[n-1]
+			page.Next = from.At(from.After)
 		}
 		// Nothing but tombstones is no page to give out.
 		if len(page.Records) > 0 || !more {
@@ -53,6 +54,7 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 // walk collects keys in the order of Key.Compare.
 type walk struct {
 	store *Store
+	name  string    // of store.WalkCursor
 	after store.Key // only greater ones
 	most  int       // so many
 	keys  []store.Key
@@ -69,7 +71,7 @@ func (w *walk) scope(ctx context.Context, scope subjects.Scope) error {
 	if scope != subjects.Root {
 		at = strings.TrimSuffix(nameOf(store.Key{Scope: scope}), "/")
 	}
-	names, err := w.store.names(ctx, at)
+	names, err := w.names(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -103,7 +105,7 @@ func (w *walk) segment(ctx context.Context, at, prefix string, n name) error {
 	if w.full() || w.passed(subjects.Scope(prefix)) {
 		return nil
 	}
-	names, err := w.store.names(ctx, at)
+	names, err := w.names(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -123,6 +125,9 @@ func (w *walk) id(ctx context.Context, at string, scope subjects.Scope, prefix s
 		return nil
 	}
 	if !n.dir {
+		if scope == w.after.Scope && prefix == "" && n.text <= string(w.after.ID) {
+			return nil // which spares keyOf for most of a large directory
+		}
 		// What keyOf does not know was put there by somebody else.
 		if key, ok := keyOf(at); ok && key.Compare(w.after) > 0 {
 			w.keys = append(w.keys, key)
@@ -134,7 +139,7 @@ func (w *walk) id(ctx context.Context, at string, scope subjects.Scope, prefix s
 	if !n.continued(idMark) || scope == w.after.Scope && prefix < last && !strings.HasPrefix(last, prefix) {
 		return nil
 	}
-	names, err := w.store.names(ctx, at)
+	names, err := w.names(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -166,9 +171,28 @@ type name struct {
 	dir  bool
 }
 
+// nameSize is about how many bytes a name takes beside its text, which part shares.
+const nameSize = 64
+
 func (n name) isScope() bool { return n.dir && strings.Contains(n.text, ":") }
 
 func (n name) continued(mark string) bool { return n.dir && strings.HasSuffix(n.text, mark) }
+
+// names are those of a directory, as of some time since the walk began.
+func (w *walk) names(ctx context.Context, at string) ([]name, error) {
+	if names, ok := w.store.walks.Names(w.name, at); ok {
+		return names, nil
+	}
+	names, err := w.store.names(ctx, at)
+	if err == nil {
+		bytes := 0
+		for _, n := range names {
+			bytes += nameSize + len(n.text)
+		}
+		w.store.walks.Keep(w.name, at, names, bytes)
+	}
+	return names, err
+}
 
 // names lists a directory below Config.Path, in the order in which a walk visits
 // it: what ends before what goes on.

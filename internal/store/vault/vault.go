@@ -69,6 +69,7 @@ type Store struct {
 
 	keepsRequests atomic.Bool // it does not forward those that ask for it
 
+	walks store.Walks[name]
 	calls *store.Calls
 }
 
@@ -255,5 +256,6 @@ func (s *Store) Close() error {
 	if s.calls.Close() {
 		s.closeConnections()
 	}
+	s.walks.Close()
 	return nil
 }

@@ -1,0 +1,155 @@
+package store
+
+import (
+	"crypto/rand"
+	"strings"
+	"sync"
+	"time"
+
+	"credbus/subjects"
+)
+
+// Bounds of Walks.
+const (
+	// walksLeast is how many names are worth remembering.
+	walksLeast = 1000
+	// WalksBytes bounds the memory of what a Walks remembers: some 250,000 short names.
+	WalksBytes = 24 << 20
+	// walksIdle is how long after their last use names are forgotten.
+	walksIdle = 10 * time.Second
+)
+
+// Walks remembers names from one page of a list to the next, for a driver whose backend
+// tells them only all at once: else a walk of n pages asks n times for everything.
+//
+// The cursors of a walk carry a random name of it. Names that were remembered under it
+// were read after the walk began, so that they hold every record that exists throughout,
+// whichever client of the backend served the pages before. Another client reads them once
+// for itself.
+type Walks[T any] struct {
+	mu     sync.Mutex
+	kept   map[walkPlace]*walkNames[T]
+	total  int // bytes of kept
+	timer  *time.Timer
+	closed bool
+}
+
+type walkPlace struct{ walk, place string }
+
+type walkNames[T any] struct {
+	names []T
+	bytes int
+	used  time.Time
+}
+
+// Names returns what was kept of a place in a walk. The caller must not change them.
+func (w *Walks[T]) Names(walk, place string) (names []T, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	kept := w.kept[walkPlace{walk, place}]
+	if kept == nil {
+		return nil, false
+	}
+	kept.used = time.Now()
+	return kept.names, true
+}
+
+// Keep keeps the names of a place that were read in this walk, if they are not few and
+// take at most WalksBytes of memory. They are the Walks' from now on.
+func (w *Walks[T]) Keep(walk, place string, names []T, bytes int) {
+	if len(names) < walksLeast || bytes > WalksBytes {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return
+	}
+	if w.kept == nil {
+		w.kept = make(map[walkPlace]*walkNames[T])
+	}
+	at := walkPlace{walk, place}
+	w.forgetLocked(at)
+	for w.total+bytes > WalksBytes {
+		w.forgetLocked(w.idlestLocked())
+	}
+	w.kept[at] = &walkNames[T]{names, bytes, time.Now()}
+	w.total += bytes
+	if w.timer == nil {
+		w.timer = time.AfterFunc(walksIdle, w.sweep)
+	}
+}
+
+func (w *Walks[T]) idlestLocked() (idlest walkPlace) {
+	var used time.Time
+	for at, kept := range w.kept {
+		if used.IsZero() || kept.used.Before(used) {
+			idlest, used = at, kept.used
+		}
+	}
+	return idlest
+}
+
+func (w *Walks[T]) forgetLocked(at walkPlace) {
+	if kept := w.kept[at]; kept != nil {
+		w.total -= kept.bytes
+		delete(w.kept, at)
+	}
+}
+
+// sweep forgets what has not been used for a while.
+func (w *Walks[T]) sweep() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for at, kept := range w.kept {
+		if time.Since(kept.used) >= walksIdle {
+			w.forgetLocked(at)
+		}
+	}
+	w.timer = nil
+	if len(w.kept) > 0 {
+		w.timer = time.AfterFunc(walksIdle, w.sweep)
+	}
+}
+
+// Close forgets everything.
+func (w *Walks[T]) Close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	clear(w.kept)
+	w.total = 0
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+}
+
+// WalkCursor is a place in a walk: what comes after a key.
+type WalkCursor struct {
+	After Key
+	Walk  string // names the walk
+}
+
+const (
+	walkMark   = "@" // before the name of a walk; no ID holds it
+	maxWalkLen = 26
+)
+
+// At is the cursor that continues the walk after a key.
+func (c WalkCursor) At(last Key) string { return FormatCursor(last) + walkMark + c.Walk }
+
+// ParseWalkCursor reads a cursor that At made for a list of scope. The empty one begins a
+// walk, and so does one without the name of a walk, which earlier releases made.
+func ParseWalkCursor(cursor string, scope subjects.Scope) (c WalkCursor, err error) {
+	key, walk, named := strings.Cut(cursor, walkMark)
+	if named {
+		const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" // of rand.Text
+		if key == "" || walk == "" || len(walk) > maxWalkLen || strings.Trim(walk, letters) != "" {
+			return c, ErrCursor
+		}
+	} else {
+		walk = rand.Text()
+	}
+	after, err := ParseCursor(key, scope)
+	return WalkCursor{after, walk}, err
+}
