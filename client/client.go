@@ -33,7 +33,8 @@ type Config struct {
 	// Conn is an existing connection to use instead of a new one. Close leaves
 	// it open. Its handlers are left alone as well, and only they hear of a
 	// subject that NATS refuses and of a connection that breaks: commands that
-	// wait meanwhile end with their timeout.
+	// wait meanwhile end with their timeout. The client learns by such a timeout
+	// that NATS refuses its inbox.
 	Conn *nats.Conn
 	// Prefix is that of the workers, subjects.DefaultPrefix when empty.
 	Prefix string
@@ -75,6 +76,7 @@ func (c Config) check(url string) error {
 type Client struct {
 	nc      *nats.Conn
 	owned   bool // Close closes nc
+	inbox   *inbox
 	prefix  subjects.Prefix
 	timeout time.Duration
 	retries int
@@ -113,11 +115,13 @@ func Connect(url string, config *Config) (*Client, error) {
 		done:    make(chan struct{}),
 		waiting: make(map[*waiter]struct{}),
 	}
+	c.inbox = newInbox(c.closedConnection)
 	if c.owned {
 		if c.nc, err = c.dial(url, cfg); err != nil {
 			return nil, err
 		}
 	}
+	c.inbox.nc = c.nc
 	return c, nil
 }
 
@@ -128,6 +132,7 @@ func (c *Client) Close() {
 	c.mu.Lock()
 	c.interruptLocked(interruption{reason: ErrClosed}, func(*waiter) bool { return true })
 	c.mu.Unlock()
+	c.inbox.close()
 	if c.owned {
 		c.nc.Close()
 	}

@@ -33,6 +33,14 @@
 // A request carries the time that is left of its context, which workers count
 // from when they receive it: the clocks of clients and workers need not agree.
 //
+// # The inbox
+//
+// Replies come to one subscription of the client's own. Before the first request the
+// client asks the server whether it may have it. When NATS refuses it, then or later,
+// each request fails at once with [ErrPermissionDenied] and the subject to allow. The
+// client goes on asking when it is used, at most every 250 ms, and so is back on the
+// same connection when the permission is.
+//
 // # Batch jobs
 //
 // What nobody has to wait for is a job, which workers carry out from a durable
@@ -54,7 +62,6 @@
 // Request bodies are wiped as soon as the command ends, and the values of a
 // [Credential] lie in the buffer its reply came in until [Credential.Wipe].
 // That is as far as this package reaches: nats.go keeps the bytes that it last
-// sent and received in buffers of its own until later traffic overwrites them,
-// and a reply that comes after its command was given up is left to the garbage
-// collector.
+// sent and received in buffers of its own until later traffic overwrites them. A
+// reply that comes after its command was given up is wiped as it comes.
 package client

@@ -78,7 +78,7 @@ func (c *Client) exchange(ctx context.Context, call call) error {
 // attempt sends a request once. It reports whether a worker may have acted on
 // it, or may still do so.
 func (c *Client) attempt(ctx context.Context, subject string, body []byte, call call) (acted bool, err error) {
-	ctx, stop, err := c.watch(ctx, subject, !call.writes)
+	ctx, stop, err := c.watch(ctx, &waiter{subject: subject, asks: true, reads: !call.writes})
 	if err != nil {
 		return false, err
 	}
@@ -89,7 +89,13 @@ func (c *Client) attempt(ctx context.Context, subject string, body []byte, call 
 	if !c.nc.IsConnected() {
 		return false, c.disconnected()
 	}
-	msg, err := c.nc.RequestWithContext(ctx, subject, body)
+	if err := c.inbox.open(ctx); err != nil {
+		if ctx.Err() != nil {
+			err = ended(ctx, subject)
+		}
+		return false, err
+	}
+	msg, err := c.inbox.request(ctx, &nats.Msg{Subject: subject, Data: body})
 	switch {
 	case err == nil:
 		return decode(msg, subject, call)
@@ -98,10 +104,8 @@ func (c *Client) attempt(ctx context.Context, subject string, body []byte, call 
 	case errors.Is(err, nats.ErrNoResponders):
 		return false, fmt.Errorf("%w on %s: check that one runs, that its prefix is %s, and that this account reaches it",
 			ErrNoWorkers, subject, c.prefix)
-	case errors.Is(err, nats.ErrReconnectBufExceeded):
+	case errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionClosed):
 		return false, c.disconnected()
-	case errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrConnectionClosed):
-		return true, fmt.Errorf("%w: the connection broke before the reply on %s came", ErrDisconnected, subject)
 	}
 	return false, fmt.Errorf("send to %s: %w", subject, err)
 }

@@ -232,7 +232,7 @@ func (s *submission) ask(ctx context.Context, msg *nats.Msg, last bool) (ack ack
 	c, subject := s.c, msg.Subject
 	ctx, cancel := s.answerTimeout(ctx, last)
 	defer cancel()
-	watched, stop, err := c.watch(ctx, subject, true)
+	watched, stop, err := c.watch(ctx, &waiter{subject: subject, asks: true, reads: true})
 	if err != nil {
 		return ack, err
 	}
@@ -243,7 +243,13 @@ func (s *submission) ask(ctx context.Context, msg *nats.Msg, last bool) (ack ack
 	if !c.nc.IsConnected() {
 		return ack, c.disconnected()
 	}
-	reply, err := c.nc.RequestMsgWithContext(watched, msg)
+	if err := c.inbox.open(watched); err != nil {
+		if watched.Err() != nil {
+			err = ended(watched, subject)
+		}
+		return ack, err
+	}
+	reply, err := c.inbox.request(watched, msg)
 	switch {
 	case err == nil:
 		return s.read(subject, reply)
@@ -260,9 +266,6 @@ func (s *submission) ask(ctx context.Context, msg *nats.Msg, last bool) (ack ack
 	case errors.Is(err, nats.ErrNoResponders):
 		return ack, fmt.Errorf("%w: no queue takes jobs on %s: check that a worker runs with jobs.enabled, that its prefix is %s, and that this account reaches it",
 			ErrNoWorkers, subject, c.prefix)
-	case errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrConnectionClosed):
-		s.unsure = true
-		return ack, fmt.Errorf("%w: the connection broke before the job on %s was acknowledged", ErrDisconnected, subject)
 	}
 	return ack, s.notSent(subject, err)
 }

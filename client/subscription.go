@@ -21,7 +21,7 @@ type subscription struct {
 // listen subscribes, and returns once the server has the subscription or refused
 // it. It ends with stop, which must be called, with ctx, or as every waiter does.
 func (c *Client) listen(ctx context.Context, subject string, buffer int) (stop func(), s *subscription, err error) {
-	ctx, stop, err = c.watch(ctx, subject, false)
+	ctx, stop, err = c.watch(ctx, &waiter{subject: subject})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -20,6 +20,7 @@ import (
 // although the reply to it is most likely lost.
 type waiter struct {
 	subject string
+	asks    bool // waits for a reply to the client's inbox
 	reads   bool // is better sent again than waited for once the connection broke
 	cancel  context.CancelCauseFunc
 }
@@ -33,11 +34,11 @@ type interruption struct {
 
 func (i interruption) Error() string { return i.reason.Error() }
 
-// watch derives a context that the client can interrupt. The caller must call
-// stop.
-func (c *Client) watch(ctx context.Context, subject string, reads bool) (_ context.Context, stop func(), err error) {
+// watch derives a context that the client can interrupt, as w says. The caller must
+// call stop.
+func (c *Client) watch(ctx context.Context, w *waiter) (_ context.Context, stop func(), err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	w := &waiter{subject, reads, cancel}
+	w.cancel = cancel
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	select {
@@ -69,7 +70,7 @@ func (c *Client) interruptLocked(cause interruption, match func(*waiter) bool) {
 func (c *Client) handlers(o *nats.Options) error {
 	failed, lost, lostOld := o.AsyncErrorCB, o.DisconnectedErrCB, o.DisconnectedCB
 	o.AsyncErrorCB = func(nc *nats.Conn, sub *nats.Subscription, err error) {
-		c.refused(err, inboxPrefix(o.InboxPrefix))
+		c.refused(err)
 		if failed != nil {
 			failed(nc, sub, err)
 		}
@@ -85,26 +86,19 @@ func (c *Client) handlers(o *nats.Options) error {
 	return nil
 }
 
-func inboxPrefix(custom string) string {
-	if custom == "" {
-		return nats.InboxPrefix
-	}
-	return custom + "."
-}
-
 // refused ends all that wait on a subject that NATS refuses. Where it is the
-// inbox that replies come to, nothing can ever be answered, but what was asked is
-// on its way.
-func (c *Client) refused(err error, inbox string) {
+// inbox that replies come to, no reply comes, but what was asked is on its way.
+func (c *Client) refused(err error) {
 	subject, ok := refusedSubject(err)
 	if !ok {
 		return
 	}
+	deaf := c.inbox.refuse(subject)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.interruptLocked(interruption{denied(subject), true}, func(w *waiter) bool { return w.subject == subject })
-	if strings.HasPrefix(subject, inbox) {
-		c.interruptLocked(interruption{reason: denied(subject)}, func(*waiter) bool { return true })
+	if deaf {
+		c.interruptLocked(interruption{reason: deniedInbox(subject)}, func(w *waiter) bool { return w.asks })
 	}
 }
 
@@ -114,6 +108,13 @@ func (c *Client) lost() {
 	defer c.mu.Unlock()
 	broke := fmt.Errorf("%w: the connection broke before the reply came", ErrDisconnected)
 	c.interruptLocked(interruption{reason: broke}, func(w *waiter) bool { return w.reads })
+}
+
+// closedConnection ends all that wait for a reply, since the connection was closed.
+func (c *Client) closedConnection() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.interruptLocked(interruption{reason: errConnectionClosed}, func(w *waiter) bool { return w.asks })
 }
 
 // refusedSubject reads the subject out of NATS's report, whose text is

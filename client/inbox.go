@@ -1,0 +1,236 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"credbus/subjects"
+)
+
+// inbox receives the replies to all requests of a client, on one subscription of its
+// own. nats.go has such a subscription too, and keeps it for as long as the connection
+// lasts: once the server has refused it, no reply comes until the next reconnect.
+//
+//	first request ──► open ──► subscribe, and ask the server whether it stands
+//	refused (also later) ──► requests fail at once, with the permission that is missing
+//	a request after refusalPause ──► open, under another name
+type inbox struct {
+	nc   *nats.Conn // set before the first request
+	lost func()     // called when the connection was closed
+
+	mu      sync.Mutex
+	opening chan struct{}      // closed when the open that is under way has ended
+	sub     *nats.Subscription // nil before the first request, and after a refusal
+	subject string             // of sub, or of the one that opens
+	prefix  string             // of the subjects of replies
+	waiting map[string]chan<- *nats.Msg
+	refusal error     // why there is no sub
+	again   time.Time // when to try again after refusal
+	closed  bool
+}
+
+// refusalPause is how long requests fail at once after a refusal. The next one after
+// that asks the server again.
+const refusalPause = 250 * time.Millisecond
+
+func newInbox(lost func()) *inbox {
+	return &inbox{lost: lost, waiting: make(map[string]chan<- *nats.Msg)}
+}
+
+// open subscribes where that has not been done. Nothing was sent when it fails.
+func (i *inbox) open(ctx context.Context) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for i.opening != nil {
+		opened := i.opening
+		i.mu.Unlock()
+		select {
+		case <-opened:
+		case <-ctx.Done():
+		}
+		i.mu.Lock()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	switch {
+	case i.closed:
+		return ErrClosed
+	case i.sub != nil:
+		return nil
+	case i.refusal != nil && time.Now().Before(i.again):
+		return i.refusal
+	}
+	return i.subscribeLocked(ctx)
+}
+
+// subscribeLocked gives up the lock while it waits for the server.
+func (i *inbox) subscribeLocked(ctx context.Context) error {
+	opening := make(chan struct{})
+	defer close(opening)
+	// A name of its own, so that a late report about an earlier one is not mistaken.
+	prefix := i.nc.NewInbox() + "."
+	subject := prefix + "*"
+	i.opening, i.prefix, i.subject = opening, prefix, subject
+	i.mu.Unlock()
+	sub, err := i.subscribe(ctx, subject)
+	i.mu.Lock()
+	i.opening = nil
+	switch {
+	case err != nil:
+	case i.closed:
+		err = ErrClosed
+	case i.subject != subject:
+		err = i.refusal // refuse was told of it meanwhile
+	default:
+		i.sub, i.refusal = sub, nil
+		return nil
+	}
+	if sub != nil {
+		_ = sub.Unsubscribe() // fails on a closed connection, which is as good
+	}
+	return err
+}
+
+func (i *inbox) subscribe(ctx context.Context, subject string) (*nats.Subscription, error) {
+	before := i.nc.LastError()
+	sub, err := i.nc.Subscribe(subject, i.receive)
+	if err != nil {
+		return nil, fmt.Errorf("%w: subscribe to %s: %w", ErrDisconnected, subject, err)
+	}
+	sub.SetClosedHandler(i.ended)
+	if err := i.nc.FlushWithContext(ctx); err != nil {
+		return sub, fmt.Errorf("%w: subscribe to %s: %w", ErrDisconnected, subject, err)
+	}
+	// The server reports a refusal before it answers the flush.
+	if after := i.nc.LastError(); after != before {
+		if refused, ok := refusedSubject(after); ok && i.refuse(refused) {
+			return sub, deniedInbox(refused)
+		}
+	}
+	return sub, nil
+}
+
+// send publishes a request. Its reply goes to replies, which must have room for it,
+// unless forget is called first.
+func (i *inbox) send(msg *nats.Msg, replies chan<- *nats.Msg) error {
+	var number [16]byte
+	digits := strconv.AppendUint(number[:0], rand.Uint64(), 36)
+	i.mu.Lock()
+	msg.Reply = i.prefix + string(digits)
+	i.waiting[msg.Reply] = replies
+	i.mu.Unlock()
+	if err := i.nc.PublishMsg(msg); err != nil {
+		i.forget(msg.Reply)
+		return err
+	}
+	return nil
+}
+
+// forget gives up the reply that was to come on a subject.
+func (i *inbox) forget(reply string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.waiting, reply)
+}
+
+// request sends a request and waits for its reply.
+func (i *inbox) request(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) {
+	replies := make(chan *nats.Msg, 1)
+	if err := i.send(msg, replies); err != nil {
+		return nil, err
+	}
+	defer i.forget(msg.Reply)
+	select {
+	case reply := <-replies:
+		if noResponders(reply) {
+			return nil, nats.ErrNoResponders
+		}
+		return reply, nil
+	case <-ctx.Done():
+		i.notice()
+		return nil, ctx.Err()
+	}
+}
+
+// receive hands a reply to whoever waits for it. One that nobody waits for any more is
+// wiped, because it may hold a value.
+func (i *inbox) receive(msg *nats.Msg) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	replies, ok := i.waiting[msg.Subject]
+	if !ok {
+		clear(msg.Data)
+		return
+	}
+	delete(i.waiting, msg.Subject)
+	replies <- msg
+}
+
+// noResponders reports whether the server answered, because nobody else listens.
+func noResponders(reply *nats.Msg) bool {
+	const status, noResponders = "Status", "503"
+	return len(reply.Data) == 0 && reply.Header.Get(status) == noResponders
+}
+
+// refuse is told of a subject that NATS refuses. It reports whether that is the one
+// replies come to.
+func (i *inbox) refuse(subject string) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if subject != i.subject {
+		return false
+	}
+	i.refusal, i.again = deniedInbox(subject), time.Now().Add(refusalPause)
+	i.dropLocked()
+	return true
+}
+
+// notice looks at the last error of the connection. A client that was given its
+// connection hears of no refusal otherwise.
+func (i *inbox) notice() {
+	if subject, ok := refusedSubject(i.nc.LastError()); ok {
+		i.refuse(subject)
+	}
+}
+
+// ended is called when a subscription has ended. If dropLocked did not do that, the
+// connection was closed.
+func (i *inbox) ended(subject string) {
+	i.mu.Lock()
+	current := subject == i.subject
+	if current {
+		i.dropLocked()
+	}
+	i.mu.Unlock()
+	if current {
+		i.lost()
+	}
+}
+
+func (i *inbox) dropLocked() {
+	i.subject = ""
+	if i.sub != nil {
+		_ = i.sub.Unsubscribe() // fails on a closed connection, which is as good
+		i.sub = nil
+	}
+}
+
+// close ends the subscription, and keeps another from being made.
+func (i *inbox) close() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.closed = true
+	i.dropLocked()
+}
+
+func deniedInbox(subject string) *Error {
+	return subjects.Errorf(subjects.PermissionDenied,
+		"NATS does not let this account subscribe to %s, where replies come to: allow it to subscribe to the subjects of its inbox (those that begin as this one does)", subject)
+}
