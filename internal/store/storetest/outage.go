@@ -96,14 +96,19 @@ func (s *subject) outage(what string, err error, took, within time.Duration) (as
 	return !errors.Is(err, store.ErrOpen)
 }
 
-// recovered waits until the store reads again.
+// recovered waits until the store reads and writes again, for each of which a policy may
+// have a breaker: one that opened late refuses for a while when the backend is back.
 func (s *subject) recovered(key store.Key, within time.Duration) {
 	s.Helper()
 	begun := time.Now()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
+	probe := s.record(keyOf("org:recovered", "probe"))
 	for {
 		_, err := s.Get(s.ctx, key)
+		if err == nil {
+			_, err = s.Put(s.ctx, probe, store.Precondition{})
+		}
 		if err == nil {
 			s.Logf("recovered after %v", time.Since(begun).Round(time.Millisecond))
 			return
