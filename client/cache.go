@@ -11,9 +11,12 @@ type (
 	// those Missing, which did not say so in time: they may be gone, or still
 	// serve what they have.
 	ClearedCache = subjects.ClearCacheReply
-	// CacheStats are the statistics of every replica that answered in time,
-	// and the names of those Missing, which did not.
+	// CacheStats say what every replica that answered in time has cached of a
+	// scope, and name those Missing, which did not.
 	CacheStats = subjects.CacheStatsReply
+	// Statistics are those of every replica that answered in time, and the names
+	// of those Missing, which did not.
+	Statistics = subjects.AdminCacheStatsReply
 )
 
 // ClearCache makes every replica drop what it has cached of one credential or,
@@ -39,12 +42,31 @@ func (c *Client) ClearCache(ctx context.Context, scope Scope, id ID) (*ClearedCa
 	return &reply, nil
 }
 
-// CacheStats asks every replica for the statistics of its cache.
-func (c *Client) CacheStats(ctx context.Context) (*CacheStats, error) {
+// CacheStats asks every replica what it has cached of a scope and all scopes below
+// it. While a replica is dead an answer takes up to 2 s.
+func (c *Client) CacheStats(ctx context.Context, scope Scope) (*CacheStats, error) {
+	if err := checkScope(scope); err != nil {
+		return nil, err
+	}
 	var reply CacheStats
 	err := c.exchange(ctx, call{
-		command: subjects.CacheStats, scope: subjects.Root,
+		command: subjects.CacheStats, scope: scope,
 		request: &subjects.CacheStatsRequest{},
+		reply:   &reply, revision: &reply.Revision,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// Statistics asks every replica for the statistics of its cache, and how its stores
+// are. It is for who runs the workers: tenants have no permission for it.
+func (c *Client) Statistics(ctx context.Context) (*Statistics, error) {
+	var reply Statistics
+	err := c.exchange(ctx, call{
+		command: subjects.AdminCacheStats, scope: subjects.Root,
+		request: &subjects.AdminCacheStatsRequest{},
 		reply:   &reply, revision: &reply.Revision,
 	})
 	if err != nil {

@@ -275,7 +275,7 @@ func TestCacheCommands(t *testing.T) {
 	c, scope := connect(t, workerURL, nil), scopeOf(t)
 	store(t, c, scope, "a", "1", nil)
 	// Right after a write, until the replica has applied it, the store answers.
-	stats, deadline := new(client.CacheStats), time.Now().Add(10*time.Second)
+	stats, deadline := new(client.Statistics), time.Now().Add(10*time.Second)
 	for len(stats.Replicas) == 0 || stats.Replicas[0].Hits == 0 {
 		if time.Now().After(deadline) {
 			t.Fatalf("no hit: %+v", stats)
@@ -284,13 +284,35 @@ func TestCacheCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 		var err error
-		if stats, err = c.CacheStats(t.Context()); err != nil {
+		if stats, err = c.Statistics(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if len(stats.Replicas) != 1 || len(stats.Missing) != 0 { // it has answered, since it has a hit
 		t.Errorf("stats are %+v", stats)
 	}
+	cached := func() int64 {
+		t.Helper()
+		stats, err := c.CacheStats(t.Context(), scope)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(stats.Replicas)+len(stats.Missing) != 1 {
+			t.Errorf("stats of %s are %+v", scope, stats)
+		}
+		if len(stats.Replicas) == 0 {
+			return -1 // late
+		}
+		return stats.Replicas[0].Entries
+	}
+	if n := cached(); n != 1 && n != -1 {
+		t.Errorf("%d entries of %s are cached", n, scope)
+	}
+	defer func() {
+		if n := cached(); n != 0 && n != -1 {
+			t.Errorf("%d entries of %s are cached after it was cleared", n, scope)
+		}
+	}()
 	for _, id := range []client.ID{"a", ""} {
 		cleared, err := c.ClearCache(t.Context(), scope, id)
 		if err != nil {

@@ -317,7 +317,7 @@ func ExampleClient_ClearCache() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	stats, err := c.CacheStats(ctx)
+	stats, err := c.CacheStats(ctx, "org:acme")
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -126,7 +126,7 @@ func (s *storeStream) askAgain() ([]StoreStatus, error) {
 
 // ask gets how all are.
 func (s *storeStream) ask(ctx context.Context) (all []StoreStatus, err error) {
-	stats, err := s.c.CacheStats(ctx)
+	stats, err := s.c.Statistics(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -37,8 +37,8 @@ func (w *storeWorkers) start(t *testing.T, url string) {
 	}
 	t.Cleanup(nc.Close)
 	w.nc = nc
-	if _, err := nc.Subscribe(subjects.DefaultPrefix.Command(subjects.CacheStats, ""), func(m *nats.Msg) {
-		var reply client.CacheStats
+	if _, err := nc.Subscribe(subjects.DefaultPrefix.Command(subjects.AdminCacheStats, ""), func(m *nats.Msg) {
+		var reply client.Statistics
 		for _, s := range *w.statuses.Load() {
 			reply.Replicas = append(reply.Replicas, subjects.ReplicaStats{Replica: s.Replica, Stores: []subjects.StoreState{s.StoreState}})
 		}

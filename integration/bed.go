@@ -162,7 +162,7 @@ func (b *bed) ping(ctx context.Context, done func(worker string) bool) error {
 		if err := json.Unmarshal(data, &ping); err != nil {
 			return false, err
 		}
-		return done(b.workerOf(ping.ID)), nil
+		return done(b.workerOf(ping.Metadata["host"])), nil
 	})
 }
 
@@ -177,7 +177,7 @@ func (b *bed) served(ctx context.Context, command string) (map[string]int, error
 		}
 		for _, endpoint := range stats.Endpoints {
 			if endpoint.Name == command {
-				counts[b.workerOf(stats.ID)] = endpoint.NumRequests
+				counts[b.workerOf(stats.Metadata["host"])] = endpoint.NumRequests
 			}
 		}
 		return len(counts) == len(b.workers), nil
@@ -185,9 +185,10 @@ func (b *bed) served(ctx context.Context, command string) (map[string]int, error
 	return counts, err
 }
 
-// workerOf names the worker that a replica runs in, "" for none of this bed.
-func (b *bed) workerOf(replica string) string {
-	i := slices.IndexFunc(b.workers, func(w *worker) bool { return strings.HasPrefix(replica, w.name+"-") })
+// workerOf names the worker of a host, as a replica tells it, "" for none of this bed.
+func (b *bed) workerOf(host string) string {
+	name, _, _ := strings.Cut(host, ",")
+	i := slices.IndexFunc(b.workers, func(w *worker) bool { return w.name == name })
 	if i < 0 {
 		return ""
 	}

@@ -5,6 +5,7 @@ package integration
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,7 +18,8 @@ import (
 // reports asks every replica that a server reaches for its statistics, once it
 // has applied a revision. It returns when so many have answered.
 func reports(ctx context.Context, nc *nats.Conn, revision subjects.Revision, replicas int) (answers []subjects.ReplicaStats, err error) {
-	inbox := nc.NewInbox()
+	// Replicas tell it to nobody but replicas.
+	inbox := subjects.DefaultPrefix.Inbox() + strings.TrimPrefix(nats.NewInbox(), "_INBOX")
 	sub, err := nc.SubscribeSync(inbox)
 	if err != nil {
 		return nil, err
@@ -100,8 +102,8 @@ func (w *watch) totals() (total subjects.ReplicaStats) {
 func (w *watch) hitsOf(name string) (hits int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for replica, s := range w.last {
-		if w.bed.workerOf(replica) == name {
+	for _, s := range w.last {
+		if w.bed.workerOf(s.Host) == name {
 			hits += s.Hits
 		}
 	}

@@ -46,10 +46,10 @@ func expect(ctx context.Context, t *testing.T, c *client.Client, key string, seq
 // holds up is named as missing, and asked again.
 func statistics(ctx context.Context, t *testing.T, c *client.Client) map[string]subjects.ReplicaStats {
 	t.Helper()
-	var reply *client.CacheStats
+	var reply *client.Statistics
 	for complete := false; !complete; complete = len(reply.Missing) == 0 {
 		var err error
-		if reply, err = c.CacheStats(ctx); err != nil {
+		if reply, err = c.Statistics(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if len(reply.Replicas)+len(reply.Missing) != 2 {

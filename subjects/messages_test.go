@@ -148,7 +148,7 @@ func samples() []sample {
 		{"delete_batch_request", ref(batchOf[DeleteItem](DeleteItem{sampleTarget, "v7"}, DeleteItem{})), func() Message { return new(DeleteBatchRequest) }},
 		{"validate_batch_request", &ValidateBatchRequest{batch, true, samplePaging}, func() Message { return new(ValidateBatchRequest) }},
 		{"clear_cache_request", &ClearCacheRequest{sampleEnvelope, sampleTarget}, func() Message { return new(ClearCacheRequest) }},
-		{"cache_stats_request", &CacheStatsRequest{sampleEnvelope}, func() Message { return new(CacheStatsRequest) }},
+		{"cache_stats_request", &CacheStatsRequest{sampleEnvelope, ""}, func() Message { return new(CacheStatsRequest) }},
 
 		{"store_reply", &StoreReply{sampleTarget, "v8", sampleRevision}, func() Message { return new(StoreReply) }},
 		{"retrieve_reply", &RetrieveReply{sampleCredential(), sampleRevision}, func() Message { return new(RetrieveReply) }},
@@ -160,7 +160,7 @@ func samples() []sample {
 		{"delete_batch_reply", resultsOf[DeleteReply](DeleteReply{Target: sampleTarget}), func() Message { return new(DeleteBatchReply) }},
 		{"validate_batch_reply", resultsOf[ValidateReply](validation), func() Message { return new(ValidateBatchReply) }},
 		{"clear_cache_reply", &ClearCacheReply{[]string{"worker-1", "worker-2"}, []string{"worker-3"}, sampleRevision}, func() Message { return new(ClearCacheReply) }},
-		{"cache_stats_reply", &CacheStatsReply{[]ReplicaStats{{"worker-1", 3, 1, 5, 6, 7, 8, 2, 1000, 1 << 40, 1 << 41, "trusted", nil}, {}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(CacheStatsReply) }},
+		{"admin_cache_stats_reply_without_host", &AdminCacheStatsReply{[]ReplicaStats{{"worker-1", "", 3, 1, 5, 6, 7, 8, 2, 1000, 1 << 40, 1 << 41, "trusted", nil}, {}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(AdminCacheStatsReply) }},
 
 		{"event", &Event{EventStored, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, 0, time.Time{}}, func() Message { return new(Event) }},
 		{"error", sampleError(), func() Message { return new(Error) }},
@@ -179,8 +179,11 @@ func samples() []sample {
 		{"retrieve_request_timeout", &RetrieveRequest{timedEnvelope, RetrieveItem{sampleTarget, true, true}}, func() Message { return new(RetrieveRequest) }},
 		{"deployment_request", &DeploymentRequest{sampleEnvelope}, func() Message { return new(DeploymentRequest) }},
 		{"deployment_reply", &DeploymentReply{[]ReplicaFacts{{"worker-1", []Fact{{"cache.ttl", "5m"}, {}}}, {}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(DeploymentReply) }},
-		{"cache_stats_reply_stores", &CacheStatsReply{[]ReplicaStats{{"worker-1", 3, 1, 5, 6, 7, 8, 2, 1000, 1 << 40, 1 << 41, "trusted", []StoreState{
-			{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout, ""}, {"default", "file", StoreOK, sampleTime, "", ""}, {}}}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(CacheStatsReply) }},
+		{"cache_stats_request_scope", &CacheStatsRequest{sampleEnvelope, "org:acme"}, func() Message { return new(CacheStatsRequest) }},
+		{"cache_stats_reply", &CacheStatsReply{[]ScopeStats{{"worker-1", true, 6, 2, 1 << 40}, {}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(CacheStatsReply) }},
+		{"admin_cache_stats_request", &AdminCacheStatsRequest{sampleEnvelope}, func() Message { return new(AdminCacheStatsRequest) }},
+		{"admin_cache_stats_reply", &AdminCacheStatsReply{[]ReplicaStats{{"worker-1", "web-3, process 12", 3, 1, 5, 6, 7, 8, 2, 1000, 1 << 40, 1 << 41, "trusted", []StoreState{
+			{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout, ""}, {"default", "file", StoreOK, sampleTime, "", ""}, {}}}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(AdminCacheStatsReply) }},
 
 		{"job", ref(sampleJob()), func() Message { return new(Job) }},
 		{"job_of_deletes", &JobOf[DeleteItem, *DeleteItem]{sampleJob(), batchOf[DeleteItem](DeleteItem{sampleTarget, "v7"}, DeleteItem{})}, func() Message { return new(JobOf[DeleteItem, *DeleteItem]) }},
@@ -205,8 +208,8 @@ func samples() []sample {
 		{"job_status_content", ref(contentStatus()), func() Message { return new(JobStatus) }},
 		{"job_show_request_posted", &JobShowRequest{JobRequest{sampleEnvelope, sampleTarget}, StoreBatch, []byte{0xff, 0x00, 0xfe}}, func() Message { return new(JobShowRequest) }},
 		{"seal_key_reply_now", &SealKeyReply{"k-1", []byte{0xff, 0x00, 0xfe}, sampleTime, 7 * 24 * time.Hour, sampleRevision}, func() Message { return new(SealKeyReply) }},
-		{"cache_stats_reply_refuses", &CacheStatsReply{[]ReplicaStats{{"worker-1", 3, 1, 5, 6, 7, 8, 2, 1000, 1 << 40, 1 << 41, "trusted", []StoreState{
-			{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout, RefusesWrites}}}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(CacheStatsReply) }},
+		{"admin_cache_stats_reply_refuses", &AdminCacheStatsReply{[]ReplicaStats{{"worker-1", "web-3, process 12", 3, 1, 5, 6, 7, 8, 2, 1000, 1 << 40, 1 << 41, "trusted", []StoreState{
+			{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout, RefusesWrites}}}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(AdminCacheStatsReply) }},
 		{"store_status_refuses", &StoreStatus{StoreState{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout, RefusesAll}, "worker-1"}, func() Message { return new(StoreStatus) }},
 	}
 }
@@ -238,8 +241,8 @@ func TestSamplesAreComplete(t *testing.T) {
 	for _, sample := range samples() {
 		names[sample.name] = true
 		switch sample.name {
-		case "error", "cache_stats_reply", "cache_stats_reply_stores", "store_status", "event", "event_expiring":
-			// write_error, cache_stats_reply_refuses, store_status_refuses and event_hold have all of it
+		case "error", "cache_stats_request", "admin_cache_stats_reply", "admin_cache_stats_reply_without_host", "store_status", "event", "event_expiring":
+			// write_error, cache_stats_request_scope, admin_cache_stats_reply_refuses, store_status_refuses and event_hold have all of it
 		case "job", "job_of_deletes", "job_status", "dead_job", "job_show_reply", "job_list_reply", "job_cancel_reply", "job_retry_reply", "job_drop_reply", "seal_key_reply":
 			// job_submitted, job_status_content and seal_key_reply_now have all of it
 		default:

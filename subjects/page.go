@@ -6,7 +6,8 @@ package subjects
 // carried in text.
 const MaxCursorLen = 8 << 10
 
-// counter is how many credentials of a page had one outcome.
+// counter is a number of a message by its field's name, such as how many credentials of
+// a page had one outcome.
 type counter struct {
 	name  string
 	value *int64

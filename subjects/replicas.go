@@ -12,8 +12,10 @@ type ReplicasReply[T any, P interface {
 }
 
 type (
-	// CacheStatsReply holds the statistics of the replicas.
-	CacheStatsReply = ReplicasReply[ReplicaStats, *ReplicaStats]
+	// CacheStatsReply holds what the replicas have cached of a scope.
+	CacheStatsReply = ReplicasReply[ScopeStats, *ScopeStats]
+	// AdminCacheStatsReply holds the statistics of the replicas.
+	AdminCacheStatsReply = ReplicasReply[ReplicaStats, *ReplicaStats]
 	// KeysReply holds the keys of the replicas.
 	KeysReply = ReplicasReply[ReplicaKeys, *ReplicaKeys]
 	// DeploymentReply holds the facts of the replicas.

@@ -370,5 +370,24 @@ func (r *ClearCacheRequest) field(d *decoder, name []byte) bool {
 	return r.Target.field(d, name) || r.Envelope.field(d, name)
 }
 
-// CacheStatsRequest asks every replica for its cache's statistics.
-type CacheStatsRequest struct{ Envelope }
+// AdminCacheStatsRequest asks every replica for its statistics.
+type AdminCacheStatsRequest struct{ Envelope }
+
+// CacheStatsRequest asks every replica what it has cached of a scope and all below it.
+type CacheStatsRequest struct {
+	Envelope
+	Scope Scope
+}
+
+func (r *CacheStatsRequest) encode(e *encoder) {
+	e.str("scope", string(r.Scope))
+	r.Envelope.encode(e)
+}
+
+func (r *CacheStatsRequest) field(d *decoder, name []byte) bool {
+	if string(name) == "scope" {
+		r.Scope = d.scope()
+		return true
+	}
+	return r.Envelope.field(d, name)
+}

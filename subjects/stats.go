@@ -81,10 +81,43 @@ func (s *StoreStatus) field(d *decoder, name []byte) bool {
 	return s.StoreState.field(d, name)
 }
 
+// ScopeStats are what one replica has cached of a scope and all scopes below it. They
+// tell a tenant nothing of others.
+type ScopeStats struct {
+	Replica  string
+	Trusted  bool // whether the replica answers from its cache
+	Entries  int64
+	Negative int64 // those of Entries that say that a credential does not exist
+	Bytes    int64 // of values, as cache.bytes counts them
+}
+
+func (s *ScopeStats) counters() []counter {
+	return []counter{{"entries", &s.Entries}, {"negative", &s.Negative}, {"bytes", &s.Bytes}}
+}
+
+func (s *ScopeStats) encode(e *encoder) {
+	e.str("replica", s.Replica)
+	e.boolean("trusted", s.Trusted)
+	e.counters(s.counters())
+}
+
+func (s *ScopeStats) field(d *decoder, name []byte) bool {
+	switch string(name) {
+	case "replica":
+		s.Replica = d.str(maxTextLen)
+	case "trusted":
+		s.Trusted = d.boolean()
+	default:
+		return d.counter(s.counters(), name)
+	}
+	return true
+}
+
 // ReplicaStats are the statistics of one replica's cache, counted since the
 // replica started, and the state of its stores.
 type ReplicaStats struct {
 	Replica   string
+	Host      string // where it runs
 	Hits      int64
 	Misses    int64
 	Evictions int64 // entries dropped to make room
@@ -112,14 +145,8 @@ func (s *ReplicaStats) HitRate() float64 {
 }
 
 // counters are the numbers of s by field name, for both directions.
-func (s *ReplicaStats) counters() [10]struct {
-	name  string
-	value *int64
-} {
-	return [...]struct {
-		name  string
-		value *int64
-	}{
+func (s *ReplicaStats) counters() []counter {
+	return []counter{
 		{"hits", &s.Hits},
 		{"misses", &s.Misses},
 		{"evictions", &s.Evictions},
@@ -135,10 +162,8 @@ func (s *ReplicaStats) counters() [10]struct {
 
 func (s *ReplicaStats) encode(e *encoder) {
 	e.str("replica", s.Replica)
-	for _, counter := range s.counters() {
-		e.name(counter.name) // zero is worth saying here
-		e.putInt(*counter.value)
-	}
+	e.str("host", s.Host)
+	e.counters(s.counters())
 	e.float("hit_rate", s.HitRate())
 	e.str("trust", s.Trust)
 	if len(s.Stores) > 0 {
@@ -153,19 +178,14 @@ func (s *ReplicaStats) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "replica":
 		s.Replica = d.str(maxTextLen)
-		return true
+	case "host":
+		s.Host = d.str(maxTextLen)
 	case "trust":
 		s.Trust = d.str(maxTextLen)
-		return true
 	case "stores":
 		s.Stores = messages[StoreState](d, MaxStores, nil)
-		return true
+	default:
+		return d.counter(s.counters(), name) // but for hit_rate, which follows from hits and misses
 	}
-	for _, counter := range s.counters() {
-		if counter.name == string(name) {
-			*counter.value = d.integer()
-			return true
-		}
-	}
-	return false // hit_rate among them: it follows from hits and misses
+	return true
 }

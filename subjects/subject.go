@@ -38,11 +38,13 @@ const (
 	Reseal     Command = "admin.reseal"
 	Migrate    Command = "admin.migrate"
 	Deployment Command = "admin.deployment"
+
+	AdminCacheStats Command = "admin.cache_stats"
 )
 
 // AdminCommands are those commands. Commands has none of them, since what
 // tenants may do is made from that list.
-var AdminCommands = []Command{Keys, Reseal, Migrate, Deployment}
+var AdminCommands = []Command{Keys, Reseal, Migrate, Deployment, AdminCacheStats}
 
 // Writes reports whether the command changes credentials, so that it must not be
 // repeated without care. Reseal and Migrate change how and where they are kept,
@@ -140,6 +142,10 @@ func (p Prefix) StoreStatuses() string { return p.StoreStatus("*") }
 // Coherence is a subject of the traffic between replicas, which no client may
 // publish or see.
 func (p Prefix) Coherence(kind string) string { return string(p) + ".coherence." + kind }
+
+// Inbox is what the subjects of the replies to workers begin with, without its last
+// dot. Stores and streams answer there, so no client may listen.
+func (p Prefix) Inbox() string { return p.Coherence("inbox") }
 
 func (p Prefix) join(word string, scope Scope) string {
 	if scope == Root {

@@ -32,20 +32,30 @@ func (p *program) cacheCommand() *cobra.Command {
 
 func (p *program) cacheStatsCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "stats",
+		Use:   "stats [SCOPE]",
 		Short: "Show how well the cache of each replica does",
-		Long: `Show how well the cache of each replica does, counted since it started. When a
-replica that is known does not answer, those that did are shown and the exit
-status is 6. NEGATIVE are those of its entries that say that a credential does
-not exist. STORES is ok, or names the stores that fail: which calls they refuse
-(reads, writes or all), since when, and with what.
+		Long: `Show what each replica has cached of a scope and the scopes below it: how many
+entries, and the bytes of their values. NEGATIVE are those of its entries that say
+that a credential does not exist. TRUSTED says whether the replica answers from its
+cache.
+
+Without a scope, show how well the cache of each replica does, counted since it
+started, on which HOST it is, and in STORES ok, or the stores that fail: which calls
+they refuse (reads, writes or all), since when, and with what. That is for operators. A tenant has no permission for it.
+
+When a replica that is known does not answer, those that did are shown and the exit
+status is 6.
 
 -o json prints one JSON object.`,
-		Args: cobra.NoArgs,
+		Args:              names(0, 1),
+		ValidArgsFunction: p.completeNames(1),
 	}
 	format := formatFlag(cmd, asText, asJSON)
-	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, _ []string) error {
-		stats, err := c.CacheStats(ctx)
+	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
+		if len(args) == 0 {
+			return p.statistics(ctx, c, format.chosen)
+		}
+		stats, err := c.CacheStats(ctx, target(args).Scope)
 		if err != nil {
 			return err
 		}
@@ -60,11 +70,34 @@ not exist. STORES is ok, or names the stores that fail: which calls they refuse
 }
 
 func (p *program) printStats(stats *client.CacheStats) error {
-	table := newTable(p.stdout, "REPLICA", "HITS", "MISSES", "HIT RATE", "EVICTIONS", "EXPIRED", "REFUSED",
+	table := newTable(p.stdout, "REPLICA", "ENTRIES", "NEGATIVE", "BYTES", "TRUSTED")
+	for _, r := range stats.Replicas {
+		if err := table.row(r.Replica, number(r.Entries), number(r.Negative), number(r.Bytes), strconv.FormatBool(r.Trusted)); err != nil {
+			return err
+		}
+	}
+	return table.flush()
+}
+
+func (p *program) statistics(ctx context.Context, c *client.Client, format string) error {
+	stats, err := c.Statistics(ctx)
+	if err != nil {
+		return err
+	}
+	if format == asJSON {
+		err = writeJSON(p.stdout, stats)
+	} else {
+		err = p.printStatistics(stats)
+	}
+	return errors.Join(err, missing(stats.Missing))
+}
+
+func (p *program) printStatistics(stats *client.Statistics) error {
+	table := newTable(p.stdout, "REPLICA", "HOST", "HITS", "MISSES", "HIT RATE", "EVICTIONS", "EXPIRED", "REFUSED",
 		"ENTRIES", "NEGATIVE", "CAPACITY", "BYTES", "MAX BYTES", "TRUST", "STORES")
 	for i := range stats.Replicas {
 		r := &stats.Replicas[i]
-		cells := []string{r.Replica, number(r.Hits), number(r.Misses), fmt.Sprintf("%.1f%%", 100*r.HitRate())}
+		cells := []string{r.Replica, r.Host, number(r.Hits), number(r.Misses), fmt.Sprintf("%.1f%%", 100*r.HitRate())}
 		for _, n := range []int64{r.Evictions, r.Expired, r.Refused, r.Entries, r.Negative, r.Capacity, r.Bytes, r.MaxBytes} {
 			cells = append(cells, number(n))
 		}

@@ -172,7 +172,12 @@ func answer(nc *nats.Conn, request *nats.Msg) {
 		})
 	case tokens[2] == string(subjects.CacheStats):
 		body(&subjects.CacheStatsReply{
-			Replicas: []subjects.ReplicaStats{{Replica: "replica-1", Hits: 3, Misses: 1, Entries: 8, Negative: 2, Capacity: 1000, Trust: "trusted", Stores: []subjects.StoreState{
+			Replicas: []subjects.ScopeStats{{Replica: "replica-1", Trusted: true, Entries: 8, Negative: 2, Bytes: 512}},
+			Missing:  []string{"replica-2"},
+		})
+	case strings.HasSuffix(request.Subject, "."+string(subjects.AdminCacheStats)):
+		body(&subjects.AdminCacheStatsReply{
+			Replicas: []subjects.ReplicaStats{{Replica: "replica-1", Host: "web-3, process 12", Hits: 3, Misses: 1, Entries: 8, Negative: 2, Capacity: 1000, Trust: "trusted", Stores: []subjects.StoreState{
 				{Name: "default", Type: "file", State: subjects.StoreOK, Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
 				{Name: "vault-eu", Type: "vault", State: subjects.StoreFailing, Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Error: subjects.StorageTimeout, Refuses: subjects.RefusesWrites},
 			}}},

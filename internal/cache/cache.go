@@ -441,6 +441,21 @@ func (c *Cache) Stats() Stats {
 	return c.index.snapshot()
 }
 
+// Fill reports what is held of scope and of all scopes below it, the empty one
+// for everything, however much that is in the same time.
+func (c *Cache) Fill(scope string) Fill {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if scope == "" {
+		s := c.index.snapshot()
+		return Fill{Entries: s.Entries, Negative: s.Negative, Bytes: s.Bytes}
+	}
+	if f := c.index.fills[scope]; f != nil {
+		return *f
+	}
+	return Fill{}
+}
+
 // Close removes every entry. A later Get misses and a later Put is refused;
 // the counters stay. Close may be called more than once, and returns nil.
 func (c *Cache) Close() error {

@@ -66,7 +66,8 @@ type index struct {
 	ages   [kinds]chain // the oldest first; TTL is one for all of a kind
 	ttls   [kinds]time.Duration
 	bytes  int64
-	stats  Stats // the counters; snapshot adds the fill
+	fills  map[string]*Fill // of each scope that holds entries, itself or below it
+	stats  Stats            // the counters; snapshot adds the fill
 	// left is told of every entry that leaves on its own.
 	left func(*entry)
 }
@@ -75,6 +76,7 @@ func newIndex(config Config, left func(*entry)) index {
 	x := index{
 		config: config,
 		byName: make(map[string]*entry),
+		fills:  make(map[string]*Fill),
 		uses:   chain{order: byUse},
 		ttls:   [kinds]time.Duration{positive: config.TTL, negative: config.NegativeTTL},
 		left:   left,
@@ -123,6 +125,26 @@ func (x *index) admit(e *entry, now time.Duration) {
 	x.ages[e.kind()].pushBack(e)
 	x.byName[e.name] = e
 	x.bytes += int64(e.size)
+	x.fill(e, 1)
+}
+
+// fill counts an entry, or with by -1 no longer, for its scope and those above it.
+func (x *index) fill(e *entry, by int) {
+	for scope := e.scope(); scope != ""; scope = scope[:max(strings.LastIndexByte(scope, '/'), 0)] {
+		f := x.fills[scope]
+		if f == nil {
+			f = new(Fill)
+			x.fills[strings.Clone(scope)] = f // the name of one entry must not stay for the others'
+		}
+		f.Entries += by
+		f.Bytes += int64(by) * int64(e.size)
+		if e.kind() == negative {
+			f.Negative += by
+		}
+		if f.Entries == 0 {
+			delete(x.fills, scope)
+		}
+	}
 }
 
 func (x *index) expired(e *entry, now time.Duration) bool {
@@ -192,6 +214,7 @@ func (x *index) remove(e *entry) {
 	x.uses.remove(e)
 	x.ages[e.kind()].remove(e)
 	x.bytes -= int64(e.size)
+	x.fill(e, -1)
 	x.left(e)
 }
 

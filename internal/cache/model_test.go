@@ -193,6 +193,7 @@ func runModel(t *testing.T, program []byte) {
 			if got.Hits != want.Hits || got.Misses != want.Misses || got.Evictions != want.Evictions || got.Refused != want.Refused {
 				t.Fatalf("step %d: %+v; want %+v (%+v)", step, got, want, config)
 			}
+			checkFills(t, c)
 			if got.Entries < len(m.entries) || got.Entries > config.Entries || got.Bytes < m.bytes() || got.Bytes > config.Bytes ||
 				got.Negative < m.negative() || got.Negative > max(config.Entries/4, 1) {
 				t.Fatalf("step %d: %+v; %d entries live, %+v", step, got, len(m.entries), config)
@@ -206,6 +207,34 @@ func runModel(t *testing.T, program []byte) {
 			t.Fatalf("after a sweep: %+v; %d entries live now, %d before it", got, len(m.entries), live)
 		}
 	})
+}
+
+// checkFills compares what is counted of each scope with what is there.
+func checkFills(t *testing.T, c *Cache) {
+	t.Helper()
+	c.mu.Lock()
+	want := make(map[string]Fill)
+	for _, e := range c.index.byName {
+		for scope := e.scope(); scope != ""; scope = scope[:max(strings.LastIndexByte(scope, '/'), 0)] {
+			f := want[scope]
+			f.Entries++
+			f.Bytes += int64(e.size)
+			if e.flags&Absent != 0 {
+				f.Negative++
+			}
+			want[scope] = f
+		}
+	}
+	counted := len(c.index.fills)
+	c.mu.Unlock()
+	if counted != len(want) {
+		t.Fatalf("the fill of %d scopes is counted, %d have entries", counted, len(want))
+	}
+	for _, scope := range []string{"org:a", "org:a/team:b", "org:a/team:bb", "org:b"} {
+		if got := c.Fill(scope); got != want[scope] {
+			t.Fatalf("the fill of %s is %+v; want %+v", scope, got, want[scope])
+		}
+	}
 }
 
 // randomProgram is mostly Get and Put over few names.

@@ -18,6 +18,13 @@ type Stats struct {
 	BytesCapacity int64
 }
 
+// Fill is what a Cache holds of a scope and all scopes below it.
+type Fill struct {
+	Entries  int   // those that have expired and were not found yet included
+	Negative int   // those of Entries that say that a name is not there
+	Bytes    int64 // lengths of the values
+}
+
 // HitRate is the part of lookups that hit, 0 to 1; 0 before the first.
 func (s Stats) HitRate() float64 {
 	lookups := s.Hits + s.Misses

@@ -11,20 +11,48 @@ type epochs struct {
 	scopes map[subjects.Scope]uint64
 }
 
-// maxEpochs bounds the scopes that are remembered. One more flush counts for everything.
+// maxEpochs bounds the scopes that are remembered.
 const maxEpochs = 1024
 
 // flush notes a flush of a scope and all below it.
 func (e *epochs) flush(scope subjects.Scope) {
 	e.last++
-	if scope == subjects.Root || len(e.scopes) >= maxEpochs {
+	if scope == subjects.Root {
 		e.all, e.scopes = e.last, nil
 		return
+	}
+	if len(e.scopes) >= maxEpochs {
+		e.fold()
 	}
 	if e.scopes == nil {
 		e.scopes = make(map[subjects.Scope]uint64)
 	}
 	e.scopes[scope] = e.last
+}
+
+// fold makes room: the most scopes that have one parent become a flush of that parent.
+// Who flushes many scopes so pays with its own reads, since their parent is its own too.
+func (e *epochs) fold() {
+	children := make(map[subjects.Scope]int)
+	var most subjects.Scope
+	for scope := range e.scopes {
+		parent := scope.Parent()
+		if children[parent]++; children[parent] > children[most] {
+			most = parent
+		}
+	}
+	var last uint64
+	for scope, at := range e.scopes {
+		if scope.Parent() == most {
+			last = max(last, at)
+			delete(e.scopes, scope)
+		}
+	}
+	if most == subjects.Root {
+		e.all = max(e.all, last)
+	} else {
+		e.scopes[most] = max(e.scopes[most], last)
+	}
 }
 
 // of is the last flush that concerned a scope.

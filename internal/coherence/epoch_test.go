@@ -47,7 +47,19 @@ func TestFlushConcernsItsSubtree(t *testing.T) {
 				t.Errorf("a read of %s, during a flush of %q, fills: %v, want %v", test.scope, test.flushed, got, test.want)
 			}
 		}
-		// More scopes than are remembered: then it is all of them.
+		// More scopes than are remembered, of one tenant: then it is all of that one's.
+		own, others := mustToken(t, r, subjects.Target{Scope: "org:noisy/team:idle", ID: "db"}), mustToken(t, r, key)
+		for i := range 1100 {
+			flush(subjects.Scope(fmt.Sprintf("org:noisy/team:t%d", i)))
+		}
+		synctest.Wait()
+		if r.Fill(subjects.Target{Scope: "org:noisy/team:idle", ID: "db"}, own, coherence.Answer{}, func() {}) {
+			t.Error("flushes that are not remembered one by one are forgotten")
+		}
+		if !r.Fill(key, others, coherence.Answer{}, func() {}) {
+			t.Error("a tenant that flushes many of its scopes voids the reads of another")
+		}
+		// Of as many tenants: then it is everybody's.
 		token := mustToken(t, r, key)
 		for i := range 1100 {
 			flush(subjects.Scope(fmt.Sprintf("org:o%d", i)))

@@ -10,11 +10,15 @@ import (
 // lets nobody else publish to their subjects.
 
 func (h *Handler) keys(ctx context.Context, _ *call, _ *subjects.KeysRequest) ([]byte, subjects.Revision, error) {
-	return replicas(ctx, h, keysReport)
+	return ofAll(ctx, h.askKeys)
+}
+
+func (h *Handler) adminCacheStats(ctx context.Context, _ *call, _ *subjects.AdminCacheStatsRequest) ([]byte, subjects.Revision, error) {
+	return ofAll(ctx, h.askStats)
 }
 
 func (h *Handler) deployment(ctx context.Context, _ *call, _ *subjects.DeploymentRequest) ([]byte, subjects.Revision, error) {
-	return replicas(ctx, h, factsReport)
+	return ofAll(ctx, h.askFacts)
 }
 
 func (h *Handler) reseal(ctx context.Context, c *call, r *subjects.ResealRequest) ([]byte, subjects.Revision, error) {

@@ -55,7 +55,8 @@ func newBed(t *testing.T, s store.Store, change func(*Config)) *bed {
 	}
 	config := Config{
 		Conn: connect(t, url), Manager: m, Replica: replica, Name: "this",
-		Stats: func() subjects.ReplicaStats { return subjects.ReplicaStats{} }, Logger: logger,
+		Stats:      func() subjects.ReplicaStats { return subjects.ReplicaStats{} },
+		ScopeStats: func(subjects.Scope) subjects.ScopeStats { return subjects.ScopeStats{} }, Logger: logger,
 	}
 	if change != nil {
 		change(&config)

@@ -33,6 +33,8 @@ func (h *Handler) endpoint(command subjects.Command) nats.MsgHandler {
 		subjects.Reseal:        dispatch(h, h.reseal),
 		subjects.Migrate:       dispatch(h, h.migrate),
 		subjects.Deployment:    dispatch(h, h.deployment),
+
+		subjects.AdminCacheStats: dispatch(h, h.adminCacheStats),
 	}
 	run := commands[command]
 	return func(msg *nats.Msg) {
@@ -52,7 +54,12 @@ func (h *Handler) endpoint(command subjects.Command) nats.MsgHandler {
 			return
 		}
 		c.scope = scope
-		if taken = h.pool.submit(command, len(msg.Data), func() { run(c) }); !taken {
+		if asks(command) {
+			taken = h.waiting.TryGo(func() error { run(c); return nil })
+		} else {
+			taken = h.pool.submit(command, len(msg.Data), func() { run(c) })
+		}
+		if !taken {
 			h.counts.exhausted.Add(1)
 			h.refuse(c, subjects.Errorf(subjects.ResourceExhausted, "the worker is full, so nothing was done: send the request again later"))
 		}

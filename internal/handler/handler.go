@@ -11,23 +11,29 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
 
 	"credbus/internal/coherence"
 	"credbus/internal/manager"
 	"credbus/subjects"
 )
 
-// Config holds a Handler's parts and settings. Conn, Manager, Replica, Stats
-// and Name are required.
+// Config holds a Handler's parts and settings. Conn, Manager, Replica, Stats,
+// ScopeStats and Name are required.
 type Config struct {
 	Conn    *nats.Conn
 	Manager *manager.Manager
 	Replica *coherence.Replica
 	// Stats reads this replica's cache statistics and the state of its stores.
 	Stats func() subjects.ReplicaStats
-	Facts func() []subjects.Fact // what operators compare between replicas; nil: nothing
-	Name  string                 // unique to this run of this replica
-	Jobs  Jobs                   // nil: this worker has none
+	// ScopeStats reads what it has cached of a scope and all below it.
+	ScopeStats func(subjects.Scope) subjects.ScopeStats
+	Facts      func() []subjects.Fact // what operators compare between replicas; nil: nothing
+	// Name is unique to this run of this replica. Tenants are told it, so it says
+	// nothing of where that is.
+	Name string
+	Host string // where that is, for operators
+	Jobs Jobs   // nil: this worker has none
 	// ResealJobKey has the key that jobs are sealed to sealed by the keyring's
 	// primary, whether this worker runs jobs or not. nil: there are none anywhere.
 	ResealJobKey func(context.Context) error
@@ -46,8 +52,8 @@ type Config struct {
 	// Defaults 256, 16,384, 64 MiB and 128 MiB.
 	Workers, Waiting     int
 	WaitingBytes, Memory int64
-	// GatherTimeout is how long the other replicas have to answer clear_cache
-	// and cache_stats. Default 1 s.
+	// GatherTimeout is how long the other replicas have to answer what all are
+	// asked. Who asks while they are asked waits for that as well. Default 1 s.
 	GatherTimeout time.Duration
 	Logger        *slog.Logger // default slog.Default()
 }
@@ -84,8 +90,8 @@ func (c Config) withDefaults() Config {
 }
 
 func (c Config) check() error {
-	if c.Conn == nil || c.Manager == nil || c.Replica == nil || c.Stats == nil || c.Name == "" {
-		return errors.New("handler: Conn, Manager, Replica, Stats and Name are required")
+	if c.Conn == nil || c.Manager == nil || c.Replica == nil || c.Stats == nil || c.ScopeStats == nil || c.Name == "" {
+		return errors.New("handler: Conn, Manager, Replica, Stats, ScopeStats and Name are required")
 	}
 	for _, prefix := range c.InboxPrefixes {
 		if err := checkInboxPrefix(prefix, c.Prefix); err != nil {
@@ -119,10 +125,17 @@ type Handler struct {
 	config  Config
 	inboxes []string // each with its dot
 	pool    *pool
-	reports *pool // answers to replicas; commands in pool wait for them
+	reports *pool          // answers to replicas
+	waiting errgroup.Group // commands that wait for all replicas
+	asking  sync.WaitGroup // rounds of questions to them
 	peers   peers
 	counts  counters
 	service *service
+
+	askStats *asker[subjects.ReplicaStats, *subjects.ReplicaStats]
+	askScope *asker[subjects.ScopeStats, *subjects.ScopeStats]
+	askFacts *asker[subjects.ReplicaFacts, *subjects.ReplicaFacts]
+	askKeys  *asker[subjects.ReplicaKeys, *subjects.ReplicaKeys]
 
 	// ctx is that of commands in the pool; Close cancels it when they take
 	// longer than they may.
@@ -150,7 +163,10 @@ func New(config Config) (*Handler, error) {
 		h.inboxes = append(h.inboxes, strings.TrimSuffix(prefix, ".")+".")
 	}
 	h.inboxes = append(h.inboxes, "_R_.")
-	h.service = newService(config.Name)
+	h.service = newService(config.Name, config.Host)
+	h.waiting.SetLimit(maxAsking)
+	h.askStats, h.askScope = newAsker[subjects.ReplicaStats](h, statsReport), newAsker[subjects.ScopeStats](h, scopeReport)
+	h.askFacts, h.askKeys = newAsker[subjects.ReplicaFacts](h, factsReport), newAsker[subjects.ReplicaKeys](h, keysReport)
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	return h, nil
 }
@@ -227,6 +243,8 @@ func (h *Handler) Close(ctx context.Context) error {
 		defer close(done)
 		h.ended.Wait() // no callback runs, so nothing is added to the pools
 		h.pool.wait()
+		_ = h.waiting.Wait() // they answer their callers with what fails
+		h.asking.Wait()
 		h.reports.wait()
 	}()
 	soft := ctx

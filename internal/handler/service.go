@@ -40,9 +40,9 @@ type endpointStats struct {
 	lastError                     atomic.Pointer[subjects.Code]
 }
 
-func newService(name string) *service {
+func newService(name, host string) *service {
 	s := &service{
-		identity:  micro.ServiceIdentity{Name: serviceName, ID: name, Version: version},
+		identity:  micro.ServiceIdentity{Name: serviceName, ID: name, Version: version, Metadata: map[string]string{"host": host}},
 		started:   time.Now().UTC(),
 		endpoints: make(map[subjects.Command]*endpointStats),
 	}

@@ -92,6 +92,7 @@ func (w *Worker) deploymentRecord(ctx context.Context) (own deployment.Record, e
 // settings, which may differ while they are changed on one worker after the other.
 func (w *Worker) facts() []subjects.Fact {
 	facts := []subjects.Fact{
+		{Name: "host", Value: place()},
 		{Name: "version", Value: version()},
 		{Name: "deployment", Value: w.joined.ID},
 		{Name: "protocol", Value: strconv.Itoa(w.joined.Protocol)},

@@ -83,8 +83,8 @@ func (b *bed) serviceStores(t *testing.T) (stores []subjects.StoreState) {
 
 func (b *bed) cacheStats(t *testing.T) []subjects.ReplicaStats {
 	t.Helper()
-	reply := new(subjects.CacheStatsReply)
-	b.must(t, subjects.CacheStats, "", new(subjects.CacheStatsRequest), reply)
+	reply := new(subjects.AdminCacheStatsReply)
+	b.must(t, subjects.AdminCacheStats, "", new(subjects.AdminCacheStatsRequest), reply)
 	return reply.Replicas
 }
 

@@ -10,14 +10,24 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"credbus/internal/config"
 	"credbus/subjects"
 )
 
 // The permissions that are given out for workers on a bucket are enough to
-// serve, together with another.
+// serve, together with another, whichever form acknowledgements have.
 func TestPermissionsOfAWorker(t *testing.T) {
+	for name, flags := range map[string]map[string]bool{
+		"acknowledgements of version 1": {server.FeatureFlagJsAckFormatV2: false},
+		"acknowledgements of version 2": {server.FeatureFlagJsAckFormatV2: true},
+	} {
+		t.Run(name, func(t *testing.T) { permissionsOfAWorker(t, flags) })
+	}
+}
+
+func permissionsOfAWorker(t *testing.T, flags map[string]bool) {
 	permissions, err := filepath.Abs("../../deploy/jetstream/worker.conf")
 	if err != nil {
 		t.Fatal(err)
@@ -40,6 +50,7 @@ func TestPermissionsOfAWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	options.Host, options.Port, options.NoSigs, options.NoLog, options.JetStream, options.StoreDir = "127.0.0.1", server.RANDOM_PORT, true, true, true, t.TempDir()
+	options.FeatureFlags = flags
 	s, err := server.NewServer(options)
 	if err != nil {
 		t.Fatal(err)
@@ -104,6 +115,14 @@ func TestPermissionsOfAWorker(t *testing.T) {
 	b.must(t, subjects.JobList, scope, &subjects.JobListRequest{Dead: true}, new(subjects.JobListReply))
 	b.must(t, subjects.JobDrop, scope, &subjects.JobRequest{Target: subjects.Target{ID: "clear"}}, new(subjects.JobReply))
 	b.must(t, subjects.Delete, scope, &subjects.DeleteRequest{DeleteItem: subjects.DeleteItem{Target: subjects.Target{ID: "db"}}}, new(subjects.DeleteReply))
+	js, err := jetstream.New(client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "all that is done to leave the queue", func() bool {
+		queue, err := js.Stream(t.Context(), "CREDBUS_JOBS")
+		return err == nil && queue.CachedInfo().State.Msgs == 0
+	})
 	for _, b := range workers {
 		b.stop(t)
 		if logs := b.logs.String(); strings.Contains(strings.ToLower(logs), "permissions violation") {

@@ -54,7 +54,7 @@ func (b *bed) awaitReplicas(t *testing.T, there []string, gone ...string) {
 		var names []string
 		for _, s := range stats.Replicas {
 			names = append(names, s.Replica)
-			trusted = trusted && s.Trust == "trusted"
+			trusted = trusted && s.Trusted
 		}
 		b.must(t, subjects.ClearCache, "org:acme", &subjects.ClearCacheRequest{}, cleared)
 		return complete(subjects.CacheStats, names, stats.Missing) && complete(subjects.ClearCache, cleared.Replicas, cleared.Missing) && trusted

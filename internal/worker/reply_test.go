@@ -42,7 +42,7 @@ func served(t *testing.T, b *bed) map[string][]byte {
 		"$SRV.PING": nil, "$SRV.INFO": nil, "$SRV.STATS": nil,
 		"$SRV.PING.credbus": nil, "$SRV.INFO.credbus." + b.Name(): nil,
 		"cred.v1.coherence.report": subjects.Append(nil, &subjects.CacheStatsRequest{
-			Envelope: subjects.Envelope{Deadline: time.Now().Add(time.Minute)}}),
+			Envelope: subjects.Envelope{Timeout: time.Minute}}),
 	}
 	for _, command := range subjects.Commands {
 		body := []byte(`{"id":"db","value":"v","items":[{"id":"db","value":"v"}]}`)

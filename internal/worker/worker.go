@@ -84,20 +84,18 @@ func Start(ctx context.Context, config *config.Config, logger *slog.Logger) (*Wo
 	return w, nil
 }
 
-// replicaName is the host's name and what makes this run unique: a worker that
-// comes back is another replica than the one that went.
-func replicaName() string {
+// replicaName is unique to this run: a worker that comes back is another replica than
+// the one that went. Events, jobs and clear_cache show it to tenants, so it says nothing
+// of where the worker runs; place does, to operators.
+func replicaName() string { return "worker-" + strings.ToLower(rand.Text()[:10]) }
+
+// place is the host that this worker runs on, and its process there.
+func place() string {
 	host, err := os.Hostname()
 	if err != nil {
-		host = "worker"
+		host = "unknown"
 	}
-	host = strings.Map(func(r rune) rune {
-		if r == '.' || r == '*' || r == '>' || r <= ' ' {
-			return '-'
-		}
-		return r
-	}, host)
-	return fmt.Sprintf("%s-%d-%s", host, os.Getpid(), strings.ToLower(rand.Text()[:6]))
+	return fmt.Sprintf("%s, process %d", host, os.Getpid())
 }
 
 func (w *Worker) startServer(ctx context.Context) (err error) {
@@ -122,9 +120,12 @@ func (w *Worker) connect(ctx context.Context) (err error) {
 	options := natsconn.Config{
 		URL: c.URL, Context: c.Context, User: c.User, Password: c.Password,
 		Creds: c.Creds, NKey: c.NKey, Token: c.Token,
-		TLS:    natsconn.TLS{CA: c.TLS.CA, Cert: c.TLS.Cert, Key: c.TLS.Key},
-		Name:   "credbus worker " + w.name,
-		Logger: w.logger,
+		TLS:  natsconn.TLS{CA: c.TLS.CA, Cert: c.TLS.Cert, Key: c.TLS.Key},
+		Name: "credbus " + w.name + " on " + place(),
+		// Its own, so that no tenant who may listen below _INBOX hears what the stores
+		// and the streams answer.
+		InboxPrefix: subjects.Prefix(c.Prefix).Inbox(),
+		Logger:      w.logger,
 	}
 	if w.server != nil {
 		options.Context = w.server.WorkerContext()
@@ -250,7 +251,7 @@ func (w *Worker) openJobs(ctx context.Context) (err error) {
 
 func (w *Worker) serve(ctx context.Context) (err error) {
 	config := handler.Config{
-		Conn: w.conn, Manager: w.manager, Replica: w.replica, Stats: w.stats, Facts: w.facts, Name: w.name,
+		Conn: w.conn, Manager: w.manager, Replica: w.replica, Stats: w.stats, ScopeStats: w.scopeStats, Facts: w.facts, Name: w.name, Host: place(),
 		Prefix: subjects.Prefix(w.config.NATS.Prefix), Queue: w.config.NATS.Queue,
 		InboxPrefixes: w.config.NATS.InboxPrefixes,
 		Workers:       w.config.Pool.Workers, Waiting: w.config.Pool.Queue,
@@ -283,6 +284,15 @@ func (w *Worker) stats() subjects.ReplicaStats {
 	stats.Entries, stats.Negative, stats.Capacity = int64(s.Entries), int64(s.Negative), int64(s.Capacity)
 	stats.Bytes, stats.MaxBytes = s.Bytes, s.BytesCapacity
 	return stats
+}
+
+// scopeStats is what is cached of a scope and all below it.
+func (w *Worker) scopeStats(scope subjects.Scope) subjects.ScopeStats {
+	if w.cache == nil {
+		return subjects.ScopeStats{}
+	}
+	fill := w.cache.Fill(string(scope))
+	return subjects.ScopeStats{Entries: int64(fill.Entries), Negative: int64(fill.Negative), Bytes: fill.Bytes}
 }
 
 // Name is unique to this run of the worker.

@@ -1,0 +1,224 @@
+package handler
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"credbus/subjects"
+)
+
+// maxAsking is how many requests that ask every replica may be under way. They wait
+// most of the time, and one dead replica makes all of them wait, so they take none of
+// the pool's workers.
+const maxAsking = 1024
+
+// asks tells the commands that wait for all replicas.
+func asks(command subjects.Command) bool {
+	switch command {
+	case subjects.ClearCache, subjects.CacheStats, subjects.AdminCacheStats, subjects.Keys, subjects.Deployment:
+		return true
+	}
+	return false
+}
+
+// reportOf is a question to every replica, and who gave an answer to it.
+type reportOf[T any] struct {
+	subject string
+	replica func(*T) string
+}
+
+var (
+	statsReport = reportOf[subjects.ReplicaStats]{reportSubject, func(s *subjects.ReplicaStats) string { return s.Replica }}
+	scopeReport = reportOf[subjects.ScopeStats]{scopeSubject, func(s *subjects.ScopeStats) string { return s.Replica }}
+	factsReport = reportOf[subjects.ReplicaFacts]{factsSubject, func(f *subjects.ReplicaFacts) string { return f.Replica }}
+	keysReport  = reportOf[subjects.ReplicaKeys]{keysSubject, func(k *subjects.ReplicaKeys) string { return k.Replica }}
+)
+
+// asker asks every replica for one report, once for all who want it at the same time:
+//
+//	ask ──► the round of its scope that comes next ──► gather ──► all who wait for it
+//
+// A question never joins a round that has begun, since what that was told may be older
+// than the question.
+type asker[T any, P interface {
+	*T
+	subjects.Message
+}] struct {
+	h      *Handler
+	report reportOf[T]
+
+	mu sync.Mutex
+	// next are the rounds that have not begun; an entry of nil is a scope whose round
+	// is under way and after which there is none yet.
+	next map[subjects.Scope]*round[T]
+}
+
+// round is one question to all replicas.
+type round[T any] struct {
+	revision subjects.Revision // that all must have applied
+	done     chan struct{}     // closed once the rest is set
+	answers  []T
+	missing  []string
+	err      error
+}
+
+func newAsker[T any, P interface {
+	*T
+	subjects.Message
+}](h *Handler, report reportOf[T]) *asker[T, P] {
+	return &asker[T, P]{h: h, report: report, next: make(map[subjects.Scope]*round[T])}
+}
+
+// ask returns what the replicas that answered say of a scope, as of a revision, and
+// the names of the others. What it returns is shared: nobody may change it.
+func (a *asker[T, P]) ask(ctx context.Context, scope subjects.Scope, revision subjects.Revision) ([]T, []string, error) {
+	r := a.join(scope, revision)
+	select {
+	case <-r.done:
+		return r.answers, r.missing, r.err
+	case <-ctx.Done():
+		return nil, nil, subjects.Errorf(subjects.StorageTimeout, "the time of the request ran out before every replica had answered: give it %v or more", 2*a.h.config.GatherTimeout)
+	}
+}
+
+// join returns the round that answers a question asked now.
+func (a *asker[T, P]) join(scope subjects.Scope, revision subjects.Revision) *round[T] {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	r, running := a.next[scope]
+	if r == nil {
+		r = &round[T]{done: make(chan struct{})}
+		a.next[scope] = r
+	}
+	if revision.Compare(r.revision) > 0 {
+		r.revision = revision
+	}
+	if !running {
+		a.h.asking.Go(func() { a.run(scope) })
+	}
+	return r
+}
+
+// run holds the rounds of a scope until nobody asks.
+func (a *asker[T, P]) run(scope subjects.Scope) {
+	for {
+		a.mu.Lock()
+		r := a.next[scope]
+		if r == nil {
+			delete(a.next, scope)
+			a.mu.Unlock()
+			return
+		}
+		a.next[scope] = nil
+		a.mu.Unlock()
+		a.hold(r, scope)
+	}
+}
+
+func (a *asker[T, P]) hold(r *round[T], scope subjects.Scope) {
+	defer close(r.done)
+	ctx, cancel := context.WithTimeout(a.h.ctx, a.h.config.GatherTimeout)
+	defer cancel()
+	request := &subjects.CacheStatsRequest{Scope: scope}
+	request.Revision = r.revision
+	r.answers, r.missing, r.err = gather[T, P](ctx, a.h, a.report, request, func(missing []string) bool { return len(missing) == 0 })
+}
+
+// gather asks every replica for a report. It ends when all that are known have
+// answered, or with ctx; done, which is told who is missing, may keep it going.
+func gather[T any, P interface {
+	*T
+	subjects.Message
+}](ctx context.Context, h *Handler, report reportOf[T], request *subjects.CacheStatsRequest, done func(missing []string) bool) (answers []T, missing []string, err error) {
+	inbox := h.config.Prefix.Inbox() + nats.NewInbox()[len(nats.InboxPrefix)-1:]
+	sub, err := h.config.Conn.SubscribeSync(inbox)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer sub.Unsubscribe() //nolint:errcheck // a closed connection has none
+	if deadline, ok := ctx.Deadline(); ok {
+		request.Timeout = max(time.Until(deadline), time.Millisecond)
+	}
+	if err := h.config.Conn.PublishRequest(h.config.Prefix.Coherence(report.subject), inbox, subjects.Append(nil, request)); err != nil {
+		return nil, nil, err
+	}
+	answered := make(map[string]bool)
+	for {
+		missing = h.peers.missing(answered)
+		if done(missing) {
+			break
+		}
+		msg, err := sub.NextMsgWithContext(ctx)
+		if err != nil {
+			break
+		}
+		var answer T
+		if subjects.Decode(msg.Data, P(&answer)) != nil {
+			continue
+		}
+		name := report.replica(&answer)
+		if name == "" || answered[name] {
+			continue
+		}
+		answered[name] = true
+		h.peers.heard(name)
+		answers = append(answers, answer)
+	}
+	h.peers.unheard(missing)
+	slices.SortFunc(answers, func(a, b T) int { return strings.Compare(report.replica(&a), report.replica(&b)) })
+	return answers, missing, nil
+}
+
+// ofAll is the reply of an operator's command that asks every replica for a report.
+func ofAll[T any, P interface {
+	*T
+	subjects.Message
+}](ctx context.Context, a *asker[T, P]) ([]byte, subjects.Revision, error) {
+	answers, missing, err := a.ask(ctx, subjects.Root, subjects.Revision{})
+	if err != nil {
+		return nil, subjects.Revision{}, err
+	}
+	missing = a.h.peers.withHosts(missing)
+	return subjects.AppendOpen(nil, &subjects.ReplicasReply[T, P]{Replicas: answers, Missing: missing}), subjects.Revision{}, nil
+}
+
+// cacheStats tells a tenant of its own: what the replicas have cached of a scope.
+func (h *Handler) cacheStats(ctx context.Context, c *call, r *subjects.CacheStatsRequest) ([]byte, subjects.Revision, error) {
+	scope, err := c.within(r.Scope)
+	if err != nil {
+		return nil, subjects.Revision{}, err
+	}
+	answers, missing, err := h.askScope.ask(ctx, scope, subjects.Revision{})
+	if err != nil {
+		return nil, subjects.Revision{}, err
+	}
+	return subjects.AppendOpen(nil, &subjects.CacheStatsReply{Replicas: answers, Missing: missing}), subjects.Revision{}, nil
+}
+
+// clearCache goes through the log, so that it is ordered with writes, and then
+// waits for the replicas to have applied it.
+func (h *Handler) clearCache(ctx context.Context, c *call, r *subjects.ClearCacheRequest) ([]byte, subjects.Revision, error) {
+	target, err := c.resolve(r.Target)
+	if err != nil {
+		return nil, subjects.Revision{}, err
+	}
+	revision, err := h.config.Replica.Flush(ctx, target)
+	if err != nil {
+		return nil, subjects.Revision{}, subjects.Errorf(subjects.StorageUnavailable, "the event stream did not take the order to clear; send it again")
+	}
+	// Whatever scope was cleared, the question is who has applied the revision.
+	answers, missing, err := h.askScope.ask(ctx, subjects.Root, revision)
+	if err != nil {
+		return nil, subjects.Revision{}, err
+	}
+	reply := &subjects.ClearCacheReply{Missing: missing}
+	for i := range answers {
+		reply.Replicas = append(reply.Replicas, answers[i].Replica)
+	}
+	return subjects.AppendOpen(nil, reply), revision, nil
+}
