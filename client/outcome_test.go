@@ -71,7 +71,8 @@ func faultyWorker(t *testing.T, cfg *client.Config) (*client.Client, *storetest.
 	prefix := subjects.Prefix("faulty." + segment(t.Name()))
 	h, err := handler.New(handler.Config{
 		Conn: nc, Manager: m, Replica: replica, Name: "faulty", Prefix: prefix,
-		Stats: func() subjects.ReplicaStats { return subjects.ReplicaStats{} }, Logger: quiet,
+		Stats:      func() subjects.ReplicaStats { return subjects.ReplicaStats{} },
+		ScopeStats: func(subjects.Scope) subjects.ScopeStats { return subjects.ScopeStats{} }, Logger: quiet,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -41,8 +41,6 @@ func served(t *testing.T, b *bed) map[string][]byte {
 	requests := map[string][]byte{
 		"$SRV.PING": nil, "$SRV.INFO": nil, "$SRV.STATS": nil,
 		"$SRV.PING.credbus": nil, "$SRV.INFO.credbus." + b.Name(): nil,
-		"cred.v1.coherence.report": subjects.Append(nil, &subjects.CacheStatsRequest{
-			Envelope: subjects.Envelope{Timeout: time.Minute}}),
 	}
 	for _, command := range subjects.Commands {
 		body := []byte(`{"id":"db","value":"v","items":[{"id":"db","value":"v"}]}`)
