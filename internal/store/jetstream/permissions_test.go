@@ -61,6 +61,7 @@ func TestPermissions(t *testing.T) {
 			must(t, err)
 			return s
 		},
+		OnePlace: true,
 		Other:    func(t *testing.T, _ store.Store) store.Store { return open(t) },
 		Features: storetest.Features{WalkRecords: 500},
 	})

@@ -37,6 +37,9 @@ var roomMutants = map[string]func(s store.Store) *mutant{
 	"Identity: each client has its own": func(s store.Store) *mutant {
 		return &mutant{Store: s, identity: func(ctx context.Context) (string, error) { return "of this client", ctx.Err() }}
 	},
+	"Identity: all places have one": func(s store.Store) *mutant {
+		return &mutant{Store: s, identity: func(ctx context.Context) (string, error) { return "the store", ctx.Err() }}
+	},
 	"Identity: it is not known": func(s store.Store) *mutant {
 		return &mutant{Store: s, identity: func(ctx context.Context) (string, error) { return "", ctx.Err() }}
 	},

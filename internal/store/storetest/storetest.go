@@ -20,6 +20,8 @@ type Harness struct {
 	// Open returns an empty store that shares nothing with those opened
 	// before. The suite closes it.
 	Open func(t *testing.T) store.Store
+	// OnePlace: Open empties the one place that there is, so that all stores are one.
+	OnePlace bool
 
 	// Damage makes the stored record of key unreadable, behind the store's
 	// back. Nil where records cannot be damaged without the backend's knowing.
