@@ -21,6 +21,7 @@ import (
 const (
 	DefaultTimeout = 5 * time.Second
 	DefaultRetries = 5
+	DefaultHedge   = time.Millisecond
 	DefaultName    = "credbus client"
 )
 
@@ -47,6 +48,14 @@ type Config struct {
 	// deadline. Zero is DefaultRetries, which rides out 1.5 to 3 s without a
 	// connection or a worker; negative is never.
 	Retries int
+	// Hedge is the least time after which a read without a reply is sent again, to
+	// whichever worker NATS chooses, in case the first one is stuck. The client waits
+	// longer where replies of that command usually take longer (their 95th percentile,
+	// at most 2 s or Hedge if that is more), and sends further copies at growing intervals
+	// of up to 500 ms, 20 in all. The first usable reply counts. Copies that do not help
+	// are limited to a tenth of the reads and 100 more. Writes are never sent to a second
+	// worker. Zero is DefaultHedge; negative is never.
+	Hedge time.Duration
 	// Name is shown by NATS servers, DefaultName when empty.
 	Name string
 	// NATSOptions are applied after those that Connect sets, and so override
@@ -58,6 +67,7 @@ func (c Config) withDefaults() Config {
 	c.Prefix = cmp.Or(c.Prefix, string(subjects.DefaultPrefix))
 	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
 	c.Retries = cmp.Or(c.Retries, DefaultRetries)
+	c.Hedge = cmp.Or(c.Hedge, DefaultHedge)
 	c.Name = cmp.Or(c.Name, DefaultName)
 	return c
 }
@@ -77,6 +87,7 @@ type Client struct {
 	nc      *nats.Conn
 	owned   bool // Close closes nc
 	inbox   *inbox
+	hedges  *hedges // nil for none
 	prefix  subjects.Prefix
 	timeout time.Duration
 	retries int
@@ -112,6 +123,7 @@ func Connect(url string, config *Config) (*Client, error) {
 		prefix:  prefix,
 		timeout: cfg.Timeout,
 		retries: cfg.Retries,
+		hedges:  newHedges(cfg.Hedge),
 		done:    make(chan struct{}),
 		waiting: make(map[*waiter]struct{}),
 	}

@@ -33,6 +33,19 @@
 // A request carries the time that is left of its context, which workers count
 // from when they receive it: the clocks of clients and workers need not agree.
 //
+// # Stuck workers
+//
+// A worker that is paused or hangs still gets its share of the requests: NATS chooses a
+// worker at random. A read whose reply is late is therefore hedged, which means that it
+// is sent again, perhaps to another worker, and the first usable reply counts:
+//
+//	send ── usual time of replies ── send ── 1.25 times that ── send ── ...
+//
+// Config.Hedge is the least of these times, or turns hedging off. Hedges go on while they
+// help. Where workers are merely slow, the further replies come all the same, and hedges
+// stay below a tenth of the reads and 100 more. Only commands that change nothing are
+// hedged: Retrieve, Validate, List, their batches, Job, Jobs and the reports of replicas.
+//
 // # The inbox
 //
 // Replies come to one subscription of the client's own. Before the first request the

@@ -26,35 +26,48 @@ type call struct {
 	// writes is set for a command that must not be repeated unless the worker
 	// has said that nothing was written.
 	writes bool
+	// once is set for a read that is not hedged, although its command is.
+	once bool
+}
+
+// request is a call under way.
+type request struct {
+	call
+	subject  string
+	deadline time.Time
+	body     []byte
+}
+
+// encode returns the body, which says what is left of the time when it is sent. The
+// one before is overwritten.
+func (r *request) encode() []byte {
+	subjects.EnvelopeOf(r.call.request).Timeout = max(time.Until(r.deadline), time.Millisecond)
+	clear(r.body)
+	r.body = subjects.Append(slices.Grow(r.body[:0], 256), r.call.request)
+	return r.body
 }
 
 // exchange sends a command, again where that is safe, and decodes the reply.
 func (c *Client) exchange(ctx context.Context, call call) error {
-	subject := c.prefix.Command(call.command, call.scope)
 	ctx, cancel := c.withTimeout(ctx)
 	defer cancel()
+	r := &request{call: call, subject: c.prefix.Command(call.command, call.scope)}
+	r.deadline, _ = ctx.Deadline() // withTimeout gave it one
+	defer func() { clear(r.body) }()
 
 	envelope := subjects.EnvelopeOf(call.request)
 	if call.writes && envelope.RequestID == "" {
 		envelope.RequestID = rand.Text()
 	}
 	envelope.Revision = c.Revision()
-	deadline, _ := ctx.Deadline() // withTimeout gave it one
-	var body []byte
-	defer func() { clear(body) }()
 
 	var before error // of the attempt before
 	for attempt := 0; ; attempt++ {
-		// An attempt says what is left of the time when it is sent.
-		envelope.Timeout = max(time.Until(deadline), time.Millisecond)
-		clear(body)
-		body = subjects.Append(slices.Grow(body[:0], 256), call.request)
-		if most := c.maxPayload(); len(body) > most {
-			// nats.go would refuse it too, and not forget that it awaits a reply.
+		if most := c.maxPayload(); len(r.encode()) > most {
 			return subjects.Errorf(subjects.PayloadTooLarge,
-				"the request has %d bytes: the NATS server's maximum payload is %d", len(body), most)
+				"the request has %d bytes: the NATS server's maximum payload is %d", len(r.body), most)
 		}
-		acted, err := c.attempt(ctx, subject, body, call)
+		acted, err := c.attempt(ctx, r)
 		c.Observe(*call.revision)
 		if err == nil {
 			return nil
@@ -75,39 +88,52 @@ func (c *Client) exchange(ctx context.Context, call call) error {
 	}
 }
 
-// attempt sends a request once. It reports whether a worker may have acted on
-// it, or may still do so.
-func (c *Client) attempt(ctx context.Context, subject string, body []byte, call call) (acted bool, err error) {
-	ctx, stop, err := c.watch(ctx, &waiter{subject: subject, asks: true, reads: !call.writes})
+// attempt sends a request, a read more often if its reply is late. It reports whether a
+// worker may have acted on it, or may still do so.
+func (c *Client) attempt(ctx context.Context, r *request) (acted bool, err error) {
+	ctx, stop, err := c.watch(ctx, &waiter{subject: r.subject, asks: true, reads: !r.writes})
 	if err != nil {
 		return false, err
 	}
 	defer stop()
 	if ctx.Err() != nil {
-		return false, ended(ctx, subject)
+		return false, ended(ctx, r.subject)
 	}
 	if !c.nc.IsConnected() {
 		return false, c.disconnected()
 	}
 	if err := c.inbox.open(ctx); err != nil {
 		if ctx.Err() != nil {
-			err = ended(ctx, subject)
+			err = ended(ctx, r.subject)
 		}
 		return false, err
 	}
-	msg, err := c.inbox.request(ctx, &nats.Msg{Subject: subject, Data: body})
+	if late := c.hedges.of(&r.call); late != nil {
+		return false, c.race(ctx, r, late)
+	}
+	msg, err := c.inbox.request(ctx, &nats.Msg{Subject: r.subject, Data: r.body})
 	switch {
 	case err == nil:
-		return decode(msg, subject, call)
+		return decode(msg, r.subject, r.call)
 	case ctx.Err() != nil:
-		return !unsent(ctx), ended(ctx, subject)
+		return !unsent(ctx), ended(ctx, r.subject)
 	case errors.Is(err, nats.ErrNoResponders):
-		return false, fmt.Errorf("%w on %s: check that one runs, that its prefix is %s, and that this account reaches it",
-			ErrNoWorkers, subject, c.prefix)
-	case errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionClosed):
-		return false, c.disconnected()
+		return false, c.noWorkers(r.subject)
 	}
-	return false, fmt.Errorf("send to %s: %w", subject, err)
+	return false, c.notSent(r.subject, err)
+}
+
+func (c *Client) noWorkers(subject string) error {
+	return fmt.Errorf("%w on %s: check that one runs, that its prefix is %s, and that this account reaches it",
+		ErrNoWorkers, subject, c.prefix)
+}
+
+// notSent is the error of a message that nats.go did not send.
+func (c *Client) notSent(subject string, err error) error {
+	if errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrConnectionClosed) {
+		return c.disconnected()
+	}
+	return fmt.Errorf("send to %s: %w", subject, err)
 }
 
 // maxPayload is that of the NATS server, or its default before a connection

@@ -25,22 +25,33 @@ type inbox struct {
 	lost func()     // called when the connection was closed
 
 	mu      sync.Mutex
-	opening chan struct{}      // closed when the open that is under way has ended
-	sub     *nats.Subscription // nil before the first request, and after a refusal
-	subject string             // of sub, or of the one that opens
-	prefix  string             // of the subjects of replies
-	waiting map[string]chan<- *nats.Msg
-	refusal error     // why there is no sub
-	again   time.Time // when to try again after refusal
+	opening chan struct{}       // closed when the open that is under way has ended
+	sub     *nats.Subscription  // nil before the first request, and after a refusal
+	subject string              // of sub, or of the one that opens
+	prefix  string              // of the subjects of replies
+	waiting map[string]awaited  // by the subject of the reply
+	given   [mostGivenUp]string // the last that abandon was called for
+	next    int                 // of given
+	refusal error               // why there is no sub
+	again   time.Time           // when to try again after refusal
 	closed  bool
 }
+
+// awaited says who is told of a reply: exactly one is set.
+type awaited struct {
+	replies chan<- *nats.Msg
+	late    func() // called without the reply, which nobody needs any more
+}
+
+// mostGivenUp bounds the replies that nobody needs and that are awaited all the same.
+const mostGivenUp = 1024
 
 // refusalPause is how long requests fail at once after a refusal. The next one after
 // that asks the server again.
 const refusalPause = 250 * time.Millisecond
 
 func newInbox(lost func()) *inbox {
-	return &inbox{lost: lost, waiting: make(map[string]chan<- *nats.Msg)}
+	return &inbox{lost: lost, waiting: make(map[string]awaited)}
 }
 
 // open subscribes where that has not been done. Nothing was sent when it fails.
@@ -124,7 +135,7 @@ func (i *inbox) send(msg *nats.Msg, replies chan<- *nats.Msg) error {
 	digits := strconv.AppendUint(number[:0], rand.Uint64(), 36)
 	i.mu.Lock()
 	msg.Reply = i.prefix + string(digits)
-	i.waiting[msg.Reply] = replies
+	i.waiting[msg.Reply] = awaited{replies: replies}
 	i.mu.Unlock()
 	if err := i.nc.PublishMsg(msg); err != nil {
 		i.forget(msg.Reply)
@@ -138,6 +149,19 @@ func (i *inbox) forget(reply string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	delete(i.waiting, reply)
+}
+
+// abandon gives up a reply, and has late called if it comes all the same.
+func (i *inbox) abandon(reply string, late func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if _, ok := i.waiting[reply]; !ok {
+		return // it has come
+	}
+	delete(i.waiting, i.given[i.next])
+	i.given[i.next] = reply
+	i.next = (i.next + 1) % mostGivenUp
+	i.waiting[reply] = awaited{late: late}
 }
 
 // request sends a request and waits for its reply.
@@ -154,7 +178,7 @@ func (i *inbox) request(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) {
 		}
 		return reply, nil
 	case <-ctx.Done():
-		i.notice()
+		_ = i.notice() // the next request is told
 		return nil, ctx.Err()
 	}
 }
@@ -163,14 +187,18 @@ func (i *inbox) request(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) {
 // wiped, because it may hold a value.
 func (i *inbox) receive(msg *nats.Msg) {
 	i.mu.Lock()
-	defer i.mu.Unlock()
-	replies, ok := i.waiting[msg.Subject]
-	if !ok {
-		clear(msg.Data)
-		return
-	}
+	awaited := i.waiting[msg.Subject]
 	delete(i.waiting, msg.Subject)
-	replies <- msg
+	if awaited.replies != nil {
+		awaited.replies <- msg // under the lock, so that nothing comes after forget
+	}
+	i.mu.Unlock()
+	if awaited.replies == nil {
+		clear(msg.Data)
+	}
+	if awaited.late != nil {
+		awaited.late()
+	}
 }
 
 // noResponders reports whether the server answered, because nobody else listens.
@@ -194,10 +222,11 @@ func (i *inbox) refuse(subject string) bool {
 
 // notice looks at the last error of the connection. A client that was given its
 // connection hears of no refusal otherwise.
-func (i *inbox) notice() {
-	if subject, ok := refusedSubject(i.nc.LastError()); ok {
-		i.refuse(subject)
+func (i *inbox) notice() (refusal error) {
+	if subject, ok := refusedSubject(i.nc.LastError()); ok && i.refuse(subject) {
+		return deniedInbox(subject)
 	}
+	return nil
 }
 
 // ended is called when a subscription has ended. If dropLocked did not do that, the

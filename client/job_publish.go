@@ -102,6 +102,7 @@ func (s *submission) checkName(ctx context.Context, n int) error {
 	id := jobID(s.batch, n)
 	err = s.c.exchange(ctx, call{
 		command: subjects.JobShow, scope: s.scope,
+		once:    true, // the worker enters the job under its name
 		request: &subjects.JobShowRequest{JobRequest: subjects.JobRequest{Target: Target{ID: id}}, Command: s.command, Posted: msg.Data},
 		reply:   &reply, revision: &reply.Revision,
 		fits: func() bool { return reply.Target == Target{Scope: s.scope, ID: id} && reply.State != "" },
@@ -187,7 +188,7 @@ func (s *submission) atomically(ctx context.Context, from, to int, last bool) er
 		}
 		if !commits && (n-from)%askEvery != 0 {
 			if err := s.c.nc.PublishMsg(msg); err != nil {
-				return s.notSent(msg.Subject, err)
+				return s.c.notSent(msg.Subject, err)
 			}
 			continue
 		}
@@ -267,15 +268,7 @@ func (s *submission) ask(ctx context.Context, msg *nats.Msg, last bool) (ack ack
 		return ack, fmt.Errorf("%w: no queue takes jobs on %s: check that a worker runs with jobs.enabled, that its prefix is %s, and that this account reaches it",
 			ErrNoWorkers, subject, c.prefix)
 	}
-	return ack, s.notSent(subject, err)
-}
-
-// notSent is the error of a message that nats.go did not send.
-func (s *submission) notSent(subject string, err error) error {
-	if errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrConnectionClosed) {
-		return s.c.disconnected()
-	}
-	return fmt.Errorf("send to %s: %w", subject, err)
+	return ack, c.notSent(subject, err)
 }
 
 // answerTimeout bounds one answer, and leaves half of the time for another attempt

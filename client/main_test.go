@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -25,6 +26,9 @@ var workerURL string
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) (code int) {
+	if url := os.Getenv(workerProcess); url != "" {
+		return serve(url)
+	}
 	dir, err := os.MkdirTemp("", "credbus-client-test")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -55,6 +59,25 @@ func run(m *testing.M) (code int) {
 		code = 1
 	}
 	return code
+}
+
+// workerProcess makes the test's program a worker of the server that it names, until its
+// standard input ends, so that a test may pause one.
+const workerProcess = "CREDBUS_TEST_WORKER_OF"
+
+func serve(url string) (code int) {
+	w, err := newWorker(url, os.Getenv("HOME"), "CREDBUS_STORE_TYPE=file")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println("serving")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	if err := w.Close(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 // newServer starts a NATS server with JetStream on a free port, or the one
@@ -103,13 +126,13 @@ func restart(t *testing.T, ns *server.Server) {
 	startServer(t, &server.Options{Port: port})
 }
 
-func newWorker(url, dir string) (*worker.Worker, error) {
-	cfg, err := config.Load(nil, []string{
+func newWorker(url, dir string, settings ...string) (*worker.Worker, error) {
+	cfg, err := config.Load(nil, append([]string{
 		"HOME=" + dir,
 		"CREDBUS_NATS_URL=" + url,
 		"CREDBUS_STORE_TYPE=memory",
 		"CREDBUS_DATA_DIR=" + dir,
-	})
+	}, settings...))
 	if err != nil {
 		return nil, err
 	}

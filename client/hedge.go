@@ -1,0 +1,295 @@
+package client
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"credbus/subjects"
+)
+
+// A worker that is stuck still gets its share of the requests, because NATS chooses one
+// for each at random and knows of no worker that it is stuck. So a read whose reply is
+// late is hedged: it is sent again, perhaps to another worker, and the first usable reply
+// wins (Dean and Barroso, "The Tail at Scale").
+//
+//	send ── usual time ── send ── 1.25 times that ── send ── ... ── the context ends
+//	  └───────────────────┴────────────────────────────┴──► the first usable reply
+//
+// Each further copy may go to the stuck worker too, so there may be maxTries of them.
+// A budget keeps hedges from adding to the load where they do not help.
+
+const (
+	// maxTries is how often one attempt at a read is sent. With half of the workers
+	// stuck, one attempt in a million meets none but stuck ones.
+	maxTries = 20
+	// hedgeCeiling is the longest that a reply is waited for before the first hedge.
+	hedgeCeiling = 2 * time.Second
+	// widestInterval is the longest between two later ones, unless the first came later.
+	widestInterval = 500 * time.Millisecond
+)
+
+// hedged lists the commands that change nothing, and when they are hedged before the
+// first reply was measured. Those that ask all replicas wait a second for one that is
+// missing.
+var hedged = map[subjects.Command]time.Duration{
+	subjects.Retrieve:      250 * time.Millisecond,
+	subjects.Validate:      250 * time.Millisecond,
+	subjects.RetrieveBatch: 250 * time.Millisecond,
+	subjects.ValidateBatch: 250 * time.Millisecond,
+	subjects.List:          250 * time.Millisecond,
+	subjects.JobShow:       250 * time.Millisecond,
+	subjects.JobList:       250 * time.Millisecond,
+	subjects.SealKey:       250 * time.Millisecond,
+	subjects.CacheStats:    hedgeCeiling,
+	subjects.Keys:          hedgeCeiling,
+	subjects.Deployment:    hedgeCeiling,
+}
+
+// hedges is what a client knows of the replies to its reads.
+type hedges struct {
+	late   map[subjects.Command]*lateness // by each of hedged
+	budget budget
+}
+
+// newHedges returns nil, for no hedging, when floor is negative.
+func newHedges(floor time.Duration) *hedges {
+	if floor < 0 {
+		return nil
+	}
+	h := &hedges{late: make(map[subjects.Command]*lateness, len(hedged))}
+	for command, guess := range hedged {
+		h.late[command] = &lateness{floor: floor}
+		h.late[command].after.Store(int64(max(guess, floor)))
+	}
+	h.budget.tokens = tokensAtMost
+	return h
+}
+
+// of returns how late a reply to a call is, or nil if the call is not hedged.
+func (h *hedges) of(call *call) *lateness {
+	if h == nil || call.writes || call.once {
+		return nil
+	}
+	return h.late[call.command]
+}
+
+// lateness estimates the 95th percentile of the time that replies take. Each reply moves
+// the estimate, by more the rarer its side is, so that it rests where one in twenty
+// is later. A move that another reply overtakes is lost, which does no harm.
+type lateness struct {
+	floor    time.Duration
+	measured atomic.Bool
+	after    atomic.Int64 // nanoseconds
+}
+
+func (l *lateness) get() time.Duration { return time.Duration(l.after.Load()) }
+
+func (l *lateness) learn(took time.Duration) {
+	after := l.get()
+	switch {
+	case !l.measured.Load():
+		l.measured.Store(true)
+		after = 4 * took // generous, until more is known
+	case took > after:
+		after += after / 5
+	default:
+		after -= after / 100
+	}
+	l.after.Store(int64(min(max(after, l.floor), max(hedgeCeiling, l.floor))))
+}
+
+// budget bounds hedges. Each takes a token. The tokens of a read come back when one of
+// its hedges is answered first, and are lost otherwise; if the others are answered all the
+// same, later, each of these replies costs one as well. So hedges go on while a worker is
+// stuck, and stop where workers are merely slow: there they are at most a tenth of the
+// reads, and tokensAtMost more.
+type budget struct {
+	mu     sync.Mutex
+	tokens float64
+}
+
+const (
+	tokensAtMost = 100
+	// tokenShare is what a read that is answered adds.
+	tokenShare = 0.1
+)
+
+func (b *budget) take() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.tokens < 1 {
+		return false
+	}
+	b.tokens--
+	return true
+}
+
+// add changes the tokens within their bounds.
+func (b *budget) add(n float64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.tokens = min(max(b.tokens+n, 0), tokensAtMost)
+}
+
+// superfluous is called for a reply that came after that to a hedge: its worker is slow
+// and not stuck, and the work was done twice.
+func (b *budget) superfluous() { b.add(-1) }
+
+// race is one attempt at a read, sent as often as it takes.
+type race struct {
+	*request
+	c       *Client
+	late    *lateness
+	replies chan *nats.Msg
+	tries   []try
+	first   [1]try // most often all tries
+	open    int    // of tries, those without a reply
+}
+
+type try struct {
+	reply string // the subject that its reply comes to
+	sent  time.Time
+}
+
+// race returns when a usable reply has come, and decodes it. A failure that may pass
+// ends it only if no other try is answered within the time until the next would go out.
+func (c *Client) race(ctx context.Context, request *request, late *lateness) error {
+	r := &race{request: request, c: c, late: late, replies: make(chan *nats.Msg, maxTries)}
+	r.tries = r.first[:0]
+	if err := r.send(r.body); err != nil {
+		return err
+	}
+	winner, err := r.run(ctx)
+	r.settle(winner)
+	return err
+}
+
+// run returns the index of the try that was answered, or -1.
+func (r *race) run(ctx context.Context) (winner int, err error) {
+	interval := r.late.get()
+	widest := max(interval, widestInterval)
+	timer := startTimer(interval)
+	defer stopTimer(timer)
+	var failure error
+	for {
+		select {
+		case msg := <-r.replies:
+			r.open--
+			err := r.read(msg)
+			if err == nil || !passing(err) {
+				return r.index(msg), err
+			}
+			if failure = err; r.open == 0 {
+				return -1, failure
+			}
+			timer.Reset(interval)
+		case <-timer.C:
+			if len(r.replies) > 0 { // both came while this program did something else
+				timer.Reset(interval)
+				continue
+			}
+			if refusal := r.c.inbox.notice(); refusal != nil {
+				return -1, refusal
+			}
+			if failure != nil {
+				return -1, failure
+			}
+			if r.hedge() {
+				interval = min(interval+interval/4, widest)
+			}
+			timer.Reset(interval)
+		case <-ctx.Done():
+			_ = r.c.inbox.notice() // the next request is told
+			if failure == nil {
+				failure = ended(ctx, r.subject)
+			}
+			return -1, failure
+		}
+	}
+}
+
+func (r *race) send(body []byte) error {
+	msg := &nats.Msg{Subject: r.subject, Data: body}
+	if err := r.c.inbox.send(msg, r.replies); err != nil {
+		return r.c.notSent(r.subject, err)
+	}
+	r.tries = append(r.tries, try{msg.Reply, time.Now()})
+	r.open++
+	return nil
+}
+
+func (r *race) read(msg *nats.Msg) error {
+	if noResponders(msg) {
+		return r.c.noWorkers(r.subject)
+	}
+	_, err := decode(msg, r.subject, r.call)
+	return err
+}
+
+// hedge sends one more, unless there were too many or the budget has none left.
+func (r *race) hedge() bool {
+	if len(r.tries) == maxTries || !r.c.hedges.budget.take() {
+		return false
+	}
+	if r.send(r.encode()) != nil { // the connection broke, which ends the context as well
+		r.c.hedges.budget.add(1)
+		return false
+	}
+	return true
+}
+
+func (r *race) index(msg *nats.Msg) int {
+	for n := range r.tries {
+		if r.tries[n].reply == msg.Subject {
+			return n
+		}
+	}
+	return -1
+}
+
+// settle gives up the tries that have no reply, wipes replies that were not read, and
+// pays for the hedges.
+func (r *race) settle(winner int) {
+	budget := &r.c.hedges.budget
+	if winner >= 0 {
+		r.late.learn(time.Since(r.tries[winner].sent))
+		budget.add(tokenShare)
+	}
+	helped := winner > 0
+	if helped {
+		budget.add(float64(len(r.tries) - 1))
+	}
+	for n, try := range r.tries {
+		switch {
+		case n == winner:
+		case helped:
+			r.c.inbox.abandon(try.reply, budget.superfluous)
+		default:
+			r.c.inbox.forget(try.reply)
+		}
+	}
+	for len(r.replies) > 0 {
+		msg := <-r.replies
+		clear(msg.Data)
+		if helped {
+			budget.superfluous()
+		}
+	}
+}
+
+var timers = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }}
+
+func startTimer(d time.Duration) *time.Timer {
+	timer := timers.Get().(*time.Timer)
+	timer.Reset(d)
+	return timer
+}
+
+func stopTimer(timer *time.Timer) {
+	timer.Stop()
+	timers.Put(timer)
+}
