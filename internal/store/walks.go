@@ -19,13 +19,13 @@ const (
 	walksIdle = 10 * time.Second
 )
 
-// Walks remembers names from one page of a list to the next, for a driver whose backend
-// tells them only all at once: else a walk of n pages asks n times for everything.
+// Walks remembers the names in a place from one page of a list to the next, for drivers
+// whose backend tells them only all at once. Otherwise a walk of n pages would read all
+// names n times. T is how a driver holds them.
 //
-// The cursors of a walk carry a random name of it. Names that were remembered under it
-// were read after the walk began, so that they hold every record that exists throughout,
-// whichever client of the backend served the pages before. Another client reads them once
-// for itself.
+// The cursors of a walk carry a random name of it. Names that are remembered under it
+// were read after the walk began, so they include every record that exists throughout.
+// The next page may be asked of another worker, which reads the names once for itself.
 type Walks[T any] struct {
 	mu     sync.Mutex
 	kept   map[walkPlace]*walkNames[T]
@@ -37,27 +37,27 @@ type Walks[T any] struct {
 type walkPlace struct{ walk, place string }
 
 type walkNames[T any] struct {
-	names []T
+	names T
 	bytes int
 	used  time.Time
 }
 
 // Names returns what was kept of a place in a walk. The caller must not change them.
-func (w *Walks[T]) Names(walk, place string) (names []T, ok bool) {
+func (w *Walks[T]) Names(walk, place string) (names T, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	kept := w.kept[walkPlace{walk, place}]
 	if kept == nil {
-		return nil, false
+		return names, false
 	}
 	kept.used = time.Now()
 	return kept.names, true
 }
 
-// Keep keeps the names of a place that were read in this walk, if they are not few and
-// take at most WalksBytes of memory. They are the Walks' from now on.
-func (w *Walks[T]) Keep(walk, place string, names []T, bytes int) {
-	if len(names) < walksLeast || bytes > WalksBytes {
+// Keep keeps the n names of a place that were read in this walk, if they are not few and
+// take at most WalksBytes of memory. The caller must not change them any more.
+func (w *Walks[T]) Keep(walk, place string, names T, n, bytes int) {
+	if n < walksLeast || bytes > WalksBytes {
 		return
 	}
 	w.mu.Lock()

@@ -15,7 +15,7 @@ import (
 // What is kept is bounded in names and in time.
 func TestWalks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var w Walks[int]
+		var w Walks[[]int]
 		kept := func(walk, place string, want int) {
 			t.Helper()
 			names, ok := w.Names(walk, place)
@@ -23,7 +23,7 @@ func TestWalks(t *testing.T) {
 				t.Errorf("walk %s has %d names of %s, want %d", walk, len(names), place, want)
 			}
 		}
-		keep := func(walk, place string, names, bytes int) { w.Keep(walk, place, make([]int, names), bytes) }
+		keep := func(walk, place string, names, bytes int) { w.Keep(walk, place, make([]int, names), names, bytes) }
 		keep("a", "few", walksLeast-1, 1)
 		kept("a", "few", 0)
 		keep("a", "large", walksLeast, WalksBytes+1)

@@ -35,9 +35,9 @@ func accountOf(arn string) (account, bool) {
 // Identity implements [store.Identified]: partition, region, account and prefix, and
 // the endpoint where it is not one of AWS, because emulators have the same account.
 //
-// STS tells the account without any permission. Where it is out of reach, the ARN of
-// any secret below the prefix does. Where there is none either, the account that was
-// found before counts, and else the identity is "".
+// STS tells the account without any permission. If STS is out of reach, the ARN of a secret
+// below the prefix has it. If there is no secret either, the account that was found before
+// counts; without one, the identity is "".
 func (s *Store) Identity(caller context.Context) (string, error) {
 	ctx, end, err := s.calls.Begin(caller)
 	if err != nil {

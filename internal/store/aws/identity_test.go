@@ -23,7 +23,7 @@ func identityOf(t *testing.T, config aws.Config) string {
 	return text
 }
 
-// The account is found by whatever tells it, and the identity is the same.
+// The identity is the same whether STS or the ARN of a secret tells the account.
 func TestIdentityByWhateverTellsTheAccount(t *testing.T) {
 	b := newBed(t)
 	want := "aws:aws:eu-central-1:123456789012:" + strings.TrimPrefix(b.url, "http://") + ":credbus"

@@ -32,7 +32,7 @@ type Store struct {
 
 	synced sync.Map // path of each directory that is known to be on disk
 
-	snapshots snapshots
+	walks store.Walks[*names]
 
 	stopping context.Context // ends when Close begins
 	stop     context.CancelFunc
@@ -189,7 +189,7 @@ func (s *Store) Close() error {
 	s.closed = true
 	s.open.Unlock()
 	s.watching.Wait()
-	s.snapshots.close()
+	s.walks.Close()
 	last := s.place.Load()
 	if last.before != nil {
 		last.before.Close()

@@ -6,19 +6,17 @@ import (
 	"io"
 	"io/fs"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"credbus/internal/store"
 	"credbus/subjects"
 )
 
 // List implements [store.Store]. It opens the files of the page only. The names
-// of a large directory are read and sorted once in a walk, see snapshots, so that
+// of a large directory are read and sorted once in a walk, see store.Walks, so that
 // a walk over all pages takes time in proportion to what there is.
 func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
-	from, err := parseCursor(opts.After, opts.Scope)
+	from, err := store.ParseWalkCursor(opts.After, opts.Scope)
 	if err != nil {
 		return store.Page{}, err
 	}
@@ -27,10 +25,10 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 	}
 	defer s.open.RUnlock()
 
-	page, bytes := store.Page{CursorAt: from.at}, 0
+	page, bytes := store.Page{CursorAt: from.At}, 0
 	err = s.eachKey(ctx, opts.Scope, from, func(key store.Key) (more bool, err error) {
 		if n := len(page.Records); n > 0 && opts.Full(n, bytes) {
-			page.Next = from.at(page.Records[n-1].Key)
+			page.Next = from.At(page.Records[n-1].Key)
 			return false, nil
 		}
 		rec, err := s.read(key)
@@ -53,50 +51,19 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 	return page, nil
 }
 
-// cursor is a place in a walk: what comes after a key. begun is when the walk
-// began. It is a wall time, since the next page may be asked of another process
-// of this host.
-type cursor struct {
-	after store.Key
-	begun time.Time
-}
-
-// beganAt separates the parts of a cursor. No ID holds it.
-const beganAt = "@"
-
-func (c cursor) at(last store.Key) string {
-	return store.FormatCursor(last) + beganAt + strconv.FormatInt(c.begun.UnixNano(), 36)
-}
-
-// parseCursor reads a cursor. The empty one begins a walk now, and so does one
-// that does not say when its walk began, as older releases made them.
-func parseCursor(text string, scope subjects.Scope) (c cursor, err error) {
-	c.begun = time.Now()
-	key, begun, stamped := strings.Cut(text, beganAt)
-	if stamped {
-		nanoseconds, err := strconv.ParseInt(begun, 36, 64)
-		if err != nil || key == "" {
-			return c, store.ErrCursor
-		}
-		c.begun = time.Unix(0, nanoseconds)
-	}
-	c.after, err = store.ParseCursor(key, scope)
-	return c, err
-}
-
 // eachKey visits the keys of scope and below that come after the cursor, in the
 // order of Key.Compare, until visit asks for no more.
-func (s *Store) eachKey(ctx context.Context, scope subjects.Scope, from cursor, visit func(store.Key) (more bool, err error)) error {
+func (s *Store) eachKey(ctx context.Context, scope subjects.Scope, from store.WalkCursor, visit func(store.Key) (more bool, err error)) error {
 	var walk func(scope subjects.Scope) (more bool, err error)
 	walk = func(scope subjects.Scope) (more bool, err error) {
 		if err := ctx.Err(); err != nil {
 			return false, err
 		}
-		names, err := s.snapshots.names(scope, from.begun, s.readNames)
+		names, err := s.namesOf(from.Walk, scope)
 		if err != nil {
 			return false, s.failed(err)
 		}
-		for _, id := range names.idsAfter(scope, from.after) {
+		for _, id := range names.idsAfter(scope, from.After) {
 			if err := ctx.Err(); err != nil {
 				return false, err
 			}
@@ -104,7 +71,7 @@ func (s *Store) eachKey(ctx context.Context, scope subjects.Scope, from cursor, 
 				return false, err
 			}
 		}
-		for _, segment := range names.segmentsAfter(scope, from.after.Scope) {
+		for _, segment := range names.segmentsAfter(scope, from.After.Scope) {
 			if more, err := walk(childOf(scope, segment)); !more || err != nil {
 				return false, err
 			}
@@ -122,7 +89,32 @@ type names struct {
 	segments []string
 }
 
-func (n *names) count() int { return len(n.ids) + len(n.segments) }
+// size is how many names there are, and about how many bytes they take.
+func (n *names) size() (count, bytes int) {
+	const fixed = 32 // of a string, and what its memory is rounded up by
+	count = len(n.ids) + len(n.segments)
+	bytes = fixed * count
+	for _, id := range n.ids {
+		bytes += len(id)
+	}
+	for _, segment := range n.segments {
+		bytes += len(segment)
+	}
+	return count, bytes
+}
+
+// namesOf are the names of a scope's directory, as of some time since a walk began.
+func (s *Store) namesOf(walk string, scope subjects.Scope) (*names, error) {
+	if kept, ok := s.walks.Names(walk, string(scope)); ok {
+		return kept, nil
+	}
+	all, err := s.readNames(scope)
+	if err == nil {
+		count, bytes := all.size()
+		s.walks.Keep(walk, string(scope), all, count, bytes)
+	}
+	return all, err
+}
 
 // idsAfter are the IDs of keys of scope that come after the one given.
 func (n *names) idsAfter(scope subjects.Scope, after store.Key) []subjects.ID {

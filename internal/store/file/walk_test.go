@@ -3,11 +3,10 @@ package file
 import (
 	"fmt"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"credbus/internal/store"
 	"credbus/internal/store/record"
+	"credbus/internal/store/storetest"
 	"credbus/subjects"
 )
 
@@ -39,42 +38,31 @@ func open(t testing.TB) *Store {
 
 func idAt(i int) subjects.ID { return subjects.ID(fmt.Sprintf("id-%06d", i)) }
 
-// counting counts how often the names of directories are read.
-func counting(s *Store, reads *int) func(subjects.Scope) (*names, error) {
-	return func(scope subjects.Scope) (*names, error) {
-		*reads++
-		return s.readNames(scope)
-	}
-}
+// large is how many names a directory has that are remembered in a walk.
+const large = 2000
 
 // TestWalkReadsNamesOnce: the names of a large directory are read at the
-// beginning of a walk, and not with each of its pages, even when others write.
+// beginning of a walk, and not with each of its pages, even when others write. So a
+// walk never shows what was written before where it stands, or after it began.
 func TestWalkReadsNamesOnce(t *testing.T) {
 	s := open(t)
-	const n = 3 * snapshotLeast
-	for i := range n {
+	for i := range large {
 		lay(t, s, store.Key{Scope: "org:acme", ID: idAt(i)})
 	}
-	begun, reads := time.Now(), 0
-	seen := 0
-	for after := (store.Key{}); ; {
-		found, err := s.snapshots.names("org:acme", begun, counting(s, &reads))
-		if err != nil {
+	page, seen := store.Page{}, 0
+	for page.Next != "" || seen == 0 {
+		var err error
+		if page, err = s.List(t.Context(), store.ListOptions{Scope: "org:acme", After: page.Next, Limit: 100}); err != nil {
 			t.Fatal(err)
 		}
-		ids := found.idsAfter("org:acme", after)
-		if len(ids) == 0 {
-			break
-		}
-		seen += len(ids[:100])
-		after = store.Key{Scope: "org:acme", ID: ids[99]}
-		lay(t, s, store.Key{Scope: "org:acme", ID: subjects.ID(fmt.Sprint("a-", seen))}) // before where the walk stands
+		seen += len(page.Records)
+		lay(t, s, store.Key{Scope: "org:acme", ID: subjects.ID(fmt.Sprint("z-", seen))}) // after where the walk stands
 	}
-	if reads != 1 || seen != n {
-		t.Errorf("the names were read %d times in a walk that saw %d of %d", reads, seen, n)
+	if seen != large {
+		t.Errorf("a walk saw %d records of %d that were there when it began: its names were read again", seen, large)
 	}
-	if _, err := s.snapshots.names("org:acme", time.Now(), counting(s, &reads)); err != nil || reads != 2 {
-		t.Errorf("a walk that began later got names that were read before it: %d reads, %v", reads, err)
+	if page, err := s.List(t.Context(), store.ListOptions{Scope: "org:acme", Limit: 2 * large}); err != nil || len(page.Records) != large+large/100 {
+		t.Errorf("a walk that began later has %d records (%v), and so names that were read before it", len(page.Records), err)
 	}
 }
 
@@ -82,7 +70,7 @@ func TestWalkReadsNamesOnce(t *testing.T) {
 // page before. What that process has read before the walk began is of no use to it.
 func TestWalkThatBeganElsewhere(t *testing.T) {
 	here := open(t)
-	for i := range 2 * snapshotLeast {
+	for i := range large {
 		lay(t, here, store.Key{Scope: "org:acme", ID: idAt(2 * i)})
 	}
 	elsewhere, err := New(Config{Dir: here.dir})
@@ -99,7 +87,7 @@ func TestWalkThatBeganElsewhere(t *testing.T) {
 		return page
 	}
 	list(here, "", 10) // remembers the names
-	late := store.Key{Scope: "org:acme", ID: idAt(2*snapshotLeast + 1)}
+	late := store.Key{Scope: "org:acme", ID: idAt(large + 1)}
 	lay(t, here, late)
 	page := list(elsewhere, "", 10)
 	seen := 0
@@ -114,50 +102,6 @@ func TestWalkThatBeganElsewhere(t *testing.T) {
 	if seen != 1 {
 		t.Errorf("a record that was there when the walk began was shown %d times", seen)
 	}
-}
-
-// TestSnapshotsAreBounded: the idlest go when there are too many names.
-func TestSnapshotsAreBounded(t *testing.T) {
-	var s snapshots
-	defer s.close()
-	big := func(n int) func(subjects.Scope) (*names, error) {
-		return func(subjects.Scope) (*names, error) { return &names{segments: make([]string, n)}, nil }
-	}
-	for i := range 12 {
-		if _, err := s.names(subjects.Scope(fmt.Sprint("org:", i)), time.Now(), big(snapshotMost/10)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if s.total > snapshotMost || len(s.kept) != 10 || s.kept["org:0"] != nil || s.kept["org:11"] == nil {
-		t.Errorf("%d names of %d directories are remembered", s.total, len(s.kept))
-	}
-	if _, err := s.names("org:huge", time.Now(), big(snapshotMost+1)); err != nil || s.kept["org:huge"] != nil {
-		t.Errorf("more names than are allowed are remembered (%v)", err)
-	}
-	if _, err := s.names("org:small", time.Now(), big(snapshotLeast-1)); err != nil || s.kept["org:small"] != nil {
-		t.Errorf("few names are remembered (%v)", err)
-	}
-}
-
-// TestSnapshotsAreForgotten when nobody walks.
-func TestSnapshotsAreForgotten(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var s snapshots
-		total := func() int {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return s.total
-		}
-		if _, err := s.names("org:acme", time.Now(), func(subjects.Scope) (*names, error) {
-			return &names{segments: make([]string, snapshotLeast)}, nil
-		}); err != nil || total() != snapshotLeast {
-			t.Fatalf("%d names are remembered (%v)", total(), err)
-		}
-		time.Sleep(2*snapshotIdle + time.Second)
-		if n := total(); n != 0 {
-			t.Errorf("%d names are remembered although nobody walks", n)
-		}
-	})
 }
 
 // TestListEndsAPageByBytes: a page ends once it has the bytes that were asked
@@ -185,8 +129,7 @@ func TestListEndsAPageByBytes(t *testing.T) {
 	}
 }
 
-// BenchmarkWalk is a walk over a whole store, page by page; the time for a record
-// must not grow with how many there are.
+// BenchmarkWalk is a walk over a whole store.
 //
 //	TMPDIR=/dev/shm go test ./internal/store/file -run '^$' -bench Walk -benchtime 1x
 func BenchmarkWalk(b *testing.B) {
@@ -197,23 +140,7 @@ func BenchmarkWalk(b *testing.B) {
 				for i := range n {
 					lay(b, s, store.Key{Scope: "org:acme/team:eng", ID: idAt(i)})
 				}
-				for b.Loop() {
-					seen := 0
-					for opts := (store.ListOptions{Limit: limit}); ; {
-						page, err := s.List(b.Context(), opts)
-						if err != nil {
-							b.Fatal(err)
-						}
-						seen += len(page.Records)
-						if opts.After = page.Next; page.Next == "" {
-							break
-						}
-					}
-					if seen != n {
-						b.Fatalf("%d of %d records", seen, n)
-					}
-				}
-				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/record")
+				storetest.BenchmarkWalk(b, s, n, limit)
 			})
 		}
 	}

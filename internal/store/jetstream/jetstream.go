@@ -52,7 +52,7 @@ type Store struct {
 	// markerTTL is how long the marker of a delete stays; 0 for ever.
 	markerTTL time.Duration
 
-	walks store.Walks[store.Key]
+	walks store.Walks[[]store.Key]
 	calls *store.Calls
 }
 

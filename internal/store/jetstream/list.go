@@ -31,9 +31,9 @@ var namesBytes = store.WalksBytes
 // List implements [store.Store]. The leader of the stream tells the names of a
 // scope, as of one instant up to 100,000 of them; a page is the smallest of
 // those after the cursor, and only its records are read. The names are remembered for
-// the next pages of the walk, see store.Walks. Where there are more than that keeps, a
-// page takes the memory of its records and of one answer with names, and asks for all
-// of them.
+// the next pages of the walk, see store.Walks. If there are too many to remember, each
+// page asks for all names again, and takes the memory of its records and of one answer
+// with names.
 func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
 	from, err := store.ParseWalkCursor(opts.After, opts.Scope)
 	if err != nil {
@@ -75,7 +75,7 @@ func (s *Store) keysAfter(ctx context.Context, scope subjects.Scope, from store.
 			return nil, false, err
 		}
 		if bytes > 0 {
-			s.walks.Keep(from.Walk, string(scope), keys, bytes)
+			s.walks.Keep(from.Walk, string(scope), keys, len(keys), bytes)
 		}
 	}
 	keys = after(keys, from.After)
@@ -91,8 +91,8 @@ func after(keys []store.Key, last store.Key) []store.Key {
 	return keys[at:]
 }
 
-// keys are all keys of a scope, in order, and the bytes that they take. Where that is too
-// much to remember, they are one more than limit of those after last, and bytes is 0.
+// keys returns all keys of a scope, in order, and the bytes that they take. If that is too
+// much to remember, it returns only the first limit and one more after last, and 0 bytes.
 func (s *Store) keys(ctx context.Context, scope subjects.Scope, last store.Key, limit int) (keys []store.Key, bytes int, err error) {
 	whole := true
 	tooMany := func() bool { return whole && bytes > namesBytes || !whole && len(keys) > 2*limit+1000 }
@@ -129,8 +129,8 @@ func sizeOf(key store.Key) int {
 	return fixed + len(key.Scope) + len(key.ID)
 }
 
-// share lets sorted keys of a scope have one copy of it, and none of the subject that
-// each was read from. It returns how many bytes they take.
+// share makes the sorted keys of a scope use one copy of it, and copies their IDs out of
+// the subjects that they were read from. It returns how many bytes the keys take.
 func share(keys []store.Key) (bytes int) {
 	for i, key := range keys {
 		bytes += sizeOf(key)

@@ -189,7 +189,7 @@ func (w *walk) names(ctx context.Context, at string) ([]name, error) {
 		for _, n := range names {
 			bytes += nameSize + len(n.text)
 		}
-		w.store.walks.Keep(w.name, at, names, bytes)
+		w.store.walks.Keep(w.name, at, names, len(names), bytes)
 	}
 	return names, err
 }

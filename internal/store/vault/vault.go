@@ -69,7 +69,7 @@ type Store struct {
 
 	keepsRequests atomic.Bool // it does not forward those that ask for it
 
-	walks store.Walks[name]
+	walks store.Walks[[]name]
 	calls *store.Calls
 }
 
