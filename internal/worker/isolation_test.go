@@ -98,6 +98,7 @@ func newWorld(t *testing.T) *world {
 		}
 		items = items[n:]
 	}
+	w.submitAll(t)
 	return w
 }
 
@@ -167,6 +168,17 @@ func attacks(named subjects.Scope, id subjects.ID) (all []attack) {
 	paged := *list
 	paged.Scope, paged.Cursor = "", string(named)+"/"+string(id)
 	add(subjects.List, " cursor", &paged)
+
+	add(subjects.JobShow, "", &subjects.JobShowRequest{JobRequest: subjects.JobRequest{Target: at}})
+	for _, command := range []subjects.Command{subjects.JobCancel, subjects.JobRetry, subjects.JobDrop} {
+		add(command, "", &subjects.JobRequest{Target: at})
+	}
+	add(subjects.JobList, "", &subjects.JobListRequest{Scope: named, Batch: id})
+	if named != "" { // at its own scope they tell of its own
+		add(subjects.CacheStats, "", &subjects.CacheStatsRequest{Scope: named})
+		add(subjects.Reseal, "", &subjects.ResealRequest{Scope: named})
+		add(subjects.Migrate, "", &subjects.MigrateRequest{Scope: named, From: "default", To: "default"})
+	}
 
 	batch := func(detail string, scope, item subjects.Scope) {
 		target := subjects.Target{Scope: item, ID: id}
@@ -281,7 +293,10 @@ func TestIsolation(t *testing.T) {
 			w.compare(t, subject, "none:none", there, missing, shape, i%2 == 0)
 		}
 	}
+	w.submitAttacks(t)
+	w.listen(t)
 	w.unharmed(t)
+	w.jobsUnharmed(t)
 	fmt.Printf("scopes=%d attempts=%d leaks=%d\n", len(w.scopes), w.attempts.Load(), w.leaks.Load())
 }
 
@@ -295,7 +310,7 @@ func (w *world) attack(t *testing.T, n int) {
 	everything, turn := n%(40*ownEvery) == 0, n/ownEvery
 	for relation, attacker := range w.wrong(victim) {
 		for i, a := range attacks("", there.ID) {
-			if relation == "ancestor" && a.command == subjects.List {
+			if relation == "ancestor" && (a.command == subjects.List || a.command == subjects.JobList) {
 				continue // it sees what is below it
 			}
 			if turn++; everything || turn%inTurn == 0 {
