@@ -45,22 +45,8 @@ func permissionsOfAWorker(t *testing.T, flags map[string]bool) {
 		]}`, permissions), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	options, err := server.ProcessConfigFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	options.Host, options.Port, options.NoSigs, options.NoLog, options.JetStream, options.StoreDir = "127.0.0.1", server.RANDOM_PORT, true, true, true, t.TempDir()
-	options.FeatureFlags = flags
-	s, err := server.NewServer(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the server does not start")
-	}
-	client, err := nats.Connect(s.ClientURL(), nats.UserInfo("client", "pw"))
+	url := serverOf(t, file, flags)
+	client, err := nats.Connect(url, nats.UserInfo("client", "pw"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +55,7 @@ func permissionsOfAWorker(t *testing.T, flags map[string]bool) {
 	data := t.TempDir()
 	var workers []*bed
 	for range 2 {
-		c, err := config.Load(nil, []string{onBucket, "CREDBUS_EXPIRY_INTERVAL=1s", "CREDBUS_DATA_DIR=" + data, "CREDBUS_NATS_URL=" + s.ClientURL(), "NATS_USER=worker", "NATS_PASSWORD=pw"})
+		c, err := config.Load(nil, []string{onBucket, "CREDBUS_EXPIRY_INTERVAL=1s", "CREDBUS_DATA_DIR=" + data, "CREDBUS_NATS_URL=" + url, "NATS_USER=worker", "NATS_PASSWORD=pw"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -129,4 +115,25 @@ func permissionsOfAWorker(t *testing.T, flags map[string]bool) {
 			t.Errorf("refused:\n%s", logs)
 		}
 	}
+}
+
+// serverOf starts a server with JetStream and what a configuration file says.
+func serverOf(t *testing.T, file string, flags map[string]bool) (url string) {
+	t.Helper()
+	options, err := server.ProcessConfigFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options.Host, options.Port, options.NoSigs, options.NoLog, options.JetStream, options.StoreDir = "127.0.0.1", server.RANDOM_PORT, true, true, true, t.TempDir()
+	options.FeatureFlags = flags
+	s, err := server.NewServer(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the server does not start")
+	}
+	return s.ClientURL()
 }

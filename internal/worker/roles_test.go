@@ -8,9 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"credbus/internal/config"
@@ -47,26 +45,13 @@ func startRoles(t *testing.T) roles {
 	if err := os.WriteFile(file, []byte(conf.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	options, err := server.ProcessConfigFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	options.Host, options.Port, options.NoSigs, options.NoLog, options.JetStream, options.StoreDir = "127.0.0.1", server.RANDOM_PORT, true, true, true, t.TempDir()
-	s, err := server.NewServer(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the server does not start")
-	}
-	c, err := config.Load(nil, []string{onBucket, "CREDBUS_DATA_DIR=" + t.TempDir(), "CREDBUS_NATS_URL=" + s.ClientURL(),
+	url := serverOf(t, file, nil)
+	c, err := config.Load(nil, []string{onBucket, "CREDBUS_DATA_DIR=" + t.TempDir(), "CREDBUS_NATS_URL=" + url,
 		"CREDBUS_NATS_INBOX_PREFIXES=_INBOX_acme,_INBOX_ops", "NATS_USER=worker", "NATS_PASSWORD=pw"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return roles{s.ClientURL(), runBed(t, c)}
+	return roles{url, runBed(t, c)}
 }
 
 func (r roles) connect(t *testing.T, name string) *nats.Conn {
