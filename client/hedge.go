@@ -11,8 +11,8 @@ import (
 	"credbus/subjects"
 )
 
-// A worker that is stuck still gets its share of the requests, because NATS chooses one
-// for each at random and knows of no worker that it is stuck. So a read whose reply is
+// A stuck worker still gets its share of the requests, because NATS chooses a worker at
+// random for each, and does not know which are stuck. So a read whose reply is
 // late is hedged: it is sent again, perhaps to another worker, and the first usable reply
 // wins (Dean and Barroso, "The Tail at Scale").
 //
@@ -24,17 +24,17 @@ import (
 
 const (
 	// maxTries is how often one attempt at a read is sent. With half of the workers
-	// stuck, one attempt in a million meets none but stuck ones.
+	// stuck, all tries of one attempt in a million go to stuck ones.
 	maxTries = 20
-	// hedgeCeiling is the longest that a reply is waited for before the first hedge.
+	// hedgeCeiling is the longest wait for a reply before the first hedge.
 	hedgeCeiling = 2 * time.Second
-	// widestInterval is the longest between two later ones, unless the first came later.
+	// widestInterval is the longest interval between later hedges, unless the wait for the
+	// first one was longer.
 	widestInterval = 500 * time.Millisecond
 )
 
-// hedged lists the commands that change nothing, and when they are hedged before the
-// first reply was measured. Those that ask all replicas wait a second for one that is
-// missing.
+// hedged lists the commands that change nothing, and when the client hedges each until it
+// has measured a reply. Commands that ask all replicas wait up to 2 s for a missing one.
 var hedged = map[subjects.Command]time.Duration{
 	subjects.Retrieve:      250 * time.Millisecond,
 	subjects.Validate:      250 * time.Millisecond,
@@ -47,6 +47,8 @@ var hedged = map[subjects.Command]time.Duration{
 	subjects.CacheStats:    hedgeCeiling,
 	subjects.Keys:          hedgeCeiling,
 	subjects.Deployment:    hedgeCeiling,
+
+	subjects.AdminCacheStats: hedgeCeiling,
 }
 
 // hedges is what a client knows of the replies to its reads.
@@ -77,9 +79,9 @@ func (h *hedges) of(call *call) *lateness {
 	return h.late[call.command]
 }
 
-// lateness estimates the 95th percentile of the time that replies take. Each reply moves
-// the estimate, by more the rarer its side is, so that it rests where one in twenty
-// is later. A move that another reply overtakes is lost, which does no harm.
+// lateness estimates the 95th percentile of the time that replies take. A late reply
+// raises the estimate by 20 %, any other lowers it by 1 %, so that it settles where one in
+// twenty is late. Of two moves at once one may be lost, which does no harm.
 type lateness struct {
 	floor    time.Duration
 	measured atomic.Bool
@@ -102,10 +104,10 @@ func (l *lateness) learn(took time.Duration) {
 	l.after.Store(int64(min(max(after, l.floor), max(hedgeCeiling, l.floor))))
 }
 
-// budget bounds hedges. Each takes a token. The tokens of a read come back when one of
-// its hedges is answered first, and are lost otherwise; if the others are answered all the
-// same, later, each of these replies costs one as well. So hedges go on while a worker is
-// stuck, and stop where workers are merely slow: there they are at most a tenth of the
+// budget bounds hedges. Each hedge takes a token. If a hedge is answered first, the read
+// gets its tokens back, but pays one for each other reply that comes after all. If the
+// first copy is answered first, the tokens are lost. So hedges go on while a worker is
+// stuck, and run out when workers are only slow: then they are at most a tenth of the
 // reads, and tokensAtMost more.
 type budget struct {
 	mu     sync.Mutex
@@ -114,7 +116,7 @@ type budget struct {
 
 const (
 	tokensAtMost = 100
-	// tokenShare is what a read that is answered adds.
+	// tokenShare is what each answered read adds.
 	tokenShare = 0.1
 )
 
@@ -135,8 +137,8 @@ func (b *budget) add(n float64) {
 	b.tokens = min(max(b.tokens+n, 0), tokensAtMost)
 }
 
-// superfluous is called for a reply that came after that to a hedge: its worker is slow
-// and not stuck, and the work was done twice.
+// superfluous is called for a reply that came after a hedge was answered: its worker was
+// slow, not stuck, and the work was done twice.
 func (b *budget) superfluous() { b.add(-1) }
 
 // race is one attempt at a read, sent as often as it takes.
@@ -155,8 +157,8 @@ type try struct {
 	sent  time.Time
 }
 
-// race returns when a usable reply has come, and decodes it. A failure that may pass
-// ends it only if no other try is answered within the time until the next would go out.
+// race returns when a usable reply has come, and decodes it. If a try fails in a way that
+// may pass, race waits for the others until the next would go out.
 func (c *Client) race(ctx context.Context, request *request, late *lateness) error {
 	r := &race{request: request, c: c, late: late, replies: make(chan *nats.Msg, maxTries)}
 	r.tries = r.first[:0]

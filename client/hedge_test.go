@@ -71,7 +71,7 @@ func TestHedgingIsOff(t *testing.T) {
 	}
 }
 
-// Whatever writes, or asks about a job that it would enter, goes to one worker.
+// Writes go to one worker, and so do questions about a job that a worker would enter.
 func TestWritesAreNotHedged(t *testing.T) {
 	c, asked := replies(t, &client.Config{Timeout: 300 * time.Millisecond}, func(n int32) (*nats.Msg, time.Duration) {
 		return retrieveReply("a"), map[bool]time.Duration{true: 0, false: -1}[n == 1]

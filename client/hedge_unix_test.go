@@ -117,8 +117,8 @@ func TestReadsWithAPausedWorker(t *testing.T) {
 	t.Logf("before: %+v", before)
 	t.Logf("paused: %+v", during)
 	t.Logf("after:  %+v", after)
-	// Without hedges it is a twentieth. The figures above are to be compared on a
-	// machine that does nothing else: 0.9 of the rate, and a p99 under 250 ms.
+	// Without hedges the rate falls to a twentieth. Compare the figures above with the bar
+	// (0.9 of the rate, and a p99 under 250 ms) on a machine that does nothing else.
 	if during.rate < before.rate/2 {
 		t.Errorf("%.0f reads a second, and %.0f before the worker was paused", during.rate, before.rate)
 	}

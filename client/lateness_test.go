@@ -2,8 +2,11 @@ package client
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
+
+	"credbus/subjects"
 )
 
 // The estimate comes to rest near the 95th percentile, between its bounds.
@@ -71,5 +74,18 @@ func TestBudget(t *testing.T) {
 	b.add(1000)
 	if b.tokens != tokensAtMost {
 		t.Errorf("%v tokens", b.tokens)
+	}
+}
+
+// A command that is new must be thought about: one that changes nothing is hedged.
+func TestEveryCommandIsHedgedOrNot(t *testing.T) {
+	changes := []subjects.Command{
+		subjects.Store, subjects.Delete, subjects.StoreBatch, subjects.DeleteBatch, subjects.ClearCache,
+		subjects.JobCancel, subjects.JobRetry, subjects.JobDrop, subjects.Reseal, subjects.Migrate,
+	}
+	for _, command := range slices.Concat(subjects.Commands, subjects.AdminCommands) {
+		if _, reads := hedged[command]; reads == slices.Contains(changes, command) {
+			t.Errorf("%s: add it to hedged if it changes nothing, or else to those here", command)
+		}
 	}
 }
