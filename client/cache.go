@@ -43,7 +43,7 @@ func (c *Client) ClearCache(ctx context.Context, scope Scope, id ID) (*ClearedCa
 }
 
 // CacheStats asks every replica what it has cached of a scope and all scopes below
-// it. While a replica is dead an answer takes up to 2 s.
+// it. If a replica is dead, the reply takes up to 2 s.
 func (c *Client) CacheStats(ctx context.Context, scope Scope) (*CacheStats, error) {
 	if err := checkScope(scope); err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ func (c *Client) CacheStats(ctx context.Context, scope Scope) (*CacheStats, erro
 }
 
 // Statistics asks every replica for the statistics of its cache, and how its stores
-// are. It is for who runs the workers: tenants have no permission for it.
+// are. It is for operators: tenants have no permission for it.
 func (c *Client) Statistics(ctx context.Context) (*Statistics, error) {
 	var reply Statistics
 	err := c.exchange(ctx, call{

@@ -34,7 +34,7 @@ type Config struct {
 	// Conn is an existing connection to use instead of a new one. Close leaves
 	// it open. Its handlers are left alone as well, and only they hear of a
 	// subject that NATS refuses and of a connection that breaks: commands that
-	// wait meanwhile end with their timeout. The client learns by such a timeout
+	// wait meanwhile end with their timeout, and only then does the client notice
 	// that NATS refuses its inbox.
 	Conn *nats.Conn
 	// Prefix is that of the workers, subjects.DefaultPrefix when empty.
@@ -48,13 +48,13 @@ type Config struct {
 	// deadline. Zero is DefaultRetries, which rides out 1.5 to 3 s without a
 	// connection or a worker; negative is never.
 	Retries int
-	// Hedge is the least time after which a read without a reply is sent again, to
-	// whichever worker NATS chooses, in case the first one is stuck. The client waits
-	// longer where replies of that command usually take longer (their 95th percentile,
-	// at most 2 s or Hedge if that is more), and sends further copies at growing intervals
-	// of up to 500 ms, 20 in all. The first usable reply counts. Copies that do not help
-	// are limited to a tenth of the reads and 100 more. Writes are never sent to a second
-	// worker. Zero is DefaultHedge; negative is never.
+	// Hedge is the least time after which the client sends a read again if it has no
+	// reply, in case the worker is stuck. NATS chooses the worker of each copy. If replies
+	// to that command usually take longer, the client waits for their 95th percentile, at
+	// most 2 s or Hedge if that is more. It sends up to 20 copies, at growing intervals of
+	// up to 500 ms, and uses the first usable reply. Copies that do not help are limited to
+	// a tenth of the reads and 100 more. Writes never go to a second worker. Zero is
+	// DefaultHedge; a negative value turns hedging off.
 	Hedge time.Duration
 	// Name is shown by NATS servers, DefaultName when empty.
 	Name string
@@ -160,8 +160,8 @@ func (c *Client) Revision() Revision {
 // Observe tells the client of a revision that another one has seen: what this
 // client reads from now on is no older. Its text form, Revision.String and
 // subjects.ParseRevision, carries it between processes. Pass only revisions that
-// come from workers: no worker has reached a made-up one, so all of them would read
-// the store for each later read of this client.
+// come from workers. No worker ever reaches a made-up one, so each later read of this
+// client would have to go to the store.
 func (c *Client) Observe(revision Revision) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -42,17 +42,17 @@
 //	send ── usual time of replies ── send ── 1.25 times that ── send ── ...
 //
 // Config.Hedge is the least of these times, or turns hedging off. Hedges go on while they
-// help. Where workers are merely slow, the further replies come all the same, and hedges
-// stay below a tenth of the reads and 100 more. Only commands that change nothing are
+// help. If workers are only slow, all replies come in the end, and the client limits
+// hedges to a tenth of the reads and 100 more. Only commands that change nothing are
 // hedged: Retrieve, Validate, List, their batches, Job, Jobs and the reports of replicas.
 //
 // # The inbox
 //
-// Replies come to one subscription of the client's own. Before the first request the
-// client asks the server whether it may have it. When NATS refuses it, then or later,
-// each request fails at once with [ErrPermissionDenied] and the subject to allow. The
-// client goes on asking when it is used, at most every 250 ms, and so is back on the
-// same connection when the permission is.
+// The client receives all replies on one subscription. Before the first request it asks
+// the server whether it may subscribe. If NATS refuses, then or later, each request fails
+// at once with [ErrPermissionDenied] and the subject to allow. A later request asks again,
+// at most every 250 ms, so the client recovers on the same connection as soon as the
+// permission is back.
 //
 // # Batch jobs
 //

@@ -43,8 +43,8 @@ const eventBuffer = 4096
 // Events come at most once, and what is lost between the servers of a NATS
 // cluster is not noticed here: they are a prompt to read again, not a log.
 //
-// Nothing proves that a worker sent an event: whoever may publish on the subject can
-// forge one. Therefore events do not raise Client.Revision, and a read that follows an
+// Nothing proves that a worker sent an event: any client that may publish on the subject
+// can forge one. Therefore events do not raise Client.Revision, and a read that follows an
 // event may be answered by a worker that has not applied the change yet. If only
 // workers may publish there, pass the event's Revision to Observe before you read.
 func (c *Client) Events(ctx context.Context, scope Scope) (iter.Seq2[Event, error], error) {
@@ -103,7 +103,7 @@ func (s *eventStream) gap() Event {
 }
 
 // decode reads an event. The client's revision stays as it is: a forged event could
-// raise it to one that no worker ever reaches, for every later read.
+// raise it beyond what any worker ever reaches, and every later read would carry that.
 func (s *eventStream) decode(msg *nats.Msg) Event {
 	var event Event
 	if err := subjects.Decode(msg.Data, &event); err != nil || event.Kind == "" {

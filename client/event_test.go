@@ -270,8 +270,8 @@ func TestMalformedEvents(t *testing.T) {
 // forged is a revision that no worker ever reaches.
 var forged = subjects.Revision{Stream: 1 << 62, Seq: 1 << 62}
 
-// Whoever may publish events changes no later read: neither its outcome, nor what it
-// asks a worker for.
+// A forged event changes no later read: neither its outcome, nor the revision that it
+// carries.
 func TestForgedEvent(t *testing.T) {
 	c, scope := connect(t, workerURL, nil), scopeOf(t)
 	version := store(t, c, scope, "a", "s3cret", nil)
@@ -306,8 +306,8 @@ func TestForgedEvent(t *testing.T) {
 	}
 }
 
-// A status of a job is forged as easily. Whether a job has ended, and at which
-// revision, only a worker can say.
+// A job's status is as easy to forge. Only a worker's reply says whether a job has ended,
+// and at which revision.
 func TestForgedJobStatus(t *testing.T) {
 	const id = client.ID("nightly-0")
 	running := subjects.JobStatus{

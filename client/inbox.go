@@ -13,9 +13,9 @@ import (
 	"credbus/subjects"
 )
 
-// inbox receives the replies to all requests of a client, on one subscription of its
-// own. nats.go has such a subscription too, and keeps it for as long as the connection
-// lasts: once the server has refused it, no reply comes until the next reconnect.
+// inbox receives the replies to all requests of a client on one subscription. The one
+// that nats.go makes for requests cannot be made again: once the server has refused it,
+// no reply comes until the next reconnect.
 //
 //	first request ──► open ──► subscribe, and ask the server whether it stands
 //	refused (also later) ──► requests fail at once, with the permission that is missing
@@ -40,10 +40,10 @@ type inbox struct {
 // awaited says who is told of a reply: exactly one is set.
 type awaited struct {
 	replies chan<- *nats.Msg
-	late    func() // called without the reply, which nobody needs any more
+	late    func() // called in place of that, since the request has ended
 }
 
-// mostGivenUp bounds the replies that nobody needs and that are awaited all the same.
+// mostGivenUp bounds the replies of requests that have ended whose late arrival counts.
 const mostGivenUp = 1024
 
 // refusalPause is how long requests fail at once after a refusal. The next one after
@@ -85,7 +85,8 @@ func (i *inbox) open(ctx context.Context) error {
 func (i *inbox) subscribeLocked(ctx context.Context) error {
 	opening := make(chan struct{})
 	defer close(opening)
-	// A name of its own, so that a late report about an earlier one is not mistaken.
+	// A new name, so that a late report about an earlier subscription is not taken for one
+	// about this.
 	prefix := i.nc.NewInbox() + "."
 	subject := prefix + "*"
 	i.opening, i.prefix, i.subject = opening, prefix, subject
@@ -183,7 +184,7 @@ func (i *inbox) request(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) {
 	}
 }
 
-// receive hands a reply to whoever waits for it. One that nobody waits for any more is
+// receive hands a reply to the request that waits for it. If that has ended, the reply is
 // wiped, because it may hold a value.
 func (i *inbox) receive(msg *nats.Msg) {
 	i.mu.Lock()
@@ -207,8 +208,7 @@ func noResponders(reply *nats.Msg) bool {
 	return len(reply.Data) == 0 && reply.Header.Get(status) == noResponders
 }
 
-// refuse is told of a subject that NATS refuses. It reports whether that is the one
-// replies come to.
+// refuse notes that NATS refuses a subject, and reports whether that is the inbox.
 func (i *inbox) refuse(subject string) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -220,8 +220,8 @@ func (i *inbox) refuse(subject string) bool {
 	return true
 }
 
-// notice looks at the last error of the connection. A client that was given its
-// connection hears of no refusal otherwise.
+// notice reads a refusal out of the connection's last error. A client on a connection
+// that it was given (Config.Conn) learns of a refusal in no other way.
 func (i *inbox) notice() (refusal error) {
 	if subject, ok := refusedSubject(i.nc.LastError()); ok && i.refuse(subject) {
 		return deniedInbox(subject)

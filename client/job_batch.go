@@ -179,7 +179,7 @@ const (
 	pollAtOnce = 10
 	// pollEvery is how long a status that got lost goes unnoticed.
 	pollEvery = 10 * time.Second
-	// confirmAtMost is how often a worker is asked whether a job has ended, and
+	// confirmAtMost is how often the client asks a worker whether a job has ended, and
 	// confirmEvery the time between two questions.
 	confirmAtMost = 10
 	confirmEvery  = 100 * time.Millisecond
@@ -192,8 +192,8 @@ type following struct {
 	*Batch
 	jobs  []JobStatus
 	first ID
-	// ended counts, for each job that was heard to have ended, how often a worker was
-	// asked whether it has.
+	// ended counts, for each job whose status said that it has ended, how often the client
+	// has asked a worker whether that is true.
 	ended map[int]int
 }
 
@@ -249,8 +249,8 @@ func (f *following) grow(parts int) {
 	}
 }
 
-// take enters what is told of a job, and reports whether that is news. Only a reply
-// may tell that the job has ended.
+// take enters the status of a job, and reports whether that is news. That a job has ended
+// must come from a worker's reply.
 func (f *following) take(told *JobStatus) bool {
 	n := f.index(told.ID)
 	parts := min(told.Parts, maxParts)
@@ -274,8 +274,8 @@ func (f *following) take(told *JobStatus) bool {
 	return changed
 }
 
-// heard enters a status that came on the jobs' subject. One that says that its job
-// has ended is only noted, because anybody may have published it: confirm asks.
+// heard enters a status that came on the jobs' subject. If it says that the job has
+// ended, heard only notes that, because anybody may have published it; confirm asks.
 func (f *following) heard(told *JobStatus) (changed bool) {
 	if !told.State.Ended() {
 		return f.take(told)
@@ -294,10 +294,10 @@ func (f *following) heard(told *JobStatus) (changed bool) {
 	return false
 }
 
-// confirm asks about the jobs that were heard to have ended, and returns whether it has
-// news. Each reply raises the client's revision to what its job has reached. A worker
-// may see the end a moment later than it was heard, so it is asked up to confirmAtMost
-// times; what is open after that is asked for with all others.
+// confirm asks a worker about each job whose status said that it has ended, and reports
+// whether there is news. Each reply raises the client's revision to what the job has
+// reached. A worker may see the end a moment later than the client, so confirm asks up to
+// confirmAtMost times. After that the job is asked for with all others.
 func (f *following) confirm(ctx context.Context) (changed bool, err error) {
 	open := slices.Sorted(maps.Keys(f.ended))
 	asked := make([]*JobStatus, len(open))

@@ -88,8 +88,8 @@ func (f *following) fails(heard *subscription, err error) bool {
 	return err != nil && heard.ctx.Err() == nil && !passing(err) && !errors.Is(err, context.DeadlineExceeded)
 }
 
-// hear waits for news, or until jobs that have ended are to be confirmed, and takes all
-// that has come. ask is set when some may be lost.
+// hear waits for news, or until it is time for confirm, and takes all that has come. ask
+// is set when some may be lost.
 func (f *following) hear(heard *subscription, tick <-chan time.Time) (changed, ask bool) {
 	var confirm <-chan time.Time
 	if len(f.ended) > 0 {

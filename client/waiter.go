@@ -87,7 +87,7 @@ func (c *Client) handlers(o *nats.Options) error {
 }
 
 // refused ends all that wait on a subject that NATS refuses. Where it is the
-// inbox that replies come to, no reply comes, but what was asked is on its way.
+// client's inbox, no reply will come, although the requests were sent.
 func (c *Client) refused(err error) {
 	subject, ok := refusedSubject(err)
 	if !ok {

@@ -441,8 +441,8 @@ func (c *Cache) Stats() Stats {
 	return c.index.snapshot()
 }
 
-// Fill reports what is held of scope and of all scopes below it, the empty one
-// for everything, however much that is in the same time.
+// Fill reports what is held of scope and of all scopes below it; the empty scope is
+// everything. It takes the same time however much that is.
 func (c *Cache) Fill(scope string) Fill {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -66,7 +66,7 @@ type index struct {
 	ages   [kinds]chain // the oldest first; TTL is one for all of a kind
 	ttls   [kinds]time.Duration
 	bytes  int64
-	fills  map[string]*Fill // of each scope that holds entries, itself or below it
+	fills  map[string]*Fill // of each scope with entries in it or below it
 	stats  Stats            // the counters; snapshot adds the fill
 	// left is told of every entry that leaves on its own.
 	left func(*entry)
@@ -128,13 +128,14 @@ func (x *index) admit(e *entry, now time.Duration) {
 	x.fill(e, 1)
 }
 
-// fill counts an entry, or with by -1 no longer, for its scope and those above it.
+// fill adds an entry to what is counted for its scope and those above it, or takes it
+// away when by is -1.
 func (x *index) fill(e *entry, by int) {
 	for scope := e.scope(); scope != ""; scope = scope[:max(strings.LastIndexByte(scope, '/'), 0)] {
 		f := x.fills[scope]
 		if f == nil {
 			f = new(Fill)
-			x.fills[strings.Clone(scope)] = f // the name of one entry must not stay for the others'
+			x.fills[strings.Clone(scope)] = f // so that the map does not keep the entry's name
 		}
 		f.Entries += by
 		f.Bytes += int64(by) * int64(e.size)

@@ -20,7 +20,7 @@ type Stats struct {
 
 // Fill is what a Cache holds of a scope and all scopes below it.
 type Fill struct {
-	Entries  int   // those that have expired and were not found yet included
+	Entries  int   // with those that have expired and were not found yet
 	Negative int   // those of Entries that say that a name is not there
 	Bytes    int64 // lengths of the values
 }

@@ -30,8 +30,8 @@ func (e *epochs) flush(scope subjects.Scope) {
 	e.scopes[scope] = e.last
 }
 
-// fold makes room: the most scopes that have one parent become a flush of that parent.
-// Who flushes many scopes so pays with its own reads, since their parent is its own too.
+// fold makes room: it replaces the largest group of scopes with the same parent by a flush
+// of that parent. So a tenant that flushes many of its scopes voids only its own reads.
 func (e *epochs) fold() {
 	children := make(map[subjects.Scope]int)
 	var most subjects.Scope

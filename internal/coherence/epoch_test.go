@@ -47,7 +47,7 @@ func TestFlushConcernsItsSubtree(t *testing.T) {
 				t.Errorf("a read of %s, during a flush of %q, fills: %v, want %v", test.scope, test.flushed, got, test.want)
 			}
 		}
-		// More scopes than are remembered, of one tenant: then it is all of that one's.
+		// One tenant flushes more scopes than are remembered: all of its reads are void.
 		own, others := mustToken(t, r, subjects.Target{Scope: "org:noisy/team:idle", ID: "db"}), mustToken(t, r, key)
 		for i := range 1100 {
 			flush(subjects.Scope(fmt.Sprintf("org:noisy/team:t%d", i)))
@@ -59,7 +59,7 @@ func TestFlushConcernsItsSubtree(t *testing.T) {
 		if !r.Fill(key, others, coherence.Answer{}, func() {}) {
 			t.Error("a tenant that flushes many of its scopes voids the reads of another")
 		}
-		// Of as many tenants: then it is everybody's.
+		// So many tenants flush: all reads are void.
 		token := mustToken(t, r, key)
 		for i := range 1100 {
 			flush(subjects.Scope(fmt.Sprintf("org:o%d", i)))

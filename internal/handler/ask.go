@@ -12,9 +12,8 @@ import (
 	"credbus/subjects"
 )
 
-// maxAsking is how many requests that ask every replica may be under way. They wait
-// most of the time, and one dead replica makes all of them wait, so they take none of
-// the pool's workers.
+// maxAsking is how many requests that ask every replica may be under way. They mostly
+// wait, and all of them do when one replica is dead, so they take no worker of the pool.
 const maxAsking = 1024
 
 // asks tells the commands that wait for all replicas.
@@ -43,8 +42,8 @@ var (
 //
 //	ask ──► the round of its scope that comes next ──► gather ──► all who wait for it
 //
-// A question never joins a round that has begun, since what that was told may be older
-// than the question.
+// A question never joins a round that has begun, because the answers to that may be
+// older than the question.
 type asker[T any, P interface {
 	*T
 	subjects.Message
@@ -53,8 +52,8 @@ type asker[T any, P interface {
 	report reportOf[T]
 
 	mu sync.Mutex
-	// next are the rounds that have not begun; an entry of nil is a scope whose round
-	// is under way and after which there is none yet.
+	// next holds the rounds that have not begun. An entry of nil means that a round of the
+	// scope is under way and nobody waits for the next one.
 	next map[subjects.Scope]*round[T]
 }
 
@@ -187,7 +186,7 @@ func ofAll[T any, P interface {
 	return subjects.AppendOpen(nil, &subjects.ReplicasReply[T, P]{Replicas: answers, Missing: missing}), subjects.Revision{}, nil
 }
 
-// cacheStats tells a tenant of its own: what the replicas have cached of a scope.
+// cacheStats tells what the replicas have cached of a scope, and nothing of others.
 func (h *Handler) cacheStats(ctx context.Context, c *call, r *subjects.CacheStatsRequest) ([]byte, subjects.Revision, error) {
 	scope, err := c.within(r.Scope)
 	if err != nil {
@@ -211,7 +210,7 @@ func (h *Handler) clearCache(ctx context.Context, c *call, r *subjects.ClearCach
 	if err != nil {
 		return nil, subjects.Revision{}, subjects.Errorf(subjects.StorageUnavailable, "the event stream did not take the order to clear; send it again")
 	}
-	// Whatever scope was cleared, the question is who has applied the revision.
+	// The root's round serves all scopes: what counts is who has applied the revision.
 	answers, missing, err := h.askScope.ask(ctx, subjects.Root, revision)
 	if err != nil {
 		return nil, subjects.Revision{}, err

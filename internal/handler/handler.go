@@ -29,10 +29,10 @@ type Config struct {
 	// ScopeStats reads what it has cached of a scope and all below it.
 	ScopeStats func(subjects.Scope) subjects.ScopeStats
 	Facts      func() []subjects.Fact // what operators compare between replicas; nil: nothing
-	// Name is unique to this run of this replica. Tenants are told it, so it says
-	// nothing of where that is.
+	// Name is unique to this run of this replica. Tenants see it, so it must not tell
+	// where the replica runs.
 	Name string
-	Host string // where that is, for operators
+	Host string // where the replica runs, for operators
 	Jobs Jobs   // nil: this worker has none
 	// ResealJobKey has the key that jobs are sealed to sealed by the keyring's
 	// primary, whether this worker runs jobs or not. nil: there are none anywhere.
@@ -52,8 +52,9 @@ type Config struct {
 	// Defaults 256, 16,384, 64 MiB and 128 MiB.
 	Workers, Waiting     int
 	WaitingBytes, Memory int64
-	// GatherTimeout is how long the other replicas have to answer what all are
-	// asked. Who asks while they are asked waits for that as well. Default 1 s.
+	// GatherTimeout is how long the replicas have to answer a question to all of them.
+	// A request that comes meanwhile waits for the next question, so up to twice as
+	// long. Default 1 s.
 	GatherTimeout time.Duration
 	Logger        *slog.Logger // default slog.Default()
 }

@@ -181,7 +181,7 @@ func (h *Handler) report(kind string, tell func(subjects.Scope) subjects.Message
 			h.counts.noReply.Add(1)
 			return
 		case !strings.HasPrefix(msg.Reply, inbox) || !isLiteral(msg.Reply):
-			h.counts.refusedReplies.Add(1) // what it says is for replicas alone
+			h.counts.refusedReplies.Add(1) // only replicas may be told
 			return
 		}
 		var request subjects.CacheStatsRequest

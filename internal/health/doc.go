@@ -10,7 +10,7 @@
 //	{"ready":false,"problems":[{"part":"store","name":"vault-eu","state":"failing",
 //	  "since":"2026-01-02T03:04:05Z","error":"storage_timeout","refuses":"all"}]}
 //
-// What costs a worker some of its work only is among "warnings", and it stays ready.
+// A problem that leaves the worker most of its work is in "warnings", and it stays ready.
 //
 // It is for the local network of an orchestrator: neither encrypted nor
 // authenticated, bounded in connections, bytes and time.

@@ -191,8 +191,8 @@ func (o *opened) probeIn(delay time.Duration) {
 
 // probe has the breaker of reads look at the store. It takes what the store answers,
 // or that it does not, from the call. No write is made to probe: while only writes
-// fail, reads are asked for again and again, because whether the store is gone
-// altogether is what readiness needs to know.
+// fail, reads are asked for again and again, because readiness
+// needs to know whether the store is gone altogether.
 func (o *opened) probe(delay time.Duration) {
 	rec, err := o.guarded.Get(context.Background(), probeKey)
 	if err == nil {
