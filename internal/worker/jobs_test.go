@@ -16,13 +16,20 @@ import (
 // submit publishes a job of stores as a client may, and returns once it is durable.
 func (b *bed) submit(t testing.TB, scope subjects.Scope, job subjects.Job, items ...subjects.StoreItem) {
 	t.Helper()
+	subject, body := b.sealed(t, scope, job, items...)
+	b.publishJob(t, subject, body)
+}
+
+// sealed is the message of such a job.
+func (b *bed) sealed(t testing.TB, scope subjects.Scope, job subjects.Job, items ...subjects.StoreItem) (subject string, body []byte) {
+	t.Helper()
 	var key subjects.SealKeyReply
 	b.must(t, subjects.SealKey, scope, &subjects.SealKeyRequest{}, &key)
 	public, err := hybrid.ParsePublicKey(key.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	subject := subjects.DefaultPrefix.Job(subjects.StoreBatch, scope, job.ID)
+	subject = subjects.DefaultPrefix.Job(subjects.StoreBatch, scope, job.ID)
 	job.SealedTo = key.KeyID
 	job.Submitted = key.Now
 	inner := &subjects.JobOf[subjects.StoreItem, *subjects.StoreItem]{Job: job, Request: subjects.StoreBatchRequest{Items: items}}
@@ -31,7 +38,7 @@ func (b *bed) submit(t testing.TB, scope subjects.Scope, job subjects.Job, items
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.publishJob(t, subject, subjects.Append(nil, &job))
+	return subject, subjects.Append(nil, &job)
 }
 
 // publishJob awaits the acknowledgement of the stream, which has no error header.
@@ -148,11 +155,14 @@ func TestJobsOutliveTheWorker(t *testing.T) {
 // TestQueueIsFull submits more than the queue holds.
 func TestQueueIsFull(t *testing.T) {
 	b := newBed(t, "CREDBUS_JOBS_MAX_BYTES=1MiB")
-	big := strings.Repeat("x", 300<<10)
-	job := subjects.Job{NotBefore: time.Now().Add(time.Hour), Sealed: []byte(big), SealedTo: "k"}
+	var items []subjects.StoreItem
+	for i := range 5 { // of 300 KiB together
+		items = append(items, item(subjects.ID(fmt.Sprint("x-", i)), strings.Repeat("x", 60<<10)))
+	}
 	for i := range 10 {
-		job.ID = subjects.ID(fmt.Sprint("j-", i))
-		ack := b.send(t, subjects.DefaultPrefix.Job(subjects.StoreBatch, "org:acme", job.ID), subjects.Append(nil, &job))
+		job := subjects.Job{ID: subjects.ID(fmt.Sprint("j-", i)), NotBefore: time.Now().Add(time.Hour)}
+		subject, body := b.sealed(t, "org:acme", job, items...)
+		ack := b.send(t, subject, body)
 		if strings.Contains(string(ack.Data), "maximum bytes exceeded") {
 			// What waits, waits on.
 			var shown subjects.JobReply
