@@ -15,6 +15,7 @@ import (
 	"credbus/internal/store"
 	"credbus/internal/store/jetstream"
 	"credbus/internal/store/storetest"
+	"credbus/subjects"
 )
 
 // The permissions that are given out for a worker are enough for all that the
@@ -39,7 +40,8 @@ func TestPermissions(t *testing.T) {
 	var mu sync.Mutex
 	var refusals []string
 	worker := func(t *testing.T) *nats.Conn {
-		return b.connect(t, nats.UserInfo("worker", "pw"), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		inbox := nats.CustomInboxPrefix(subjects.DefaultPrefix.Inbox()) // as a worker has
+		return b.connect(t, nats.UserInfo("worker", "pw"), inbox, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			mu.Lock()
 			defer mu.Unlock()
 			refusals = append(refusals, err.Error())
