@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -53,11 +54,12 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":  exits,
-			"await":  awaitText,
-			"damage": func(ts *testscript.TestScript, _ bool, args []string) { damage(ts, dir, args[0]) },
-			"mode":   mode,
-			"post":   func(ts *testscript.TestScript, _ bool, args []string) { post(ts, dir, args[0], args[1]) },
+			"exits":   exits,
+			"becomes": becomes,
+			"await":   awaitText,
+			"damage":  func(ts *testscript.TestScript, _ bool, args []string) { damage(ts, dir, args[0]) },
+			"mode":    mode,
+			"post":    func(ts *testscript.TestScript, _ bool, args []string) { post(ts, dir, args[0], args[1]) },
 		},
 	})
 }
@@ -135,6 +137,22 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	for line := range strings.Lines(stderr) {
 		if !strings.HasPrefix(line, "credbus: ") {
 			ts.Fatalf("an error takes more than one line: %q", stderr)
+		}
+	}
+}
+
+// becomes runs credbus as exits 0 does, until what it prints matches a pattern, for what
+// a busy machine changes for a moment: becomes PATTERN [credbus arguments...].
+func becomes(ts *testscript.TestScript, _ bool, args []string) {
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		exits(ts, false, append([]string{"0"}, args[1:]...))
+		if pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("after 30 s it does not print %s", args[0])
 		}
 	}
 }
