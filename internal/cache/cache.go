@@ -3,6 +3,7 @@ package cache
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -401,6 +402,24 @@ func (c *Cache) DropSubtree(scope string) {
 	for batch := range slices.Chunk(c.subtree(scope), removeBatch) {
 		c.removeAll(batch)
 	}
+}
+
+// DropScopes removes the entries of every scope for which drop returns true; a scope
+// below it is asked for on its own. The promise is that of DropSubtree. It looks at every
+// entry, and calls drop for each under no lock: Get waits while they are collected, and
+// then while some leave, removeBatch at a time.
+func (c *Cache) DropScopes(drop func(scope string) bool) {
+	entries := slices.DeleteFunc(c.entries(), func(e *entry) bool { return !drop(e.scope()) })
+	for batch := range slices.Chunk(entries, removeBatch) {
+		c.removeAll(batch)
+	}
+}
+
+// entries are all that are held at this moment.
+func (c *Cache) entries() []*entry {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.AppendSeq(make([]*entry, 0, len(c.index.byName)), maps.Values(c.index.byName))
 }
 
 // subtree returns entries, not names, so that what is put meanwhile stays.

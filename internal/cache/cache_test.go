@@ -154,6 +154,27 @@ func TestDropSubtree(t *testing.T) {
 	}
 }
 
+// DropScopes asks for each scope on its own: what is below one that goes may stay.
+func TestDropScopes(t *testing.T) {
+	c := newCache(t, Config{})
+	scopes := []string{"", "org:a", "org:a/team:b", "org:a/team:b/service:c", "org:b"}
+	for _, scope := range scopes {
+		mustPut(t, c, scope, "id1", scope)
+		mustPut(t, c, scope, "id2", scope)
+	}
+	c.DropScopes(func(scope string) bool { return scope == "org:a" || scope == "org:a/team:b/service:c" })
+	for _, scope := range scopes {
+		for _, id := range []string{"id1", "id2"} {
+			if _, ok := get(c, scope, id); ok == (scope == "org:a" || scope == "org:a/team:b/service:c") {
+				t.Errorf("%q is held: %v", scope, ok)
+			}
+		}
+	}
+	if s := c.Stats(); s.Entries != 6 || s.Evictions != 0 || s.Expired != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // TestDropSubtreeInBatches drops more entries than leave at once.
 func TestDropSubtreeInBatches(t *testing.T) {
 	c := newCache(t, Config{Entries: 3 * removeBatch})

@@ -40,7 +40,7 @@ func TestConcurrentHistory(t *testing.T) {
 					return
 				}
 				oldest[key].Store(int64(n))
-				switch random.IntN(8) {
+				switch random.IntN(9) {
 				case 0:
 					c.Drop(scope(key), id)
 					oldest[key].Store(int64(n + 1))
@@ -48,6 +48,9 @@ func TestConcurrentHistory(t *testing.T) {
 					c.DropSubtree(scope(key))
 					oldest[key].Store(int64(n + 1))
 				case 2:
+					c.DropScopes(func(of string) bool { return of == scope(key) })
+					oldest[key].Store(int64(n + 1))
+				case 3:
 					if random.IntN(10) == 0 {
 						c.Clear()
 						oldest[key].Store(int64(n + 1))

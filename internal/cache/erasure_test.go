@@ -48,6 +48,7 @@ func TestSecretsDoNotOutliveEntries(t *testing.T) {
 	exits := map[string]func(c *Cache){
 		"drop":        func(c *Cache) { c.Drop("org:a", "id") },
 		"subtree":     func(c *Cache) { c.DropSubtree("org:a") },
+		"scopes":      func(c *Cache) { c.DropScopes(func(scope string) bool { return scope == "org:a" }) },
 		"everything":  func(c *Cache) { c.DropSubtree("") },
 		"clear":       func(c *Cache) { c.Clear() },
 		"close":       func(c *Cache) { c.Close() },

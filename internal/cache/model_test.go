@@ -53,6 +53,10 @@ func (m *model) dropSubtree(scope string) {
 	})
 }
 
+func (m *model) dropScopes(drop func(scope string) bool) {
+	m.entries = slices.DeleteFunc(m.entries, func(e modelEntry) bool { return drop(e.scope) })
+}
+
 func (m *model) bytes() (n int64) {
 	for _, e := range m.entries {
 		n += int64(len(e.value))
@@ -179,6 +183,10 @@ func runModel(t *testing.T, program []byte) {
 			case op < 248:
 				c.Drop(scope, id)
 				m.drop(scope, id)
+			case op < 251:
+				drop := func(of string) bool { return of == scope || len(of)%2 == int(argument)%2 }
+				c.DropScopes(drop)
+				m.dropScopes(drop)
 			case op < 253:
 				c.DropSubtree(scope)
 				m.dropSubtree(scope)

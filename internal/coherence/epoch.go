@@ -9,6 +9,7 @@ type epochs struct {
 	last   uint64
 	all    uint64 // of the last flush of everything
 	scopes map[subjects.Scope]uint64
+	stores map[string]uint64 // of the last flush of all that a store keeps
 }
 
 // maxEpochs bounds the scopes that are remembered.
@@ -28,6 +29,16 @@ func (e *epochs) flush(scope subjects.Scope) {
 		e.scopes = make(map[subjects.Scope]uint64)
 	}
 	e.scopes[scope] = e.last
+}
+
+// flushStore notes a flush of all that a store keeps. Routes may nest, so that is no
+// subtree, and it is counted by the store's name.
+func (e *epochs) flushStore(name string) {
+	e.last++
+	if e.stores == nil {
+		e.stores = make(map[string]uint64)
+	}
+	e.stores[name] = e.last
 }
 
 // fold makes room: it replaces the largest group of scopes with the same parent by a flush
@@ -55,9 +66,9 @@ func (e *epochs) fold() {
 	}
 }
 
-// of is the last flush that concerned a scope.
-func (e *epochs) of(scope subjects.Scope) uint64 {
-	last := e.all
+// of is the last flush that concerned a scope, which the store of that name keeps.
+func (e *epochs) of(scope subjects.Scope, store string) uint64 {
+	last := max(e.all, e.stores[store])
 	if len(e.scopes) == 0 {
 		return last
 	}

@@ -2,6 +2,7 @@ package coherence_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -71,18 +72,42 @@ func TestFlushConcernsItsSubtree(t *testing.T) {
 	})
 }
 
-// So does the watch of a store that has to start over.
-func TestChangedAllConcernsItsScopes(t *testing.T) {
-	run(t, 1, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
-		r := replicas[0]
-		other := subjects.Target{Scope: "org:other", ID: "db"}
-		own, others := mustToken(t, r, key), mustToken(t, r, other)
-		r.ChangedAll("org:acme")
-		if r.Fill(key, own, coherence.Answer{}, func() {}) || !r.Fill(other, others, coherence.Answer{}, func() {}) {
-			t.Error("a watch that starts over voids another set of reads than those of its scopes")
+// The watch of a store that starts over voids the reads and drops the entries of what this
+// store keeps, and no others. Routes nest: below the scope of one store there is that of
+// another, and below that one of the first again.
+func TestChangedAllConcernsItsStore(t *testing.T) {
+	keepers := map[subjects.Scope]string{
+		"": "default", "org:acme": "vault", "org:acme/team:lab": "files", "org:acme/team:lab/env:public": "default",
+	}
+	keeper := func(scope subjects.Scope) string {
+		for keepers[scope] == "" {
+			scope = scope.Parent()
 		}
-		if dropped := r.cache.take(); len(dropped) != 1 || dropped[0] != "org:acme/**" {
-			t.Errorf("it drops %q", dropped)
+		return keepers[scope]
+	}
+	scopes := []string{"org:other", "org:acme", "org:acme/team:eng", "org:acme/team:lab", "org:acme/team:lab/env:test", "org:acme/team:lab/env:public"}
+	runWith(t, 1, coherence.Config{Store: keeper}, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
+		r := replicas[0]
+		r.cache.scopes = scopes
+		for _, name := range []string{"default", "vault", "files", "default", "spare"} {
+			tokens := make(map[string]coherence.Token)
+			for _, scope := range scopes {
+				tokens[scope] = mustToken(t, r, subjects.Target{Scope: subjects.Scope(scope), ID: "db"})
+			}
+			r.ChangedAll(name)
+			var want []string
+			for _, scope := range scopes {
+				own := keeper(subjects.Scope(scope)) == name
+				if own {
+					want = append(want, scope+"/*")
+				}
+				if filled := fills(r, subjects.Target{Scope: subjects.Scope(scope), ID: "db"}, tokens[scope]); filled == own {
+					t.Errorf("%s starts over during a read of %s, which fills: %v", name, scope, filled)
+				}
+			}
+			if dropped := r.cache.take(); !slices.Equal(dropped, want) {
+				t.Errorf("%s starts over and drops %q, want %q", name, dropped, want)
+			}
 		}
 	})
 }

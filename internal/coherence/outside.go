@@ -82,20 +82,20 @@ func (r *Replica) Changed(key subjects.Target, version string) {
 
 func soon() time.Duration { return settle + rand.N(settle) }
 
-// ChangedAll says that anything in the store may have changed that keeps these scopes and
-// all below them; without scopes, anything at all.
-func (r *Replica) ChangedAll(scopes ...subjects.Scope) {
+// ChangedAll says that anything may have changed in the store of that name, as
+// Config.Store has it; the name does not matter if one store keeps all. What other stores
+// keep stays cached, and the reads of it that are under way may fill the cache.
+func (r *Replica) ChangedAll(store string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.flushes.Add(1)
-	if len(scopes) == 0 {
+	if r.config.Store == nil {
 		r.epochs.flush(subjects.Root)
 		r.cache.Clear()
+		return
 	}
-	for _, scope := range scopes {
-		r.epochs.flush(scope)
-		r.cache.DropSubtree(string(scope))
-	}
+	r.epochs.flushStore(store)
+	r.cache.DropScopes(func(scope string) bool { return r.config.Store(subjects.Scope(scope)) == store })
 }
 
 // explainsLocked reports whether a write through the workers left a key at

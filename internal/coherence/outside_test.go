@@ -175,7 +175,7 @@ func TestChangedAllVoidsTokens(t *testing.T) {
 		r := replicas[0]
 		before := mustToken(t, r, key)
 		flushes := r.Flushes()
-		r.ChangedAll()
+		r.ChangedAll("default")
 		if !r.cache.saw("all") || r.Flushes() != flushes+1 {
 			t.Error("the cache is not cleared, or that is not counted")
 		}

@@ -69,7 +69,7 @@ var races = []struct {
 		"coherence.TestIdleReplica", "manager.TestIdleReplicaHitsAgain"}},
 	{"a change behind the workers' back", []string{
 		"coherence.TestChangedOutside", "coherence.TestChangedByAWrite", "coherence.TestChangedDuringAWrite",
-		"coherence.TestChangedBeforeAWrite", "coherence.TestChangedAllVoidsTokens"}},
+		"coherence.TestChangedBeforeAWrite", "coherence.TestChangedAllVoidsTokens", "coherence.TestChangedAllConcernsItsStore"}},
 }
 
 // Every race is hit by a test that is there.

@@ -16,7 +16,8 @@ import (
 // Cache is what a replica does to its cache.
 type Cache interface {
 	Drop(scope, id string)
-	DropSubtree(scope string) // the scope and all below it
+	DropSubtree(scope string)                // the scope and all below it
+	DropScopes(drop func(scope string) bool) // each scope for which drop returns true
 	Clear()
 }
 
@@ -70,6 +71,8 @@ type Config struct {
 	// Lags reports whether the store of a scope may do that. Nil: each may, if Lag
 	// is not zero.
 	Lags func(subjects.Scope) bool
+	// Store is the name of the store that keeps a scope. Nil: one store keeps all.
+	Store func(subjects.Scope) string
 	// Newer reports whether the store of a scope gave version a after version b.
 	// Without known, it cannot be told. Nil: it never can.
 	Newer  func(scope subjects.Scope, a, b string) (newer, known bool)
@@ -331,7 +334,11 @@ func (r *Replica) Refused() int64 { return r.refused.Load() }
 func (r *Replica) Flushes() int64 { return r.flushes.Load() }
 
 func (r *Replica) tokenLocked(key subjects.Target) Token {
-	return Token{Epoch: r.epochs.of(key.Scope), Generation: *r.generation(key)}
+	store := ""
+	if r.config.Store != nil {
+		store = r.config.Store(key.Scope)
+	}
+	return Token{Epoch: r.epochs.of(key.Scope, store), Generation: *r.generation(key)}
 }
 
 func (r *Replica) generation(key subjects.Target) *uint64 {

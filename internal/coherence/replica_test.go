@@ -20,6 +20,7 @@ import (
 type cacheLog struct {
 	mu      sync.Mutex
 	dropped []string
+	scopes  []string // that DropScopes finds
 }
 
 func (c *cacheLog) note(what string) {
@@ -31,6 +32,14 @@ func (c *cacheLog) note(what string) {
 func (c *cacheLog) Drop(scope, id string)    { c.note(scope + "/" + id) }
 func (c *cacheLog) DropSubtree(scope string) { c.note(scope + "/**") }
 func (c *cacheLog) Clear()                   { c.note("all") }
+
+func (c *cacheLog) DropScopes(drop func(string) bool) {
+	for _, scope := range c.scopes {
+		if drop(scope) {
+			c.note(scope + "/*")
+		}
+	}
+}
 
 // take returns what was dropped since the last call.
 func (c *cacheLog) take() []string {

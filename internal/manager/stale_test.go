@@ -44,7 +44,11 @@ type dropping struct{ cache, known *cache.Cache }
 
 func (d dropping) Drop(scope, id string)    { d.cache.Drop(scope, id); d.known.Drop(scope, id) }
 func (d dropping) DropSubtree(scope string) { d.cache.DropSubtree(scope); d.known.DropSubtree(scope) }
-func (d dropping) Clear()                   { d.cache.Clear(); d.known.Clear() }
+func (d dropping) DropScopes(drop func(string) bool) {
+	d.cache.DropScopes(drop)
+	d.known.DropScopes(drop)
+}
+func (d dropping) Clear() { d.cache.Clear(); d.known.Clear() }
 
 // While the store cannot be reached, and only then, what was read last is
 // given, marked with when that was, until it is too old.

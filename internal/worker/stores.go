@@ -246,6 +246,15 @@ func (w *Worker) storeOf(scope subjects.Scope) *opened {
 	return nil
 }
 
+// keeper names the store that keeps a scope. It is nil where there is one store, so that
+// nobody asks.
+func (w *Worker) keeper() func(subjects.Scope) string {
+	if len(w.stores) == 1 {
+		return nil
+	}
+	return w.store.Name
+}
+
 // lags reports whether the store of a scope may answer what was before a write.
 func (w *Worker) lags(scope subjects.Scope) bool {
 	o := w.storeOf(scope)

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"credbus/internal/coherence"
-	"credbus/internal/config"
 	"credbus/internal/store"
 	"credbus/subjects"
 )
@@ -21,7 +20,7 @@ func (w *Worker) watchStore(ctx context.Context, name string, watcher store.Watc
 		err := watcher.Watch(ctx, func(change store.Change) {
 			switch {
 			case change.All:
-				w.replica.ChangedAll(w.scopesOf(name)...)
+				w.replica.ChangedAll(name)
 				if begun { // it may be another store now
 					w.recheck.Store(true)
 				}
@@ -46,18 +45,4 @@ func (w *Worker) watchStore(ctx context.Context, name string, watcher store.Watc
 			return
 		}
 	}
-}
-
-// scopesOf are the scopes whose routes lead to a store; none for the default one, which
-// keeps whatever no route names.
-func (w *Worker) scopesOf(name string) (scopes []subjects.Scope) {
-	if name == config.DefaultStore {
-		return nil
-	}
-	for _, route := range w.config.Store.Routes {
-		if route.Store == name {
-			scopes = append(scopes, route.Scope)
-		}
-	}
-	return scopes
 }

@@ -1,9 +1,11 @@
 package worker
 
 import (
+	"context"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,7 +13,10 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"credbus/internal/coherence"
 	"credbus/internal/config"
+	"credbus/internal/store"
+	"credbus/internal/store/memory"
 	"credbus/subjects"
 )
 
@@ -208,4 +213,84 @@ func TestBucketChangedByHand(t *testing.T) {
 	_, told := b.get(t, outsideScope, "db")
 	wantCode(t, told, subjects.NotFound)
 	b.quiet(t)
+}
+
+// restarting is a store whose watch starts over when a test says so, and says nothing else.
+type restarting struct {
+	*memory.Store
+	watches chan func(store.Change)
+}
+
+func (r *restarting) Watch(ctx context.Context, changed func(store.Change)) error {
+	changed(store.Change{All: true})
+	r.watches <- changed
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A watch that starts over drops what its own store keeps, from the cache and from what is
+// kept for outages, and voids the reads of it that are under way. What other stores keep
+// stays, however routes nest.
+func TestWatchStartsOver(t *testing.T) {
+	memories := openers["memory"]
+	t.Cleanup(func() { openers["memory"] = memories })
+	openers["memory"] = func(context.Context, *Worker, config.Store) (store.Store, error) {
+		return &restarting{memory.New(), make(chan func(store.Change), 1)}, nil
+	}
+	b := newBed(t, "CREDBUS_CACHE_STALE_ON_OUTAGE=1h", withFile(t, `
+store:
+  type: memory
+  routes: [org:acme=eu, "org:acme/team:lab=lab", "org:acme/team:lab/env:public=default"]
+stores:
+  eu: {type: memory}
+  lab: {type: memory}
+  spare: {type: memory}
+`))
+	changed := make(map[string]func(store.Change))
+	for _, o := range b.stores {
+		changed[o.name] = <-o.driver.(*restarting).watches
+	}
+	scopes := []subjects.Scope{"org:other", "org:acme", "org:acme/team:eng", "org:acme/team:lab", "org:acme/team:lab/env:public"}
+	for _, scope := range scopes {
+		b.put(t, scope, "db", "v")
+	}
+	held := func(scope subjects.Scope) (cached, known bool) {
+		_, _, cached = b.cache.Get(nil, []byte(scope), []byte("db"))
+		_, _, known = b.known.Get(nil, []byte(scope), []byte("db"))
+		return cached, known
+	}
+	for name, own := range map[string][]subjects.Scope{
+		config.DefaultStore: {"org:other", "org:acme/team:lab/env:public"},
+		"eu":                {"org:acme", "org:acme/team:eng"},
+		"lab":               {"org:acme/team:lab"},
+		"spare":             nil,
+	} {
+		tokens := make(map[subjects.Scope]coherence.Token)
+		for _, scope := range scopes {
+			key := subjects.Target{Scope: scope, ID: "db"}
+			for deadline := time.Now().Add(10 * time.Second); ; {
+				b.get(t, scope, "db") //nolint:errcheck // what is held tells
+				cached, known := held(scope)
+				token, ok := b.replica.Token(key, subjects.Revision{})
+				if cached && known && ok {
+					tokens[scope] = token
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("%s does not come to be held: cached %v, known %v", scope, cached, known)
+				}
+			}
+		}
+		changed[name](store.Change{All: true})
+		for _, scope := range scopes {
+			drops := slices.Contains(own, scope)
+			if cached, known := held(scope); cached == drops || known == drops {
+				t.Errorf("the watch of %s starts over: %s is cached: %v, known: %v", name, scope, cached, known)
+			}
+			fills := b.replica.Fill(subjects.Target{Scope: scope, ID: "db"}, tokens[scope], coherence.Answer{}, func() {})
+			if fills == drops {
+				t.Errorf("the watch of %s starts over during a read of %s, which fills: %v", name, scope, fills)
+			}
+		}
+	}
 }

@@ -172,7 +172,7 @@ func (w *Worker) startReplica(ctx context.Context) error {
 		w.logger.Warn("coherence.mode is off: this worker goes on serving what was changed elsewhere until its TTL has passed; for measuring only")
 	}
 	w.replica = coherence.NewReplica(w.stream, w.coherentCache(), coherence.Config{Name: w.name, Mode: mode, Hold: w.hold(), Longest: w.joined.Hold,
-		Lag: w.storeLag(), Read: readTimeout, Lags: w.lags, Newer: w.newer, Logger: w.logger})
+		Lag: w.storeLag(), Read: readTimeout, Lags: w.lags, Store: w.keeper(), Newer: w.newer, Logger: w.logger})
 	follow, stop := context.WithCancel(context.Background())
 	w.stopFollowing = stop
 	w.following.Go(func() { w.replica.Run(follow) })
@@ -210,14 +210,19 @@ type bothCaches struct{ cache, known *cache.Cache }
 
 func (b bothCaches) Drop(scope, id string)    { b.known.Drop(scope, id); b.cache.Drop(scope, id) }
 func (b bothCaches) DropSubtree(scope string) { b.known.DropSubtree(scope); b.cache.DropSubtree(scope) }
-func (b bothCaches) Clear()                   { b.known.Clear(); b.cache.Clear() }
+func (b bothCaches) DropScopes(drop func(scope string) bool) {
+	b.known.DropScopes(drop)
+	b.cache.DropScopes(drop)
+}
+func (b bothCaches) Clear() { b.known.Clear(); b.cache.Clear() }
 
 // noCache is the cache of a worker whose cache is disabled.
 type noCache struct{}
 
-func (noCache) Drop(string, string) {}
-func (noCache) DropSubtree(string)  {}
-func (noCache) Clear()              {}
+func (noCache) Drop(string, string)          {}
+func (noCache) DropSubtree(string)           {}
+func (noCache) DropScopes(func(string) bool) {}
+func (noCache) Clear()                       {}
 
 func (w *Worker) openManager(context.Context) (err error) {
 	readTimeout, writeTimeout := w.storeTimeouts()
