@@ -38,7 +38,13 @@ type Event struct {
 	// Expires is when the credential expires or has expired; of EventExpiring and
 	// EventExpired only.
 	Expires time.Time
+	// Index is the consistency index that the store gave the write; between the replicas
+	// only, which seal it, so that clients cannot read it.
+	Index string
 }
+
+// MaxIndexLen bounds an Index, in bytes.
+const MaxIndexLen = 2048
 
 func (v *Event) encode(e *encoder) {
 	e.str("event", string(v.Kind))
@@ -51,6 +57,7 @@ func (v *Event) encode(e *encoder) {
 	e.milliseconds("hold", v.Hold)
 	e.revision("revision", v.Revision)
 	e.time("expires", v.Expires)
+	e.str("index", v.Index)
 }
 
 func (v *Event) field(d *decoder, name []byte) bool {
@@ -73,6 +80,8 @@ func (v *Event) field(d *decoder, name []byte) bool {
 		v.Revision = d.revision()
 	case "expires":
 		v.Expires = d.time("expires")
+	case "index":
+		v.Index = d.str(MaxIndexLen)
 	default:
 		return v.Target.field(d, name)
 	}

@@ -61,6 +61,11 @@ func (f *follower) Acknowledged(replica, write string) {
 }
 
 func (r *Replica) deliver(at subjects.Revision, entry *subjects.Event) {
+	// Before the key is released, so that the next read carries the index. Without the
+	// lock, because Observe has to open it. To observe an index twice changes nothing.
+	if entry.Index != "" && r.config.Observe != nil && tellsIndex(entry.Kind) && entry.Replica != r.config.Name {
+		r.config.Observe(entry)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.joined && at.Seq <= r.position.Seq {

@@ -75,8 +75,11 @@ type Config struct {
 	Store func(subjects.Scope) string
 	// Newer reports whether the store of a scope gave version a after version b.
 	// Without known, it cannot be told. Nil: it never can.
-	Newer  func(scope subjects.Scope, a, b string) (newer, known bool)
-	Logger *slog.Logger // default slog.Default()
+	Newer func(scope subjects.Scope, a, b string) (newer, known bool)
+	// Observe is called with the end of another replica's write if that has an Index,
+	// before the key is released. It must not wait for anything. Nil: no Index is used.
+	Observe func(*subjects.Event)
+	Logger  *slog.Logger // default slog.Default()
 }
 
 func (c Config) withDefaults() Config {

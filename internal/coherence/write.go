@@ -15,6 +15,10 @@ type Commit struct {
 	// the error leaves of the key: Unchanged or Unknown.
 	Kind    subjects.EventKind
 	Version string // of what was stored
+	// Index is the store's consistency index after the write, "" if it has none. Clients
+	// get it with the event, so it must be sealed. An index that is longer than
+	// subjects.MaxIndexLen is left out.
+	Index string
 }
 
 // Write runs commit, which changes key in the store, between an intent and a
@@ -50,6 +54,9 @@ func (r *Replica) Write(ctx context.Context, key subjects.Target, write string,
 	failpoint("after_store")
 	entry := r.entry(done.Kind, key, write)
 	entry.Version, entry.Revision = done.Version, intent
+	if tellsIndex(done.Kind) && len(done.Index) <= subjects.MaxIndexLen {
+		entry.Index = done.Index
+	}
 
 	// The store has changed, whatever became of the caller.
 	revision, err = r.finish(context.WithoutCancel(ctx), entry)
@@ -65,6 +72,11 @@ func (r *Replica) Write(ctx context.Context, key subjects.Target, write string,
 		err = commitErr
 	}
 	return revision, true, err
+}
+
+// tellsIndex reports whether entries of a kind may have an Index.
+func tellsIndex(kind subjects.EventKind) bool {
+	return kind == subjects.EventStored || kind == subjects.EventDeleted
 }
 
 // ErrUnannounced is returned by Write when the store was changed and no

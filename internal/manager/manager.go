@@ -34,6 +34,9 @@ type Config struct {
 	Cache         *cache.Cache // nil: every read goes to the store
 	// NegativeCaching has Cache hold that a credential does not exist, too.
 	NegativeCaching bool
+	// Index is that of the store which keeps a scope (store.Consistent), "" if it has
+	// none. Nil: no store has one.
+	Index func(subjects.Scope) string
 	// LastKnown holds what was read last of each credential, for reads that the
 	// store is not there to answer; its TTL is how old such an answer may be. Nil:
 	// they fail. It needs Cache, and is told of changes as Cache is.

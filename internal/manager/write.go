@@ -82,7 +82,8 @@ func (m *Manager) Delete(ctx context.Context, item subjects.DeleteItem) (*subjec
 func (m *Manager) write(ctx context.Context, key subjects.Target,
 	commit func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error),
 ) (subjects.Revision, error) {
-	revision, ran, err := m.config.Replica.Write(ctx, key, rand.Text(), func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
+	write := rand.Text()
+	revision, ran, err := m.config.Replica.Write(ctx, key, write, func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
 		ctx, cancel := context.WithTimeout(ctx, m.config.WriteTimeout)
 		defer cancel()
 		done, err := commit(ctx, intent)
@@ -91,8 +92,10 @@ func (m *Manager) write(ctx context.Context, key subjects.Target,
 			if definite(err) {
 				done.Kind = coherence.Unchanged
 			}
+			return done, err
 		}
-		return done, err
+		done.Index = m.index(key, write)
+		return done, nil
 	})
 	switch {
 	case err == nil:

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -22,7 +23,7 @@ func TestVaultThatLags(t *testing.T) {
 	for _, mode := range []string{"bounded", "strict"} {
 		for _, behind := range []time.Duration{20 * time.Millisecond, 300 * time.Millisecond} {
 			t.Run(fmt.Sprintf("%s/%s", mode, behind), func(t *testing.T) {
-				l := newLagging(t, server, mode, behind)
+				l := newLagging(t, server, mode, lagproxy.Config{Lag: behind})
 				l.compare(t, 200)
 				l.ownWrites(t, 20)
 			})
@@ -30,28 +31,80 @@ func TestVaultThatLags(t *testing.T) {
 	}
 	// Without its lag being known, the same store is believed.
 	t.Run("unknown", func(t *testing.T) {
-		l := newLagging(t, server, "bounded", 300*time.Millisecond, "CREDBUS_STORE_LAG=0s")
+		l := newLagging(t, server, "bounded", lagproxy.Config{Lag: 300 * time.Millisecond}, "CREDBUS_STORE_LAG=0s")
 		if l.old(t, 20, false) == 0 {
 			t.Error("no answer was old, so that this test shows nothing")
 		}
 	})
 }
 
+// Where the servers of a Vault give an index, that of a write goes with the next read of
+// another worker. So the standby answers nothing old, and nobody needs to ask it again.
+// No client can read the index in the event.
+func TestIndexOfAnotherWorkersWrite(t *testing.T) {
+	server := testbed.Start(t, "vault")
+	const keys = 20
+	for name, standby := range map[string]lagproxy.Config{
+		"waits":      {Lag: 100 * time.Millisecond, Indexes: true},
+		"forwards":   {Lag: 2 * time.Second, Indexes: true, Forwards: true},
+		"no indexes": {Lag: 100 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLagging(t, server, "bounded", standby)
+			events, err := l.writer.client.SubscribeSync("cred.v1.event.>")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := l.writer.client.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			for i := range keys {
+				value := fmt.Sprint("value ", i)
+				if got := l.retrieve(t, l.reader, i, l.store(t, l.writer, i, value)); got != value {
+					t.Errorf("read %q, want %q", got, value)
+				}
+			}
+			stale, awaited, forwarded := l.proxy.Counts()
+			t.Logf("of %d reads %d were stale, %d awaited, %d forwarded", keys, stale, awaited, forwarded)
+			switch {
+			case !standby.Indexes && (stale == 0 || awaited+forwarded > 0):
+				t.Error("without indexes no answer was old, so that this test shows nothing")
+			case standby.Indexes && (stale > 0 || awaited+forwarded < keys):
+				t.Errorf("reads did not carry the index of the write before them")
+			}
+			for range keys {
+				msg, err := events.NextMsg(requestTimeout)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var event subjects.Event
+				if err := subjects.Decode(msg.Data, &event); err != nil {
+					t.Fatal(err)
+				}
+				plain, _ := base64.StdEncoding.DecodeString(event.Index)
+				if standby.Indexes != (event.Index != "") || strings.Contains(event.Index+string(plain), "lagproxy") {
+					t.Errorf("the event has the index %q", event.Index)
+				}
+			}
+		})
+	}
+}
+
 // lagging is a worker that writes, and one whose reads are behind.
 type lagging struct {
 	writer, reader *bed
 	scope          subjects.Scope
+	proxy          *lagproxy.Proxy
 }
 
-func newLagging(t *testing.T, server *testbed.Server, mode string, behind time.Duration, more ...string) *lagging {
+func newLagging(t *testing.T, server *testbed.Server, mode string, standby lagproxy.Config, more ...string) *lagging {
 	settings := append([]string{
 		"CREDBUS_STORE_TYPE=vault", "VAULT_TOKEN=" + server.Fact("token"), "CREDBUS_COHERENCE_MODE=" + mode,
 		"CREDBUS_STORE_VAULT_PATH=" + strings.ReplaceAll(t.Name(), "/", "-"),
 	}, more...)
-	l := &lagging{scope: "org:acme"}
-	proxy := lagproxy.New(t, server.Fact("address"), lagproxy.Config{Lag: behind})
-	l.writer = newBed(t, append(settings, "VAULT_ADDR="+proxy.Active)...)
-	l.reader = joinBed(t, l.writer, append(settings, "VAULT_ADDR="+proxy.Standby)...)
+	l := &lagging{scope: "org:acme", proxy: lagproxy.New(t, server.Fact("address"), standby)}
+	l.writer = newBed(t, append(settings, "VAULT_ADDR="+l.proxy.Active)...)
+	l.reader = joinBed(t, l.writer, append(settings, "VAULT_ADDR="+l.proxy.Standby)...)
 	return l
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"credbus/internal/config"
+	"credbus/internal/manager"
 	"credbus/internal/store"
 	"credbus/internal/store/policy"
 	"credbus/internal/store/router"
@@ -272,4 +273,33 @@ func (w *Worker) newer(scope subjects.Scope, a, b string) (newer, known bool) {
 		return false, false
 	}
 	return ordered.Newer(a, b)
+}
+
+// index is that of the store of a scope, "" if it has none.
+func (w *Worker) index(scope subjects.Scope) string {
+	if consistent, ok := w.consistent(scope); ok {
+		return consistent.Index()
+	}
+	return ""
+}
+
+// observe hands the index of another worker's write to the store that keeps its scope.
+func (w *Worker) observe(done *subjects.Event) {
+	consistent, ok := w.consistent(done.Scope)
+	if !ok {
+		return
+	}
+	// With the keys in memory: the event stream would wait for a look at the file.
+	if index, ok := manager.OpenIndex(w.keyring.Keyring(), done); ok {
+		consistent.Observe(index)
+	}
+}
+
+func (w *Worker) consistent(scope subjects.Scope) (store.Consistent, bool) {
+	o := w.storeOf(scope)
+	if o == nil {
+		return nil, false
+	}
+	consistent, ok := o.driver.(store.Consistent)
+	return consistent, ok
 }

@@ -172,7 +172,7 @@ func (w *Worker) startReplica(ctx context.Context) error {
 		w.logger.Warn("coherence.mode is off: this worker goes on serving what was changed elsewhere until its TTL has passed; for measuring only")
 	}
 	w.replica = coherence.NewReplica(w.stream, w.coherentCache(), coherence.Config{Name: w.name, Mode: mode, Hold: w.hold(), Longest: w.joined.Hold,
-		Lag: w.storeLag(), Read: readTimeout, Lags: w.lags, Store: w.keeper(), Newer: w.newer, Logger: w.logger})
+		Lag: w.storeLag(), Read: readTimeout, Lags: w.lags, Store: w.keeper(), Newer: w.newer, Observe: w.observe, Logger: w.logger})
 	follow, stop := context.WithCancel(context.Background())
 	w.stopFollowing = stop
 	w.following.Go(func() { w.replica.Run(follow) })
@@ -228,7 +228,7 @@ func (w *Worker) openManager(context.Context) (err error) {
 	readTimeout, writeTimeout := w.storeTimeouts()
 	w.manager, err = manager.New(manager.Config{
 		Store: w.store, Stores: w.storesByName(), Routed: w.store.Routed, Keyring: w.keyring, RequireFormat: w.config.Keyring.RequireFormat, Replica: w.replica,
-		Cache: w.cache, NegativeCaching: w.config.Cache.NegativeTTL > 0, LastKnown: w.known,
+		Cache: w.cache, NegativeCaching: w.config.Cache.NegativeTTL > 0, LastKnown: w.known, Index: w.index,
 		ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		BatchItems: w.config.Batch.Items, BatchConcurrency: w.config.Batch.Concurrency,
 		Logger: w.logger,
