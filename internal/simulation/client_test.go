@@ -203,12 +203,12 @@ func (s *session) write(key subjects.ID) {
 	answered := s.ask(func(ctx context.Context, p *process) {
 		var r reply
 		if op.Kind == history.Delete {
-			deleted, err := p.Delete(ctx, subjects.DeleteItem{Target: target})
+			deleted, err := p.Delete(context.WithValue(ctx, writeBegun{}, time.Now()), subjects.DeleteItem{Target: target})
 			if r.err = err; err == nil {
 				r.revision = deleted.Revision
 			}
 		} else {
-			stored, err := p.Store(ctx, &subjects.StoreItem{Target: target, Data: subjects.Value([]byte(request))}, request)
+			stored, err := p.Store(context.WithValue(ctx, writeBegun{}, time.Now()), &subjects.StoreItem{Target: target, Data: subjects.Value([]byte(request))}, request)
 			if r.err = err; err == nil {
 				r.revision = stored.Revision
 			}

@@ -125,6 +125,9 @@ func (s *processStore) Delete(ctx context.Context, key store.Key, pre store.Prec
 	return err
 }
 
+// writeBegun is the key of the time when a process took a write, before it announced it.
+type writeBegun struct{}
+
 // change carries out a write. One that takes too long is given up by its caller
 // and lands all the same, or never.
 func (s *processStore) change(ctx context.Context, land func() (version string, err error)) (string, error) {
@@ -143,11 +146,15 @@ func (s *processStore) change(ctx context.Context, land func() (version string, 
 		err     error
 	}
 	done := make(chan landed, 1)
+	// A hold counts from the announcement, for which a strict write may have waited since.
 	limit, last := s.process.writeTimeout, s.process.hold
+	if begun, ok := ctx.Value(writeBegun{}).(time.Time); ok {
+		last -= time.Since(begun)
+	}
 	takes := min(w.storeDelay(), limit+overtime-10*time.Millisecond)
 	if w.chance(w.faults.late) {
 		w.count("late_write")
-		takes = limit + time.Duration(w.float()*float64(last-limit)) - 10*time.Millisecond
+		takes = limit + time.Duration(w.float()*float64(max(0, last-limit))) - 10*time.Millisecond
 	}
 	never := takes > limit && w.chance(0.3)
 	go func() {
