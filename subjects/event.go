@@ -41,6 +41,11 @@ type Event struct {
 	// Index is the consistency index that the store gave the write; between the replicas
 	// only, which seal it, so that clients cannot read it.
 	Index string
+	// Lease is for how long that worker may answer from its cache after it sent this,
+	// Protocol the version of what the replicas say to each other; between the replicas
+	// only.
+	Lease    time.Duration
+	Protocol int
 }
 
 // MaxIndexLen bounds an Index, in bytes.
@@ -58,6 +63,8 @@ func (v *Event) encode(e *encoder) {
 	e.revision("revision", v.Revision)
 	e.time("expires", v.Expires)
 	e.str("index", v.Index)
+	e.milliseconds("lease", v.Lease)
+	e.integer("protocol", int64(v.Protocol))
 }
 
 func (v *Event) field(d *decoder, name []byte) bool {
@@ -82,6 +89,10 @@ func (v *Event) field(d *decoder, name []byte) bool {
 		v.Expires = d.time("expires")
 	case "index":
 		v.Index = d.str(MaxIndexLen)
+	case "lease":
+		v.Lease = d.milliseconds()
+	case "protocol":
+		v.Protocol = d.count("protocol")
 	default:
 		return v.Target.field(d, name)
 	}

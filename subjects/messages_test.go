@@ -162,7 +162,7 @@ func samples() []sample {
 		{"clear_cache_reply", &ClearCacheReply{[]string{"worker-1", "worker-2"}, []string{"worker-3"}, sampleRevision}, func() Message { return new(ClearCacheReply) }},
 		{"admin_cache_stats_reply_without_host", &AdminCacheStatsReply{[]ReplicaStats{{"worker-1", "", 3, 1, 5, 6, 7, 8, 2, 1000, 1 << 40, 1 << 41, "trusted", nil}, {}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(AdminCacheStatsReply) }},
 
-		{"event", &Event{EventStored, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, 0, time.Time{}, ""}, func() Message { return new(Event) }},
+		{"event", &Event{EventStored, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, 0, time.Time{}, "", 0, 0}, func() Message { return new(Event) }},
 		{"error", sampleError(), func() Message { return new(Error) }},
 
 		// The errors above are those of reads, whose outcome is never unknown.
@@ -201,8 +201,8 @@ func samples() []sample {
 		{"job_drop_reply", &JobReply{sampleJobStatus(), sampleRevision}, func() Message { return new(JobReply) }},
 		{"seal_key_request", &SealKeyRequest{sampleEnvelope}, func() Message { return new(SealKeyRequest) }},
 		{"seal_key_reply", &SealKeyReply{KeyID: "k-1", Key: []byte{0xff, 0x00, 0xfe}, Revision: sampleRevision}, func() Message { return new(SealKeyReply) }},
-		{"event_expiring", &Event{EventExpiring, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, 0, sampleTime.Add(time.Hour), ""}, func() Message { return new(Event) }},
-		{"event_hold", &Event{EventStored, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, 16 * time.Second, sampleTime.Add(time.Hour), ""}, func() Message { return new(Event) }},
+		{"event_expiring", &Event{EventExpiring, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, 0, sampleTime.Add(time.Hour), "", 0, 0}, func() Message { return new(Event) }},
+		{"event_hold", &Event{EventStored, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, 16 * time.Second, sampleTime.Add(time.Hour), "", 0, 0}, func() Message { return new(Event) }},
 		{"store_status", &StoreStatus{StoreState{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout, ""}, "worker-1"}, func() Message { return new(StoreStatus) }},
 		{"job_submitted", ref(submittedJob()), func() Message { return new(Job) }},
 		{"job_status_content", ref(contentStatus()), func() Message { return new(JobStatus) }},
@@ -211,7 +211,8 @@ func samples() []sample {
 		{"admin_cache_stats_reply_refuses", &AdminCacheStatsReply{[]ReplicaStats{{"worker-1", "web-3, process 12", 3, 1, 5, 6, 7, 8, 2, 1000, 1 << 40, 1 << 41, "trusted", []StoreState{
 			{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout, RefusesWrites}}}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(AdminCacheStatsReply) }},
 		{"store_status_refuses", &StoreStatus{StoreState{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout, RefusesAll}, "worker-1"}, func() Message { return new(StoreStatus) }},
-		{"event_index", &Event{EventStored, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, 16 * time.Second, sampleTime.Add(time.Hour), "c2VhbGVk"}, func() Message { return new(Event) }},
+		{"event_index", &Event{EventStored, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, 16 * time.Second, sampleTime.Add(time.Hour), "c2VhbGVk", 0, 0}, func() Message { return new(Event) }},
+		{"event_lease", &Event{EventStored, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, 16 * time.Second, sampleTime.Add(time.Hour), "c2VhbGVk", 2 * time.Second, 1}, func() Message { return new(Event) }},
 	}
 }
 
@@ -242,8 +243,8 @@ func TestSamplesAreComplete(t *testing.T) {
 	for _, sample := range samples() {
 		names[sample.name] = true
 		switch sample.name {
-		case "error", "cache_stats_request", "admin_cache_stats_reply", "admin_cache_stats_reply_without_host", "store_status", "event", "event_expiring", "event_hold":
-			// write_error, cache_stats_request_scope, admin_cache_stats_reply_refuses, store_status_refuses and event_index have all of it
+		case "error", "cache_stats_request", "admin_cache_stats_reply", "admin_cache_stats_reply_without_host", "store_status", "event", "event_expiring", "event_hold", "event_index":
+			// write_error, cache_stats_request_scope, admin_cache_stats_reply_refuses, store_status_refuses and event_lease have all of it
 		case "job", "job_of_deletes", "job_status", "dead_job", "job_show_reply", "job_list_reply", "job_cancel_reply", "job_retry_reply", "job_drop_reply", "seal_key_reply":
 			// job_submitted, job_status_content and seal_key_reply_now have all of it
 		default:

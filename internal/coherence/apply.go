@@ -66,6 +66,7 @@ func (r *Replica) deliver(at subjects.Revision, entry *subjects.Event) {
 	if entry.Index != "" && r.config.Observe != nil && tellsIndex(entry.Kind) && entry.Replica != r.config.Name {
 		r.config.Observe(entry)
 	}
+	r.protocols.heard(r, entry)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.joined && at.Seq <= r.position.Seq {
@@ -94,7 +95,7 @@ func (r *Replica) deliver(at subjects.Revision, entry *subjects.Event) {
 			v.lease = until
 		}
 	case entry.Kind == Ping:
-		r.members.pinged(entry.Replica, time.Now())
+		r.members.pinged(entry.Replica, time.Now(), r.leaseOf(entry))
 	case entry.Kind == Leave:
 		r.members.left(entry.Replica)
 	}

@@ -26,7 +26,7 @@
 // taken before the store was read, and is refused when anything touched the key
 // in between. What a cache hands out was current at most a Lease before it
 // leaves. In strict mode a write waits for every replica that might hand out
-// what was before it, but no longer than a Lease.
+// what was before it, but no longer than that replica's Lease, which its pings tell.
 //
 // The store may be ahead of what a replica has applied. So that its reader is
 // not answered older by the next replica, every record keeps the revision of

@@ -11,15 +11,19 @@ import (
 // members are the replicas that may answer from their caches, as their pings
 // in the log tell. A replica's lease ends a Lease after it sent a ping, which
 // is before this replica was handed the ping, so a Lease after that it has
-// ended, whatever became of that replica. And a ping that comes after an intent
+// ended, whatever became of that replica. The ping says how long the Lease is,
+// because replicas may have other settings. And a ping that comes after an intent
 // gives a lease to a replica that has applied the intent.
 //
 // So a strict write has to wait, for each replica that pinged before its
-// intent, until that replica acknowledges the intent or a Lease has passed
+// intent, until that replica acknowledges the intent or its Lease has passed
 // since that ping; and needs no list of who takes part.
 type members struct {
 	mu      sync.Mutex
-	seen    map[string]time.Time       // when the last ping of each was delivered
+	ends    map[string]time.Time       // when the leases that each got so far have ended for certain
+	unknown time.Time                  // before then, replicas may have pinged unheard
+	longest time.Duration              // the longest Lease of a replica so far
+	absurd  int64                      // leases that were longer than MaxLease
 	acks    map[string]map[string]bool // by write: the replicas that have applied its intent
 	changed chan struct{}              // closed and renewed with each acknowledgement
 }
@@ -27,33 +31,79 @@ type members struct {
 // anybody stands for the replicas whose pings this one may have missed.
 const anybody = ""
 
-func (m *members) init() {
-	m.seen = make(map[string]time.Time)
+func (m *members) init(longest time.Duration) {
+	m.longest = longest
+	m.ends = make(map[string]time.Time)
 	m.acks = make(map[string]map[string]bool)
 	m.changed = make(chan struct{})
 }
 
-func (m *members) pinged(replica string, now time.Time) {
-	const forget = time.Minute // longer than any lease
+// leaseOf is for how long the sender of a ping may answer from its cache, as it says.
+// Earlier versions do not say. No replica grants itself more than MaxLease, so that is
+// what an absurd lease counts for.
+func (r *Replica) leaseOf(ping *subjects.Event) time.Duration {
+	switch {
+	case ping.Lease <= 0 || off(SendersLease):
+		return r.config.Lease
+	case ping.Lease <= MaxLease:
+		return ping.Lease
+	}
+	if r.members.isAbsurd() == 1 {
+		r.config.Logger.Error("another worker says that it trusts its cache for longer than any may; strict writes wait for it as long as allowed; further ones are counted only",
+			"replica", ping.Replica, "lease", ping.Lease, "allowed", MaxLease)
+	}
+	return MaxLease
+}
+
+func (m *members) isAbsurd() (count int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, known := m.seen[replica]; !known {
-		for other, seen := range m.seen {
-			if now.Sub(seen) > forget {
-				delete(m.seen, other)
+	m.absurd++
+	return m.absurd
+}
+
+// AbsurdLeases is the number of pings so far whose lease was longer than MaxLease.
+func (r *Replica) AbsurdLeases() int64 {
+	r.members.mu.Lock()
+	defer r.members.mu.Unlock()
+	return r.members.absurd
+}
+
+// pinged says that the log has just brought a ping, which gave a lease.
+func (m *members) pinged(replica string, now time.Time, lease time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, known := m.ends[replica]; !known {
+		for other, end := range m.ends {
+			if !now.Before(end) {
+				delete(m.ends, other)
 			}
 		}
 	}
-	m.seen[replica] = now
+	if end := now.Add(lease); end.After(m.ends[replica]) {
+		m.ends[replica] = end
+	}
+	m.longest = max(m.longest, lease)
 }
 
 // unknownSince says that replicas may have pinged which this one has not heard.
-func (m *members) unknownSince(now time.Time) { m.pinged(anybody, now) }
+func (m *members) unknownSince(now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.unknown = now
+}
+
+// longestLease is the longest Lease of any replica, as far as it is known.
+func (m *members) longestLease() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.longest
+}
 
 func (m *members) left(replica string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.seen, replica)
+	delete(m.ends, replica)
 }
 
 func (m *members) acknowledged(replica, write string) {
@@ -79,18 +129,19 @@ func (m *members) expect(write string) (forget func()) {
 }
 
 // leases is when the leases that the pings so far gave have ended for certain.
-func (m *members) leases(lease time.Duration) map[string]time.Time {
+func (m *members) leases() map[string]time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	ends := make(map[string]time.Time)
-	for replica, seen := range m.seen {
-		switch end := seen.Add(lease); {
-		case !time.Now().Before(end):
-			delete(m.seen, replica)
-		case replica == anybody && off(UnknownMembers):
-		default:
+	now, ends := time.Now(), make(map[string]time.Time)
+	for replica, end := range m.ends {
+		if now.Before(end) {
 			ends[replica] = end
+		} else {
+			delete(m.ends, replica)
 		}
+	}
+	if end := m.unknown.Add(m.longest); now.Before(end) && !off(UnknownMembers) {
+		ends[anybody] = end
 	}
 	return ends
 }
@@ -110,12 +161,12 @@ func (m *members) pending(ends map[string]time.Time, write string) (until time.T
 
 // awaitMembers returns once no replica can answer a read from before the intent
 // of write, which this one has been handed. Pings that come after the intent
-// do not matter, so it takes no longer than a Lease.
+// do not matter, so it takes no longer than the longest Lease.
 func (r *Replica) awaitMembers(ctx context.Context, write string) error {
 	if off(StrictWait) {
 		return nil
 	}
-	for ends := r.members.leases(r.config.Lease); ; {
+	for ends := r.members.leases(); ; {
 		until, changed := r.members.pending(ends, write)
 		wait := time.Until(until)
 		if wait <= 0 {

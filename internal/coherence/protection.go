@@ -15,6 +15,7 @@ const (
 	IntentDrop      Protection = "intent drop"      // an intent drops the key
 	IntentHold      Protection = "intent hold"      // an intent holds the key
 	WritersHold     Protection = "writers hold"     // a hold lasts as long as its writer says
+	SendersLease    Protection = "senders lease"    // a strict write waits for a lease as long as its replica says
 	OwnRelease      Protection = "own release"      // a done releases the hold of its own write
 	UnknownHold     Protection = "unknown hold"     // a write that may still land holds the key
 	WriteDeadline   Protection = "write deadline"   // no write outlasts its hold

@@ -65,6 +65,9 @@ var races = []struct {
 		"coherence.TestStrictWriteWithoutLag", "coherence.TestStrictWriteWaitsForAcknowledgement",
 		"coherence.TestStrictWriteOutwaitsALease", "coherence.TestStrictWriteAgainstPings", "coherence.TestStrictWriteAfterLeave",
 		"coherence.TestStrictWriteWaitsForTheUnknown", "coherence.TestStrictWriteGivesUp"}},
+	{"replicas with other settings", []string{
+		"coherence.TestHoldIsTheWriters", "coherence.TestLongestHoldAtAStart", "coherence.TestLeaseIsTheSenders",
+		"coherence.TestLongestLeaseOfTheUnknown", "coherence.TestEndWaitsForTheLongestLease"}},
 	{"an idle replica against its first read", []string{
 		"coherence.TestIdleReplica", "manager.TestIdleReplicaHitsAgain"}},
 	{"a change behind the workers' back", []string{

@@ -41,6 +41,10 @@ const (
 // proved that it had applied everything there was.
 const DefaultLease = 2 * time.Second
 
+// MaxLease bounds the lease that a replica grants itself, and the one that it believes of
+// another. A strict write that waits for as long still has time left for the store.
+const MaxLease = 5 * time.Second
+
 // MaxHold bounds the hold that a replica grants another one's write. It is longer than
 // any write timeout that may be set.
 const MaxHold = 2 * time.Hour
@@ -51,9 +55,18 @@ type Config struct {
 	// subject. Default: a random one.
 	Name string
 	Mode Mode // of this replica's writes; default Bounded
-	// Lease bounds the staleness of a cached read; the same for all replicas.
-	// Default DefaultLease.
+	// Lease bounds the staleness of a cached read of this replica. Its pings tell the
+	// others. Default DefaultLease, at most MaxLease.
 	Lease time.Duration
+	// LongestLease is the longest Lease of all replicas, as far as it is known before
+	// they are heard. Default Lease.
+	LongestLease time.Duration
+	// Protocol is the version of the protocol that the replica's pings tell. Default
+	// Protocol.
+	Protocol int
+	// OtherProtocol is called once for each other version that is heard, with the first
+	// replica that has it. It must not wait for anything. May be nil.
+	OtherProtocol func(version int, replica string)
 	// Hold is how long a key stays held when no done releases it. No write
 	// may take longer from its intent to its end; Replica.Write sees to that.
 	// Default 10 s.
@@ -91,6 +104,11 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Lease <= 0 {
 		c.Lease = DefaultLease
+	}
+	c.Lease = min(c.Lease, MaxLease)
+	c.LongestLease = min(max(c.LongestLease, c.Lease), MaxLease)
+	if c.Protocol <= 0 {
+		c.Protocol = Protocol
 	}
 	if c.Hold <= 0 {
 		c.Hold = 10 * time.Second
@@ -130,9 +148,10 @@ type Replica struct {
 	refused atomic.Int64 // fills
 	flushes atomic.Int64 // times that a scope or everything was dropped
 
-	lease   leaseKeeper
-	members members
-	outside outside
+	lease     leaseKeeper
+	members   members
+	protocols protocols
+	outside   outside
 
 	// mu orders what is applied with what is filled: a fill that holds it has
 	// either been dropped again or seen the new generation.
@@ -180,7 +199,7 @@ func NewReplica(log Log, cache Cache, config Config) *Replica {
 	}
 	r.longest = r.config.Longest
 	r.lease.init()
-	r.members.init()
+	r.members.init(r.config.LongestLease)
 	v := &view{lost: "starting"}
 	if r.config.Mode == Off {
 		v.lease = forever
@@ -271,7 +290,7 @@ func (r *Replica) End(ctx context.Context, limit time.Duration) (subjects.Revisi
 	if off(AbsenceRevision) {
 		return r.Applied(), nil
 	}
-	expired := time.NewTimer(r.config.Lease)
+	expired := time.NewTimer(r.members.longestLease())
 	defer expired.Stop()
 	asking, cancel := context.WithTimeout(ctx, min(limit, r.config.Lease))
 	defer cancel()
@@ -356,12 +375,16 @@ func (r *Replica) Flush(ctx context.Context, target subjects.Target) (subjects.R
 	return r.log.Append(ctx, r.entry(Flush, target, ""))
 }
 
-// entry is an entry of this replica's. Those that clients do not see tell its hold.
+// entry is an entry of this replica's. Those that clients do not see tell its hold, and
+// pings what else the others need to know of it.
 func (r *Replica) entry(kind subjects.EventKind, key subjects.Target, write string) *subjects.Event {
 	entry := &subjects.Event{Kind: kind, Target: key, WriteID: write, Replica: r.config.Name, At: time.Now()}
 	switch kind {
 	case Intent, Unknown, Ping:
 		entry.Hold = r.config.Hold
+	}
+	if kind == Ping {
+		entry.Lease, entry.Protocol = r.config.Lease, r.config.Protocol
 	}
 	return entry
 }

@@ -2,6 +2,9 @@ package coherence_test
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,6 +58,143 @@ func TestLongestHoldAtAStart(t *testing.T) {
 		for _, r := range replicas {
 			r.Renew(t.Context())
 			mustToken(t, r, key)
+		}
+	})
+}
+
+// pinged has another replica say that it trusts its cache from now on.
+func pinged(t *testing.T, log *coherencetest.Log, ping subjects.Event) {
+	t.Helper()
+	ping.Kind = coherence.Ping
+	if _, err := log.Append(t.Context(), &ping); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
+}
+
+// A strict write waits for a replica that is cut off until that one's own lease has run
+// out, which may be longer or shorter than the writer's.
+func TestLeaseIsTheSenders(t *testing.T) {
+	for _, other := range []time.Duration{lease / 2, 2 * lease} {
+		configs := []coherence.Config{{Mode: coherence.Strict, Hold: hold}, {Lease: other, Hold: hold}}
+		runEach(t, configs, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
+			time.Sleep(4 * lease) // no lease of before the start is left
+			mustToken(t, replicas[1], key)
+			synctest.Wait()
+			log.Hold("r1")
+			begun := time.Now()
+			_, _, err := replicas[0].Write(t.Context(), key, "w1", func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
+				if mayHit(replicas[1].Replica, subjects.Revision{}) {
+					t.Error("a replica answers from its cache what is being replaced")
+				}
+				if waited := time.Since(begun); waited != other {
+					t.Errorf("the write waited %s for a lease of %s", waited, other)
+				}
+				return stored(ctx, intent)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// A replica of an earlier version does not say how long its lease is: it is the writer's.
+// No replica has one longer than MaxLease, whatever it says.
+func TestLeaseThatIsNotSaidOrAbsurd(t *testing.T) {
+	runWith(t, 1, coherence.Config{Mode: coherence.Strict}, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
+		time.Sleep(2 * lease)
+		pinged(t, log, subjects.Event{Replica: "earlier"})
+		if took := commits(t, replicas[0], "w1"); took != lease {
+			t.Errorf("a write waited %s for a replica of an earlier version, want %s", took, lease)
+		}
+		if n := replicas[0].AbsurdLeases(); n != 0 {
+			t.Errorf("%d leases are absurd", n)
+		}
+		for _, absurd := range []time.Duration{coherence.MaxLease + 1, 1<<63 - 1} {
+			pinged(t, log, subjects.Event{Replica: "absurd", Lease: absurd})
+			if took := commits(t, replicas[0], "w-"+absurd.String()); took != coherence.MaxLease {
+				t.Errorf("a write waited %s for a replica that says %s, want %s", took, absurd, coherence.MaxLease)
+			}
+		}
+		if n := replicas[0].AbsurdLeases(); n != 2 {
+			t.Errorf("%d leases are absurd, want 2", n)
+		}
+	})
+}
+
+// A replica trusts its own cache for MaxLease at most.
+func TestOwnLeaseIsBounded(t *testing.T) {
+	runEach(t, []coherence.Config{{Lease: time.Hour, Hold: hold}}, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
+		log.Hold("r0")
+		time.Sleep(coherence.MaxLease)
+		if mayHit(replicas[0].Replica, subjects.Revision{}) {
+			t.Error("it trusts its cache for longer than the others wait for it")
+		}
+	})
+}
+
+// Of replicas that it has not heard, a writer knows the longest lease: from the start, or
+// from another one's ping.
+func TestLongestLeaseOfTheUnknown(t *testing.T) {
+	const long = 2 * lease
+	runWith(t, 1, coherence.Config{Mode: coherence.Strict, LongestLease: long}, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
+		if took := commits(t, replicas[0], "w1"); took != long {
+			t.Errorf("after its start a write waited %s, want %s", took, long)
+		}
+	})
+	runWith(t, 1, coherence.Config{Mode: coherence.Strict}, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
+		const since = lease / 2
+		time.Sleep(since)
+		pinged(t, log, subjects.Event{Replica: "other", Lease: long})
+		if _, err := log.Append(t.Context(), &subjects.Event{Kind: coherence.Leave, Replica: "other"}); err != nil {
+			t.Fatal(err)
+		}
+		if took := commits(t, replicas[0], "w1"); took != long-since {
+			t.Errorf("the write waited %s, want %s: others may have as long a lease", took, long-since)
+		}
+	})
+}
+
+// Where the log does not tell its end, what is missing waits for the longest lease of any
+// replica: one of them may still answer what was there.
+func TestEndWaitsForTheLongestLease(t *testing.T) {
+	const long = 2 * lease
+	runEach(t, []coherence.Config{{Hold: hold}, {Hold: hold, Lease: long}}, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
+		log.Fail(context.DeadlineExceeded)
+		begun := time.Now()
+		if _, err := replicas[0].End(t.Context(), time.Second); err != nil || time.Since(begun) != long {
+			t.Errorf("End took %s, %v; want %s", time.Since(begun), err, long)
+		}
+		log.Fail(nil)
+	})
+}
+
+// A ping with another version of the protocol is told once, by log and to the worker.
+func TestOtherProtocols(t *testing.T) {
+	var told []string
+	var logs strings.Builder
+	config := coherence.Config{Hold: hold, OtherProtocol: func(version int, replica string) { told = append(told, fmt.Sprint(replica, " ", version)) }}
+	runEach(t, []coherence.Config{config}, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
+		replicas[0].SetLogger(slog.New(slog.NewTextHandler(&logs, nil)))
+		for range 3 {
+			pinged(t, log, subjects.Event{Replica: "earlier"}) // which says none, is of version 1
+			pinged(t, log, subjects.Event{Replica: "same", Protocol: coherence.Protocol})
+			pinged(t, log, subjects.Event{Replica: "newer", Protocol: coherence.Protocol + 1})
+			pinged(t, log, subjects.Event{Replica: "newer too", Protocol: coherence.Protocol + 1})
+		}
+		want := fmt.Sprint("newer ", coherence.Protocol+1)
+		if strings.Join(told, ",") != want || strings.Count(logs.String(), "protocol=") != 1 {
+			t.Errorf("told %q, want %q; logs:\n%s", told, want, logs.String())
+		}
+		if heard := fmt.Sprint(replicas[0].OtherProtocols()); heard != fmt.Sprint(map[int]string{coherence.Protocol + 1: "newer"}) {
+			t.Errorf("heard %s", heard)
+		}
+		for i := range 1000 {
+			pinged(t, log, subjects.Event{Replica: "mad", Protocol: 100 + i})
+		}
+		if n := len(replicas[0].OtherProtocols()); n > 20 {
+			t.Errorf("%d versions are remembered", n)
 		}
 	})
 }

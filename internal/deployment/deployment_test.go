@@ -87,7 +87,8 @@ func TestJoin(t *testing.T) {
 		"a store that keeps": {own: with(func(r *Record) { delete(r.Stores, "vault-eu") }), differ: "store vault-eu"},
 		"a store to move to": {own: with(func(r *Record) { r.Stores["new"] = Store{"aws", "sealed", "aws:1"} }), keys: "[1 2]"},
 		"another protocol":   {own: with(func(r *Record) { r.Protocol = 2 }), differ: "version 1, this worker version 2"},
-		"another lease":      {own: with(func(r *Record) { r.Lease = time.Second }), differ: "the lease: the deployment has 2s, this worker 1s"},
+		"a longer lease":     {own: with(func(r *Record) { r.Lease = 3 * time.Second }), differ: "the lease: the deployment has at most 2s, this worker 3s"},
+		"a shorter lease":    {own: with(func(r *Record) { r.Lease = time.Second }), keys: "[1 2]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			nc := connect(t)
@@ -97,6 +98,9 @@ func TestJoin(t *testing.T) {
 			}
 			joined, err := newKeeper(t, nc, new(alone), false).Join(t.Context(), test.own)
 			if test.differ == "" {
+				if err == nil && joined.Lease != first.Lease {
+					t.Errorf("the lease of the deployment is %s now, was %s", joined.Lease, first.Lease)
+				}
 				if err != nil || joined.ID != first.ID || fmt.Sprint(joined.Keys) != test.keys {
 					t.Errorf("joined %+v, %v; want keys %s", joined, err, test.keys)
 				}

@@ -16,9 +16,11 @@ import (
 // Record is what all workers of a deployment must agree on. Nothing in it is
 // secret.
 type Record struct {
-	ID       string        `json:"id"`       // random, made by the first worker
-	Protocol int           `json:"protocol"` // version of the protocol between replicas
-	Lease    time.Duration `json:"lease"`    // in nanoseconds; see coherence.Config
+	ID       string `json:"id"`       // random, made by the first worker
+	Protocol int    `json:"protocol"` // version of the protocol between replicas
+	// Lease is the longest that any worker may answer from its cache unproven, in
+	// nanoseconds; see coherence.Config. A worker may have a shorter one.
+	Lease time.Duration `json:"lease"`
 	// Hold is the longest that a write of any worker may take effect after it was
 	// announced, in nanoseconds; see coherence.Config. It may differ, and grows only.
 	Hold time.Duration `json:"hold"`
@@ -94,7 +96,9 @@ func (r *Record) differences(own *Record) (differ []Difference) {
 		}
 	}
 	add("the protocol between workers (the version of credbus)", fmt.Sprint("version ", r.Protocol), fmt.Sprint("version ", own.Protocol))
-	add("the lease", r.Lease.String(), own.Lease.String())
+	if own.Lease > r.Lease { // the others would not wait for it
+		add("the lease", "at most "+r.Lease.String(), own.Lease.String())
+	}
 	for _, name := range union(r.Stores, own.Stores) {
 		theirs, known := r.Stores[name]
 		ours, has := own.Stores[name]

@@ -34,6 +34,7 @@ type faults struct {
 	crash   float64       // steps of a write at which its process ends
 	faint   float64       // intents after which the process is paused past every hold
 	uneven  bool          // every other worker has other settings
+	leases  bool          // every other worker has another lease
 	outside bool          // changes in the store itself, cleared by hand
 
 	happens []func(w *world) // one of them every now and then
@@ -70,6 +71,7 @@ var classes = []*faults{
 	{name: "slow", slow: 0.1, happens: []func(*world){cut}, every: 6 * time.Second},
 	{name: "late", late: 0.1, slow: 0.02},
 	{name: "uneven", uneven: true, late: 0.1, crash: 0.03, slow: 0.02},
+	{name: "uneven leases", leases: true, notice: 2 * longLease, happens: []func(*world){cut, cut, restart}, every: 3 * time.Second, delayed: 0.05, delay: 200 * time.Millisecond},
 	{name: "members", happens: []func(*world){join, leave, cut}, every: time.Second, delayed: 0.2, delay: 100 * time.Millisecond},
 	{name: "flush", outside: true, slow: 0.1},
 	{name: "lag", lag: time.Second},

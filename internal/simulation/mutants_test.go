@@ -36,6 +36,7 @@ var mutants = []struct {
 	{coherence.OwnRelease, "slow", coherence.Strict},
 	{coherence.UnknownHold, "late", coherence.Bounded},
 	{coherence.WritersHold, "uneven", coherence.Bounded},
+	{coherence.SendersLease, "uneven leases", coherence.Strict},
 	{coherence.WriteDeadline, "overdue", coherence.Bounded},
 	{coherence.FillToken, "slow", coherence.Bounded},
 	{coherence.TokenLease, "slow", coherence.Strict},

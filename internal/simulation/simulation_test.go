@@ -90,7 +90,7 @@ func (w *world) judge() verdict {
 	if w.mode == coherence.Strict && v.Stale > 0 {
 		broken("%d reads were stale, one by %v: %v", ages.Stale, ages.Max, ages.Worst)
 	}
-	if ages.Max > coherence.DefaultLease {
+	if ages.Max > w.longestLease() {
 		broken("a read was stale by %v: %v", ages.Max, ages.Worst)
 	}
 	for _, o := range ages.Wrong {

@@ -32,6 +32,10 @@ const (
 	// Those of the workers whose settings are others, where they are.
 	longWriteTimeout = 6 * time.Second
 	longHold         = longWriteTimeout + 2*coherence.DefaultLease + overtime
+
+	// Where every other worker has another lease, a write may have to wait for that.
+	longLease  = 2 * coherence.DefaultLease
+	leasesHold = hold + longLease
 )
 
 // world is one run.
@@ -147,7 +151,13 @@ func (w *world) start() *process {
 	w.mu.Lock()
 	w.made++
 	p := &process{w: w, name: fmt.Sprintf("p%d", w.made), stopped: make(chan struct{}), writeTimeout: writeTimeout, hold: hold}
-	longest := hold
+	longest, lease := hold, coherence.DefaultLease
+	if w.faults.leases {
+		longest, p.hold = leasesHold, leasesHold
+		if w.made%2 == 0 {
+			lease = longLease
+		}
+	}
 	if w.faults.uneven {
 		longest = longHold
 		if w.made%2 == 0 {
@@ -158,7 +168,7 @@ func (w *world) start() *process {
 	p.link = newLink(w, p)
 	p.cache, _ = cache.New(cache.Config{Entries: 100, TTL: time.Hour, NegativeTTL: time.Hour})
 	logger := slog.New(slog.DiscardHandler)
-	p.replica = coherence.NewReplica(p.link, p.cache, coherence.Config{Name: p.name, Mode: w.mode, Hold: p.hold, Longest: longest, Lag: w.faults.lag, Logger: logger})
+	p.replica = coherence.NewReplica(p.link, p.cache, coherence.Config{Name: p.name, Mode: w.mode, Lease: lease, LongestLease: w.longestLease(), Hold: p.hold, Longest: longest, Lag: w.faults.lag, Logger: logger})
 	p.Manager, _ = manager.New(manager.Config{
 		Store: &processStore{Store: w.state.Store, state: w.state, process: p}, Keyring: w.keyring, Replica: p.replica,
 		Cache: p.cache, NegativeCaching: true, ReadTimeout: readTimeout, WriteTimeout: p.writeTimeout, Logger: logger,
@@ -170,6 +180,14 @@ func (w *world) start() *process {
 	w.processes = append(w.processes, p)
 	w.mu.Unlock()
 	return p
+}
+
+// longestLease is that of the workers of this run.
+func (w *world) longestLease() time.Duration {
+	if w.faults.leases {
+		return longLease
+	}
+	return coherence.DefaultLease
 }
 
 // pass is where a process deals with the outside: it waits while the process is

@@ -29,9 +29,6 @@ const (
 	lookEvery  = time.Second
 )
 
-// protocolVersion is that of what workers say to each other.
-const protocolVersion = 1
-
 func (w *Worker) deploymentConfig() deployment.Config {
 	prefix := w.config.NATS.Prefix
 	return deployment.Config{
@@ -64,7 +61,7 @@ func (w *Worker) joinDeployment(ctx context.Context) (err error) {
 // deploymentRecord is what this worker would have all workers agree on.
 func (w *Worker) deploymentRecord(ctx context.Context) (own deployment.Record, err error) {
 	own = deployment.Record{
-		Protocol: protocolVersion,
+		Protocol: coherence.Protocol,
 		Lease:    coherence.DefaultLease,
 		Hold:     w.hold(),
 		Stores:   make(map[string]deployment.Store),
@@ -96,7 +93,14 @@ func (w *Worker) facts() []subjects.Fact {
 		{Name: "version", Value: version()},
 		{Name: "deployment", Value: w.joined.ID},
 		{Name: "protocol", Value: strconv.Itoa(w.joined.Protocol)},
-		{Name: "lease", Value: w.joined.Lease.String()},
+		{Name: "lease", Value: coherence.DefaultLease.String()},
+	}
+	heard := w.replica.OtherProtocols()
+	for _, version := range slices.Sorted(maps.Keys(heard)) {
+		facts = append(facts, subjects.Fact{Name: "heard protocol " + strconv.Itoa(version), Value: "of " + heard[version]})
+	}
+	if n := w.replica.AbsurdLeases(); n > 0 {
+		facts = append(facts, subjects.Fact{Name: "heard absurd leases", Value: strconv.FormatInt(n, 10)})
 	}
 	for _, name := range slices.Sorted(maps.Keys(w.joined.Stores)) {
 		facts = append(facts, subjects.Fact{Name: "identity of store " + name, Value: cmp.Or(w.joined.Stores[name].Identity, "unknown")})

@@ -1,13 +1,21 @@
 package worker
 
 import (
+	"encoding/json"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
+	"credbus/internal/coherence"
 	"credbus/internal/config"
+	"credbus/internal/deployment"
 	"credbus/internal/store/aws/awstest"
+	"credbus/subjects"
 )
 
 // joining is the configuration of a second worker beside first.
@@ -109,5 +117,78 @@ func TestDeploymentChangesUnderWorker(t *testing.T) {
 	}
 	if err := <-b.Failed(); !strings.Contains(err.Error(), "store.routes of org:acme") {
 		t.Errorf("it ends with %v", err)
+	}
+}
+
+// heard has the worker hear a ping of another one.
+func (b *bed) heard(t *testing.T, ping subjects.Event) {
+	t.Helper()
+	ping.Kind = coherence.Ping
+	at, err := b.stream.Append(t.Context(), &ping)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.replica.Await(t.Context(), at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A worker that hears another version of the protocol tells operators, and looks at once
+// whether it still fits the record. As long as it does, it goes on; otherwise it stops.
+func TestAnotherProtocolIsHeard(t *testing.T) {
+	b := newBed(t)
+	if facts := fmt.Sprint(b.facts()); strings.Contains(facts, "heard") {
+		t.Errorf("facts before: %s", facts)
+	}
+	for range 2 {
+		b.heard(t, subjects.Event{Replica: "newer", Protocol: coherence.Protocol + 1, Lease: time.Hour})
+	}
+	facts := fmt.Sprint(b.facts())
+	for _, want := range []string{fmt.Sprintf("{heard protocol %d of newer}", coherence.Protocol+1), "{heard absurd leases 2}"} {
+		if !strings.Contains(facts, want) {
+			t.Errorf("no %s in %s", want, facts)
+		}
+	}
+	if n := strings.Count(b.logs.String(), "another version of the protocol"); n != 1 {
+		t.Errorf("it is logged %d times", n)
+	}
+	if err := b.checkDeployment(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	// The deployment went over to another version while this worker was cut off.
+	js, err := jetstream.New(b.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(t.Context(), b.deploymentConfig().Stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject := b.config.NATS.Prefix.Coherence("deployment")
+	msg, err := stream.GetLastMsgForSubject(t.Context(), subject)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var record deployment.Record
+	if err := json.Unmarshal(msg.Data, &record); err != nil {
+		t.Fatal(err)
+	}
+	record.Protocol = coherence.Protocol + 2
+	body, err := json.Marshal(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), subject, body); err != nil {
+		t.Fatal(err)
+	}
+	b.heard(t, subjects.Event{Replica: "next", Protocol: record.Protocol})
+	select {
+	case err := <-b.Failed():
+		if !strings.Contains(err.Error(), "the protocol between workers") {
+			t.Errorf("it stops with %v", err)
+		}
+	case <-time.After(checkEvery / 2):
+		t.Error("it goes on")
 	}
 }

@@ -172,6 +172,7 @@ func (w *Worker) startReplica(ctx context.Context) error {
 		w.logger.Warn("coherence.mode is off: this worker goes on serving what was changed elsewhere until its TTL has passed; for measuring only")
 	}
 	w.replica = coherence.NewReplica(w.stream, w.coherentCache(), coherence.Config{Name: w.name, Mode: mode, Hold: w.hold(), Longest: w.joined.Hold,
+		LongestLease: w.joined.Lease, OtherProtocol: func(int, string) { w.recheck.Store(true) },
 		Lag: w.storeLag(), Read: readTimeout, Lags: w.lags, Store: w.keeper(), Newer: w.newer, Observe: w.observe, Logger: w.logger})
 	follow, stop := context.WithCancel(context.Background())
 	w.stopFollowing = stop
