@@ -23,6 +23,7 @@ import (
 
 	"credbus/internal/config"
 	"credbus/internal/heap"
+	"credbus/internal/repeat"
 	"credbus/internal/worker"
 )
 
@@ -83,7 +84,9 @@ settings of store.`,
 func serve(ctx context.Context, c *config.Config, out io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	logger := newLogger(c.Log)
+	repeats := repeat.New(newLogHandler(c.Log))
+	defer repeats.Flush()
+	logger := slog.New(repeats)
 	worker.WarnOfMemory(c, heap.Tune(), logger)
 	w, err := worker.Start(ctx, c, logger)
 	if err != nil {
@@ -106,12 +109,12 @@ func serve(ctx context.Context, c *config.Config, out io.Writer) error {
 	return failed
 }
 
-func newLogger(c config.Log) *slog.Logger {
+func newLogHandler(c config.Log) slog.Handler {
 	options := &slog.HandlerOptions{Level: c.Level}
 	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+		return slog.NewJSONHandler(os.Stderr, options)
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, options))
+	return slog.NewTextHandler(os.Stderr, options)
 }
 
 // greet says what is served and what to try.
@@ -120,13 +123,17 @@ func greet(out io.Writer, c *config.Config, w *worker.Worker) {
 	if c.NATS.Embedded() {
 		server = "embedded"
 	}
-	fmt.Fprintf(out, `credbus worker %s is ready.
+	state := "is ready"
+	if refused := w.Refused(); len(refused) > 0 {
+		state = fmt.Sprintf("has started, but NATS refuses subscriptions that it needs (%s and so on; the log has them all)", refused[0])
+	}
+	fmt.Fprintf(out, `credbus worker %s %s.
 
   server    %s (%s)
   commands  %s.<command>.<scope>, queue group %s
   events    %s.event.<scope>.<id>, stream %s
   store     %s
-`, w.Name(), w.URL(), server, c.NATS.Prefix, c.NATS.Queue, c.NATS.Prefix, c.Stream.Name, place(c.Store))
+`, w.Name(), state, w.URL(), server, c.NATS.Prefix, c.NATS.Queue, c.NATS.Prefix, c.Stream.Name, place(c.Store))
 	for _, route := range c.Store.Routes {
 		fmt.Fprintf(out, "            %s in %s: %s\n", route.Scope, route.Store, place(c.AllStores()[route.Store]))
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -238,20 +239,25 @@ func (s *Stream) Follow(ctx context.Context, replica string, from subjects.Revis
 	if !isToken(replica) {
 		return fmt.Errorf("replica name %q is not one token of a subject", replica)
 	}
-	acks, err := s.nc.Subscribe(s.acknowledgement(replica, "*"), func(msg *nats.Msg) {
-		f.Acknowledged(msg.Subject[strings.LastIndexByte(msg.Subject, '.')+1:], string(msg.Data))
-	})
-	if err != nil {
-		return errors.Join(context.Cause(ctx), err)
+	var hearing sync.WaitGroup
+	defer hearing.Wait()
+	defer cancel(nil)
+	for subject, hear := range map[string]func(*nats.Msg){
+		s.acknowledgement(replica, "*"): func(msg *nats.Msg) {
+			f.Acknowledged(msg.Subject[strings.LastIndexByte(msg.Subject, '.')+1:], string(msg.Data))
+		},
+		presence(s.config.Prefix): func(msg *nats.Msg) { _ = msg.Respond(nil) },
+	} {
+		sub, err := s.nc.SubscribeSync(subject)
+		if err != nil {
+			return errors.Join(context.Cause(ctx), err)
+		}
+		hearing.Go(func() {
+			if err := hearAll(ctx, sub, hear); ctx.Err() == nil {
+				cancel(fmt.Errorf("listen on %s: %w", subject, err))
+			}
+		})
 	}
-	defer acks.Unsubscribe() //nolint:errcheck // a closed connection has none
-
-	here, err := s.nc.Subscribe(presence(s.config.Prefix), func(msg *nats.Msg) { _ = msg.Respond(nil) })
-	if err != nil {
-		return errors.Join(context.Cause(ctx), err)
-	}
-	defer here.Unsubscribe() //nolint:errcheck // likewise
-
 	messages, info, err := s.open(ctx, from, window)
 	if err != nil {
 		return errors.Join(context.Cause(ctx), err)
@@ -272,6 +278,23 @@ func (s *Stream) Follow(ctx context.Context, replica string, from subjects.Revis
 		}
 		f.Deliver(subjects.Revision{Stream: end.Stream, Seq: metadata.Sequence.Stream}, s.decode(msg))
 	}
+}
+
+// hearAll hands over messages until ctx ends, or the server refuses the subscription or
+// takes it away. It ends the subscription.
+func hearAll(ctx context.Context, sub *nats.Subscription, hear func(*nats.Msg)) (err error) {
+	end := func() { _ = sub.Unsubscribe() } // a closed connection has none
+	defer end()
+	defer context.AfterFunc(ctx, end)()
+	for err == nil || errors.Is(err, nats.ErrSlowConsumer) { // who sent what was dropped bears it
+		var msg *nats.Msg
+		for msg, err = range sub.Msgs() {
+			if err == nil {
+				hear(msg)
+			}
+		}
+	}
+	return err
 }
 
 var errDisconnected = errors.New("disconnected from NATS")

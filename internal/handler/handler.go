@@ -15,6 +15,7 @@ import (
 
 	"credbus/internal/coherence"
 	"credbus/internal/manager"
+	"credbus/internal/natsconn"
 	"credbus/subjects"
 )
 
@@ -143,9 +144,12 @@ type Handler struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
+	subscriptions *natsconn.Subscriptions
+	keep          context.Context // that of what tries again what NATS refused
+	stopKeeping   context.CancelFunc
+	keeping       sync.WaitGroup
+
 	mu     sync.Mutex
-	subs   []subscription
-	ended  sync.WaitGroup // subscriptions whose last callback has not returned
 	closed bool
 }
 
@@ -169,10 +173,13 @@ func New(config Config) (*Handler, error) {
 	h.askStats, h.askScope = newAsker[subjects.ReplicaStats](h, statsReport), newAsker[subjects.ScopeStats](h, scopeReport)
 	h.askFacts, h.askKeys = newAsker[subjects.ReplicaFacts](h, factsReport), newAsker[subjects.ReplicaKeys](h, keysReport)
 	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.keep, h.stopKeeping = context.WithCancel(h.ctx)
+	h.subscriptions = natsconn.Keep(config.Conn, config.Logger)
 	return h, nil
 }
 
-// Start subscribes. When it returns, the server has every subscription.
+// Start subscribes. When it returns, the server has every subscription that Refused does
+// not name.
 func (h *Handler) Start(ctx context.Context) error {
 	for _, command := range slices.Concat(subjects.Commands, subjects.AdminCommands) {
 		for _, suffix := range []string{"", ".>"} {
@@ -181,7 +188,7 @@ func (h *Handler) Start(ctx context.Context) error {
 				serve = h.hitOr(serve)
 			}
 			subject := h.config.Prefix.Command(command, subjects.Root) + suffix
-			if err := h.subscribe(subject, h.config.Queue, serve); err != nil {
+			if err := h.subscriptions.Subscribe(subject, h.config.Queue, serve); err != nil {
 				return err
 			}
 		}
@@ -192,33 +199,17 @@ func (h *Handler) Start(ctx context.Context) error {
 	if err := h.startService(); err != nil {
 		return err
 	}
-	if err := h.flush(ctx); err != nil {
+	h.keeping.Go(func() { h.subscriptions.Run(h.keep) })
+	if err := h.subscriptions.Settle(ctx); err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	h.join(ctx)
 	return nil
 }
 
-// subscription is one of a Handler's; ended is to be called once its last
-// callback has returned, and does nothing after the first call.
-type subscription struct {
-	*nats.Subscription
-	ended func()
-}
-
-func (h *Handler) subscribe(subject, queue string, serve nats.MsgHandler) error {
-	sub, err := h.config.Conn.QueueSubscribe(subject, queue, serve)
-	if err != nil {
-		return fmt.Errorf("subscribe to %s: %w", subject, err)
-	}
-	h.ended.Add(1)
-	ended := sync.OnceFunc(h.ended.Done)
-	sub.SetClosedHandler(func(string) { ended() })
-	h.mu.Lock()
-	h.subs = append(h.subs, subscription{sub, ended})
-	h.mu.Unlock()
-	return nil
-}
+// Refused names the subjects that NATS does not let this worker serve, sorted; see
+// natsconn.Subscriptions.
+func (h *Handler) Refused() []string { return h.subscriptions.Refused() }
 
 // Close takes no more requests, and returns when those taken have been
 // answered. After half of what ctx leaves it cancels them; what is then still
@@ -230,19 +221,16 @@ func (h *Handler) Close(ctx context.Context) error {
 		return nil
 	}
 	h.closed = true
-	subs := h.subs
 	h.mu.Unlock()
 	defer h.cancel()
+	h.stopKeeping()
+	h.keeping.Wait()
 	h.leave()
-	for _, sub := range subs {
-		if err := sub.Drain(); err != nil {
-			sub.ended() // the connection is gone, and with it the callbacks
-		}
-	}
+	h.subscriptions.Drain()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		h.ended.Wait() // no callback runs, so nothing is added to the pools
+		h.subscriptions.Wait() // no callback runs, so nothing is added to the pools
 		h.pool.wait()
 		_ = h.waiting.Wait() // they answer their callers with what fails
 		h.asking.Wait()

@@ -114,27 +114,27 @@ func (p *peers) unheard(names []string) {
 func (h *Handler) startPeers() error {
 	h.peers.greeted(h.hello())
 	subject := h.config.Prefix.Coherence
-	if err := h.subscribe(subject(helloSubject), "", func(msg *nats.Msg) { h.peers.greeted(string(msg.Data)) }); err != nil {
+	if err := h.subscriptions.Subscribe(subject(helloSubject), "", func(msg *nats.Msg) { h.peers.greeted(string(msg.Data)) }); err != nil {
 		return err
 	}
-	if err := h.subscribe(subject(byeSubject), "", func(msg *nats.Msg) { h.peers.gone(string(msg.Data)) }); err != nil {
+	if err := h.subscriptions.Subscribe(subject(byeSubject), "", func(msg *nats.Msg) { h.peers.gone(string(msg.Data)) }); err != nil {
 		return err
 	}
-	if err := h.subscribe(subject(reportSubject), "", h.report(reportSubject, func(subjects.Scope) subjects.Message {
+	if err := h.subscriptions.Subscribe(subject(reportSubject), "", h.report(reportSubject, func(subjects.Scope) subjects.Message {
 		stats := h.config.Stats()
 		stats.Replica, stats.Host, stats.Trust = h.config.Name, h.config.Host, h.config.Replica.Trust()
 		return &stats
 	})); err != nil {
 		return err
 	}
-	if err := h.subscribe(subject(scopeSubject), "", h.report(scopeSubject, func(scope subjects.Scope) subjects.Message {
+	if err := h.subscriptions.Subscribe(subject(scopeSubject), "", h.report(scopeSubject, func(scope subjects.Scope) subjects.Message {
 		stats := h.config.ScopeStats(scope)
 		stats.Replica, stats.Trusted = h.config.Name, h.config.Replica.Trust() == coherence.Trusted
 		return &stats
 	})); err != nil {
 		return err
 	}
-	if err := h.subscribe(subject(factsSubject), "", h.report(factsSubject, func(subjects.Scope) subjects.Message {
+	if err := h.subscriptions.Subscribe(subject(factsSubject), "", h.report(factsSubject, func(subjects.Scope) subjects.Message {
 		facts := &subjects.ReplicaFacts{Replica: h.config.Name}
 		if h.config.Facts != nil {
 			facts.Facts = h.config.Facts()
@@ -143,7 +143,7 @@ func (h *Handler) startPeers() error {
 	})); err != nil {
 		return err
 	}
-	return h.subscribe(subject(keysSubject), "", h.report(keysSubject, func(subjects.Scope) subjects.Message {
+	return h.subscriptions.Subscribe(subject(keysSubject), "", h.report(keysSubject, func(subjects.Scope) subjects.Message {
 		keys := h.config.Manager.Keys()
 		keys.Replica = h.config.Name
 		return &keys

@@ -86,7 +86,7 @@ func (h *Handler) startService() error {
 			"$SRV." + verb + "." + serviceName,
 			"$SRV." + verb + "." + serviceName + "." + h.config.Name,
 		} {
-			if err := h.subscribe(subject, "", h.discovery(answer)); err != nil {
+			if err := h.subscriptions.Subscribe(subject, "", h.discovery(answer)); err != nil {
 				return err
 			}
 		}

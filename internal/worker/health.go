@@ -29,6 +29,12 @@ func (w *Worker) problems(ctx context.Context) (problems []health.Problem) {
 	if !connected {
 		problems = append(problems, health.Problem{Part: "nats", State: strings.ToLower(w.conn.Status().String())})
 	}
+	for _, subject := range w.Refused() {
+		problems = append(problems, health.Problem{
+			Part: "nats", Name: subject, State: "subscription refused",
+			Warning: strings.HasPrefix(subject, "$SRV."), // of service discovery, which no command needs
+		})
+	}
 	if w.server != nil && w.server.Full() {
 		problems = append(problems, health.Problem{Part: "nats", State: "the disk is full: writes and jobs are refused, reads go on"})
 	}

@@ -6,11 +6,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/micro"
 
 	"credbus/internal/config"
@@ -194,6 +196,57 @@ func TestLostServerIsTold(t *testing.T) {
 }
 
 // A worker that stops is not sent work any more.
+// A worker that NATS does not let hear what it serves is not ready, says which subjects
+// those are, and is ready again when it may.
+func TestRefusedSubscriptionsAreTold(t *testing.T) {
+	denying := func(subjects ...string) []*server.User {
+		return []*server.User{{Username: "worker", Password: "pw", Permissions: &server.Permissions{
+			Publish:   &server.SubjectPermission{Allow: []string{">"}},
+			Subscribe: &server.SubjectPermission{Allow: []string{">"}, Deny: subjects},
+		}}}
+	}
+	options := &server.Options{Users: denying("cred.v1.delete", "cred.v1.delete.>", "$SRV.>")}
+	s := startServer(t, options)
+	b := startHealthy(t, t.TempDir(), "NATS_URL="+strings.Replace(s.ClientURL(), "nats://", "nats://worker:pw@", 1))
+	parts := func(problems []health.Problem) (parts []string) {
+		for _, p := range problems {
+			parts = append(parts, p.Part+" "+p.Name)
+		}
+		return parts
+	}
+	if got, want := parts(b.becomes(t, false, 0)), []string{"nats cred.v1.delete", "nats cred.v1.delete.>"}; !slices.Equal(got, want) {
+		t.Errorf("the problems are %q, want %q", got, want)
+	}
+	if got := b.Refused(); len(got) != 11 { // nine of service discovery, which no command needs
+		t.Errorf("refused are %q", got)
+	}
+	reload := func(denied ...string) {
+		t.Helper()
+		next := options.Clone()
+		next.Users = denying(denied...)
+		if err := s.ReloadOptions(next); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const within = 30 * time.Second
+	reload()
+	b.becomes(t, true, within)
+	for denied, part := range map[string]string{
+		"cred.v1.coherence.report":    "nats cred.v1.coherence.report",
+		"cred.v1.coherence.applied.>": "cache ",
+		"cred.v1.coherence.here":      "cache ",
+		"cred.v1.coherence.inbox.>":   "nats cred.v1.coherence.inbox.>",
+	} {
+		t.Log("without", denied)
+		reload(denied)
+		if got := parts(b.becomes(t, false, within)); !slices.Contains(got, part) {
+			t.Errorf("without %s the problems are %q, want %q", denied, got, part)
+		}
+		reload()
+		b.becomes(t, true, within)
+	}
+}
+
 func TestStoppingIsTold(t *testing.T) {
 	b := startHealthy(t, t.TempDir(), "CREDBUS_STORE_TYPE=memory")
 	b.stopping.Store(true) // as the first thing that Close does

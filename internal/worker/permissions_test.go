@@ -124,8 +124,14 @@ func serverOf(t *testing.T, file string, flags map[string]bool) (url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	options.Host, options.Port, options.NoSigs, options.NoLog, options.JetStream, options.StoreDir = "127.0.0.1", server.RANDOM_PORT, true, true, true, t.TempDir()
 	options.FeatureFlags = flags
+	return startServer(t, options).ClientURL()
+}
+
+// startServer starts a server with JetStream, at a port that is free.
+func startServer(t *testing.T, options *server.Options) *server.Server {
+	t.Helper()
+	options.Host, options.Port, options.NoSigs, options.NoLog, options.JetStream, options.StoreDir = "127.0.0.1", server.RANDOM_PORT, true, true, true, t.TempDir()
 	s, err := server.NewServer(options)
 	if err != nil {
 		t.Fatal(err)
@@ -135,5 +141,5 @@ func serverOf(t *testing.T, file string, flags map[string]bool) (url string) {
 	if !s.ReadyForConnections(10 * time.Second) {
 		t.Fatal("the server does not start")
 	}
-	return s.ClientURL()
+	return s
 }

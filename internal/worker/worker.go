@@ -304,6 +304,10 @@ func (w *Worker) scopeStats(scope subjects.Scope) subjects.ScopeStats {
 // Name is unique to this run of the worker.
 func (w *Worker) Name() string { return w.name }
 
+// Refused names the subjects that NATS does not let it serve, sorted; "?" stands for
+// those that NATS does not name. They are tried again.
+func (w *Worker) Refused() []string { return w.handler.Refused() }
+
 // URL is the address of the NATS server it uses, without its password.
 func (w *Worker) URL() string { return w.conn.ConnectedUrlRedacted() }
 

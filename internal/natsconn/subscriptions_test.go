@@ -1,0 +1,190 @@
+package natsconn_test
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"credbus/internal/natsconn"
+)
+
+// tenancy is a server with a user whose permissions change while it runs.
+type tenancy struct {
+	*server.Server
+	options *server.Options
+}
+
+func startTenancy(t *testing.T, hears ...string) *tenancy {
+	t.Helper()
+	options := &server.Options{Users: hearing(hears)}
+	return &tenancy{run(t, *options), options}
+}
+
+func hearing(subjects []string) []*server.User {
+	return []*server.User{
+		{Username: "admin", Password: "pw"},
+		{Username: "worker", Password: "pw", Permissions: &server.Permissions{Subscribe: &server.SubjectPermission{Allow: subjects}}},
+	}
+}
+
+// reload changes what the user may hear.
+func (s *tenancy) reload(t *testing.T, hears ...string) {
+	t.Helper()
+	next := s.options.Clone()
+	next.Host, next.Port, next.NoLog, next.NoSigs = "127.0.0.1", server.RANDOM_PORT, true, true
+	next.Users = hearing(hears)
+	if err := s.ReloadOptions(next); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *tenancy) url(user string) string {
+	return strings.Replace(s.ClientURL(), "nats://", "nats://"+user+":pw@", 1)
+}
+
+// keep returns the Subscriptions of a connection of the user, at work until the test ends.
+func (s *tenancy) keep(t *testing.T) (*nats.Conn, *natsconn.Subscriptions, *logBuffer) {
+	t.Helper()
+	logs, logger := newLog()
+	conn := connect(t, natsconn.Config{URL: s.url("worker"), Logger: logger})
+	subscriptions := natsconn.Keep(conn, logger)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); subscriptions.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		<-ended
+		subscriptions.Drain()
+		subscriptions.Wait()
+	})
+	return conn, subscriptions, logs
+}
+
+func answer(msg *nats.Msg) { _ = msg.Respond([]byte(msg.Subject)) }
+
+// answered reports whether somebody answers on a subject, and fails if it is not so
+// before long.
+func answered(t *testing.T, conn *nats.Conn, subject string, want bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
+		_, err := conn.Request(subject, nil, time.Second)
+		if (err == nil) == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %v", subject, err)
+		}
+	}
+}
+
+func becomesRefused(t *testing.T, s *natsconn.Subscriptions, want ...string) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !slices.Equal(s.Refused(), want); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("refused are %q, want %q", s.Refused(), want)
+		}
+	}
+}
+
+// What NATS refuses at the start is named, and stands when it is allowed.
+func TestSubscriptionRefusedAtTheStart(t *testing.T) {
+	s := startTenancy(t, "a.>", "_INBOX.>")
+	_, subscriptions, logs := s.keep(t)
+	for _, subject := range []string{"a.x", "b.x", "c.x"} {
+		if err := subscriptions.Subscribe(subject, "queue", answer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	if err := subscriptions.Settle(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := subscriptions.Refused(), []string{"b.x", "c.x"}; !slices.Equal(got, want) {
+		t.Fatalf("refused are %q, want %q", got, want)
+	}
+	admin := connect(t, natsconn.Config{URL: s.url("admin"), Logger: slog.New(slog.DiscardHandler)})
+	answered(t, admin, "a.x", true)
+	answered(t, admin, "b.x", false)
+
+	s.reload(t, "a.>", "b.>", "_INBOX.>")
+	answered(t, admin, "b.x", true)
+	becomesRefused(t, subscriptions, "c.x")
+	if n := strings.Count(logs.String(), "NATS refuses a subscription"); n != 2 {
+		t.Errorf("it was logged %d times, want once for each subject:\n%s", n, logs.String())
+	}
+}
+
+// What a reload takes away is named, and stands again when another gives it back.
+func TestSubscriptionTakenAway(t *testing.T) {
+	s := startTenancy(t, "a.>", "b.>", "_INBOX.>")
+	_, subscriptions, _ := s.keep(t)
+	for _, subject := range []string{"a.x", "b.x"} {
+		for _, queue := range []string{"queue", ""} {
+			if err := subscriptions.Subscribe(subject, queue, answer); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	admin := connect(t, natsconn.Config{URL: s.url("admin"), Logger: slog.New(slog.DiscardHandler)})
+	for range 2 {
+		answered(t, admin, "b.x", true)
+		s.reload(t, "a.>", "_INBOX.>")
+		becomesRefused(t, subscriptions, "b.x", "b.x")
+		answered(t, admin, "a.x", true)
+		answered(t, admin, "b.x", false)
+		s.reload(t, "a.>", "b.>", "_INBOX.>")
+		becomesRefused(t, subscriptions)
+	}
+	answered(t, admin, "b.x", true)
+}
+
+// nats.go does not make the inbox of requests again, so the connection is made anew.
+func TestInboxTakenAway(t *testing.T) {
+	s := startTenancy(t, "a.>", "_INBOX.>")
+	conn, subscriptions, _ := s.keep(t)
+	admin := natsconn.Keep(connect(t, natsconn.Config{URL: s.url("admin"), Logger: slog.New(slog.DiscardHandler)}), slog.New(slog.DiscardHandler))
+	if err := admin.Subscribe("service", "", answer); err != nil {
+		t.Fatal(err)
+	}
+	answered(t, conn, "service", true)
+	s.reload(t, "a.>")
+	becomesRefused(t, subscriptions, "_INBOX.>")
+	answered(t, conn, "service", false)
+	s.reload(t, "a.>", "_INBOX.>")
+	answered(t, conn, "service", true)
+	becomesRefused(t, subscriptions)
+}
+
+// A server that allows fewer subscriptions does not say which it refuses. What another
+// one allows, after a restart, stands.
+func TestTooManySubscriptions(t *testing.T) {
+	s := &tenancy{Server: run(t, server.Options{MaxSubs: 3, Users: hearing([]string{">"})})}
+	_, subscriptions, logs := s.keep(t)
+	names := []string{"a", "b", "c", "d", "e"}
+	for _, subject := range names {
+		if err := subscriptions.Subscribe(subject, "queue", answer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	becomesRefused(t, subscriptions, "?")
+	if n := strings.Count(logs.String(), "too many"); n != 1 {
+		t.Errorf("it was logged %d times:\n%s", n, logs)
+	}
+	port := s.Addr().(*net.TCPAddr).Port
+	s.Shutdown()
+	s.WaitForShutdown()
+	s.Server = run(t, server.Options{Port: port, Users: hearing([]string{">"})})
+	admin := connect(t, natsconn.Config{URL: s.url("admin"), Logger: slog.New(slog.DiscardHandler)})
+	for _, subject := range names {
+		answered(t, admin, subject, true)
+	}
+	becomesRefused(t, subscriptions)
+}

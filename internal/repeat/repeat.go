@@ -1,0 +1,130 @@
+// Package repeat counts warnings and errors that repeat, in place of logging each: while a
+// server is away, the same few would fill the log many times a second.
+//
+//	the first Burst of a message in a Window ──► logged
+//	further ones ──► counted; the last is logged at the end of the window, with "repeated"
+package repeat
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Burst records of one message pass in each Window.
+const (
+	Burst  = 3
+	Window = time.Minute
+)
+
+// maxMessages bounds what is counted at once. The program's messages are constants, so
+// that only those of libraries could come near it; more of them pass.
+const maxMessages = 1024
+
+// Handler is a slog.Handler in front of another. Records below slog.LevelWarn pass.
+type Handler struct {
+	next   slog.Handler
+	counts *counts
+}
+
+// counts are shared by the handlers that come of one by WithAttrs and WithGroup.
+type counts struct {
+	mu    sync.Mutex
+	known map[message]*count
+}
+
+type message struct {
+	level slog.Level
+	text  string
+}
+
+type count struct {
+	passed, held int
+	last         slog.Record // of those held, and where it is to go
+	next         slog.Handler
+}
+
+// New returns a Handler in front of next.
+func New(next slog.Handler) *Handler {
+	return &Handler{next, &counts{known: make(map[message]*count)}}
+}
+
+// Enabled implements slog.Handler.
+func (h *Handler) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.next.Enabled(ctx, level)
+}
+
+// WithAttrs implements slog.Handler.
+func (h *Handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &Handler{h.next.WithAttrs(attrs), h.counts}
+}
+
+// WithGroup implements slog.Handler.
+func (h *Handler) WithGroup(name string) slog.Handler {
+	return &Handler{h.next.WithGroup(name), h.counts}
+}
+
+// Handle implements slog.Handler.
+func (h *Handler) Handle(ctx context.Context, record slog.Record) error {
+	if record.Level >= slog.LevelWarn && h.counts.holds(h.next, record) {
+		return nil
+	}
+	return h.next.Handle(ctx, record)
+}
+
+// Flush logs what was counted so far. A program calls it before it ends.
+func (h *Handler) Flush() {
+	h.counts.mu.Lock()
+	known := h.counts.known
+	h.counts.known = make(map[message]*count)
+	h.counts.mu.Unlock()
+	for _, c := range known {
+		c.tell()
+	}
+}
+
+// holds counts a record, and reports whether it is not to be logged now.
+func (cs *counts) holds(next slog.Handler, record slog.Record) bool {
+	key := message{record.Level, record.Message}
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	c := cs.known[key]
+	if c == nil {
+		if len(cs.known) == maxMessages {
+			return false
+		}
+		c = new(count)
+		cs.known[key] = c
+		time.AfterFunc(Window, func() { cs.end(key, c) })
+	}
+	if c.passed < Burst {
+		c.passed++
+		return false
+	}
+	c.held++
+	c.last, c.next = record.Clone(), next
+	return true
+}
+
+// end ends the window of a message.
+func (cs *counts) end(key message, c *count) {
+	cs.mu.Lock()
+	current := cs.known[key] == c
+	if current {
+		delete(cs.known, key)
+	}
+	cs.mu.Unlock()
+	if current { // Flush has not told it
+		c.tell()
+	}
+}
+
+// tell logs the last record that was held, and how many there were.
+func (c *count) tell() {
+	if c.held == 0 {
+		return
+	}
+	c.last.AddAttrs(slog.Int("repeated", c.held))
+	_ = c.next.Handle(context.Background(), c.last) // where would it be told?
+}

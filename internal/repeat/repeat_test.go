@@ -1,0 +1,83 @@
+package repeat_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"credbus/internal/repeat"
+)
+
+func newLogger() (*slog.Logger, *repeat.Handler, *bytes.Buffer) {
+	text := new(bytes.Buffer)
+	h := repeat.New(slog.NewTextHandler(text, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return slog.New(h), h, text
+}
+
+// Ten warnings a second for ten minutes are few lines, which say how many they were.
+func TestRepeatedWarningsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logger, _, text := newLogger()
+		const seconds, each = 600, 10
+		for i := range seconds * each {
+			logger.With("part", "events").Warn("interrupted", "error", fmt.Errorf("try %d", i))
+			time.Sleep(time.Second / each)
+		}
+		time.Sleep(repeat.Window)
+		synctest.Wait()
+		lines := strings.Split(strings.TrimSpace(text.String()), "\n")
+		if most := (repeat.Burst + 1) * (seconds/60 + 1); len(lines) > most {
+			t.Errorf("%d lines, want at most %d", len(lines), most)
+		}
+		told := 0
+		for _, line := range lines {
+			if !strings.Contains(line, "part=events") || !strings.Contains(line, "level=WARN") {
+				t.Errorf("a line lost what it says: %s", line)
+			}
+			n := 1
+			if _, repeated, ok := strings.Cut(line, "repeated="); ok {
+				if _, err := fmt.Sscan(repeated, &n); err != nil {
+					t.Fatal(err)
+				}
+			}
+			told += n
+		}
+		if told != seconds*each {
+			t.Errorf("the lines tell of %d warnings, want %d", told, seconds*each)
+		}
+		if last := fmt.Sprintf("try %d", seconds*each-1); !strings.Contains(lines[len(lines)-1], last) {
+			t.Errorf("the last line is not about the last warning: %s", lines[len(lines)-1])
+		}
+	})
+}
+
+func TestOthersPass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logger, h, text := newLogger()
+		for range 50 {
+			logger.Info("served")
+			logger.Debug("looked")
+		}
+		for i := range 50 {
+			logger.Error(fmt.Sprint("error ", i), "error", errors.New("one"))
+		}
+		if n := strings.Count(text.String(), "\n"); n != 150 {
+			t.Errorf("%d lines, want 150", n)
+		}
+		text.Reset()
+		for range 5 {
+			logger.WithGroup("g").Error("again", "n", 1)
+		}
+		h.Flush()
+		time.Sleep(2 * repeat.Window)
+		synctest.Wait()
+		if got := text.String(); strings.Count(got, "\n") != repeat.Burst+1 || strings.Count(got, "repeated=2") != 1 {
+			t.Errorf("after five errors of a kind the log says:\n%s", got)
+		}
+	})
+}
