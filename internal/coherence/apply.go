@@ -95,7 +95,11 @@ func (r *Replica) deliver(at subjects.Revision, entry *subjects.Event) {
 			v.lease = until
 		}
 	case entry.Kind == Ping:
-		r.members.pinged(entry.Replica, time.Now(), r.leaseOf(entry))
+		heard := time.Now()
+		if off(OwnClock) {
+			heard = entry.At
+		}
+		r.members.pinged(entry.Replica, heard, r.leaseOf(entry))
 	case entry.Kind == Leave:
 		r.members.left(entry.Replica)
 	}

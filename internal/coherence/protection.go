@@ -16,6 +16,7 @@ const (
 	IntentHold      Protection = "intent hold"      // an intent holds the key
 	WritersHold     Protection = "writers hold"     // a hold lasts as long as its writer says
 	SendersLease    Protection = "senders lease"    // a strict write waits for a lease as long as its replica says
+	OwnClock        Protection = "own clock"        // what others do counts from when it is heard, not from when they say it was
 	OwnRelease      Protection = "own release"      // a done releases the hold of its own write
 	UnknownHold     Protection = "unknown hold"     // a write that may still land holds the key
 	WriteDeadline   Protection = "write deadline"   // no write outlasts its hold

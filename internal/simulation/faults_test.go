@@ -35,6 +35,7 @@ type faults struct {
 	faint   float64       // intents after which the process is paused past every hold
 	uneven  bool          // every other worker has other settings
 	leases  bool          // every other worker has another lease
+	clocks  bool          // clocks disagree, by up to an hour, and jump
 	outside bool          // changes in the store itself, cleared by hand
 
 	happens []func(w *world) // one of them every now and then
@@ -72,6 +73,7 @@ var classes = []*faults{
 	{name: "late", late: 0.1, slow: 0.02},
 	{name: "uneven", uneven: true, late: 0.1, crash: 0.03, slow: 0.02},
 	{name: "uneven leases", leases: true, notice: 2 * longLease, happens: []func(*world){cut, cut, restart}, every: 3 * time.Second, delayed: 0.05, delay: 200 * time.Millisecond},
+	{name: "clocks", clocks: true, happens: []func(*world){jump, jump, cut, restart}, every: 2 * time.Second, delayed: 0.3, delay: 400 * time.Millisecond},
 	{name: "members", happens: []func(*world){join, leave, cut}, every: time.Second, delayed: 0.2, delay: 100 * time.Millisecond},
 	{name: "flush", outside: true, slow: 0.1},
 	{name: "lag", lag: time.Second},
@@ -79,7 +81,7 @@ var classes = []*faults{
 	{name: "lag late", lag: 2 * time.Second, crash: 0.02, slow: 0.01, late: 0.05},
 	{name: "lag gap", lag: 2 * hold, skip: 0.003, happens: []func(*world){cut, restart, recreate, purge}, every: 20 * time.Second},
 	{name: "lag mixed", lag: 2 * time.Second, happens: []func(*world){cut, pause, restart}, every: 4 * time.Second, crash: 0.01, lose: 0.01, delayed: 0.1, delay: 200 * time.Millisecond, slow: 0.02, late: 0.01},
-	{name: "mixed", happens: []func(*world){cut, pause, restart, recreate}, every: 3 * time.Second, crash: 0.01, lose: 0.01, repeat: 0.02, delayed: 0.1, delay: 200 * time.Millisecond, slow: 0.02, stall: 0.002},
+	{name: "mixed", clocks: true, happens: []func(*world){cut, pause, restart, recreate}, every: 3 * time.Second, crash: 0.01, lose: 0.01, repeat: 0.02, delayed: 0.1, delay: 200 * time.Millisecond, slow: 0.02, stall: 0.002},
 }
 
 func class(name string) *faults {
@@ -111,6 +113,14 @@ func cut(w *world) {
 				p.link.set(true)
 			})
 		}
+	}
+}
+
+// jump sets the clock of a process, as somebody would, or a daemon that is late.
+func jump(w *world) {
+	if p := w.any(); p != nil {
+		w.count("clock_jump")
+		p.setClock()
 	}
 }
 

@@ -164,6 +164,8 @@ func (l *link) Append(ctx context.Context, e *subjects.Event) (subjects.Revision
 	if l.w.crashes(l.process, beforeAppend(e)) {
 		return subjects.Revision{}, errCrashed
 	}
+	sent := new(*e)
+	sent.At = e.At.Add(time.Duration(l.process.clock.Load()))
 	type result struct {
 		at  subjects.Revision
 		err error
@@ -176,7 +178,7 @@ func (l *link) Append(ctx context.Context, e *subjects.Event) (subjects.Revision
 			done <- result{err: err}
 			return
 		}
-		at, err := l.w.journal.append(e)
+		at, err := l.w.journal.append(sent)
 		if err == nil {
 			err = l.cross(arrives)
 		}

@@ -33,6 +33,7 @@ var mutants = []struct {
 	{coherence.StartEcho, "cut", coherence.Bounded},
 	{coherence.IntentDrop, "crash", coherence.Bounded},
 	{coherence.IntentHold, "crash", coherence.Bounded},
+	{coherence.OwnClock, "clocks", coherence.Strict},
 	{coherence.OwnRelease, "slow", coherence.Strict},
 	{coherence.UnknownHold, "late", coherence.Bounded},
 	{coherence.WritersHold, "uneven", coherence.Bounded},

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -139,6 +140,8 @@ type process struct {
 
 	writeTimeout, hold time.Duration
 
+	clock atomic.Int64 // how far it is ahead of the world's, in nanoseconds
+
 	mu      sync.Mutex
 	crashed bool
 	paused  chan struct{} // open while it is paused, nil when it is not
@@ -165,6 +168,9 @@ func (w *world) start() *process {
 		}
 	}
 	w.mu.Unlock()
+	if w.faults.clocks {
+		p.setClock()
+	}
 	p.link = newLink(w, p)
 	p.cache, _ = cache.New(cache.Config{Entries: 100, TTL: time.Hour, NegativeTTL: time.Hour})
 	logger := slog.New(slog.DiscardHandler)
@@ -223,6 +229,10 @@ func (p *process) pause(d time.Duration) {
 	close(paused)
 	p.mu.Unlock()
 }
+
+// setClock puts the clock of a process anywhere within an hour. What it says of the time
+// is all that others see of it.
+func (p *process) setClock() { p.clock.Store(int64(p.w.between(-time.Hour, time.Hour))) }
 
 // crash ends a process between two instructions.
 func (p *process) crash() {
