@@ -5,6 +5,7 @@ import (
 
 	"credbus/internal/config"
 	"credbus/internal/heap"
+	"credbus/internal/store"
 )
 
 // Memory that a worker takes beside what settings bound.
@@ -19,6 +20,12 @@ const (
 // memoryNeeded is the most memory that the settings allow a worker to take.
 func memoryNeeded(c *config.Config) int64 {
 	need := fixedMemory + heap.Headroom + int64(c.Pool.Memory) + int64(c.Pool.Bytes)
+	for _, s := range c.AllStores() {
+		switch s.Type {
+		case "file", "jetstream", "vault":
+			need += store.WalksBytes // names, from one page of a list to the next
+		}
+	}
 	if !c.Cache.Enabled {
 		return need
 	}
