@@ -53,6 +53,8 @@ const (
 	lastRetry  = 30 * time.Second
 )
 
+const settleWithin = 5 * time.Second
+
 // Keep returns the Subscriptions of a connection. What it does not know of goes to the
 // error handler that the connection had.
 func Keep(conn *nats.Conn, logger *slog.Logger) *Subscriptions {
@@ -94,8 +96,10 @@ func (s *Subscriptions) open(k *kept) error {
 }
 
 // Settle returns when the server has every subscription made so far, or Refused names
-// it.
+// it; after settleWithin with an error.
 func (s *Subscriptions) Settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, settleWithin)
+	defer cancel()
 	if err := s.conn.FlushWithContext(ctx); err != nil {
 		return err
 	}
@@ -226,9 +230,6 @@ func (s *Subscriptions) refuse(what string, attrs ...any) {
 
 // retry tries once more what is refused.
 func (s *Subscriptions) retry(ctx context.Context) {
-	const most = 5 * time.Second
-	ctx, cancel := context.WithTimeout(ctx, most)
-	defer cancel()
 	s.mu.Lock()
 	var refused []*kept
 	for _, k := range s.kept {
