@@ -22,6 +22,10 @@ protocol; a worker that does not is refused when it starts. Other settings may
 differ while they are changed on one worker after the other. A fact that is the
 same on all replicas is printed once; one that differs is printed for each.
 
+"host" and "clock" are each replica's own. "clock" is how far its clock is from
+that of the NATS server, one and the same for all replicas. If all of them are
+off alike, the clock of the server is wrong.
+
 Without --all, only what must agree and what differs is shown. When a replica
 that is known does not answer, those that did are shown and the exit status is 6.
 

@@ -159,7 +159,7 @@ func answer(nc *nats.Conn, request *nats.Msg) {
 		body(&subjects.ClearCacheReply{Replicas: []string{"replica-1"}, Missing: []string{"replica-2"}})
 	case strings.HasSuffix(request.Subject, "."+string(subjects.Deployment)):
 		facts := func(ttl string) []subjects.Fact {
-			return []subjects.Fact{{Name: "version", Value: "v1"}, {Name: "deployment", Value: "abc"}, {Name: "data_dir", Value: "/" + ttl}, {Name: "cache.ttl", Value: ttl}, {Name: "cache.idle", Value: "0s"}}
+			return []subjects.Fact{{Name: "clock", Value: ttl + " ahead"}, {Name: "version", Value: "v1"}, {Name: "deployment", Value: "abc"}, {Name: "data_dir", Value: "/" + ttl}, {Name: "cache.ttl", Value: ttl}, {Name: "cache.idle", Value: "0s"}}
 		}
 		body(&subjects.DeploymentReply{
 			Replicas: []subjects.ReplicaFacts{{Replica: "replica-1", Facts: facts("5m")}, {Replica: "replica-2", Facts: facts("1m")}},

@@ -30,6 +30,7 @@ type Config struct {
 	Stream     Stream           `koanf:"stream"`
 	Expiry     Expiry           `koanf:"expiry"`
 	Coherence  Coherence        `koanf:"coherence"`
+	Clock      Clock            `koanf:"clock"`
 	Health     Health           `koanf:"health"`
 	Shutdown   Shutdown         `koanf:"shutdown"`
 
@@ -213,6 +214,11 @@ type Expiry struct {
 // Coherence says what replicas promise of what they have cached.
 type Coherence struct {
 	Mode string `koanf:"mode"` // bounded, strict or off
+}
+
+// Clock says how wrong the clock may be.
+type Clock struct {
+	MaxSkew time.Duration `koanf:"max_skew"` // zero: no bound
 }
 
 // Health says where the worker tells over HTTP how it is.

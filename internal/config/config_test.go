@@ -74,6 +74,7 @@ func TestDefaults(t *testing.T) {
 		Stream:    Stream{Name: "CREDBUS", Replicas: 1, MaxAge: 24 * time.Hour, MaxBytes: 256 << 20},
 		Expiry:    Expiry{Interval: 10 * time.Minute, Ahead: []time.Duration{7 * day, day}},
 		Coherence: Coherence{Mode: "bounded"},
+		Clock:     Clock{MaxSkew: 10 * time.Second},
 		Shutdown:  Shutdown{Timeout: 10 * time.Second},
 	}
 	if !reflect.DeepEqual(got, want) {

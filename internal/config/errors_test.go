@@ -36,6 +36,8 @@ func TestWrongValues(t *testing.T) {
 		{"store.vault.auth", "ldap", "must be token or approle or kubernetes"},
 		{"store.aws.recovery_days", "6", "7 to 30"},
 		{"store.aws.force_delete", "maybe", "true or false"},
+		{"clock.max_skew", "500ms", "1s to 1h, or 0s"},
+		{"clock.max_skew", "10", "a time with its unit"},
 		{"health.listen", "8080", "host:port such as"},
 		{"health.listen", "localhost:http", "host:port such as"},
 		{"store.read_timeout", "5", "a time with its unit"},

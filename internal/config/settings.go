@@ -153,6 +153,8 @@ var settings = table{
 
 	{key: "coherence.mode", kind: oneOf("bounded", "strict", "off"), fallback: "bounded", help: "bounded: a replica that is cut off may be 2 s behind; strict: none ever is, and writes wait for all; off: entries are trusted for all their TTL, for measuring only"},
 
+	{key: "clock.max_skew", kind: interval(time.Second, time.Hour), fallback: "10s", help: "how far the clock of this machine may be from that of the NATS server for the worker to be ready; more than 1s is a warning; 0s for no bound"},
+
 	{key: "health.listen", kind: listenAddress(), help: "host:port to answer /livez and /readyz at over HTTP; empty for nowhere"},
 
 	{key: "shutdown.timeout", kind: duration(0, time.Hour), fallback: "10s", help: "how long work under way may take to end"},

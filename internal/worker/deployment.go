@@ -90,6 +90,7 @@ func (w *Worker) deploymentRecord(ctx context.Context) (own deployment.Record, e
 func (w *Worker) facts() []subjects.Fact {
 	facts := []subjects.Fact{
 		{Name: "host", Value: place()},
+		w.clockFact(),
 		{Name: "version", Value: version()},
 		{Name: "deployment", Value: w.joined.ID},
 		{Name: "protocol", Value: strconv.Itoa(w.joined.Protocol)},

@@ -41,6 +41,9 @@ func (w *Worker) problems(ctx context.Context) (problems []health.Problem) {
 	if w.cache != nil && !w.trusts(ctx, connected) {
 		problems = append(problems, health.Problem{Part: "cache", State: w.replica.Trust()})
 	}
+	if problem, wrong := w.clockProblem(); wrong {
+		problems = append(problems, problem)
+	}
 	problems = append(problems, w.storeProblems(ctx)...)
 	if w.jobs != nil && connected {
 		if err := w.jobs.Ready(); err != nil {

@@ -37,6 +37,12 @@ func startHealthy(t *testing.T, dir string, settings ...string) *bed {
 // ready asks the worker for its readiness.
 func (b *bed) ready(t *testing.T) (ready bool, problems []health.Problem) {
 	t.Helper()
+	ready, problems, _ = b.readiness(t)
+	return ready, problems
+}
+
+func (b *bed) readiness(t *testing.T) (ready bool, problems, warnings []health.Problem) {
+	t.Helper()
 	response, err := http.Get("http://" + b.health.Address() + "/readyz")
 	if err != nil {
 		t.Fatal(err)
@@ -45,6 +51,7 @@ func (b *bed) ready(t *testing.T) (ready bool, problems []health.Problem) {
 	var told struct {
 		Ready    bool
 		Problems []health.Problem
+		Warnings []health.Problem
 	}
 	if err := json.NewDecoder(response.Body).Decode(&told); err != nil {
 		t.Fatal(err)
@@ -52,7 +59,7 @@ func (b *bed) ready(t *testing.T) (ready bool, problems []health.Problem) {
 	if told.Ready != (response.StatusCode == http.StatusOK) || told.Ready != (len(told.Problems) == 0) {
 		t.Errorf("status %d says %+v", response.StatusCode, told)
 	}
-	return told.Ready, told.Problems
+	return told.Ready, told.Problems, told.Warnings
 }
 
 // becomes waits until the worker is ready, or is not, and returns why.

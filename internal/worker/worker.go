@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"credbus/internal/cache"
+	"credbus/internal/clock"
 	"credbus/internal/coherence"
 	"credbus/internal/config"
 	"credbus/internal/deployment"
@@ -50,6 +51,8 @@ type Worker struct {
 	joined      *deployment.Record
 	stream      *coherence.Stream
 	replica     *coherence.Replica
+	clock       *clock.Watch
+	localTime   func() time.Time // time.Now, but in tests
 	manager     *manager.Manager
 	jobs        *jobs.Service // nil when disabled
 	handler     *handler.Handler
@@ -71,17 +74,31 @@ const startTimeout = 10 * time.Second
 // Start runs a worker until Close. It serves, and trusts its cache, when Start
 // returns. Errors say which setting to change.
 func Start(ctx context.Context, config *config.Config, logger *slog.Logger) (*Worker, error) {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	w := &Worker{config: config, logger: logger, name: replicaName(), failed: make(chan error, 1), closed: make(chan struct{}), closeErr: make(chan error, 1)}
-	for _, step := range []func(context.Context) error{
-		w.startServer, w.connect, w.checkStreams, w.openStores, w.openKeyring, w.openCache, w.joinDeployment, w.startReplica, w.openManager, w.startExpiry, w.openJobs, w.serve, w.startHealth,
-	} {
-		if err := step(ctx); err != nil {
-			return nil, errors.Join(err, w.Close(context.WithoutCancel(ctx)))
-		}
+	w := newWorker(config, logger)
+	if err := w.start(ctx); err != nil {
+		return nil, errors.Join(err, w.Close(context.WithoutCancel(ctx)))
 	}
 	return w, nil
+}
+
+func newWorker(config *config.Config, logger *slog.Logger) *Worker {
+	return &Worker{
+		config: config, logger: logger, name: replicaName(), localTime: time.Now,
+		failed: make(chan error, 1), closed: make(chan struct{}), closeErr: make(chan error, 1),
+	}
+}
+
+func (w *Worker) start(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for _, step := range []func(context.Context) error{
+		w.startServer, w.connect, w.checkStreams, w.openStores, w.openKeyring, w.openCache, w.joinDeployment, w.startReplica, w.startClock, w.openManager, w.startExpiry, w.openJobs, w.serve, w.startHealth,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // replicaName is unique to this run: a worker that comes back is another replica than

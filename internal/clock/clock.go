@@ -1,0 +1,198 @@
+package clock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// State says whether two clocks agree.
+type State int
+
+// The states, the worse the later.
+const (
+	Agrees  State = iota
+	Differs       // by more than Config.Warn
+	Exceeds       // Config.Max
+)
+
+// Reading is the result of a measurement.
+type Reading struct {
+	// Offset is the server's time less the local one: what the local clock lacks.
+	Offset time.Duration
+	// Uncertainty is by how much Offset may be wrong, either way.
+	Uncertainty time.Duration
+	State       State
+}
+
+// String says which way the local clock is off, and how far, such as "3.21s ahead of the
+// NATS server, ±400µs".
+func (r Reading) String() string {
+	way := "ahead of"
+	if r.Offset > 0 {
+		way = "behind"
+	}
+	return fmt.Sprintf("%v %s the NATS server, ±%v", short(r.Offset.Abs()), way, short(r.Uncertainty))
+}
+
+// short leaves out digits that say nothing.
+func short(d time.Duration) time.Duration {
+	if d < 10*time.Millisecond {
+		return d.Round(time.Microsecond)
+	}
+	return d.Round(time.Millisecond)
+}
+
+// Config says what is measured, and how it is judged.
+type Config struct {
+	// Ask asks the server for its time.
+	Ask func(context.Context) (time.Time, error)
+	// Now is the local time. Default time.Now.
+	Now func() time.Time
+	// Warn is how far apart clocks may be that agree. Default 1 s.
+	Warn time.Duration
+	// Max is how far apart they may be before the state is Exceeds. Zero: it never is.
+	Max time.Duration
+	// Every is how often Run measures. Default 1 min.
+	Every time.Duration
+	// Changed is called after each change of the state; nil: nobody is told. The state
+	// before the first measurement is Agrees.
+	Changed func(Reading)
+	// Failed is called when the server cannot be asked; nil: nobody is told.
+	Failed func(error)
+}
+
+func (c Config) withDefaults() Config {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Warn <= 0 {
+		c.Warn = time.Second
+	}
+	if c.Every <= 0 {
+		c.Every = time.Minute
+	}
+	if c.Changed == nil {
+		c.Changed = func(Reading) {}
+	}
+	if c.Failed == nil {
+		c.Failed = func(error) {}
+	}
+	return c
+}
+
+const (
+	samples  = 5               // of a measurement
+	patience = 2 * time.Second // with all of them
+	retry    = 5 * time.Second // after a measurement that failed
+)
+
+// Watch compares the local clock with that of a server. Its methods may be called
+// concurrently.
+type Watch struct {
+	config    Config
+	measuring sync.Mutex // one measurement at a time
+	last      atomic.Pointer[Reading]
+}
+
+// New returns a watch that has not measured yet.
+func New(config Config) *Watch { return &Watch{config: config.withDefaults()} }
+
+// Last is the last measurement that succeeded. Without ok, none did yet.
+func (w *Watch) Last() (reading Reading, ok bool) {
+	if last := w.last.Load(); last != nil {
+		return *last, true
+	}
+	return Reading{}, false
+}
+
+// Measure compares the clocks now. If the server cannot be asked, it says so to
+// Config.Failed, and what was known stays.
+func (w *Watch) Measure(ctx context.Context) error {
+	w.measuring.Lock()
+	defer w.measuring.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	reading, err := w.sample(ctx)
+	if err != nil {
+		w.config.Failed(err)
+		return err
+	}
+	before, _ := w.Last()
+	reading.State = w.judge(reading, before.State)
+	w.last.Store(&reading)
+	if reading.State != before.State {
+		w.config.Changed(reading)
+	}
+	return nil
+}
+
+// sample asks a few times, and returns the most exact answer.
+func (w *Watch) sample(ctx context.Context) (best Reading, err error) {
+	found := false
+	for range samples {
+		sent := w.config.Now()
+		server, failed := w.config.Ask(ctx)
+		if failed == nil && server.IsZero() {
+			failed = errors.New("the server does not say what time it is")
+		}
+		if failed != nil {
+			err = failed
+			break
+		}
+		half := w.config.Now().Sub(sent) / 2
+		if !found || half < best.Uncertainty {
+			best = Reading{Offset: server.Sub(sent.Add(half)), Uncertainty: half}
+		}
+		found = true
+	}
+	if found {
+		err = nil
+	}
+	return best, err
+}
+
+// judge is the state that follows from a measurement. Where that leaves several, it is
+// the one which is nearest to the state before.
+func (w *Watch) judge(reading Reading, before State) State {
+	offset := reading.Offset.Abs()
+	least, most := w.stateAt(offset-reading.Uncertainty), w.stateAt(offset+reading.Uncertainty)
+	return min(max(before, least), most)
+}
+
+func (w *Watch) stateAt(offset time.Duration) State {
+	switch {
+	case w.config.Max > 0 && offset > w.config.Max:
+		return Exceeds
+	case offset > w.config.Warn:
+		return Differs
+	}
+	return Agrees
+}
+
+// Run measures every Config.Every, and whenever something comes from again, until ctx
+// ends. A measurement that failed is made again sooner.
+func Run[T any](ctx context.Context, w *Watch, again <-chan T) {
+	timer := time.NewTimer(w.config.Every)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case _, open := <-again:
+			if !open {
+				again = nil
+				continue
+			}
+		case <-ctx.Done():
+			return
+		}
+		wait := w.config.Every
+		if err := w.Measure(ctx); err != nil {
+			wait = min(wait, retry)
+		}
+		timer.Reset(wait)
+	}
+}
