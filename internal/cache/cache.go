@@ -105,13 +105,15 @@ func (c Config) maxNegative() int { return max(c.Entries/4, 1) }
 // Cache maps a scope and an id to a value. Its methods may be called
 // concurrently.
 //
-// Lock order: writing, then mu. A Get that hits takes mu for the lookup and the
+// Lock order: compacting, writing, then mu. A Get that hits takes mu for the lookup and the
 // segment's read lock for the copy, one after the other, and opens the value
 // under neither.
 type Cache struct {
 	started   time.Time // the monotonic zero of every time in the index
 	maxValue  int
 	scratches sync.Pool // of *scratch
+
+	compacting sync.Mutex // held by who compacts
 
 	// writing is held while segments are written to, and entries change their
 	// place.
@@ -231,26 +233,62 @@ func (c *Cache) forget(e *entry) {
 // value is not kept, and sealing leaves no copy of it. Flags are the caller's
 // own, but for Absent.
 func (c *Cache) Put(scope, id string, value []byte, flags uint8) (stored bool) {
+	sealed := c.Seal(scope, id, value, flags)
+	defer sealed.Release()
+	return sealed.Hold()
+}
+
+// Sealed is a value that is ready to be held. It is used by one goroutine.
+type Sealed struct {
+	cache *Cache
+	entry *entry
+	bytes []byte // nil: the value is too long
+	held  bool
+}
+
+// Seal does of Put what takes the time, for a caller who has to decide under a lock
+// whether the value is to be held at all: that one calls Hold, and Release after its
+// lock is released.
+func (c *Cache) Seal(scope, id string, value []byte, flags uint8) *Sealed {
 	name := appendName(nil, scope, id)
-	if len(value) > c.maxValue {
-		c.refuse(string(name))
+	s := &Sealed{cache: c, entry: newEntry(name, len(scope), len(value), flags)}
+	if len(value) <= c.maxValue {
+		s.bytes = s.entry.secret.seal(value, name)
+	}
+	return s
+}
+
+// Hold holds the value from now on, which its lifetime begins with. It is called once,
+// and reports what Put does.
+func (s *Sealed) Hold() (stored bool) {
+	s.held = s.hold()
+	return s.held
+}
+
+func (s *Sealed) hold() bool {
+	c := s.cache
+	if s.bytes == nil {
+		c.refuse(s.entry.name)
 		return false
 	}
-	e := newEntry(name, len(scope), len(value), flags)
-	sealed := e.secret.seal(value, name)
-
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	at, err := c.write(sealed)
+	at, err := c.write(s.bytes)
 	if err != nil {
-		c.refuse(e.name)
+		c.refuse(s.entry.name)
 		return false
 	}
-	if !c.admit(e, at) {
-		return false
+	return c.admit(s.entry, at)
+}
+
+// Release forgets a value that is not held, and makes up for the room that one which
+// is held has taken.
+func (s *Sealed) Release() {
+	if s.held {
+		s.cache.compact()
+		return
 	}
-	c.compact()
-	return true
+	s.entry.secret.wipe()
 }
 
 // write puts sealed bytes into the current segment, or a new one.
@@ -274,8 +312,13 @@ func (c *Cache) write(sealed []byte) (at place, err error) {
 
 // compact writes again what is live in the segments that are mostly dead, until
 // no more than a fifth of all is. Each gives up more than it costs, and none is
-// looked at twice.
+// looked at twice. One call at a time does so, and who wants to write waits for no
+// more than one entry.
 func (c *Cache) compact() {
+	if !c.compacting.TryLock() {
+		return
+	}
+	defer c.compacting.Unlock()
 	var entries []*entry
 	for rounds := 0; ; rounds++ {
 		c.mu.Lock()
@@ -294,6 +337,8 @@ func (c *Cache) compact() {
 
 // move writes the bytes of an entry again elsewhere, if it is there still.
 func (c *Cache) move(e *entry, from *segment) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	sealed, ok := from.get(e.place.key) // only who holds writing changes it
 	var to place
 	if ok {

@@ -321,3 +321,41 @@ func TestCloseAndClear(t *testing.T) {
 		t.Errorf("HitRate without a lookup is %v", rate)
 	}
 }
+
+// TestSealed checks that what is only sealed is nowhere, and that a lifetime begins when
+// the value is held.
+func TestSealed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ttl = 10 * time.Second
+		c := newCache(t, Config{TTL: ttl})
+		mustPut(t, c, "org:a", "id", "old")
+		never := c.Seal("org:a", "id", []byte("never"), 0)
+		later := c.Seal("org:a", "id", []byte("later"), 3)
+		wantHit(t, c, "org:a", "id", "old")
+		never.Release()
+		wantHit(t, c, "org:a", "id", "old")
+		if never.entry.secret != (secret{}) {
+			t.Error("the secret of what was given up is there still")
+		}
+		time.Sleep(ttl)
+		if !later.Hold() {
+			t.Fatal("it was not held")
+		}
+		later.Release()
+		time.Sleep(ttl - 1)
+		if value, flags, ok := c.Get(nil, []byte("org:a"), []byte("id")); !ok || string(value) != "later" || flags != 3 {
+			t.Errorf("%q, %d, %v", value, flags, ok)
+		}
+		time.Sleep(time.Nanosecond)
+		wantMiss(t, c, "org:a", "id")
+
+		mustPut(t, c, "org:a", "id", "old")
+		long := c.Seal("org:a", "id", make([]byte, MaxValueLen+1), 0)
+		wantHit(t, c, "org:a", "id", "old")
+		if long.Hold() {
+			t.Error("a value that is too long was held")
+		}
+		long.Release()
+		wantMiss(t, c, "org:a", "id") // what is older is not held instead
+	})
+}

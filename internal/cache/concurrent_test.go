@@ -178,8 +178,8 @@ func TestGetAgainstMove(t *testing.T) {
 	c.mu.Lock()
 	c.segments.begin(next)
 	c.mu.Unlock()
-	c.move(e, at.segment)
 	c.writing.Unlock()
+	c.move(e, at.segment)
 	if len(c.segments.all) != 1 || c.segments.all[0] != next {
 		t.Fatal("the segment was not given up: this test shows nothing")
 	}

@@ -235,24 +235,49 @@ func (m *Manager) load(ctx context.Context, key subjects.Target, token coherence
 	if !found.end.IsZero() {
 		return found, nil // from ahead of all that this replica has applied
 	}
-	m.config.Replica.Fill(key, token, found.answer(), func() { m.fill(found.record) })
+	if entries, ok := m.entries(found.record); ok {
+		defer entries.release()
+		m.config.Replica.Fill(key, token, found.answer(), entries.hold)
+	}
 	return found, nil
 }
 
-// fill caches a record, if it opens: who waits for one that does not finds out
-// by opening it.
-func (m *Manager) fill(record *store.Record) {
+// entries are a record as the caches will hold it: opened, encoded and sealed before
+// the replica is locked to hold it.
+type entries struct {
+	current, lastKnown *cache.Sealed // lastKnown may be nil
+}
+
+// entries has none of a record that does not open: who waits for it finds out by
+// opening it.
+func (m *Manager) entries(record *store.Record) (entries, bool) {
 	found, err := m.open(nil, loaded{record: record})
 	if err != nil {
-		return
+		return entries{}, false
 	}
 	defer clear(found.reply)
 	var flags uint8
 	if found.inheritable {
 		flags |= inheritable
 	}
-	m.config.Cache.Put(string(record.Scope), string(record.ID), found.reply, flags)
-	m.remember(record, flags)
+	return entries{
+		current:   m.config.Cache.Seal(string(record.Scope), string(record.ID), found.reply, flags),
+		lastKnown: m.known(record, flags),
+	}, true
+}
+
+func (e entries) hold() {
+	e.current.Hold()
+	if e.lastKnown != nil {
+		e.lastKnown.Hold()
+	}
+}
+
+func (e entries) release() {
+	e.current.Release()
+	if e.lastKnown != nil {
+		e.lastKnown.Release()
+	}
 }
 
 // catchUp is how long a fill waits for the replica to apply what the log held

@@ -6,23 +6,24 @@ import (
 	"fmt"
 	"time"
 
+	"credbus/internal/cache"
 	"credbus/internal/store"
 	"credbus/subjects"
 )
 
-// remember keeps what was read of a credential for an outage of the store. What
-// every replica hears of a change drops it, as it drops a cache entry: so it is
-// the newest that any worker wrote for as long as it is held.
-func (m *Manager) remember(record *store.Record, flags uint8) {
+// known is what was read of a credential, as it is kept for an outage of the store; nil
+// if it is not. What every replica hears of a change drops it, as it drops a cache entry:
+// so it is the newest that any worker wrote for as long as it is held.
+func (m *Manager) known(record *store.Record, flags uint8) *cache.Sealed {
 	if m.config.LastKnown == nil {
-		return
+		return nil
 	}
 	found, err := m.openAs(nil, loaded{record: record}, time.Now())
 	if err != nil {
-		return
+		return nil
 	}
 	defer clear(found.reply)
-	m.config.LastKnown.Put(string(record.Scope), string(record.ID), found.reply, flags)
+	return m.config.LastKnown.Seal(string(record.Scope), string(record.ID), found.reply, flags)
 }
 
 // lastKnown answers a read that failed with err from what was read last, marked
