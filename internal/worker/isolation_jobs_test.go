@@ -89,11 +89,59 @@ func (w *world) submitAttacks(t *testing.T) {
 	}
 }
 
+// repeat uses one request id in scopes that are easily mixed up, for single stores and
+// batches: it names a write of its own credential only.
+func (w *world) repeat(t *testing.T) {
+	t.Helper()
+	const id, batchID, request = subjects.ID("repeated"), subjects.ID("repeated-batch"), "same-request"
+	versions := make(map[subjects.Scope][2]string)
+	for round := range 2 { // the second one repeats the first
+		for _, scope := range alike {
+			w.attempts.Add(2)
+			one := new(subjects.StoreReply)
+			w.must(t, subjects.Store, scope, &subjects.StoreRequest{
+				StoreItem: subjects.StoreItem{Target: subjects.Target{ID: id}, Data: subjects.Value([]byte(scope)), CreateOnly: true},
+				Envelope:  subjects.Envelope{RequestID: request},
+			}, one)
+			many := new(subjects.StoreBatchReply)
+			w.must(t, subjects.StoreBatch, scope, &subjects.StoreBatchRequest{
+				Items:    []subjects.StoreItem{{Target: subjects.Target{ID: batchID}, Data: subjects.Value([]byte(scope)), CreateOnly: true}},
+				Envelope: subjects.Envelope{RequestID: request},
+			}, many)
+			if err := many.Results[0].Err; err != nil {
+				t.Fatal(err)
+			}
+			got := [2]string{one.Version, many.Results[0].Reply.Version}
+			if round == 0 {
+				versions[scope] = got
+			} else if got != versions[scope] {
+				w.leaks.Add(1)
+				t.Errorf("a repeated store at %s has the versions %q, and had %q", scope, got, versions[scope])
+			}
+		}
+	}
+	for _, scope := range alike {
+		for _, id := range []subjects.ID{id, batchID} {
+			w.attempts.Add(1)
+			read := new(subjects.RetrieveReply)
+			w.must(t, subjects.Retrieve, scope, &subjects.RetrieveRequest{RetrieveItem: subjects.RetrieveItem{Target: subjects.Target{ID: id}, Fresh: true}}, read)
+			if value := read.Data[subjects.ValueName].Bytes(); string(value) != string(scope) {
+				w.leaks.Add(1)
+				t.Errorf("%s of %s is what %q stored under the same request id", id, scope, value)
+			}
+			w.must(t, subjects.Delete, scope, &subjects.DeleteRequest{DeleteItem: subjects.DeleteItem{Target: subjects.Target{ID: id}}}, new(subjects.DeleteReply))
+		}
+	}
+}
+
+// alike are scopes that are easily mixed up.
+var alike = []subjects.Scope{"org:a", "org:a2", "org:A", "org:a-x", "org:a/team:eng", "org:a/team:eng2", "org:a/team:ENG", "org:a2/team:eng"}
+
 // listen writes and submits in scopes that are easily mixed up, and counts what the
 // events, statuses and cache statistics of each tell of the others.
 func (w *world) listen(t *testing.T) {
 	t.Helper()
-	scopes := []subjects.Scope{"org:a", "org:a2", "org:A", "org:a-x", "org:a/team:eng", "org:a/team:eng2", "org:a/team:ENG", "org:a2/team:eng"}
+	scopes := alike
 	const id, prefix = subjects.ID("listened"), subjects.DefaultPrefix
 	subscribe := func(subject string) *nats.Subscription {
 		t.Helper()

@@ -294,6 +294,7 @@ func TestIsolation(t *testing.T) {
 		}
 	}
 	w.submitAttacks(t)
+	w.repeat(t)
 	w.listen(t)
 	w.unharmed(t)
 	w.jobsUnharmed(t)
