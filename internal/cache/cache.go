@@ -339,6 +339,9 @@ func (c *Cache) compact() {
 func (c *Cache) move(e *entry, from *segment) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	if !c.isIn(e, from) {
+		return
+	}
 	sealed, ok := from.get(e.place.key) // only who holds writing changes it
 	var to place
 	if ok {
@@ -349,7 +352,7 @@ func (c *Cache) move(e *entry, from *segment) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case e.place.segment != from: // it left
+	case !c.isInLocked(e, from): // it left meanwhile
 	case !ok:
 		c.index.remove(e)
 	default:
@@ -357,6 +360,17 @@ func (c *Cache) move(e *entry, from *segment) {
 		c.segments.leave(e)
 		c.segments.enter(e, to)
 	}
+}
+
+// isIn reports whether an entry is held, and in that segment.
+func (c *Cache) isIn(e *entry, at *segment) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.isInLocked(e, at)
+}
+
+func (c *Cache) isInLocked(e *entry, at *segment) bool {
+	return e.place.segment == at && c.index.holds(e) // Clear leaves the place as it was
 }
 
 // refuse drops what is held under name: it is older than what was refused.

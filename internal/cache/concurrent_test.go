@@ -108,6 +108,7 @@ func TestConcurrentHistory(t *testing.T) {
 	writers.Wait()
 	close(done)
 	others.Wait()
+	checkSegments(t, c)
 
 	s := c.Stats()
 	if hits.Load() == 0 || s.Hits != uint64(hits.Load()) || s.Evictions == 0 {

@@ -67,6 +67,35 @@ func TestCompactionLosesNothing(t *testing.T) {
 	}
 }
 
+// TestClearAmidCompaction clears the cache between two moves of a compaction: nothing of
+// what it was about comes back.
+func TestClearAmidCompaction(t *testing.T) {
+	c := newCache(t, Config{Entries: 100})
+	put := func() {
+		for i := range 100 {
+			mustPut(t, c, "org:a", fmt.Sprint(i), strings.Repeat("v", 1000))
+		}
+	}
+	put()
+	from := c.segments.all[0]
+	entries := from.entries.appendTo(nil)
+	if len(entries) == 0 {
+		t.Fatal("nothing is to be moved: this test shows nothing")
+	}
+	c.Clear()
+	c.move(entries[0], from)
+	put()
+	for _, e := range entries[1:] {
+		c.move(e, from)
+	}
+	checkSegments(t, c)
+	before := c.Stats().Rewrites
+	put()
+	if n := c.Stats().Rewrites - before; n > 400 {
+		t.Errorf("%d rewrites for 100 puts", n)
+	}
+}
+
 // TestCompactionOfScatteredEntries drops most of what was put, at random: what is
 // left is brought together as more is put, and nothing of it is lost.
 func TestCompactionOfScatteredEntries(t *testing.T) {
