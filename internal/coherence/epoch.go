@@ -1,6 +1,11 @@
 package coherence
 
-import "credbus/subjects"
+import (
+	"maps"
+	"strings"
+
+	"credbus/subjects"
+)
 
 // epochs count flushes, so that a token tells whether a flush of its key's scope, or of
 // one above it, came after it. A flush voids no other tokens: tenants must not keep each
@@ -41,29 +46,53 @@ func (e *epochs) flushStore(name string) {
 	e.stores[name] = e.last
 }
 
-// fold makes room: it replaces the largest group of scopes with the same parent by a flush
-// of that parent. So a tenant that flushes many of its scopes voids only its own reads.
+// fold makes room: of the tenant with the most scopes, it replaces the deepest by flushes
+// of the scopes above them, until half are left. So a tenant that flushes many of its
+// scopes voids only its own reads. If no tenant has two, it voids all.
 func (e *epochs) fold() {
-	children := make(map[subjects.Scope]int)
-	var most subjects.Scope
+	tenants := make(map[subjects.Scope]int)
+	var largest subjects.Scope
+	deepest := 0
 	for scope := range e.scopes {
-		parent := scope.Parent()
-		if children[parent]++; children[parent] > children[most] {
-			most = parent
+		tenant := above(scope, 1)
+		if tenants[tenant]++; tenants[tenant] > tenants[largest] {
+			largest = tenant
 		}
+		deepest = max(deepest, depth(scope))
 	}
-	var last uint64
-	for scope, at := range e.scopes {
-		if scope.Parent() == most {
-			last = max(last, at)
+	before := tenants[largest]
+	if before == 1 {
+		for _, at := range e.scopes {
+			e.all = max(e.all, at)
+		}
+		e.scopes = nil
+		return
+	}
+	left := before
+	for to := deepest - 1; left > before/2; to-- {
+		for scope, at := range maps.Clone(e.scopes) {
+			if depth(scope) <= to || !largest.Contains(scope) {
+				continue
+			}
 			delete(e.scopes, scope)
+			left--
+			parent := above(scope, to)
+			if _, ok := e.scopes[parent]; !ok {
+				left++
+			}
+			e.scopes[parent] = max(e.scopes[parent], at)
 		}
 	}
-	if most == subjects.Root {
-		e.all = max(e.all, last)
-	} else {
-		e.scopes[most] = max(e.scopes[most], last)
+}
+
+func depth(scope subjects.Scope) int { return strings.Count(string(scope), "/") + 1 }
+
+// above is the scope of that depth which a deeper one is in.
+func above(scope subjects.Scope, to int) subjects.Scope {
+	for n := depth(scope); n > to; n-- {
+		scope = scope.Parent()
 	}
+	return scope
 }
 
 // of is the last flush that concerned a scope, which the store of that name keeps.
