@@ -20,21 +20,29 @@ import (
 //
 // The server does not say which subscription it refused for being one too many, and
 // nobody but nats.go can make the inbox of its requests anew. Both are mended by a
-// reconnect, as soon as the server lets as many other subscriptions stand.
+// reconnect, as soon as the server lets as many other subscriptions stand. To find out,
+// the connection publishes to its own inbox, which it must be allowed to.
 type Subscriptions struct {
 	conn   *nats.Conn
 	logger *slog.Logger
 	wake   chan struct{}  // has room for one: something was refused
 	ended  sync.WaitGroup // subscriptions whose last callback has not returned
 
-	mu      sync.Mutex
-	kept    []*kept
-	inbox   bool          // the inbox of requests was refused
-	tooMany int           // how many were refused for being too many, since the last reconnect of ours
-	probing bool          // what is refused now are the subscriptions of a probe
-	probed  bool          // one of them was
-	told    error         // the last error that the connection told of
-	telling chan struct{} // closed when told changes
+	mu       sync.Mutex
+	kept     []*kept
+	settling []*settling
+
+	// What the server said since the connection was made anew for the last time.
+	reconnects uint64
+	inbox      bool // the inbox of requests was refused
+	tooMany    int  // how many subscriptions were refused for being too many
+	probes     int  // how many of them, and of the inbox, were of room, and are not told of yet
+}
+
+// settling is a call of Settle under way.
+type settling struct {
+	told []error       // what the connection told of since it began
+	wake chan struct{} // has room for one: told has grown
 }
 
 // kept is one of Subscriptions.
@@ -58,7 +66,7 @@ const settleWithin = 5 * time.Second
 // Keep returns the Subscriptions of a connection. What it does not know of goes to the
 // error handler that the connection had.
 func Keep(conn *nats.Conn, logger *slog.Logger) *Subscriptions {
-	s := &Subscriptions{conn: conn, logger: logger, wake: make(chan struct{}, 1), told: conn.LastError(), telling: make(chan struct{})}
+	s := &Subscriptions{conn: conn, logger: logger, wake: make(chan struct{}, 1)}
 	next := conn.ErrorHandler()
 	conn.SetErrorHandler(func(conn *nats.Conn, sub *nats.Subscription, err error) {
 		if !s.note(err) && next != nil {
@@ -100,26 +108,48 @@ func (s *Subscriptions) open(k *kept) error {
 func (s *Subscriptions) Settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
+	call := &settling{wake: make(chan struct{}, 1)}
+	s.mu.Lock()
+	s.settling = append(s.settling, call)
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.settling = slices.DeleteFunc(s.settling, func(other *settling) bool { return other == call })
+	}()
+	before := s.conn.LastError()
 	if err := s.conn.FlushWithContext(ctx); err != nil {
 		return err
 	}
-	last := s.conn.LastError() // the server reports a refusal before it answers the flush
-	if !errors.Is(last, nats.ErrPermissionViolation) && !errors.Is(last, nats.ErrMaxSubscriptionsExceeded) {
-		return nil
-	}
-	for {
-		s.mu.Lock()
-		told, telling := s.told, s.telling
-		s.mu.Unlock()
-		if told == last { //nolint:errorlint // the same report, not one like it
-			return nil
-		}
+	// The server reports a refusal before it answers the flush; nats.go knows of it by
+	// now, and calls the handler at its leisure.
+	last := s.conn.LastError()
+	for !s.toldOf(last, before, call) {
 		select {
-		case <-telling:
+		case <-call.wake:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+	return nil
+}
+
+// toldOf reports whether the handler has been told of the last error of the connection.
+// Each report of a permission is an error of its own. That there are too many is always
+// the same error: it is known if it was told at any time since the last reconnect.
+func (s *Subscriptions) toldOf(last, before error, call *settling) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.Contains(call.told, last) {
+		return true
+	}
+	switch {
+	case errors.Is(last, nats.ErrMaxSubscriptionsExceeded):
+		return s.tooMany > 0 || s.probes > 0
+	case errors.Is(last, nats.ErrPermissionViolation):
+		return last == before //nolint:errorlint // the same report, not one like it
+	}
+	return true
 }
 
 // Refused names the subjects that the server does not let this connection hear, sorted.
@@ -127,6 +157,7 @@ func (s *Subscriptions) Settle(ctx context.Context) error {
 func (s *Subscriptions) Refused() (subjects []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.renewedLocked()
 	for _, k := range s.kept {
 		if k.refused {
 			subjects = append(subjects, k.subject)
@@ -144,21 +175,24 @@ func (s *Subscriptions) Refused() (subjects []string) {
 
 // Run tries again what was refused, until ctx ends. It is to end before Drain.
 func (s *Subscriptions) Run(ctx context.Context) {
+	pause, lacked := firstRetry, time.Time{}
 	for {
 		select {
 		case <-s.wake:
 		case <-ctx.Done():
 			return
 		}
-		for pause := firstRetry; s.lacks(); pause = min(2*pause, lastRetry) {
+		if time.Since(lacked) > lastRetry { // or else what was done about it has not helped
+			pause = firstRetry
+		}
+		for ; s.lacks(); pause = min(2*pause, lastRetry) {
 			select {
 			case <-time.After(pause):
-			case <-s.wake: // another one, so the server's configuration has changed
-				pause = firstRetry / 2
 			case <-ctx.Done():
 				return
 			}
 			s.retry(ctx)
+			lacked = time.Now()
 		}
 	}
 }
@@ -179,20 +213,33 @@ func (s *Subscriptions) Wait() { s.ended.Wait() }
 
 func (s *Subscriptions) lacks() bool { return len(s.Refused()) > 0 }
 
+// renewedLocked forgets what the server said before the connection was made anew: what
+// it refuses since then, it says again.
+func (s *Subscriptions) renewedLocked() {
+	if n := s.conn.Stats().Reconnects; n != s.reconnects {
+		s.reconnects, s.inbox, s.tooMany, s.probes = n, false, 0, 0
+	}
+}
+
 // note takes a report of the connection, if it is about a subscription that is kept or
 // has no name.
 func (s *Subscriptions) note(err error) (taken bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.told = err
-	close(s.telling)
-	s.telling = make(chan struct{})
+	s.renewedLocked()
+	for _, call := range s.settling {
+		call.told = append(call.told, err)
+		select {
+		case call.wake <- struct{}{}:
+		default:
+		}
+	}
 	subject, named := refusedSubscription(err)
 	inbox := named && strings.HasPrefix(subject, s.inboxes())
 	unnamed := errors.Is(err, nats.ErrMaxSubscriptionsExceeded)
 	switch {
-	case s.probing && (inbox || unnamed):
-		s.probed = true
+	case s.probes > 0 && (inbox || unnamed):
+		s.probes--
 		return true
 	case unnamed:
 		if s.tooMany++; s.tooMany == 1 {
@@ -231,13 +278,14 @@ func (s *Subscriptions) refuse(what string, attrs ...any) {
 // retry tries once more what is refused.
 func (s *Subscriptions) retry(ctx context.Context) {
 	s.mu.Lock()
+	s.renewedLocked()
 	var refused []*kept
 	for _, k := range s.kept {
 		if k.refused {
 			refused = append(refused, k)
 		}
 	}
-	unnamed := s.tooMany
+	unnamed := min(s.tooMany, s.conn.NumSubscriptions()) // one that somebody tries again counts each time
 	if s.inbox {
 		unnamed++
 	}
@@ -248,9 +296,6 @@ func (s *Subscriptions) retry(ctx context.Context) {
 		}
 	}
 	if unnamed > 0 && s.room(ctx, unnamed) {
-		s.mu.Lock()
-		s.inbox, s.tooMany = false, 0
-		s.mu.Unlock()
 		s.logger.Info("NATS allows subscriptions that it had refused; connecting anew to have them")
 		_ = s.conn.ForceReconnect() // fails on a closed connection only
 	}
@@ -279,29 +324,41 @@ func (s *Subscriptions) renew(ctx context.Context, k *kept) error {
 	return nil
 }
 
-// room reports whether the server lets n more subscriptions stand, in the inbox.
+// room reports whether the server lets n more subscriptions stand, in the inbox, and of
+// its form: those that it does, hear what is published there.
 func (s *Subscriptions) room(ctx context.Context, n int) bool {
+	ctx, cancel := context.WithTimeout(ctx, settleWithin)
+	defer cancel()
 	s.mu.Lock()
-	s.probing, s.probed = true, false
+	s.renewedLocked()
+	s.probes = n
 	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		s.probing = false
-		s.mu.Unlock()
-	}()
+	var probes []*nats.Subscription
 	for range n {
-		sub, err := s.conn.SubscribeSync(s.conn.NewInbox())
+		inbox := s.conn.NewInbox()
+		sub, err := s.conn.SubscribeSync(inbox + ".*")
 		if err != nil {
 			return false
 		}
 		defer sub.Unsubscribe() //nolint:errcheck // a closed connection has none
+		if s.conn.Publish(inbox+".probe", nil) != nil {
+			return false
+		}
+		probes = append(probes, sub)
 	}
-	if s.Settle(ctx) != nil {
+	if s.conn.FlushWithContext(ctx) != nil {
 		return false
+	}
+	deaf := 0
+	for _, sub := range probes {
+		if heard, _, err := sub.Pending(); err != nil || heard == 0 {
+			deaf++
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.probed
+	s.probes = max(0, s.probes-(n-deaf)) // the others are told of now or later
+	return deaf == 0
 }
 
 // inboxes is what every inbox of the connection begins with.

@@ -2,10 +2,12 @@ package natsconn_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -161,28 +163,100 @@ func TestInboxTakenAway(t *testing.T) {
 	becomesRefused(t, subscriptions)
 }
 
+// reconnects counts how often a connection is made anew from now on.
+func reconnects(t *testing.T, conn *nats.Conn) func() uint64 {
+	t.Helper()
+	before := conn.Stats().Reconnects
+	return func() uint64 { return conn.Stats().Reconnects - before }
+}
+
+// While the server still refuses what it refused, the connection stays as it is.
+func TestRefusedForGoodReconnectsNever(t *testing.T) {
+	for _, refused := range []int{1, 2, 8} {
+		t.Run(fmt.Sprint(refused, " too many"), func(t *testing.T) {
+			t.Parallel()
+			s := &tenancy{Server: run(t, server.Options{MaxSubs: 3, Users: hearing([]string{">"})})}
+			conn, subscriptions, _ := s.keep(t)
+			count := reconnects(t, conn)
+			for i := range 3 + refused {
+				if err := subscriptions.Subscribe(fmt.Sprint("s", i), "queue", answer); err != nil {
+					t.Fatal(err)
+				}
+			}
+			becomesRefused(t, subscriptions, "?")
+			for end := time.Now().Add(8 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+				if got := subscriptions.Refused(); !slices.Equal(got, []string{"?"}) || count() > 0 {
+					t.Fatalf("refused are %q, after %d reconnects", got, count())
+				}
+			}
+		})
+	}
+	t.Run("an inbox of another form", func(t *testing.T) { // that of requests has two tokens more
+		t.Parallel()
+		s := startTenancy(t, "a.>", "_INBOX.>")
+		conn, subscriptions, _ := s.keep(t)
+		_, _ = conn.Request("nobody", nil, 100*time.Millisecond) // makes the inbox
+		count := reconnects(t, conn)
+		s.reload(t, "a.>", "_INBOX.*")
+		becomesRefused(t, subscriptions, "_INBOX.>")
+		time.Sleep(5 * time.Second)
+		if got := subscriptions.Refused(); !slices.Equal(got, []string{"_INBOX.>"}) || count() > 0 {
+			t.Errorf("refused are %q, after %d reconnects", got, count())
+		}
+	})
+}
+
+// Reports of something else, one after the other, hold up no Settle.
+func TestSettleAmongOtherReports(t *testing.T) {
+	options := &server.Options{Users: hearing([]string{"_INBOX.>"})}
+	options.Users[1].Permissions.Publish = &server.SubjectPermission{Deny: []string{"no"}}
+	s := &tenancy{run(t, *options), options}
+	conn, subscriptions, _ := s.keep(t)
+	ctx, stop := context.WithCancel(t.Context())
+	var publishing sync.WaitGroup
+	publishing.Go(func() {
+		for ctx.Err() == nil {
+			_ = conn.Publish("no", nil)
+			time.Sleep(50 * time.Microsecond)
+		}
+	})
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
+		if err := subscriptions.Settle(t.Context()); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	stop()
+	publishing.Wait()
+}
+
 // A server that allows fewer subscriptions does not say which it refuses. What another
 // one allows, after a restart, stands.
 func TestTooManySubscriptions(t *testing.T) {
-	s := &tenancy{Server: run(t, server.Options{MaxSubs: 3, Users: hearing([]string{">"})})}
-	_, subscriptions, logs := s.keep(t)
 	names := []string{"a", "b", "c", "d", "e"}
-	for _, subject := range names {
-		if err := subscriptions.Subscribe(subject, "queue", answer); err != nil {
-			t.Fatal(err)
-		}
+	for name, next := range map[string]int{"no limit": 0, "just enough": len(names) + 1} { // one for its probe
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &tenancy{Server: run(t, server.Options{MaxSubs: 3, Users: hearing([]string{">"})})}
+			_, subscriptions, logs := s.keep(t)
+			for _, subject := range names {
+				if err := subscriptions.Subscribe(subject, "queue", answer); err != nil {
+					t.Fatal(err)
+				}
+			}
+			becomesRefused(t, subscriptions, "?")
+			if n := strings.Count(logs.String(), "too many"); n != 1 {
+				t.Errorf("it was logged %d times:\n%s", n, logs)
+			}
+			port := s.Addr().(*net.TCPAddr).Port
+			s.Shutdown()
+			s.WaitForShutdown()
+			s.Server = run(t, server.Options{Port: port, MaxSubs: next, Users: hearing([]string{">"})})
+			admin := connect(t, natsconn.Config{URL: s.url("admin"), Logger: slog.New(slog.DiscardHandler)})
+			for _, subject := range names {
+				answered(t, admin, subject, true)
+			}
+			becomesRefused(t, subscriptions)
+		})
 	}
-	becomesRefused(t, subscriptions, "?")
-	if n := strings.Count(logs.String(), "too many"); n != 1 {
-		t.Errorf("it was logged %d times:\n%s", n, logs)
-	}
-	port := s.Addr().(*net.TCPAddr).Port
-	s.Shutdown()
-	s.WaitForShutdown()
-	s.Server = run(t, server.Options{Port: port, Users: hearing([]string{">"})})
-	admin := connect(t, natsconn.Config{URL: s.url("admin"), Logger: slog.New(slog.DiscardHandler)})
-	for _, subject := range names {
-		answered(t, admin, subject, true)
-	}
-	becomesRefused(t, subscriptions)
 }
