@@ -134,7 +134,7 @@ func (w *Watch) Measure(ctx context.Context) error {
 func (w *Watch) sample(ctx context.Context) (best Reading, err error) {
 	found := false
 	for range samples {
-		sent := w.config.Now()
+		sent, began := w.config.Now(), time.Now()
 		server, failed := w.config.Ask(ctx)
 		if failed == nil && server.IsZero() {
 			failed = errors.New("the server does not say what time it is")
@@ -143,7 +143,9 @@ func (w *Watch) sample(ctx context.Context) (best Reading, err error) {
 			err = failed
 			break
 		}
-		half := w.config.Now().Sub(sent) / 2
+		// By the wall clock or the monotonic one, whichever says more: they differ if the
+		// clock was set, or the machine slept, meanwhile.
+		half := max(w.config.Now().Round(0).Sub(sent.Round(0)).Abs(), time.Since(began)) / 2
 		if !found || half < best.Uncertainty {
 			best = Reading{Offset: server.Sub(sent.Add(half)), Uncertainty: half}
 		}

@@ -100,6 +100,26 @@ func TestMeasure(t *testing.T) {
 	}
 }
 
+// A clock that is set while the server is asked makes that answer inexact, not wrong.
+func TestClockIsSetMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{ways: [][2]time.Duration{{ms, ms}}}
+		reads := 0
+		w := clock.New(clock.Config{Ask: s.ask, Now: func() time.Time {
+			if reads++; reads > 1 { // it was an hour behind when the first question was sent
+				return time.Now()
+			}
+			return time.Now().Add(-time.Hour)
+		}})
+		if err := w.Measure(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := w.Last(); got != (clock.Reading{Uncertainty: ms}) {
+			t.Errorf("got %v", got)
+		}
+	})
+}
+
 // The state changes when a measurement proves that it did, and each change is told once.
 func TestStates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
