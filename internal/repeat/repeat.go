@@ -3,11 +3,17 @@
 //
 //	the first Burst of a message in a Window ──► logged
 //	further ones ──► counted; the last is logged at the end of the window, with "repeated"
+//
+// Messages about different things, such as another store or subject, do not repeat each
+// other.
 package repeat
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"reflect"
+	"strings"
 	"sync"
 	"time"
 )
@@ -18,8 +24,8 @@ const (
 	Window = time.Minute
 )
 
-// maxMessages bounds what is counted at once. The program's messages are constants, so
-// that only those of libraries could come near it; more of them pass.
+// maxMessages bounds what is counted at once. When there are that many, what a message is
+// about no longer counts, only its text; of texts there are few.
 const maxMessages = 1024
 
 // Handler is a slog.Handler in front of another. Records below slog.LevelWarn pass.
@@ -37,6 +43,21 @@ type counts struct {
 type message struct {
 	level slog.Level
 	text  string
+	about string
+}
+
+// about is what a record names: its texts, but for errors, which tell one try from
+// another.
+func about(record slog.Record) string {
+	var all strings.Builder
+	record.Attrs(func(attr slog.Attr) bool {
+		value := attr.Value.Resolve()
+		if _, isError := value.Any().(error); !isError && reflect.ValueOf(value.Any()).Kind() == reflect.String {
+			fmt.Fprintf(&all, "%s=%q ", attr.Key, value)
+		}
+		return true
+	})
+	return all.String()
 }
 
 type count struct {
@@ -86,12 +107,15 @@ func (h *Handler) Flush() {
 
 // holds counts a record, and reports whether it is not to be logged now.
 func (cs *counts) holds(next slog.Handler, record slog.Record) bool {
-	key := message{record.Level, record.Message}
+	key := message{record.Level, record.Message, about(record)}
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
+	if cs.known[key] == nil && len(cs.known) >= maxMessages {
+		key.about = ""
+	}
 	c := cs.known[key]
 	if c == nil {
-		if len(cs.known) == maxMessages {
+		if len(cs.known) >= 2*maxMessages {
 			return false
 		}
 		c = new(count)

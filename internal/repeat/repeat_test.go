@@ -81,3 +81,31 @@ func TestOthersPass(t *testing.T) {
 		}
 	})
 }
+
+// Messages about different things do not repeat each other, whatever the error; of too
+// many things, only the text counts.
+func TestWhatItIsAbout(t *testing.T) {
+	type scope string
+	synctest.Test(t, func(t *testing.T) {
+		logger, h, text := newLogger()
+		lines := func(want int) {
+			t.Helper()
+			h.Flush()
+			if n := strings.Count(text.String(), "\n"); n != want {
+				t.Errorf("%d lines, want %d", n, want)
+			}
+			text.Reset()
+		}
+		const things, each = 100, 5
+		for i := range things * each {
+			logger.Error("refused", "subject", scope(fmt.Sprint(i%things)), "error", fmt.Errorf("try %d", i), "after", time.Duration(i))
+		}
+		lines(things * (repeat.Burst + 1))
+		const many = 100_000
+		for i := range many {
+			logger.Error("refused", "subject", fmt.Sprint(i))
+		}
+		lines(1024 + repeat.Burst + 1)
+		time.Sleep(2 * repeat.Window)
+	})
+}
