@@ -38,8 +38,12 @@ func (w *Worker) problems(ctx context.Context) (problems []health.Problem) {
 	if w.server != nil && w.server.Full() {
 		problems = append(problems, health.Problem{Part: "nats", State: "the disk is full: writes and jobs are refused, reads go on"})
 	}
-	if w.cache != nil && !w.trusts(ctx, connected) {
-		problems = append(problems, health.Problem{Part: "cache", State: w.replica.Trust()})
+	if !w.trusts(ctx, connected) {
+		part := "cache"
+		if w.cache == nil {
+			part = "events" // writes are announced there
+		}
+		problems = append(problems, health.Problem{Part: part, State: w.replica.Trust()})
 	}
 	if problem, wrong := w.clockProblem(); wrong {
 		problems = append(problems, problem)
@@ -74,8 +78,8 @@ func (w *Worker) storeProblems(ctx context.Context) (problems []health.Problem) 
 	return problems
 }
 
-// trusts reports whether the worker answers from its cache, or would if anybody
-// asked: being idle is no lack of trust.
+// trusts reports whether the worker answers from its cache and can announce writes, or
+// would if anybody asked: being idle is no lack of trust.
 func (w *Worker) trusts(ctx context.Context, connected bool) bool {
 	if w.replica.Trust() == coherence.Trusted {
 		return true

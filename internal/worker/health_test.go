@@ -202,7 +202,35 @@ func TestLostServerIsTold(t *testing.T) {
 	b.Close(ctx) //nolint:errcheck // nobody is left to drain to
 }
 
-// A worker that stops is not sent work any more.
+// A worker without a cache needs the other replicas' acknowledgements for its writes.
+func TestReadyWithoutACache(t *testing.T) {
+	denying := func(subjects ...string) []*server.User {
+		return []*server.User{{Username: "worker", Password: "pw", Permissions: &server.Permissions{
+			Publish:   &server.SubjectPermission{Allow: []string{">"}},
+			Subscribe: &server.SubjectPermission{Allow: []string{">"}, Deny: subjects},
+		}}}
+	}
+	options := &server.Options{Users: denying()}
+	s := startServer(t, options)
+	b := startHealthy(t, t.TempDir(), "CREDBUS_CACHE_ENABLED=false", "NATS_URL="+strings.Replace(s.ClientURL(), "nats://", "nats://worker:pw@", 1))
+	b.becomes(t, true, 10*time.Second)
+	reload := func(denied ...string) {
+		t.Helper()
+		next := options.Clone()
+		next.Users = denying(denied...)
+		if err := s.ReloadOptions(next); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reload("cred.v1.coherence.applied.>")
+	problems := b.becomes(t, false, 10*time.Second)
+	if !slices.ContainsFunc(problems, func(p health.Problem) bool { return p.Part == "events" }) {
+		t.Errorf("the problems are %+v", problems)
+	}
+	reload()
+	b.becomes(t, true, 10*time.Second)
+}
+
 // A worker that NATS does not let hear what it serves is not ready, says which subjects
 // those are, and is ready again when it may.
 func TestRefusedSubscriptionsAreTold(t *testing.T) {
@@ -254,6 +282,7 @@ func TestRefusedSubscriptionsAreTold(t *testing.T) {
 	}
 }
 
+// A worker that stops is not sent work any more.
 func TestStoppingIsTold(t *testing.T) {
 	b := startHealthy(t, t.TempDir(), "CREDBUS_STORE_TYPE=memory")
 	b.stopping.Store(true) // as the first thing that Close does
