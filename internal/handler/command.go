@@ -48,6 +48,7 @@ func (h *Handler) endpoint(command subjects.Command) nats.MsgHandler {
 			return
 		}
 		c := &call{command: command, msg: msg, begun: time.Now(), json: subjects.IsJSON(msg.Data)}
+		c.sent = h.sent(c.begun)
 		scope, err := h.config.Prefix.ParseCommand(command, msg.Subject)
 		if err != nil {
 			h.refuseMalformed(c, err)

@@ -20,6 +20,7 @@ type call struct {
 	scope   subjects.Scope // the scope of the subject: what the caller may touch
 	json    bool
 	begun   time.Time
+	sent    time.Time // before begun if it may have been held up on its way from the server
 }
 
 // request is a pointer to a request of the contract.
@@ -58,10 +59,11 @@ func dispatch[T any, P request[T]](h *Handler, run func(context.Context, *call, 
 			return
 		}
 		ctx, cancel := h.ctx, context.CancelFunc(func() {})
-		// The time left counts from reception: waiting for the pool uses it up.
-		if deadline := subjects.EnvelopeOf(request).Until(c.begun); !deadline.IsZero() {
+		// The time left counts from when the server sent it: being held up on the way, and
+		// waiting for the pool, use it up.
+		if deadline := subjects.EnvelopeOf(request).Until(c.sent); !deadline.IsZero() {
 			if !time.Now().Before(deadline) {
-				h.refuse(c, overdue(subjects.EnvelopeOf(request), c.begun))
+				h.refuse(c, overdue(subjects.EnvelopeOf(request), c))
 				return
 			}
 			ctx, cancel = context.WithDeadline(ctx, deadline)
@@ -76,10 +78,25 @@ func dispatch[T any, P request[T]](h *Handler, run func(context.Context, *call, 
 	}
 }
 
-// overdue says why a request that was received at a time is not begun.
-func overdue(envelope *subjects.Envelope, received time.Time) error {
-	if !envelope.Deadline.IsZero() && !received.Before(envelope.Deadline) {
+// heldUp is the least age of a request that counts: what is younger may be so without
+// anything having stood still (natsconn.Arrivals).
+const heldUp = time.Second
+
+// sent is when the server sent a request that is received now, at the earliest.
+func (h *Handler) sent(received time.Time) time.Time {
+	if age := h.arrivals.Age(); age > heldUp {
+		return received.Add(-age)
+	}
+	return received
+}
+
+// overdue says why a request is not begun.
+func overdue(envelope *subjects.Envelope, c *call) error {
+	switch {
+	case !envelope.Deadline.IsZero() && !c.begun.Before(envelope.Deadline):
 		return subjects.Errorf(subjects.StorageTimeout, "the request arrived after its deadline, so nothing was done: send it again with a timeout, which needs no clocks that agree, or set the clocks of client and worker")
+	case c.sent.Before(c.begun):
+		return subjects.Errorf(subjects.StorageTimeout, "the request was held up on its way, or the worker was stopped, and its time ran out, so nothing was done: send it again")
 	}
 	return subjects.Errorf(subjects.StorageTimeout, "the time of the request ran out while it waited for the worker, so nothing was done: send it again with a longer timeout, or run more workers")
 }

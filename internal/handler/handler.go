@@ -144,8 +144,9 @@ type Handler struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
+	arrivals      *natsconn.Arrivals
 	subscriptions *natsconn.Subscriptions
-	keep          context.Context // that of what tries again what NATS refused
+	keep          context.Context // that of arrivals, and of what tries again what NATS refused
 	stopKeeping   context.CancelFunc
 	keeping       sync.WaitGroup
 
@@ -174,6 +175,7 @@ func New(config Config) (*Handler, error) {
 	h.askFacts, h.askKeys = newAsker[subjects.ReplicaFacts](h, factsReport), newAsker[subjects.ReplicaKeys](h, keysReport)
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.keep, h.stopKeeping = context.WithCancel(h.ctx)
+	h.arrivals = natsconn.Watch(config.Conn)
 	h.subscriptions = natsconn.Keep(config.Conn, config.Logger)
 	return h, nil
 }
@@ -199,6 +201,7 @@ func (h *Handler) Start(ctx context.Context) error {
 	if err := h.startService(); err != nil {
 		return err
 	}
+	h.keeping.Go(func() { h.arrivals.Run(h.keep) })
 	h.keeping.Go(func() { h.subscriptions.Run(h.keep) })
 	if err := h.subscriptions.Settle(ctx); err != nil {
 		return fmt.Errorf("subscribe: %w", err)
