@@ -94,13 +94,26 @@ func (d *decoder) data() Data {
 
 // value reads one value: a str, a bin, or a map with the one element
 // "base64", which is how a JSON body carries bytes that are no text.
-func (d *decoder) value() []byte {
+func (d *decoder) value() []byte { return d.valueBy(decodeInPlace) }
+
+// blob reads what has the forms of a value and is no secret. It leaves the body as it is,
+// so that this can be decoded again.
+func (d *decoder) blob() []byte {
+	return d.valueBy(func(text []byte) ([]byte, error) { return base64.StdEncoding.AppendDecode(nil, text) })
+}
+
+func (d *decoder) valueBy(decode func(base64 []byte) ([]byte, error)) []byte {
 	if code := d.code(); !msgpcode.IsFixedMap(code) && code != msgpcode.Map16 {
 		return d.bytes(len(d.body))
 	}
 	if d.mapLen(1) == 1 {
 		if string(d.bytes(maxTextLen)) == "base64" {
-			return d.base64()
+			value, err := decode(d.bytes(len(d.body)))
+			if err != nil {
+				d.refusef("a value is not standard base64")
+				return nil
+			}
+			return value
 		}
 		d.skip(maxDepth)
 	}
@@ -120,14 +133,9 @@ func (d *decoder) strings(limit, length int) []string {
 	return values
 }
 
-// base64 decodes in place: the result is shorter than the text, and no second
-// copy of a secret is left behind.
-func (d *decoder) base64() []byte {
-	text := d.bytes(len(d.body))
+// decodeInPlace decodes base64: the result is shorter than the text, and no second copy
+// of a secret is left behind.
+func decodeInPlace(text []byte) ([]byte, error) {
 	n, err := base64.StdEncoding.Decode(text, text)
-	if err != nil {
-		d.refusef("a value is not standard base64")
-		return nil
-	}
-	return text[:n:n]
+	return text[:n:n], err
 }

@@ -86,7 +86,7 @@ func (j *Job) field(d *decoder, name []byte) bool {
 	case "all":
 		j.All = d.boolean()
 	case "sealed":
-		j.Sealed = d.value()
+		j.Sealed = d.blob()
 	case "sealed_to":
 		j.SealedTo = d.str(maxTextLen)
 	default:
@@ -386,7 +386,7 @@ func (l *DeadJob) field(d *decoder, name []byte) bool {
 	case "status":
 		d.message(&l.Status)
 	case "body":
-		l.Body = slices.Clone(d.value())
+		l.Body = slices.Clone(d.blob())
 	default:
 		return false
 	}
@@ -424,7 +424,7 @@ func (r *JobShowRequest) field(d *decoder, name []byte) bool {
 	case "command":
 		r.Command = Command(d.str(maxTextLen))
 	case "posted":
-		r.Posted = d.value()
+		r.Posted = d.blob()
 	default:
 		return r.JobRequest.field(d, name)
 	}
@@ -544,7 +544,7 @@ func (r *SealKeyReply) field(d *decoder, name []byte) bool {
 	case "key_id":
 		r.KeyID = d.str(maxTextLen)
 	case "key":
-		r.Key = slices.Clone(d.value())
+		r.Key = slices.Clone(d.blob())
 	case "now":
 		r.Now = d.time("now")
 	case "max_delay":

@@ -119,8 +119,11 @@ func (h *Handler) accept(msg *nats.Msg) bool {
 		h.counts.noReply.Add(1)
 	} else {
 		h.counts.refusedReplies.Add(1)
-		// Not louder, or whoever may send requests could fill the log.
-		h.config.Logger.Debug("request refused: its reply subject is under no inbox prefix (nats.inbox_prefixes)", "subject", msg.Subject, "reply", msg.Reply)
+		const what = "request refused: its reply subject is under no inbox prefix (nats.inbox_prefixes)"
+		h.config.Logger.Debug(what, "subject", msg.Subject, "reply", msg.Reply)
+		h.counts.warn.Do(func() { // not each time: whoever may send requests could fill the log
+			h.config.Logger.Warn(what+"; that client times out. Add its prefix, or have it use one of those", "subject", msg.Subject, "reply", msg.Reply, "refused", h.counts.refusedReplies.Load())
+		})
 	}
 	return false
 }

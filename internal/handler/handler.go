@@ -165,6 +165,7 @@ func New(config Config) (*Handler, error) {
 		pool:    newPool(config.Workers, config.Waiting, config.WaitingBytes, config.Memory),
 		reports: newPool(config.Workers, config.Waiting, config.WaitingBytes, config.Memory),
 	}
+	h.counts.warn.Interval = time.Minute
 	for _, prefix := range config.InboxPrefixes {
 		h.inboxes = append(h.inboxes, strings.TrimSuffix(prefix, ".")+".")
 	}

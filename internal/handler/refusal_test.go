@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -259,5 +260,24 @@ func TestHeaderTextIsOneLine(t *testing.T) {
 	msg.Header.Set(subjects.HeaderError, headerText("a\r\nNats-Forged: 1\nb"))
 	if got := msg.Header.Get(subjects.HeaderError); strings.ContainsAny(got, "\r\n") {
 		t.Errorf("%q", got)
+	}
+}
+
+// Whoever has an inbox that the worker does not know only times out, so the log says why,
+// and says it once.
+func TestUnknownInboxIsWarnedOf(t *testing.T) {
+	b := newBed(t, memory.New(), func(c *Config) { c.InboxPrefixes = []string{"_INBOX_acme"} })
+	for i := range 5 {
+		if err := b.client.PublishRequest(subjects.DefaultPrefix.Command(subjects.List, "org:acme"), fmt.Sprint("_INBOX_odd.", i), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for deadline := time.Now().Add(requestTimeout); b.counts.refusedReplies.Load() < 5; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d replies were refused", b.counts.refusedReplies.Load())
+		}
+	}
+	if logged := b.logged.String(); strings.Count(logged, "level=WARN") != 1 || !strings.Contains(logged, "nats.inbox_prefixes") || !strings.Contains(logged, "_INBOX_odd.0") {
+		t.Errorf("the log says:\n%s", logged)
 	}
 }

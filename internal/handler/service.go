@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
+	"golang.org/x/time/rate"
 
 	"credbus/subjects"
 )
@@ -24,6 +25,8 @@ type counters struct {
 	refusedReplies atomic.Int64 // reply subjects under no inbox prefix
 	noReply        atomic.Int64 // requests that nobody waits for
 	exhausted      atomic.Int64 // requests refused because the pool was full
+
+	warn rate.Sometimes // of refused replies
 }
 
 // service answers the discovery verbs of NATS services (ADR-32), so that

@@ -47,7 +47,7 @@ var allowed = map[string]struct {
 		"commands know neither NATS nor a driver"},
 	"internal/jobs": {[]string{"subjects", "internal/hybrid", "internal/jsapi", "internal/manager", "internal/seal"}, []string{nats, jetstreamext, "golang.org/x/sync"},
 		"it takes jobs off a queue as the handler takes requests: no store"},
-	"internal/handler": {[]string{"subjects", "internal/manager", "internal/coherence", "internal/natsconn"}, []string{nats, "golang.org/x/sync"},
+	"internal/handler": {[]string{"subjects", "internal/manager", "internal/coherence", "internal/natsconn"}, []string{nats, "golang.org/x/sync", "golang.org/x/time"},
 		"NATS in and out: no store"},
 	"internal/footprint": {[]string{"subjects"}, []string{nats, natscontext, "golang.org/x/sync"}, "it measures the worker from outside, as clients see it"},
 	"internal/heap":      {nil, nil, "it knows the collector, and not what fills the heap"},

@@ -35,6 +35,8 @@ const (
 
 // bed is a NATS server and a store, for workers to share.
 type bed struct {
+	json bool // jobs are submitted in JSON
+
 	url     string
 	options *server.Options
 	server  *server.Server
@@ -205,7 +207,13 @@ func submitAt[T any, P subjects.Item[T]](t *testing.T, b *bed, w *worker, scope 
 		published.Job = sealed[T, P](t, w, scope, command, job, items...)
 		published.Request.Items = nil
 	}
-	b.publish(t, prefix.Job(command, scope, job.ID), subjects.Append(nil, published))
+	body := subjects.Append(nil, published)
+	if b.json {
+		var err error
+		body, err = subjects.ToJSON(body)
+		must(t, err)
+	}
+	b.publish(t, prefix.Job(command, scope, job.ID), body)
 	return subjects.Target{Scope: scope, ID: job.ID}
 }
 

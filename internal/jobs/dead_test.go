@@ -11,8 +11,16 @@ import (
 	"credbus/subjects"
 )
 
+// A job that was given up goes on when it is retried, in whichever form it was published.
 func TestGivenUp(t *testing.T) {
+	for _, json := range []bool{false, true} {
+		t.Run(fmt.Sprint("json ", json), func(t *testing.T) { testGivenUp(t, json) })
+	}
+}
+
+func testGivenUp(t *testing.T, json bool) {
 	b := newBed(t)
+	b.json = json
 	w := b.start(t, "w1", func(c *Config) { c.Attempts = 2 })
 	told := b.statuses(t)
 	b.store.hooks(func(_ string, key store.Key) error {

@@ -72,7 +72,7 @@ func (w *Worker) storeProblems(ctx context.Context) (problems []health.Problem) 
 			continue
 		}
 		if checker, ok := o.driver.(store.Checker); ok && checker.Check(ctx) != nil {
-			problems = append(problems, health.Problem{Part: "store", Name: s.Name, State: subjects.StoreFailing, Error: string(subjects.StorageUnavailable)})
+			problems = append(problems, health.Problem{Part: "store", Name: s.Name, State: subjects.StoreFailing, Error: string(subjects.StorageUnavailable), Refuses: subjects.RefusesAll})
 		}
 	}
 	return problems
