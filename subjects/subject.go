@@ -123,6 +123,23 @@ func (p Prefix) Job(c Command, scope Scope, id ID) string {
 // Jobs matches all jobs.
 func (p Prefix) Jobs() string { return p.join("job", Root) + ".>" }
 
+// QueuedJob is the subject of the queue's stream for what was submitted on a subject of
+// Job or Jobs. Only workers publish there: a stream sends what it acknowledges to whichever
+// subject the publisher names, with the rights of the account.
+func (p Prefix) QueuedJob(submitted string) string {
+	return p.Coherence(queue) + strings.TrimPrefix(submitted, p.join("job", Root)+".")
+}
+
+// SubmittedJob is the subject that a job was submitted on, by that of QueuedJob.
+func (p Prefix) SubmittedJob(queued string) string {
+	if rest, ok := strings.CutPrefix(queued, p.Coherence(queue)); ok {
+		return p.join("job", Root) + "." + rest
+	}
+	return queued
+}
+
+const queue = "queue."
+
 // JobStatus is the subject that the status of a job is published to. Subscribe to
 // JobStatuses to see those of a scope and everything below it.
 func (p Prefix) JobStatus(scope Scope, id ID) string {

@@ -53,7 +53,7 @@ func newKeeper(t *testing.T, nc *nats.Conn, alone *alone, change bool) *Keeper {
 
 func sample() Record {
 	return Record{
-		Protocol: 1, Lease: 2 * time.Second,
+		Protocol: 1, Lease: 2 * time.Second, Queue: "credbus",
 		Stores: map[string]Store{
 			"default":  {Type: "file", Form: "sealed", Identity: "file:one"},
 			"vault-eu": {Type: "vault", Form: "native", Identity: "vault:eu"},
@@ -75,20 +75,22 @@ func TestJoin(t *testing.T) {
 		differ string // "" for a worker that agrees
 		keys   string // of the record after that
 	}{
-		"the same":           {own: sample(), keys: "[1 2]"},
-		"a new key":          {own: with(func(r *Record) { r.Keys = []uint32{2, 3} }), keys: "[1 2 3]"},
-		"an old keyring":     {own: with(func(r *Record) { r.Keys = []uint32{1} }), keys: "[1 2]"},
-		"another keyring":    {own: with(func(r *Record) { r.Keys = []uint32{7} }), differ: "keyring.file: the deployment has keys 1 2, this worker keys 7"},
-		"another place":      {own: with(func(r *Record) { r.Stores["default"] = Store{"file", "sealed", "file:two"} }), differ: "store default: the deployment has file file:one (sealed), this worker file file:two (sealed)"},
-		"another type":       {own: with(func(r *Record) { r.Stores["default"] = Store{"memory", "sealed", store.FleetingIdentity + "x"} }), differ: "store default"},
-		"another form":       {own: with(func(r *Record) { r.Stores["vault-eu"] = Store{"vault", "sealed", "vault:eu"} }), differ: "store vault-eu"},
-		"no route":           {own: with(func(r *Record) { r.Routes = nil }), differ: "store.routes of org:acme: the deployment has vault-eu, this worker none"},
-		"one more route":     {own: with(func(r *Record) { r.Routes["org:else"] = "vault-eu" }), differ: "store.routes of org:else"},
-		"a store that keeps": {own: with(func(r *Record) { delete(r.Stores, "vault-eu") }), differ: "store vault-eu"},
-		"a store to move to": {own: with(func(r *Record) { r.Stores["new"] = Store{"aws", "sealed", "aws:1"} }), keys: "[1 2]"},
-		"another protocol":   {own: with(func(r *Record) { r.Protocol = 2 }), differ: "version 1, this worker version 2"},
-		"a longer lease":     {own: with(func(r *Record) { r.Lease = 3 * time.Second }), differ: "the lease: the deployment has at most 2s, this worker 3s"},
-		"a shorter lease":    {own: with(func(r *Record) { r.Lease = time.Second }), keys: "[1 2]"},
+		"the same":            {own: sample(), keys: "[1 2]"},
+		"a new key":           {own: with(func(r *Record) { r.Keys = []uint32{2, 3} }), keys: "[1 2 3]"},
+		"an old keyring":      {own: with(func(r *Record) { r.Keys = []uint32{1} }), keys: "[1 2]"},
+		"another keyring":     {own: with(func(r *Record) { r.Keys = []uint32{7} }), differ: "keyring.file: the deployment has keys 1 2, this worker keys 7"},
+		"another place":       {own: with(func(r *Record) { r.Stores["default"] = Store{"file", "sealed", "file:two"} }), differ: "store default: the deployment has file file:one (sealed), this worker file file:two (sealed)"},
+		"another type":        {own: with(func(r *Record) { r.Stores["default"] = Store{"memory", "sealed", store.FleetingIdentity + "x"} }), differ: "store default"},
+		"another form":        {own: with(func(r *Record) { r.Stores["vault-eu"] = Store{"vault", "sealed", "vault:eu"} }), differ: "store vault-eu"},
+		"no route":            {own: with(func(r *Record) { r.Routes = nil }), differ: "store.routes of org:acme: the deployment has vault-eu, this worker none"},
+		"one more route":      {own: with(func(r *Record) { r.Routes["org:else"] = "vault-eu" }), differ: "store.routes of org:else"},
+		"a store that keeps":  {own: with(func(r *Record) { delete(r.Stores, "vault-eu") }), differ: "store vault-eu"},
+		"a store to move to":  {own: with(func(r *Record) { r.Stores["new"] = Store{"aws", "sealed", "aws:1"} }), keys: "[1 2]"},
+		"another protocol":    {own: with(func(r *Record) { r.Protocol = 2 }), differ: "version 1, this worker version 2"},
+		"a longer lease":      {own: with(func(r *Record) { r.Lease = 3 * time.Second }), differ: "the lease: the deployment has at most 2s, this worker 3s"},
+		"another queue group": {own: with(func(r *Record) { r.Queue = "q2" }), differ: "nats.queue: the deployment has credbus, this worker q2"},
+		"of before":           {own: with(func(r *Record) { r.Queue = "" }), keys: "[1 2]"},
+		"a shorter lease":     {own: with(func(r *Record) { r.Lease = time.Second }), keys: "[1 2]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			nc := connect(t)

@@ -24,6 +24,9 @@ type Record struct {
 	// Hold is the longest that a write of any worker may take effect after it was
 	// announced, in nanoseconds; see coherence.Config. It may differ, and grows only.
 	Hold time.Duration `json:"hold"`
+	// Queue is the queue group: each group gets every request, so that two of them would
+	// carry out each write twice. "" in a record of before it was kept.
+	Queue string `json:"queue,omitempty"`
 	// Stores are the stores of the workers by name, Routes the store of each
 	// scope that is not kept by the default one.
 	Stores map[string]Store  `json:"stores"`
@@ -99,6 +102,9 @@ func (r *Record) differences(own *Record) (differ []Difference) {
 	if own.Lease > r.Lease { // the others would not wait for it
 		add("the lease", "at most "+r.Lease.String(), own.Lease.String())
 	}
+	if r.Queue != "" && own.Queue != "" {
+		add("nats.queue", r.Queue, own.Queue)
+	}
 	for _, name := range union(r.Stores, own.Stores) {
 		theirs, known := r.Stores[name]
 		ours, has := own.Stores[name]
@@ -135,6 +141,7 @@ func (r *Record) uses(name string) bool {
 func (r *Record) merged(own *Record) *Record {
 	all := *r
 	all.Hold = max(r.Hold, own.Hold)
+	all.Queue = cmp.Or(r.Queue, own.Queue)
 	all.Stores, all.Keys = maps.Clone(own.Stores), slices.Clone(r.Keys)
 	for name, theirs := range r.Stores {
 		theirs.Identity = cmp.Or(theirs.Identity, own.Stores[name].Identity)

@@ -129,10 +129,12 @@ type Handler struct {
 	pool    *pool
 	reports *pool          // answers to replicas
 	waiting errgroup.Group // commands that wait for all replicas
-	asking  sync.WaitGroup // rounds of questions to them
-	peers   peers
-	counts  counters
-	service *service
+
+	submitting errgroup.Group // jobs on their way into the queue
+	asking     sync.WaitGroup // rounds of questions to them
+	peers      peers
+	counts     counters
+	service    *service
 
 	askStats *asker[subjects.ReplicaStats, *subjects.ReplicaStats]
 	askScope *asker[subjects.ScopeStats, *subjects.ScopeStats]
@@ -172,6 +174,7 @@ func New(config Config) (*Handler, error) {
 	h.inboxes = append(h.inboxes, "_R_.")
 	h.service = newService(config.Name, config.Host)
 	h.waiting.SetLimit(maxAsking)
+	h.submitting.SetLimit(maxSubmitting)
 	h.askStats, h.askScope = newAsker[subjects.ReplicaStats](h, statsReport), newAsker[subjects.ScopeStats](h, scopeReport)
 	h.askFacts, h.askKeys = newAsker[subjects.ReplicaFacts](h, factsReport), newAsker[subjects.ReplicaKeys](h, keysReport)
 	h.ctx, h.cancel = context.WithCancel(context.Background())
@@ -194,6 +197,11 @@ func (h *Handler) Start(ctx context.Context) error {
 			if err := h.subscriptions.Subscribe(subject, h.config.Queue, serve); err != nil {
 				return err
 			}
+		}
+	}
+	if h.config.Jobs != nil {
+		if err := h.subscriptions.Subscribe(h.config.Prefix.Jobs(), h.config.Queue, h.submission); err != nil {
+			return err
 		}
 	}
 	if err := h.startPeers(); err != nil {
@@ -236,7 +244,8 @@ func (h *Handler) Close(ctx context.Context) error {
 		defer close(done)
 		h.subscriptions.Wait() // no callback runs, so nothing is added to the pools
 		h.pool.wait()
-		_ = h.waiting.Wait() // they answer their callers with what fails
+		_ = h.submitting.Wait() // none fails
+		_ = h.waiting.Wait()    // they answer their callers with what fails
 		h.asking.Wait()
 		h.reports.wait()
 	}()

@@ -3,6 +3,8 @@ package handler
 import (
 	"context"
 
+	"github.com/nats-io/nats.go"
+
 	"credbus/subjects"
 )
 
@@ -13,9 +15,46 @@ type Jobs interface {
 	Cancel(ctx context.Context, job subjects.Target) (*subjects.JobStatus, error)
 	Retry(ctx context.Context, job subjects.Target) (*subjects.JobStatus, error)
 	Drop(ctx context.Context, job subjects.Target) (*subjects.JobStatus, error)
+	// Submit puts a job into the queue. The answer is the submitter's; there is none if
+	// nobody knows what came of it.
+	Submit(ctx context.Context, submitted *nats.Msg) (answer []byte)
 	// SealKey is the public key that jobs are sealed to now.
 	SealKey() subjects.SealKeyReply
 }
+
+// maxSubmitting bounds the jobs on their way into the queue, each of up to the server's
+// maximum payload.
+const maxSubmitting = 32
+
+// submission takes a job. A reply goes to inboxes only, as that of every command; whoever
+// wants none names none.
+func (h *Handler) submission(msg *nats.Msg) {
+	if msg.Reply != "" && !h.accept(msg) {
+		clear(msg.Data)
+		return
+	}
+	answer := func(text []byte) {
+		if len(text) == 0 || msg.Reply == "" {
+			return
+		}
+		if err := h.config.Conn.Publish(msg.Reply, text); err != nil {
+			h.config.Logger.Warn("reply could not be sent", "command", "job", "error", err)
+		}
+	}
+	taken := h.submitting.TryGo(func() error {
+		defer clear(msg.Data) // it may hold values, although it should not
+		answer(h.config.Jobs.Submit(h.ctx, msg))
+		return nil
+	})
+	if !taken {
+		clear(msg.Data)
+		h.counts.exhausted.Add(1)
+		answer(busy)
+	}
+}
+
+// busy is an answer of a stream, which is what submitters read.
+var busy = []byte(`{"error":{"code":429,"description":"the worker is full, so the job was not accepted: submit it again later"}}`)
 
 // errNoJobs is told by a worker that has nothing to do with jobs.
 var errNoJobs = subjects.Errorf(subjects.StorageUnavailable, "this worker runs no jobs: whoever runs it has set jobs.enabled to false")

@@ -34,7 +34,7 @@ func (s *Service) read(subject string, header nats.Header, body []byte, seq uint
 	p := &posting{seq: seq}
 	var id subjects.ID
 	var err, named error
-	if p.command, p.Scope, id, err = s.config.Prefix.ParseJob(subject); err != nil {
+	if p.command, p.Scope, id, err = s.parse(subject); err != nil {
 		return nil, err
 	}
 	if len(id) > subjects.MaxJobIDLen {
@@ -51,8 +51,7 @@ func (s *Service) read(subject string, header nats.Header, body []byte, seq uint
 	}
 	for _, candidate := range []string{
 		string(id), string(p.job.ID),
-		// Its last part, since what is called alike in two scopes is not the same.
-		header.Get(nats.MsgIdHdr)[strings.LastIndexByte(header.Get(nats.MsgIdHdr), '/')+1:],
+		header.Get(nameHeader),
 		"s" + strconv.FormatUint(seq, 10),
 	} {
 		if parsed, err := subjects.ParseID(candidate); err == nil && len(parsed) <= subjects.MaxJobIDLen {
@@ -171,13 +170,13 @@ func (s *Service) enter(ctx context.Context, p *posting) {
 
 // acceptBacklog enters the jobs that were accepted while no worker was there.
 func (s *Service) acceptBacklog() {
-	info, err := s.queue.Info(s.taking, jetstream.WithSubjectFilter(s.config.Prefix.Jobs()))
+	info, err := s.queue.Info(s.taking, jetstream.WithSubjectFilter(s.config.Prefix.QueuedJob(s.config.Prefix.Jobs())))
 	if err != nil {
 		s.config.Logger.Debug("the jobs that wait are not known", "error", err)
 		return
 	}
 	for subject := range info.State.Subjects {
-		command, scope, id, err := s.config.Prefix.ParseJob(subject)
+		command, scope, id, err := s.parse(subject)
 		if err != nil || id == "" || s.taking.Err() != nil {
 			continue // whoever takes it enters it
 		}
@@ -197,7 +196,7 @@ func (s *Service) waiting(ctx context.Context, command subjects.Command, job sub
 	if command == "" {
 		command = "*"
 	}
-	msg, err := s.queue.GetLastMsgForSubject(ctx, s.config.Prefix.Job(command, job.Scope, job.ID))
+	msg, err := s.queue.GetLastMsgForSubject(ctx, s.config.queued(command, job.Scope, job.ID))
 	if err != nil {
 		return nil, err
 	}

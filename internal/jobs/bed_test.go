@@ -235,7 +235,7 @@ func sealed[T any, P subjects.Item[T]](t *testing.T, w *worker, scope subjects.S
 
 func (b *bed) publish(t *testing.T, subject string, body []byte) {
 	t.Helper()
-	_, err := b.js.Publish(t.Context(), subject, body)
+	_, err := b.js.Publish(t.Context(), prefix.QueuedJob(subject), body)
 	must(t, err)
 }
 

@@ -216,8 +216,9 @@ func TestByHand(t *testing.T) {
 			msg := nats.NewMsg("cred.v1.job.validate_batch.org:acme.team:eng")
 			msg.Header.Set(nats.MsgIdHdr, "in-header")
 			msg.Data = []byte(`{"items":[{"id":"key-0"}]}`)
-			_, err := b.js.PublishMsg(t.Context(), msg)
-			must(t, err)
+			if answer := string(w.Submit(t.Context(), msg)); answer != `{"stream":"CREDBUS_JOBS","seq":1}` {
+				t.Errorf("the answer is %s", answer)
+			}
 		},
 	} {
 		publish()

@@ -219,7 +219,7 @@ func (s *Service) Retry(ctx context.Context, job subjects.Target) (*subjects.Job
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	msg := nats.NewMsg(s.config.Prefix.Job(dead.Status.Command, job.Scope, job.ID))
+	msg := nats.NewMsg(s.config.queued(dead.Status.Command, job.Scope, job.ID))
 	msg.Data = dead.Body
 	if err := s.publish(ctx, msg); err != nil {
 		return nil, unavailable(err)

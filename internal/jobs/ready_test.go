@@ -44,7 +44,7 @@ func TestReadyTellsOfRefusals(t *testing.T) {
 					if time.Now().After(until) {
 						t.Fatalf("%s: %v", what, w.Ready())
 					}
-					_, _ = b.js.Publish(t.Context(), prefix.Job(subjects.ValidateBatch, scope, subjects.ID("j-"+time.Now().Format("150405-000000000"))), []byte(`{"items":[{"id":"x"}]}`))
+					_, _ = b.js.Publish(t.Context(), prefix.QueuedJob(prefix.Job(subjects.ValidateBatch, scope, subjects.ID("j-"+time.Now().Format("150405-000000000")))), []byte(`{"items":[{"id":"x"}]}`))
 					time.Sleep(200 * time.Millisecond)
 				}
 			}

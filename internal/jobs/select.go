@@ -104,7 +104,7 @@ func (s *Service) handPage(ctx context.Context, e *entry, p *posting) error {
 		}
 		part.Request.Items = append(part.Request.Items, item)
 	}
-	msg := nats.NewMsg(s.config.Prefix.Job(p.command, p.Scope, part.ID))
+	msg := nats.NewMsg(s.config.queued(p.command, p.Scope, part.ID))
 	msg.Data = subjects.Append(nil, &part)
 	// One that is in the queue need not come twice.
 	if err := s.publish(ctx, msg, jetstream.WithExpectLastSequencePerSubject(0)); err != nil && !isWrongSequence(err) {

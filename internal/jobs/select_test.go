@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 
 	"credbus/internal/store"
 	"credbus/subjects"
@@ -61,8 +61,10 @@ func TestSelectBelow(t *testing.T) {
 	items := storeItems(2)
 	items[1].Scope = scope.Parent()
 	b.put(t, w, items...)
-	_, err := b.js.Publish(t.Context(), prefix.Job(subjects.ValidateBatch, "org:other", "x"), []byte(`{"items":[{"id":"x"}]}`), jetstream.WithMsgID("org:acme/d-1"))
-	must(t, err)
+	other := nats.NewMsg(prefix.Job(subjects.ValidateBatch, "org:other", "x"))
+	other.Data = []byte(`{"items":[{"id":"x"}]}`)
+	other.Header.Set(nats.MsgIdHdr, "org:acme/d-1")
+	w.Submit(t.Context(), other)
 	b.publish(t, prefix.Job(subjects.DeleteBatch, scope.Parent(), "d"), []byte(`{"all":true,"scope":"`+string(scope)+`"}`))
 	part := told.await(t, subjects.Target{Scope: scope.Parent(), ID: "d-1"}, ended)
 	if part.Succeeded != 1 || len(part.Results) != 1 || part.Results[0].Scope != scope {

@@ -77,7 +77,7 @@ func (s *Service) shareQueue(ctx context.Context) error {
 			return err
 		}
 		hog, has, err := largest(ctx, s.queue, info, func(subject string) (subjects.Scope, error) {
-			_, scope, _, err := s.config.Prefix.ParseJob(subject)
+			_, scope, _, err := s.parse(subject)
 			return scope, err
 		})
 		excess := has - info.Config.MaxBytes/2
@@ -114,7 +114,7 @@ func (s *Service) shareQueue(ctx context.Context) error {
 // giveWay ends a job that waits in a crowded queue, if it is of a tenant and not begun.
 func (s *Service) giveWay(ctx context.Context, msg *jetstream.RawStreamMsg, hog subjects.Scope) (bool, error) {
 	defer clear(msg.Data)
-	_, scope, _, err := s.config.Prefix.ParseJob(msg.Subject)
+	_, scope, _, err := s.parse(msg.Subject)
 	if err != nil || tenant(scope) != hog {
 		return false, nil
 	}

@@ -25,7 +25,7 @@ func TestFullQueueIsShared(t *testing.T) {
 		t.Helper()
 		for ; ; accepted++ {
 			later.ID = subjects.ID(fmt.Sprint("j-", accepted))
-			_, err := b.js.Publish(t.Context(), prefix.Job(subjects.ValidateBatch, scope, later.ID), subjects.Append(nil, &later))
+			_, err := b.js.Publish(t.Context(), prefix.QueuedJob(prefix.Job(subjects.ValidateBatch, scope, later.ID)), subjects.Append(nil, &later))
 			if err != nil {
 				return accepted
 			}
@@ -42,7 +42,7 @@ func TestFullQueueIsShared(t *testing.T) {
 	if info.State.Bytes > most/4*3 || info.State.Bytes < most/3 {
 		t.Errorf("%d of %d bytes are left", info.State.Bytes, most)
 	}
-	if _, err := w.queue.GetLastMsgForSubject(t.Context(), prefix.Job(subjects.ValidateBatch, "org:greedy/team:a", "j-0")); err != nil {
+	if _, err := w.queue.GetLastMsgForSubject(t.Context(), prefix.QueuedJob(prefix.Job(subjects.ValidateBatch, "org:greedy/team:a", "j-0"))); err != nil {
 		t.Errorf("the first job: %v", err)
 	}
 	if n := fill("org:modest"); n < 10 {

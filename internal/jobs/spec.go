@@ -13,11 +13,18 @@ func Specs(c Config) []jsapi.Spec {
 		return c.spec(jetstream.StreamConfig{Name: name, Subjects: []string{subject}, Retention: retention, Storage: jetstream.FileStorage})
 	}
 	return []jsapi.Spec{
-		of(c.Stream, c.Prefix.Jobs(), jetstream.WorkQueuePolicy),
+		c.queueSpec(of(c.Stream, c.Prefix.QueuedJob(c.Prefix.Jobs()), jetstream.WorkQueuePolicy)),
 		of(c.Stream+"_STATUS", c.Prefix.Coherence(ledgerToken+">"), jetstream.LimitsPolicy),
 		of(c.Stream+"_DEAD", c.Prefix.Coherence(deadToken+">"), jetstream.LimitsPolicy),
 		c.ringSpec(),
 	}
+}
+
+// queueSpec has the stream recognised that tenants published to themselves, before workers
+// took their jobs.
+func (c Config) queueSpec(spec jsapi.Spec) jsapi.Spec {
+	spec.Former = []string{c.Prefix.Jobs()}
+	return spec
 }
 
 func (c Config) spec(config jetstream.StreamConfig) jsapi.Spec {

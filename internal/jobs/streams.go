@@ -28,6 +28,9 @@ type streams struct {
 func (s *Service) openStream(ctx context.Context, config jetstream.StreamConfig, bytesSetting string) (jetstream.Stream, error) {
 	spec := s.config.spec(config)
 	spec.BytesSetting = bytesSetting
+	if config.Name == s.config.Stream {
+		spec = s.config.queueSpec(spec)
+	}
 	stream, err := jsapi.Ensure(ctx, s.js, spec)
 	if err != nil {
 		err = s.explain(err, config.Name)
@@ -40,20 +43,17 @@ func (s *Service) openStreams(ctx context.Context) (opened streams, err error) {
 	opened.queue, err = s.openStream(ctx, jetstream.StreamConfig{
 		Name:        s.config.Stream,
 		Description: "credbus: batch jobs that are not done",
-		Subjects:    []string{s.config.Prefix.Jobs()},
+		Subjects:    []string{s.config.Prefix.QueuedJob(s.config.Prefix.Jobs())},
 		Retention:   jetstream.WorkQueuePolicy,
 		Discard:     jetstream.DiscardNew, // a job that was accepted is kept
 		Storage:     jetstream.FileStorage,
 		Replicas:    s.config.Replicas,
 		MaxBytes:    s.config.MaxBytes,
-		// Message ids are those of the whole stream, so a duplicate would tell of other
-		// tenants' jobs, or block them. This is the least that a server takes; the ledger
-		// knows what came twice.
+		// No job has a message id: the ledger knows what came twice. This is the least that
+		// a server takes.
 		Duplicates: 100 * time.Millisecond,
-		// Those of one batch are all accepted or none.
-		AllowAtomicPublish: true,
 		// What was accepted is told to a worker, which enters it into the ledger.
-		RePublish: &jetstream.RePublish{Source: s.config.Prefix.Jobs(), Destination: s.acceptances(">")},
+		RePublish: &jetstream.RePublish{Source: s.config.Prefix.QueuedJob(s.config.Prefix.Jobs()), Destination: s.acceptances(">")},
 	}, "jobs.max_bytes")
 	if err != nil {
 		return opened, err

@@ -64,6 +64,7 @@ func (w *Worker) deploymentRecord(ctx context.Context) (own deployment.Record, e
 		Protocol: coherence.Protocol,
 		Lease:    coherence.DefaultLease,
 		Hold:     w.hold(),
+		Queue:    w.config.NATS.Queue,
 		Stores:   make(map[string]deployment.Store),
 		Routes:   make(map[string]string),
 	}

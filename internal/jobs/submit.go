@@ -1,0 +1,89 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"credbus/subjects"
+)
+
+// Jobs are submitted to workers, which put them into the queue:
+//
+//	submitter ─ request on Job ─► worker ─ publish on QueuedJob ─► stream
+//	    ◄──────── answer ────────   ◄────── acknowledgement ──────
+//
+// A stream sends its acknowledgement to whichever subject the publisher names, with the
+// rights of the account, and obeys the headers that come with the message. So what comes
+// from a tenant goes no further than its body, its name, and that it is to be the first of
+// its name.
+
+// nameHeader is the name that the submitter gave by a message id, for a job that has none.
+const nameHeader = "Credbus-Job"
+
+// Submit puts a job into the queue, and returns what its submitter is to be told: the
+// acknowledgement of a stream, or its refusal. Without an answer nobody knows what came of
+// it.
+func (s *Service) Submit(ctx context.Context, submitted *nats.Msg) (answer []byte) {
+	if _, _, _, err := s.config.Prefix.ParseJob(submitted.Subject); err != nil {
+		return notAccepted(400, 0, err.Error())
+	}
+	msg := nats.NewMsg(s.config.Prefix.QueuedJob(submitted.Subject))
+	msg.Data = submitted.Data
+	if name := submitted.Header.Get(nats.MsgIdHdr); name != "" {
+		// Its last part, since what is called alike in two scopes is not the same.
+		msg.Header.Set(nameHeader, name[strings.LastIndexByte(name, '/')+1:])
+	}
+	var options []jetstream.PublishOpt
+	if submitted.Header.Get(jetstream.ExpectedLastSubjSeqHeader) == "0" {
+		options = append(options, jetstream.WithExpectLastSequencePerSubject(0))
+	}
+	err := s.publish(ctx, msg, options...)
+	api, refused := errors.AsType[*jetstream.APIError](err)
+	switch {
+	case err == nil:
+		return accepted(s.config.Stream)
+	case isWrongSequence(err):
+		return notAccepted(400, jetstream.JSErrCodeStreamWrongLastSequence, "the queue has a job of this name")
+	case refused:
+		return notAccepted(api.Code, api.ErrorCode, api.Description)
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse):
+		return notAccepted(503, 0, "the queue of jobs does not answer: try again later")
+	}
+	s.config.Logger.Debug("what came of a job that was submitted is not known", "subject", submitted.Subject, "error", err)
+	return nil
+}
+
+// accepted is the acknowledgement of a stream, as programs that publish to one read it.
+// The number is not that of the job, which would tell how many others submit.
+func accepted(stream string) []byte {
+	return encode(jetstream.PubAck{Stream: stream, Sequence: 1})
+}
+
+func notAccepted(code int, errCode jetstream.ErrorCode, description string) []byte {
+	return encode(struct {
+		Error jetstream.APIError `json:"error"`
+	}{jetstream.APIError{Code: code, ErrorCode: errCode, Description: description}})
+}
+
+func encode(answer any) []byte {
+	text, err := json.Marshal(answer)
+	if err != nil {
+		panic(err) // of texts and numbers
+	}
+	return text
+}
+
+// queued is the subject of a job in the queue.
+func (c Config) queued(command subjects.Command, scope subjects.Scope, id subjects.ID) string {
+	return c.Prefix.QueuedJob(c.Prefix.Job(command, scope, id))
+}
+
+// parse reads the subject of a job, in the queue or as it was submitted.
+func (s *Service) parse(subject string) (subjects.Command, subjects.Scope, subjects.ID, error) {
+	return s.config.Prefix.ParseJob(s.config.Prefix.SubmittedJob(subject))
+}

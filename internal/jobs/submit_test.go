@@ -1,0 +1,81 @@
+package jobs
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"credbus/subjects"
+)
+
+// Nothing of what a submitter says to the stream gets there: not when it was submitted,
+// no condition on jobs of others, no message id, no batch.
+func TestSubmitTakesNoHeaders(t *testing.T) {
+	b := newBed(t)
+	w := b.start(t, "w1", nil)
+	w.stopTaking()
+	w.goroutines.Wait() // so that jobs stay in the queue
+	for name, value := range map[string]string{
+		jetstream.TimeStampHeaer:                "2099-01-01T00:00:00Z",
+		jetstream.SequenceHeader:                "1",
+		jetstream.ExpectedLastSubjSeqSubjHeader: "cred.v1.job.*.org:other.>",
+		jetstream.ExpectedLastSubjSeqHeader:     "999999",
+		jetstream.ExpectedLastSeqHeader:         "999999",
+		jetstream.ExpectedLastMsgIDHeader:       "other",
+		jetstream.ExpectedStreamHeader:          "OTHER",
+		jetstream.MsgRollup:                     "all",
+		jetstream.MsgTTLHeader:                  "1s",
+		nats.MsgIdHdr:                           "same",
+		jetstreamext.BatchIDHeader:              "b",
+		nameHeader:                              "forged",
+		"Nats-Schedule":                         "@every 1s",
+		"Nats-Schedule-Target":                  "cred.v1.coherence.event.org:other.db",
+	} {
+		for range 2 {
+			msg := nats.NewMsg(prefix.Job(subjects.ValidateBatch, scope, ""))
+			msg.Data = []byte(`{"items":[{"id":"x"}]}`)
+			msg.Header.Set(name, value)
+			if answer := string(w.Submit(t.Context(), msg)); answer != `{"stream":"CREDBUS_JOBS","seq":1}` {
+				t.Errorf("%s: %s", name, answer)
+			}
+			info, err := w.queue.Info(t.Context())
+			must(t, err)
+			queued, err := w.queue.GetMsg(t.Context(), info.State.LastSeq)
+			must(t, err)
+			for header, values := range queued.Header {
+				if header != nameHeader || values[0] != "same" {
+					t.Errorf("%s: the queue has %s: %q", name, header, values)
+				}
+			}
+		}
+	}
+}
+
+// The first of a name is taken, and the answer to the next says nothing of the queue.
+func TestSubmitFirstOfItsName(t *testing.T) {
+	b := newBed(t)
+	w := b.start(t, "w1", nil)
+	w.stopTaking()
+	w.goroutines.Wait()
+	for i, want := range []string{`{"stream":"CREDBUS_JOBS","seq":1}`, "10071"} {
+		msg := nats.NewMsg(prefix.Job(subjects.ValidateBatch, scope, "j"))
+		msg.Data = []byte(`{"items":[{"id":"x"}]}`)
+		msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, "0")
+		if answer := string(w.Submit(t.Context(), msg)); !strings.Contains(answer, want) || strings.Contains(answer, "sequence") {
+			t.Errorf("%d: %s", i, answer)
+		}
+	}
+	if answer := string(w.Submit(t.Context(), nats.NewMsg("cred.v1.job.nonsense.org:acme"))); !strings.Contains(answer, `"code":400`) {
+		t.Errorf("what is no job: %s", answer)
+	}
+	b.server.Shutdown()
+	ctx := t.Context()
+	begun := time.Now()
+	if answer := w.Submit(ctx, nats.NewMsg(prefix.Job(subjects.ValidateBatch, scope, "k"))); answer != nil && !strings.Contains(string(answer), `"code":503`) {
+		t.Errorf("without a server, after %v: %s", time.Since(begun), answer)
+	}
+}
