@@ -181,6 +181,7 @@ func New(config Config) (*Handler, error) {
 	h.keep, h.stopKeeping = context.WithCancel(h.ctx)
 	h.arrivals = natsconn.Watch(config.Conn)
 	h.subscriptions = natsconn.Keep(config.Conn, config.Logger)
+	h.subscriptions.Limit(max(config.Waiting, 1<<16), int(max(config.WaitingBytes, 64<<20))) // before the pool refuses them
 	return h, nil
 }
 

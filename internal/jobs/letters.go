@@ -98,7 +98,7 @@ func (l *letters) sealedTo(ctx context.Context, key string) (used bool, err erro
 // drop removes a letter.
 func (l *letters) drop(ctx context.Context, dead *letter) error {
 	err := l.stream.DeleteMsg(ctx, dead.seq)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	if isGone(err) {
 		return nil // somebody else did
 	}
 	return err

@@ -9,6 +9,9 @@ import (
 // lookEvery is how often a worker looks at the streams and the keys.
 const lookEvery = 10 * time.Second
 
+// shareWithin bounds what is done at one look about tenants that have too much.
+const shareWithin = 30 * time.Second
+
 // keepLooking looks until no more jobs are taken.
 func (s *Service) keepLooking() {
 	ticker := time.NewTicker(lookEvery)
@@ -22,9 +25,6 @@ func (s *Service) keepLooking() {
 		ctx, cancel := context.WithTimeout(s.taking, apiTimeout)
 		err := s.look(ctx)
 		if err == nil {
-			err = s.shareQueue(ctx)
-		}
-		if err == nil {
 			err = s.refreshRing(ctx)
 		}
 		if err == nil {
@@ -37,6 +37,26 @@ func (s *Service) keepLooking() {
 		case s.taking.Err() == nil:
 			s.troubles.note(cannotLook, err)
 		}
+		s.keepShares()
+	}
+}
+
+// keepShares has tenants give way who have more than their share. That takes a while when
+// somebody submits as fast as it can, and what is not done now is done at the next look: it
+// is no reason for others to stay away from this worker.
+func (s *Service) keepShares() {
+	ctx, cancel := context.WithTimeout(s.taking, shareWithin)
+	defer cancel()
+	const crowd = "not all tenants keep to their share of jobs yet"
+	err := s.shareStatuses(ctx)
+	if err == nil {
+		err = s.shareQueue(ctx)
+	}
+	switch {
+	case err == nil:
+		s.notices.over(crowd)
+	case s.taking.Err() == nil:
+		s.notices.note(crowd, err)
 	}
 }
 
@@ -48,13 +68,10 @@ func (s *Service) look(ctx context.Context) error {
 	}
 	s.clock.set(info.TimeStamp)
 	if s.full.Store(crowded(info)); s.full.Load() {
-		s.troubles.note(noRoom, fmt.Errorf("stream %s holds %d of at most %d bytes, of which a quarter is for jobs that are begun: let it have more (jobs.max_status_bytes), or keep it for less long (jobs.keep)",
+		s.notices.note(noRoom, fmt.Errorf("stream %s holds %d of at most %d bytes, of which a quarter is for jobs that are begun: let it have more (jobs.max_status_bytes), or keep it for less long (jobs.keep)",
 			info.Config.Name, info.State.Bytes, info.Config.MaxBytes))
-		if err := s.shareStatuses(ctx, info); err != nil {
-			return unavailable(err)
-		}
 	} else {
-		s.troubles.over(noRoom)
+		s.notices.over(noRoom)
 	}
 	return s.lookAtLetters(ctx)
 }

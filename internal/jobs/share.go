@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -15,7 +16,8 @@ import (
 // No tenant may fill the queue, or what is known of jobs, so that the others are shut out.
 // Once a stream is three quarters full, a first-level scope that has more than half of its
 // most bytes gives way: of the queue, its newest jobs that are not begun fail; of the
-// statuses, its oldest of jobs that have ended are forgotten.
+// statuses, its oldest of jobs that have ended are forgotten, and then some that are not
+// begun fail.
 //
 // JetStream counts no bytes by subject. So a worker estimates from a sample which
 // scope has most, and only while a stream is crowded.
@@ -87,7 +89,7 @@ func (s *Service) shareQueue(ctx context.Context) error {
 		dropped, read := 0, 0
 		for seq := info.State.LastSeq; seq >= info.State.FirstSeq && seq > 0 && excess > 0 && dropped < mostDropped && read < mostRead; seq-- {
 			msg, err := s.queue.GetMsg(ctx, seq)
-			if errors.Is(err, jetstream.ErrMsgNotFound) {
+			if isGone(err) {
 				continue
 			}
 			if err != nil {
@@ -145,17 +147,26 @@ func (s *Service) giveWay(ctx context.Context, msg *jetstream.RawStreamMsg, hog 
 	if err != nil && !errors.Is(err, errEnded) {
 		return false, err
 	}
-	if err := s.queue.SecureDeleteMsg(ctx, msg.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+	if err := s.queue.SecureDeleteMsg(ctx, msg.Sequence); err != nil && !isGone(err) {
 		return false, err
 	}
 	return true, nil
 }
 
+// isGone reports whether a message is not in its stream any more: another worker may make
+// room at the same time. A stream has another error for one that is to be deleted.
+func isGone(err error) bool {
+	const errCodeSequenceNotFound jetstream.ErrorCode = 10043
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return errors.Is(err, jetstream.ErrMsgNotFound) || ok && api.ErrorCode == errCodeSequenceNotFound
+}
+
 // shareStatuses forgets jobs that have ended, of a tenant that has more than its share of
-// what is known.
-func (s *Service) shareStatuses(ctx context.Context, info *jetstream.StreamInfo) error {
-	if !crowded(info) {
-		return nil
+// what is known, and lets those fail that wait, if that is not enough.
+func (s *Service) shareStatuses(ctx context.Context) error {
+	info, err := s.ledger.stream.Info(ctx)
+	if err != nil || !crowded(info) {
+		return err
 	}
 	beginning := s.ledger.subject(subjects.Target{Scope: subjects.Root, ID: ">"})
 	hog, has, err := largest(ctx, s.ledger.stream, info, func(subject string) (subjects.Scope, error) {
@@ -167,11 +178,16 @@ func (s *Service) shareStatuses(ctx context.Context, info *jetstream.StreamInfo)
 		return err
 	}
 	var ended []uint64
+	var waiting []waitingJob
 	for from, pages := uint64(1), 0; excess > 0 && pages < 10; pages++ {
 		from, err = page(ctx, s.js, info.Config.Name, s.ledger.subject(subjects.Target{Scope: hog, ID: ">"}), from, mostRead/10, func(msg *jetstream.RawStreamMsg) {
-			if e, err := s.ledger.decode(msg.Subject, msg.Data, msg.Sequence); excess > 0 && (err != nil || e.status.State.Ended()) {
+			e, err := s.ledger.decode(msg.Subject, msg.Data, msg.Sequence)
+			switch {
+			case excess > 0 && (err != nil || e.status.State.Ended()):
 				ended = append(ended, msg.Sequence)
 				excess -= int64(len(msg.Data))
+			case err == nil && e.status.State == subjects.JobAccepted && e.status.Began.IsZero():
+				waiting = append(waiting, waitingJob{e.status.Target, int64(len(msg.Data))})
 			}
 		})
 		if err != nil || from == 0 {
@@ -179,13 +195,49 @@ func (s *Service) shareStatuses(ctx context.Context, info *jetstream.StreamInfo)
 		}
 	}
 	for _, seq := range ended {
-		if err := s.ledger.stream.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		if err := s.ledger.stream.DeleteMsg(ctx, seq); err != nil && !isGone(err) {
 			return err
 		}
+	}
+	if err := s.failWaiting(ctx, hog, waiting, excess); err != nil {
+		return err
 	}
 	if len(ended) > 0 {
 		s.notices.note("jobs that have ended are forgotten early, since those of their scope fill more than their share of what is known",
 			fmt.Errorf("%s has about %d of %d bytes: let it have more (jobs.max_status_bytes), or keep it for less long (jobs.keep)", hog, has, info.Config.MaxBytes))
 	}
 	return err
+}
+
+// waitingJob is one that is not begun.
+type waitingJob struct {
+	job  subjects.Target
+	size int64 // bytes of its status
+}
+
+// failWaiting has the last of a tenant's jobs fail that are not begun, until those have the
+// bytes that are too many. They are forgotten at the next looks, as all that have ended.
+func (s *Service) failWaiting(ctx context.Context, hog subjects.Scope, waiting []waitingJob, excess int64) error {
+	if excess <= 0 || len(waiting) == 0 {
+		return nil
+	}
+	for _, w := range slices.Backward(waiting) {
+		if excess -= w.size; excess < 0 {
+			break
+		}
+		_, err := s.ledger.change(ctx, w.job, func(e *entry) error {
+			if e.status.State != subjects.JobAccepted || !e.status.Began.IsZero() {
+				return errKnown // it is begun, or has ended
+			}
+			e.status.State = subjects.JobFailed
+			e.status.Reason = fmt.Sprintf("what is known of jobs is nearly full, and more than half of it would be of %s (jobs.max_status_bytes): nothing was done; submit the job again later, under another name", hog)
+			return nil
+		})
+		if err != nil && !errors.Is(err, errKnown) {
+			return err
+		}
+	}
+	s.notices.note("jobs that wait fail, since those of their scope fill more than their share of what is known",
+		fmt.Errorf("of %s: let it have more (jobs.max_status_bytes), or have the scope submit less that is for later", hog))
+	return nil
 }

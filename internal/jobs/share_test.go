@@ -70,10 +70,11 @@ func TestStatusesAreShared(t *testing.T) {
 	for ; put("org:greedy", n, subjects.JobDone) == nil; n++ {
 	}
 	must(t, w.look(t.Context()))
-	if w.full.Load() == (w.Ready() == nil) {
+	if !w.full.Load() || w.Ready() != nil { // one tenant does not make a worker unready
 		t.Errorf("full %v, ready %v", w.full.Load(), w.Ready())
 	}
 	for range 5 { // which is what the worker goes on doing
+		must(t, w.shareStatuses(t.Context()))
 		must(t, w.look(t.Context()))
 	}
 	if err := w.Ready(); w.full.Load() || err != nil {
@@ -82,6 +83,37 @@ func TestStatusesAreShared(t *testing.T) {
 	for _, kept := range []subjects.Target{{Scope: "org:modest", ID: "j-0"}, {Scope: "org:modest", ID: "j-1"}, {Scope: "org:greedy", ID: "j-0"}, {Scope: "org:greedy", ID: subjects.ID(fmt.Sprint("j-", n-1))}} {
 		if _, err := w.Show(t.Context(), kept, new(subjects.JobShowRequest)); err != nil {
 			t.Errorf("%s: %v", kept, err)
+		}
+	}
+}
+
+// TestWaitingJobsAreShared has one tenant fill what is known of jobs with some that wait.
+func TestWaitingJobsAreShared(t *testing.T) {
+	b := newBed(t)
+	const most = 1 << 20
+	w := b.start(t, "w1", func(c *Config) { c.MaxStatusBytes = most })
+	put := func(scope subjects.Scope, n int) error {
+		st := subjects.JobStatus{Target: subjects.Target{Scope: scope, ID: subjects.ID(fmt.Sprint("j-", n))}, State: subjects.JobAccepted, NotBefore: time.Now().Add(time.Hour), Reason: strings.Repeat("x", 2000)}
+		return w.ledger.put(t.Context(), &entry{status: st})
+	}
+	must(t, put("org:modest", 0))
+	n := 0
+	for ; put("org:greedy/team:a", n) == nil; n++ {
+	}
+	must(t, w.look(t.Context()))
+	if !w.full.Load() {
+		t.Fatalf("%d jobs do not fill it", n)
+	}
+	for range 10 {
+		must(t, w.shareStatuses(t.Context()))
+		must(t, w.look(t.Context()))
+	}
+	if w.full.Load() {
+		t.Error("there is no room for the jobs of others")
+	}
+	for _, kept := range []subjects.Target{{Scope: "org:modest", ID: "j-0"}, {Scope: "org:greedy/team:a", ID: "j-0"}} {
+		if st, err := w.Show(t.Context(), kept, new(subjects.JobShowRequest)); err != nil || st.State != subjects.JobAccepted {
+			t.Errorf("%s: %+v, %v", kept, st, err)
 		}
 	}
 }

@@ -25,8 +25,9 @@ import (
 type Subscriptions struct {
 	conn   *nats.Conn
 	logger *slog.Logger
-	wake   chan struct{}  // has room for one: something was refused
-	ended  sync.WaitGroup // subscriptions whose last callback has not returned
+	limits struct{ messages, bytes int } // of what waits for a callback; see Limit
+	wake   chan struct{}                 // has room for one: something was refused
+	ended  sync.WaitGroup                // subscriptions whose last callback has not returned
 
 	mu       sync.Mutex
 	kept     []*kept
@@ -76,6 +77,13 @@ func Keep(conn *nats.Conn, logger *slog.Logger) *Subscriptions {
 	return s
 }
 
+// Limit bounds what may wait for the callback of each subscription that is made later. What
+// comes beyond is dropped, and reported as nats.ErrSlowConsumer. Otherwise the limits are
+// those of nats.go: half a million messages, or 64 MiB.
+func (s *Subscriptions) Limit(messages, bytes int) {
+	s.limits.messages, s.limits.bytes = messages, bytes
+}
+
 // Subscribe subscribes, in a queue group if one is named. That the server refuses it is
 // no error: see Refused.
 func (s *Subscriptions) Subscribe(subject, queue string, serve nats.MsgHandler) error {
@@ -93,6 +101,11 @@ func (s *Subscriptions) open(k *kept) error {
 	sub, err := s.conn.QueueSubscribe(k.subject, k.queue, k.serve)
 	if err != nil {
 		return err
+	}
+	if s.limits.messages > 0 {
+		if err := sub.SetPendingLimits(s.limits.messages, s.limits.bytes); err != nil {
+			return err
+		}
 	}
 	s.ended.Add(1)
 	end := sync.OnceFunc(s.ended.Done)

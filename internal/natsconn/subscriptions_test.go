@@ -260,3 +260,42 @@ func TestTooManySubscriptions(t *testing.T) {
 		})
 	}
 }
+
+// A flood takes no more memory than is allowed: what is beyond is dropped.
+func TestLimit(t *testing.T) {
+	s := startTenancy(t, ">")
+	_, subscriptions, _ := s.keep(t)
+	const most = 10
+	subscriptions.Limit(most, 1<<20)
+	begun, served := make(chan struct{}, 1000), make(chan struct{})
+	if err := subscriptions.Subscribe("flood", "", func(*nats.Msg) { begun <- struct{}{}; <-served }); err != nil {
+		t.Fatal(err)
+	}
+	if err := subscriptions.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	admin := connect(t, natsconn.Config{URL: s.url("admin"), Logger: slog.New(slog.DiscardHandler)})
+	for range 1000 {
+		if err := admin.Publish("flood", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := admin.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	time.Sleep(200 * time.Millisecond)
+	close(served)
+	n := 1
+	for ; ; n++ {
+		select {
+		case <-begun:
+			continue
+		case <-time.After(500 * time.Millisecond):
+		}
+		break
+	}
+	if n > most+2 {
+		t.Errorf("%d of 1,000 messages were kept, want at most %d", n, most)
+	}
+}
