@@ -33,10 +33,17 @@ const (
 // until they are no longer used, and wiping body wipes them. Everything else
 // is copied. A value sent as base64 is decoded in place, so that a body can be
 // decoded once only.
-func Decode(body []byte, m Message) error {
+func Decode(body []byte, m Message) error { return decode(body, m, false) }
+
+// DecodeStrict is Decode that refuses fields which m does not have: whoever wrote one
+// meant something by it.
+func DecodeStrict(body []byte, m Message) error { return decode(body, m, true) }
+
+func decode(body []byte, m Message, strict bool) error {
 	d := decoders.Get().(*decoder)
 	defer d.release()
 	d.reset(body)
+	d.strict = strict
 	d.message(m)
 	if d.err == nil && d.r.Len() > 0 {
 		d.failf("body has %d bytes after the message", d.r.Len())
@@ -54,6 +61,7 @@ type decoder struct {
 	r       bytes.Reader
 	mp      *msgpack.Decoder
 	field   []byte // the field being read, nil while its name is not known
+	strict  bool   // refuse unknown fields
 	err     error
 	refused error
 }
@@ -61,7 +69,7 @@ type decoder struct {
 var decoders = sync.Pool{New: func() any { return &decoder{mp: msgpack.NewDecoder(nil)} }}
 
 func (d *decoder) reset(body []byte) {
-	d.body, d.field, d.err, d.refused = body, nil, nil, nil
+	d.body, d.field, d.strict, d.err, d.refused = body, nil, false, nil, nil
 	d.r.Reset(body)
 	d.mp.ResetReader(&d.r)
 }
@@ -137,6 +145,17 @@ func (d *decoder) code() byte {
 	return d.body[d.at()]
 }
 
+// null passes over a nil and refuses it: the library would read it as an empty value,
+// and whoever sent it may have meant to remove something, or to send what was missing.
+func (d *decoder) null() bool {
+	if d.code() != msgpcode.Nil || d.err != nil {
+		return false
+	}
+	d.check(d.mp.DecodeNil())
+	d.refusef("%s is null: leave it out, or give it a value", d.where())
+	return true
+}
+
 // message reads a map and hands each field to m. A field that stands twice is
 // refused, since whoever checked the body before may have seen the other one.
 func (d *decoder) message(m Message) {
@@ -159,9 +178,21 @@ func (d *decoder) message(m Message) {
 		} else {
 			d.field = nil
 			d.skip(maxDepth)
+			if d.strict {
+				d.refuse(unknownField(name))
+			}
 		}
 	}
 	d.field = outer
+}
+
+// unknownField quotes a name only if it looks like one: it may be a value that slipped.
+func unknownField(name []byte) error {
+	const most = 32
+	if len(name) == 0 || len(name) > most || bytes.ContainsFunc(name, func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') }) {
+		return invalidf("a field is unknown: correct its name, or leave it out")
+	}
+	return invalidf("field %q is unknown: correct its name, or leave it out", name)
 }
 
 // messages reads an array of up to limit messages and hands each, with its
@@ -194,7 +225,7 @@ func (d *decoder) mapLen(limit int) int {
 	if msgpcode.IsExt(d.code()) {
 		d.failf("an extension stands at byte %d, where a map is expected", d.at())
 	}
-	if d.err != nil {
+	if d.err != nil || d.null() {
 		return 0
 	}
 	begin := d.at()
@@ -211,11 +242,11 @@ func (d *decoder) mapLen(limit int) int {
 		d.skipAll(2 * n)
 		return 0
 	}
-	return max(n, 0) // nil has length -1
+	return n
 }
 
 func (d *decoder) arrayLen(limit int) int {
-	if d.err != nil {
+	if d.err != nil || d.null() {
 		return 0
 	}
 	begin := d.at()
@@ -232,12 +263,12 @@ func (d *decoder) arrayLen(limit int) int {
 		d.skipAll(n)
 		return 0
 	}
-	return max(n, 0)
+	return n
 }
 
 // bytes reads a str or a bin without copying it.
 func (d *decoder) bytes(limit int) []byte {
-	if d.err != nil {
+	if d.err != nil || d.null() {
 		return nil
 	}
 	begin := d.at()
@@ -268,7 +299,7 @@ func (d *decoder) take(n int) []byte {
 func (d *decoder) str(limit int) string { return string(d.bytes(limit)) }
 
 func (d *decoder) integer() int64 {
-	if d.err != nil {
+	if d.err != nil || d.null() {
 		return 0
 	}
 	unsigned := d.code() == msgpcode.Uint64
@@ -285,7 +316,7 @@ func (d *decoder) integer() int64 {
 }
 
 func (d *decoder) float() float64 {
-	if d.err != nil {
+	if d.err != nil || d.null() {
 		return 0
 	}
 	begin := d.at()
@@ -297,7 +328,7 @@ func (d *decoder) float() float64 {
 }
 
 func (d *decoder) boolean() bool {
-	if d.err != nil {
+	if d.err != nil || d.null() {
 		return false
 	}
 	begin := d.at()

@@ -14,11 +14,11 @@ import (
 // time reads RFC 3339, of any precision and offset.
 func (d *decoder) time(field string) time.Time {
 	text := d.bytes(len("2006-01-02T15:04:05.000000000+00:00"))
-	if d.err != nil || len(text) == 0 {
+	if d.err != nil || text == nil && d.refused != nil {
 		return time.Time{}
 	}
 	// The text is only looked at, so it need not be copied.
-	t, err := time.Parse(time.RFC3339Nano, unsafe.String(&text[0], len(text)))
+	t, err := time.Parse(time.RFC3339Nano, unsafe.String(unsafe.SliceData(text), len(text)))
 	t = t.UTC().Truncate(time.Millisecond)
 	// In UTC a time may be in a year that RFC 3339 cannot write.
 	if err != nil || t.Year() < 1 || t.Year() > 9999 {
@@ -59,6 +59,17 @@ func (d *decoder) revision() Revision {
 	return revision
 }
 
+// version reads one that a write is conditional on: one that is empty by mistake must
+// not make it unconditional.
+func (d *decoder) version() string {
+	before := d.refused
+	version := d.str(maxTextLen)
+	if version == "" && d.refused == before {
+		d.refusef("version is empty: leave it out, or give the version that the credential has to be at")
+	}
+	return version
+}
+
 func (d *decoder) tags() map[string]string {
 	n := d.mapLen(MaxTags)
 	if n == 0 {
@@ -88,6 +99,20 @@ func (d *decoder) data() Data {
 			d.refusef("data has the name %q twice", printable(name))
 		}
 		data[name] = NewSecret(d.value())
+	}
+	return data
+}
+
+// dataOr reads "data" or its short form "value", a single value without a name; before
+// is what the other one said.
+func (d *decoder) dataOr(before Data, name []byte) (data Data) {
+	if string(name) == "value" {
+		data = Value(d.value())
+	} else {
+		data = d.data()
+	}
+	if before != nil {
+		d.refusef("value is short for data with a single value: give one of them")
 	}
 	return data
 }

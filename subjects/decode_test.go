@@ -194,25 +194,90 @@ func TestStringsAndBytesAreOneKind(t *testing.T) {
 	}
 }
 
-func TestNilIsTheZeroValue(t *testing.T) {
+// TestNullIsRefused sends null for each field of each message, and within maps and
+// arrays: it may stand for "remove" or for what the sender did not have.
+func TestNullIsRefused(t *testing.T) {
+	refused := func(name string, message Message, fields map[string]any) {
+		t.Helper()
+		body, err := msgpack.Marshal(fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Decode(body, message); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "is null") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	for _, sample := range samples() {
 		var fields map[string]any
 		if err := msgpack.Unmarshal(encoded(sample.full), &fields); err != nil {
 			t.Fatal(err)
 		}
-		delete(fields, "id") // empty is no ID
-		delete(fields, "error")
-		for name := range fields {
-			fields[name] = nil
+		for field, value := range fields {
+			path := sample.name + "." + field
+			refused(path, sample.zero(), map[string]any{field: nil})
+			switch value := value.(type) {
+			case map[string]any:
+				for key := range value {
+					refused(path+"."+key, sample.zero(), map[string]any{field: map[string]any{key: nil}})
+				}
+			case []any:
+				if !strings.HasSuffix(sample.name, "_batch_request") && sample.name != "job_of_deletes" { // there it is one item's
+					refused(path+"[0]", sample.zero(), map[string]any{field: []any{nil}})
+				}
+			}
 		}
-		body, err := msgpack.Marshal(fields)
+		if err := Decode([]byte{0xc0}, sample.zero()); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: a body that is null: %v", sample.name, err)
+		}
+	}
+}
+
+func TestNullItemIsRefusedAlone(t *testing.T) {
+	body, err := FromJSON([]byte(`{"items":[{"id":"a"},null,{"id":"b","version":null}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r DeleteBatchRequest
+	if err := Decode(body, &r); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Items) != 3 || r.Refused[0] != nil || r.Refused[1] == nil || r.Refused[2] == nil {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestDecodeStrict adds a field to each message.
+func TestDecodeStrict(t *testing.T) {
+	for _, sample := range samples() {
+		body, err := msgpack.Marshal(map[string]any{"expire": "2027-01-01T00:00:00Z"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := sample.zero()
-		if err := Decode(body, got); err != nil || !reflect.DeepEqual(got, sample.zero()) {
-			t.Errorf("%s: %+v, %v", sample.name, got, err)
+		if err := Decode(body, sample.zero()); err != nil {
+			t.Errorf("%s: an unknown field is refused: %v", sample.name, err)
 		}
+		if err := DecodeStrict(body, sample.zero()); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), `field "expire" is unknown`) {
+			t.Errorf("%s: %v", sample.name, err)
+		}
+		derived := strings.HasPrefix(sample.name, "admin_cache_stats_reply") // its rate of hits
+		if err := DecodeStrict(encoded(sample.full), sample.zero()); err != nil && !derived {
+			t.Errorf("%s: what is encoded is refused: %v", sample.name, err)
+		}
+	}
+	body, err := FromJSON([]byte(`{"items":[{"id":"a","value":"v"},{"id":"b","value":"v","tag":{}}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var batch StoreBatchRequest
+	if err := DecodeStrict(body, &batch); err != nil || batch.Refused[0] != nil || batch.Refused[1] == nil {
+		t.Errorf("%v, refused are %v", err, batch.Refused)
+	}
+	body, err = FromJSON([]byte(`{"S3cret-Value":1}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := DecodeStrict(body, new(StoreRequest)); err == nil || strings.Contains(err.Error(), "S3cret") {
+		t.Errorf("what may be a value is quoted, or accepted: %v", err)
 	}
 }
 
@@ -233,6 +298,13 @@ func TestDecodeNamesTheRule(t *testing.T) {
 		{new(RetrieveRequest), `{"revision":"7"}`, "revision is malformed: send one that a reply carried"},
 		{new(RetrieveRequest), `{"deadline":"soon"}`, `field "deadline" has a value of the wrong type`},
 		{new(RetrieveRequest), `{"request_id":"` + strings.Repeat("a", 65) + `"}`, `field "request_id" has 65 bytes: at most 64 are allowed`},
+		{new(RetrieveRequest), `{"request_id":""}`, "request_id is empty: leave it out, or give the request a name"},
+		{new(StoreRequest), `{"version":""}`, "version is empty: leave it out, or give the version"},
+		{new(DeleteRequest), `{"version":""}`, "version is empty"},
+		{new(StoreRequest), `{"expires":""}`, "expires is not a time"},
+		{new(StoreRequest), `{"value":"a","data":{"b":"c"}}`, "value is short for data"},
+		{new(StoreRequest), `{"data":{"b":"c"},"value":"a"}`, "value is short for data"},
+		{new(StoreRequest), `{"value":null}`, `field "value" is null`},
 		{new(StoreRequest), `{"expires":"tomorrow"}`, "expires is not a time: write it as RFC 3339"},
 		{new(StoreRequest), `{"expires":"9999-12-31T23:59:59-23:59"}`, "expires is not a time"},
 		{new(StoreRequest), `{"expires":"0001-01-01T00:00:00+23:59"}`, "expires is not a time"},

@@ -41,7 +41,7 @@ func ReadLookup(body []byte) (l Lookup, ok bool) {
 		case "request_id":
 			field = 1 << 3
 			value, body, ok = cutText(body)
-			ok = ok && len(value) <= MaxRequestIDLen
+			ok = ok && len(value) > 0 && len(value) <= MaxRequestIDLen
 		case "deadline":
 			field = 1 << 4
 			l.Deadline, body, ok = cutInt64(body)

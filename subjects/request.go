@@ -49,6 +49,9 @@ func (v *Envelope) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "request_id":
 		v.RequestID = d.str(MaxRequestIDLen)
+		if v.RequestID == "" {
+			d.refusef("request_id is empty: leave it out, or give the request a name")
+		}
 	case "deadline": // milliseconds of Unix time
 		if ms := d.integer(); ms != 0 {
 			v.Deadline = time.UnixMilli(ms).UTC()
@@ -129,16 +132,14 @@ func (s *StoreItem) encode(e *encoder) {
 
 func (s *StoreItem) field(d *decoder, name []byte) bool {
 	switch string(name) {
-	case "data":
-		s.Data = d.data()
-	case "value": // the short form of data with a single, unnamed value
-		s.Data = Value(d.value())
+	case "data", "value":
+		s.Data = d.dataOr(s.Data, name)
 	case "create_only":
 		s.CreateOnly = d.boolean()
 	case "update_only":
 		s.UpdateOnly = d.boolean()
 	case "version":
-		s.Version = d.str(maxTextLen)
+		s.Version = d.version()
 	default:
 		return s.Target.field(d, name) || s.Metadata.field(d, name)
 	}
@@ -244,7 +245,7 @@ func (r *DeleteItem) encode(e *encoder) {
 
 func (r *DeleteItem) field(d *decoder, name []byte) bool {
 	if string(name) == "version" {
-		r.Version = d.str(maxTextLen)
+		r.Version = d.version()
 		return true
 	}
 	return r.Target.field(d, name)

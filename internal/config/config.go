@@ -17,6 +17,7 @@ type Config struct {
 	DataDir string `koanf:"data_dir"`
 	Log     Log    `koanf:"log"`
 	NATS    NATS   `koanf:"nats"`
+	Wire    Wire   `koanf:"wire"`
 	Store   Store  `koanf:"store"`
 	// Stores are more of them by name, which Store.Routes leads to. Only the
 	// file defines them.
@@ -70,6 +71,11 @@ type TLS struct {
 	CA   string `koanf:"ca"`
 	Cert string `koanf:"cert"`
 	Key  string `koanf:"key"`
+}
+
+// Wire says what requests and jobs may look like.
+type Wire struct {
+	Strict bool `koanf:"strict"` // refuse unknown fields
 }
 
 // Store is where credentials are kept, and how patient the worker is with it.

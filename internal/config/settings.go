@@ -60,6 +60,8 @@ var settings = table{
 	{key: "nats.inbox_prefixes", kind: subjectList(), fallback: "_INBOX", help: "where replies may be sent, separated by commas"},
 	{key: "nats.queue", kind: name(), fallback: "credbus", help: "queue group that the replicas of one deployment share"},
 
+	{key: "wire.strict", kind: boolean(), fallback: "false", help: "refuse requests and jobs with fields that this worker does not know; otherwise they are ignored, so that newer clients are served"},
+
 	{key: "store.type", kind: oneOf("file", "jetstream", "memory", "vault", "aws", "kubernetes"), fallback: "file", help: "where credentials are kept: file, jetstream, memory, vault, aws or kubernetes"},
 	{key: "store.form", kind: oneOf("sealed", "native"), fallback: "sealed", help: "sealed: only the workers read what is stored; native: it stands in the form of vault, aws or kubernetes, for other programs too"},
 	{key: "store.routes", kind: routeList(), help: "scopes that other stores keep, such as org:acme=vault-eu, separated by commas; the longest that matches counts. The stores are defined in the YAML file (stores); the one of these settings is named default"},

@@ -54,7 +54,7 @@ func dispatch[T any, P request[T]](h *Handler, run func(context.Context, *call, 
 			defer clear(transcoded)
 			body = transcoded
 		}
-		if err := decode(body, request); err != nil {
+		if err := h.decode(body, request); err != nil {
 			h.refuseMalformed(c, err)
 			return
 		}
@@ -102,9 +102,12 @@ func overdue(envelope *subjects.Envelope, c *call) error {
 }
 
 // decode reads a body; an empty one is a request without arguments.
-func decode(body []byte, request subjects.Request) error {
-	if len(body) == 0 {
+func (h *Handler) decode(body []byte, request subjects.Request) error {
+	switch {
+	case len(body) == 0:
 		return nil
+	case h.config.Strict:
+		return subjects.DecodeStrict(body, request)
 	}
 	return subjects.Decode(body, request)
 }

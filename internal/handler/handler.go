@@ -41,6 +41,7 @@ type Config struct {
 
 	Prefix subjects.Prefix // default subjects.DefaultPrefix
 	Queue  string          // queue group; default "credbus"
+	Strict bool            // refuse requests with unknown fields
 	// InboxPrefixes are what reply subjects may begin with, beside "_R_.",
 	// which servers put in for imports. Default "_INBOX".
 	InboxPrefixes []string

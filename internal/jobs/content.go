@@ -77,7 +77,7 @@ func (s *Service) openSelection(p *posting) (*content, error) {
 	if p.command == subjects.StoreBatch || len(p.job.Sealed) > 0 {
 		return nil, &refusal{reason: "a job that stores, or is sealed, names its items: leave out all"}
 	}
-	within, err := p.selects()
+	within, err := s.selects(p)
 	if err != nil {
 		return nil, &refusal{reason: err.Error()}
 	}

@@ -37,7 +37,7 @@ func (s *Service) readItems(c *content, p *posting, body []byte) (inner *subject
 	m := s.config.Manager
 	switch p.command {
 	case subjects.StoreBatch:
-		c.items, inner, err = decode(p, body, &batchOf[subjects.StoreItem, subjects.StoreReply, *subjects.StoreItem, *subjects.StoreReply]{
+		c.items, inner, err = decode(s, p, body, &batchOf[subjects.StoreItem, subjects.StoreReply, *subjects.StoreItem, *subjects.StoreReply]{
 			about: func(item *subjects.StoreItem) *subjects.Target { return &item.Target },
 			run:   m.StoreBatch,
 			tell: func(reply *subjects.StoreReply, result *subjects.JobResult) subjects.Revision {
@@ -46,7 +46,7 @@ func (s *Service) readItems(c *content, p *posting, body []byte) (inner *subject
 			},
 		})
 	case subjects.RetrieveBatch:
-		c.items, inner, err = decode(p, body, &batchOf[subjects.RetrieveItem, subjects.RetrieveReply, *subjects.RetrieveItem, *subjects.RetrieveReply]{
+		c.items, inner, err = decode(s, p, body, &batchOf[subjects.RetrieveItem, subjects.RetrieveReply, *subjects.RetrieveItem, *subjects.RetrieveReply]{
 			about: func(item *subjects.RetrieveItem) *subjects.Target { return &item.Target },
 			run:   m.RetrieveBatch,
 			tell: func(reply *subjects.RetrieveReply, result *subjects.JobResult) subjects.Revision {
@@ -55,13 +55,13 @@ func (s *Service) readItems(c *content, p *posting, body []byte) (inner *subject
 			},
 		})
 	case subjects.DeleteBatch:
-		c.items, inner, err = decode(p, body, &batchOf[subjects.DeleteItem, subjects.DeleteReply, *subjects.DeleteItem, *subjects.DeleteReply]{
+		c.items, inner, err = decode(s, p, body, &batchOf[subjects.DeleteItem, subjects.DeleteReply, *subjects.DeleteItem, *subjects.DeleteReply]{
 			about: func(item *subjects.DeleteItem) *subjects.Target { return &item.Target },
 			run:   m.DeleteBatch,
 			tell:  func(reply *subjects.DeleteReply, _ *subjects.JobResult) subjects.Revision { return reply.Revision },
 		})
 	case subjects.ValidateBatch:
-		c.items, inner, err = decode(p, body, &batchOf[subjects.Target, subjects.ValidateReply, *subjects.Target, *subjects.ValidateReply]{
+		c.items, inner, err = decode(s, p, body, &batchOf[subjects.Target, subjects.ValidateReply, *subjects.Target, *subjects.ValidateReply]{
 			about: func(item *subjects.Target) *subjects.Target { return item },
 			run: func(ctx context.Context, request *subjects.BatchRequest[subjects.Target, *subjects.Target], resolve manager.Resolve, room subjects.Room) (*subjects.ValidateBatchReply, error) {
 				return m.ValidateBatch(ctx, &subjects.ValidateBatchRequest{BatchRequest: *request}, resolve, room)
@@ -87,9 +87,9 @@ type batchOf[T, R any, P subjects.Item[T], Q subjects.Item[R]] struct {
 }
 
 // decode reads the items of a job into b. What it holds refers to body.
-func decode[T, R any, P subjects.Item[T], Q subjects.Item[R]](p *posting, body []byte, b *batchOf[T, R, P, Q]) (batch, *subjects.Job, error) {
+func decode[T, R any, P subjects.Item[T], Q subjects.Item[R]](s *Service, p *posting, body []byte, b *batchOf[T, R, P, Q]) (batch, *subjects.Job, error) {
 	var job subjects.JobOf[T, P]
-	err := subjects.Decode(body, &job)
+	err := s.decode(body, &job)
 	if err != nil {
 		return nil, nil, fmt.Errorf("the items of the job cannot be read: %w", err)
 	}
@@ -98,6 +98,14 @@ func decode[T, R any, P subjects.Item[T], Q subjects.Item[R]](p *posting, body [
 	}
 	b.within, err = manager.ResolveWithin(p.Scope, &b.request.Scope)
 	return b, &job.Job, err
+}
+
+// decode reads what a submitter has written.
+func (s *Service) decode(body []byte, m subjects.Message) error {
+	if s.config.Strict {
+		return subjects.DecodeStrict(body, m)
+	}
+	return subjects.Decode(body, m)
 }
 
 func (b *batchOf[T, R, P, Q]) len() int { return len(b.request.Items) }

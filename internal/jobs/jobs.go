@@ -35,6 +35,7 @@ type Config struct {
 	Name   string // unique to this run of this worker
 
 	Prefix   subjects.Prefix // default subjects.DefaultPrefix
+	Strict   bool            // refuse jobs with unknown fields
 	Stream   string          // name of the queue's stream, which others begin with; default CREDBUS_JOBS
 	Replicas int             // copies of the streams; default 1
 	MaxBytes int64           // of the queue, beyond which nothing is accepted; default 1 GiB

@@ -52,12 +52,12 @@ func (s *Service) selectItems(ctx context.Context, e *entry, p *posting, within 
 
 // selects is the scope whose credentials a job selects: its own, or one below that
 // it names, as a request may.
-func (p *posting) selects() (subjects.Scope, error) {
-	var request subjects.BatchRequest[subjects.Target, *subjects.Target]
-	if err := subjects.Decode(p.body, &request); err != nil {
+func (s *Service) selects(p *posting) (subjects.Scope, error) {
+	var job subjects.JobOf[subjects.Target, *subjects.Target]
+	if err := s.decode(p.body, &job); err != nil {
 		return "", err
 	}
-	if len(request.Items) > 0 {
+	if len(job.Request.Items) > 0 {
 		return "", subjects.Errorf(subjects.InvalidArgument, "all and items exclude each other: give one")
 	}
 	if len(p.job.Batch) > subjects.MaxBatchIDLen {
@@ -65,7 +65,7 @@ func (p *posting) selects() (subjects.Scope, error) {
 			"the name of the batch, which is that of the job if it gives none, has %d characters: at most %d are allowed, since the jobs for what is found are called after it",
 			len(p.job.Batch), subjects.MaxBatchIDLen)
 	}
-	return manager.Within(p.Scope, request.Scope)
+	return manager.Within(p.Scope, job.Request.Scope)
 }
 
 // nextPage enters the next page of credentials into the ledger.

@@ -263,7 +263,7 @@ func (w *Worker) openJobs(ctx context.Context) (err error) {
 		Conn: w.conn, Manager: w.manager, Keyring: w.keyring, Fleeting: w.keyringFile.Path == "",
 		Applied: w.replica.Applied, Last: w.stream.LastChange, Name: w.name,
 		Served: func() int64 { return w.handler.Served() }, // there is one by then
-		Prefix: subjects.Prefix(w.config.NATS.Prefix), Stream: c.Stream, Replicas: w.config.Stream.Replicas,
+		Prefix: subjects.Prefix(w.config.NATS.Prefix), Strict: w.config.Wire.Strict, Stream: c.Stream, Replicas: w.config.Stream.Replicas,
 		MaxBytes: int64(c.MaxBytes), MaxStatusBytes: int64(c.MaxStatus), MaxDeadBytes: int64(c.MaxDead),
 		MaxDelay: c.MaxDelay, Keep: c.Keep, KeepDead: c.KeepDead,
 		Concurrency: c.Concurrency, Share: c.Share, ItemConcurrency: w.config.Batch.Concurrency, BatchItems: w.config.Batch.Items,
@@ -275,7 +275,7 @@ func (w *Worker) openJobs(ctx context.Context) (err error) {
 func (w *Worker) serve(ctx context.Context) (err error) {
 	config := handler.Config{
 		Conn: w.conn, Manager: w.manager, Replica: w.replica, Stats: w.stats, ScopeStats: w.scopeStats, Facts: w.facts, Name: w.name, Host: place(),
-		Prefix: subjects.Prefix(w.config.NATS.Prefix), Queue: w.config.NATS.Queue,
+		Prefix: subjects.Prefix(w.config.NATS.Prefix), Queue: w.config.NATS.Queue, Strict: w.config.Wire.Strict,
 		InboxPrefixes: w.config.NATS.InboxPrefixes,
 		Workers:       w.config.Pool.Workers, Waiting: w.config.Pool.Queue,
 		WaitingBytes: int64(w.config.Pool.Bytes), Memory: int64(w.config.Pool.Memory), Logger: w.logger,

@@ -1,0 +1,33 @@
+package jobs
+
+import (
+	"strings"
+	"testing"
+
+	"credbus/subjects"
+)
+
+// A job with fields that the workers do not know fails where that is set.
+func TestStrict(t *testing.T) {
+	for _, strict := range []bool{false, true} {
+		b := newBed(t)
+		b.start(t, "w1", func(c *Config) { c.Strict = strict })
+		told := b.statuses(t)
+		for id, body := range map[subjects.ID]string{
+			"item": `{"items":[{"id":"a","if_version":"v1"}],"batch":"x"}`,
+			"job":  `{"items":[{"id":"a"}],"expire_at":"2000-01-01T00:00:00Z"}`,
+			"all":  `{"all":true,"tag":{"env":"test"}}`,
+		} {
+			name := subjects.Target{Scope: scope, ID: id}
+			b.publish(t, prefix.Job(subjects.DeleteBatch, scope, id), []byte(body))
+			done := told.await(t, name, ended)
+			said := done.Reason
+			for _, result := range done.Results {
+				said += result.Err.Message
+			}
+			if got := strings.Contains(said, "unknown"); got != strict {
+				t.Errorf("strict: %v, and %s is %s: %s", strict, id, done.State, said)
+			}
+		}
+	}
+}
