@@ -27,7 +27,8 @@ created and modified are written for the record.
 
 Values are in clear: keep the file where nobody else reads it, and delete it
 soon. With --output it is readable by its owner only, and stands there once all
-is written.`,
+is written. Where there is nothing to export, no file is written, and the exit status
+is 3.`,
 		Example: `  credbus export org:acme --output acme.jsonl
   credbus export org:acme | age -p > acme.jsonl.age`,
 		Args:              names(1, 1),
@@ -94,7 +95,13 @@ func (ex *exporter) run(ctx context.Context) error {
 			}
 		}
 	}
-	return ex.flush(ctx, progress)
+	if err := ex.flush(ctx, progress); err != nil {
+		return err
+	}
+	if ex.total == 0 {
+		return nothing(ex.scope)
+	}
+	return nil
 }
 
 // flush writes the batch.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"credbus/client"
+	"credbus/subjects"
 )
 
 func (p *program) listCommand() *cobra.Command {
@@ -37,11 +39,13 @@ none is given. It shows no values. Filters that are given must all match.
 
 	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
 		options.Tags, options.ExpiresBefore = tags.m, before.Time
+		found := false
 		table := newTable(p.stdout, "SCOPE", "ID", "EXPIRES", "ROTATION", "TAGS", "DESCRIPTION")
 		for credential, err := range c.List(ctx, target(args).Scope, &options) {
 			if err != nil {
 				return err
 			}
+			found = true
 			if format.chosen == asJSON {
 				err = writeJSON(p.stdout, &credential.Credential)
 			} else {
@@ -52,9 +56,26 @@ none is given. It shows no values. Filters that are given must all match.
 				return err
 			}
 		}
-		return table.flush()
+		if err := table.flush(); err != nil || found {
+			return err
+		}
+		if len(options.Tags) > 0 || options.IDPrefix != "" || !options.ExpiresBefore.IsZero() {
+			p.say("nothing in this scope matches all the filters")
+		} else {
+			p.say("%v", nothing(target(args).Scope))
+		}
+		return nil
 	})
 	return cmd
+}
+
+// nothing is the verdict on a scope that holds nothing: nobody means to check or to save
+// that, and a misspelt scope looks the same.
+func nothing(scope client.Scope) error {
+	if scope == subjects.Root {
+		return verdict{"nothing is stored in any scope", exitNotFound}
+	}
+	return verdict{fmt.Sprintf("nothing is stored in %s or below it: credbus list without a scope shows what there is", scope), exitNotFound}
 }
 
 func rotation(days int) string {

@@ -17,7 +17,7 @@ func (p *program) validateCommand() *cobra.Command {
 is asked: it is judged from what is stored.
 
 The exit status is the verdict, and results are printed whatever it is: 0 valid,
-3 not found, 7 expired, 8 malformed, 9 valid with rotation due. Of several, the
+3 not found or nothing in the scope, 7 expired, 8 malformed, 9 valid with rotation due. Of several, the
 worst counts: malformed, then expired, then rotation due.
 
 -o json prints one JSON object on a line for each credential.`,
@@ -68,6 +68,9 @@ worst counts: malformed, then expired, then rotation due.
 		}
 		if err := table.flush(); err != nil {
 			return err
+		}
+		if found.total+found.failed == 0 {
+			return nothing(target.Scope)
 		}
 		return found.verdict()
 	})
