@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"math"
 	"strconv"
+	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 	"unsafe"
@@ -314,8 +315,11 @@ func appendJSON(dst []byte, d *decoder, depth int) []byte {
 
 func appendMark(dst []byte, mark byte) []byte { return append(reserve(dst, 1), mark) }
 
+// appendJSONText writes what could steer a terminal, or turn around what it shows, as
+// escapes: JSON means the same, and most of it is looked at there.
 func appendJSONText(dst, text []byte) []byte {
 	const hex = "0123456789abcdef"
+	escape := func(r rune) { dst = append(dst, '\\', 'u', hex[r>>12&0xf], hex[r>>8&0xf], hex[r>>4&0xf], hex[r&0xf]) }
 	dst = reserve(dst, 6*len(text)+2)
 	dst = append(dst, '"')
 	for len(text) > 0 {
@@ -324,11 +328,20 @@ func appendJSONText(dst, text []byte) []byte {
 			dst = append(dst, '\\', c)
 		case c == '\n':
 			dst = append(dst, '\\', 'n')
-		case c < ' ':
-			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&0xf])
+		case c < ' ' || c == 0x7f:
+			escape(rune(c))
 		case c >= utf8.RuneSelf:
 			r, n := utf8.DecodeRune(text)
-			dst = utf8.AppendRune(dst, r)
+			switch {
+			case unicode.IsPrint(r) || r == utf8.RuneError:
+				dst = utf8.AppendRune(dst, r)
+			case r > 0xffff:
+				high, low := utf16.EncodeRune(r)
+				escape(high)
+				escape(low)
+			default:
+				escape(r)
+			}
 			text = text[n:]
 			continue
 		default:

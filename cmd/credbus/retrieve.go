@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -58,6 +62,16 @@ shell. One that holds a NUL byte cannot be a variable.`,
 				return err
 			}
 		}
+		if at := credential.Expires; !at.IsZero() && !time.Now().Before(at) {
+			p.say("it expired at %s: store a new value", shown(at))
+		}
+		if format.chosen != asJSON && isTerminal(p.stdout) {
+			for _, value := range credential.Data {
+				if !plain(value.Bytes()) {
+					return usageError{errors.New("the value has characters that would steer this terminal: write it to a file or a pipe, or print it with -o json"), "credbus retrieve"}
+				}
+			}
+		}
 		switch format.chosen {
 		case asJSON:
 			return writeJSON(p.stdout, &credential.Credential)
@@ -101,6 +115,11 @@ func (p *program) printValue(credential *client.Credential) error {
 		return err
 	}
 	return nil
+}
+
+// plain reports whether a terminal shows a value as it is.
+func plain(value []byte) bool {
+	return utf8.Valid(value) && !bytes.ContainsFunc(value, func(r rune) bool { return r != '\n' && r != '\t' && !unicode.IsPrint(r) })
 }
 
 func valueNames(credential *client.Credential) string {

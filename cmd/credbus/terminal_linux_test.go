@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -157,6 +158,35 @@ func TestTerminal(t *testing.T) {
 		term = startOnTerminal(t, dir, "export", scope, "--force")
 		if status := term.end(); status != exitOK || !bytes.Contains(term.shown.Bytes(), []byte(canary)) {
 			t.Errorf("with --force: exit status %d: %q", status, term.shown.String())
+		}
+	})
+	t.Run("what steers it", func(t *testing.T) {
+		// A title, C1, bidirectional, a line that is overwritten, and what is no text.
+		for i, value := range []string{"\x1b]0;owned\a", "a\u009bb", "abc\u202edcba", "hidden\rshown", "\xff\xfe"} {
+			id := fmt.Sprint("steers-", i)
+			file := filepath.Join(t.TempDir(), "value")
+			if err := os.WriteFile(file, []byte(value), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if status := startOnTerminal(t, dir, "store", "org:steers", id, "--file", file, "--description", "d\u202e"+id).end(); status != exitOK {
+				t.Fatalf("exit status %d", status)
+			}
+			for _, args := range [][]string{{}, {"-o", "env"}} {
+				term := startOnTerminal(t, dir, append([]string{"retrieve", "org:steers", id}, args...)...)
+				if status := term.end(); status != exitUsage || !bytes.Contains(term.shown.Bytes(), []byte("steer this terminal")) {
+					t.Errorf("%q %q: exit status %d, shows %q", value, args, status, term.shown.String())
+				}
+			}
+			for _, args := range [][]string{{"retrieve", "org:steers", id, "-o", "json"}, {"list", "org:steers"}, {"list", "org:steers", "-o", "json"}} {
+				term := startOnTerminal(t, dir, args...)
+				if status := term.end(); status != exitOK {
+					t.Errorf("%q: exit status %d", args, status)
+				}
+				shown := bytes.ReplaceAll(term.shown.Bytes(), []byte("\r\n"), []byte("\n"))
+				if !plain(shown) {
+					t.Errorf("%q shows %q", args, shown)
+				}
+			}
 		}
 	})
 	t.Run("jobs", func(t *testing.T) {
