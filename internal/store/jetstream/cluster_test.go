@@ -144,7 +144,7 @@ func TestClusterReadsAreCurrent(t *testing.T) {
 			}
 		case err := <-w.result: // it may not go on, and say so
 			t.Log("Watch:", err)
-			watch(t, watcher)
+			watchAgain(t, watcher)
 			return
 		case <-time.After(30 * time.Second):
 			t.Fatal("the watch does not go on")
@@ -156,4 +156,23 @@ func current(t *testing.T, s store.Store, key store.Key, version string) bool {
 	t.Helper()
 	rec, err := s.Get(t.Context(), key)
 	return err == nil && rec.Version == version
+}
+
+// watchAgain watches until a watch begins, as a worker does: a cluster that has just lost
+// a server takes its time to make what a watch needs.
+func watchAgain(t *testing.T, s *jetstream.Store) {
+	t.Helper()
+	for deadline := time.Now().Add(60 * time.Second); ; {
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+		begun := false
+		err := s.Watch(ctx, func(change store.Change) { begun = change == lostTrack; cancel() })
+		cancel()
+		switch {
+		case begun:
+			return
+		case time.Now().After(deadline):
+			t.Fatalf("no watch begins again: %v", err)
+		}
+		t.Log("Watch:", err)
+	}
 }
