@@ -79,3 +79,31 @@ func TestSubmitFirstOfItsName(t *testing.T) {
 		t.Errorf("without a server, after %v: %s", time.Since(begun), answer)
 	}
 }
+
+// The stream of before, that tenants published to themselves, is taken over with what is in
+// it, and they can no longer publish there.
+func TestFormerQueueIsTakenOver(t *testing.T) {
+	b := newBed(t)
+	_, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: "CREDBUS_JOBS", Subjects: []string{prefix.Jobs()}, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
+		Storage: jetstream.FileStorage, MaxBytes: 1 << 30, Duplicates: 100 * time.Millisecond, AllowAtomicPublish: true,
+		RePublish: &jetstream.RePublish{Source: prefix.Jobs(), Destination: prefix.Coherence("job_accepted.>")},
+	})
+	must(t, err)
+	waits := subjects.Target{Scope: scope, ID: "waits"}
+	_, err = b.js.Publish(t.Context(), prefix.Job(subjects.ValidateBatch, scope, waits.ID), []byte(`{"items":[{"id":"x"}]}`))
+	must(t, err)
+	told := b.statuses(t)
+	w := b.start(t, "w1", nil)
+	if done := told.await(t, waits, ended); done.State != subjects.JobDone {
+		t.Errorf("%+v", done)
+	}
+	if _, err := b.js.Publish(t.Context(), prefix.Job(subjects.ValidateBatch, scope, "late"), []byte(`{"items":[{"id":"x"}]}`)); err == nil {
+		t.Error("a tenant still publishes into the stream")
+	}
+	info, err := w.queue.Info(t.Context())
+	must(t, err)
+	if source := info.Config.RePublish.Source; source != prefix.QueuedJob(prefix.Jobs()) {
+		t.Errorf("accepted jobs are told of from %s", source)
+	}
+}
