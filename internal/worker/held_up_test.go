@@ -36,6 +36,7 @@ func TestHeldUpWritesAreNotBegun(t *testing.T) {
 	time.Sleep(time.Second) // in which it has had its pings
 
 	wire.Stall()
+	time.Sleep(time.Second) // what was under way still comes: the answer to a ping
 	const timeout = time.Second
 	replies, err := held.client.SubscribeSync(held.client.NewInbox())
 	if err != nil {
