@@ -26,8 +26,8 @@ const (
 	// maxTries is how often one attempt at a read is sent. With half of the workers
 	// stuck, all tries of one attempt in a million go to stuck ones.
 	maxTries = 20
-	// reportLate is for commands that ask all replicas: they wait a second for one that is
-	// missing, but whoever asks them meanwhile shares their answer.
+	// reportLate is for commands that ask all replicas. A worker waits a second for a
+	// replica that does not answer, and callers who ask meanwhile share its answer.
 	reportLate = 500 * time.Millisecond
 	// hedgeCeiling is the longest wait for a reply before the first hedge.
 	hedgeCeiling = 2 * time.Second

@@ -315,8 +315,8 @@ func appendJSON(dst []byte, d *decoder, depth int) []byte {
 
 func appendMark(dst []byte, mark byte) []byte { return append(reserve(dst, 1), mark) }
 
-// appendJSONText writes what could steer a terminal, or turn around what it shows, as
-// escapes: JSON means the same, and most of it is looked at there.
+// appendJSONText escapes control and bidirectional characters, since people read JSON on
+// terminals.
 func appendJSONText(dst, text []byte) []byte {
 	const hex = "0123456789abcdef"
 	escape := func(r rune) { dst = append(dst, '\\', 'u', hex[r>>12&0xf], hex[r>>8&0xf], hex[r>>4&0xf], hex[r&0xf]) }

@@ -238,7 +238,7 @@ func (c *Cache) Put(scope, id string, value []byte, flags uint8) (stored bool) {
 	return sealed.Hold()
 }
 
-// Sealed is a value that is ready to be held. It is used by one goroutine.
+// Sealed is a value ready for Hold. Only one goroutine may use it.
 type Sealed struct {
 	cache *Cache
 	entry *entry
@@ -246,9 +246,8 @@ type Sealed struct {
 	held  bool
 }
 
-// Seal does of Put what takes the time, for a caller who has to decide under a lock
-// whether the value is to be held at all: that one calls Hold, and Release after its
-// lock is released.
+// Seal does the slow part of Put, for a caller that decides under a lock whether to hold
+// the value. The caller then calls Hold under its lock, and Release after it.
 func (c *Cache) Seal(scope, id string, value []byte, flags uint8) *Sealed {
 	name := appendName(nil, scope, id)
 	s := &Sealed{cache: c, entry: newEntry(name, len(scope), len(value), flags)}
@@ -258,8 +257,8 @@ func (c *Cache) Seal(scope, id string, value []byte, flags uint8) *Sealed {
 	return s
 }
 
-// Hold holds the value from now on, which its lifetime begins with. It is called once,
-// and reports what Put does.
+// Hold puts the value into the cache. Its lifetime begins now. Call it once; it reports
+// what Put reports.
 func (s *Sealed) Hold() (stored bool) {
 	s.held = s.hold()
 	return s.held
@@ -281,8 +280,7 @@ func (s *Sealed) hold() bool {
 	return c.admit(s.entry, at)
 }
 
-// Release forgets a value that is not held, and makes up for the room that one which
-// is held has taken.
+// Release wipes the secret of a value that was not held. After Hold it compacts segments.
 func (s *Sealed) Release() {
 	if s.held {
 		s.cache.compact()

@@ -322,8 +322,8 @@ func TestCloseAndClear(t *testing.T) {
 	}
 }
 
-// TestSealed checks that what is only sealed is nowhere, and that a lifetime begins when
-// the value is held.
+// TestSealed checks that Seal alone changes nothing, and that the lifetime begins with
+// Hold.
 func TestSealed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const ttl = 10 * time.Second

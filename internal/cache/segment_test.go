@@ -80,7 +80,7 @@ func TestClearAmidCompaction(t *testing.T) {
 	from := c.segments.all[0]
 	entries := from.entries.appendTo(nil)
 	if len(entries) == 0 {
-		t.Fatal("nothing is to be moved: this test shows nothing")
+		t.Fatal("the segment has no entries, so this test shows nothing")
 	}
 	c.Clear()
 	c.move(entries[0], from)

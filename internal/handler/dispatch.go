@@ -59,8 +59,8 @@ func dispatch[T any, P request[T]](h *Handler, run func(context.Context, *call, 
 			return
 		}
 		ctx, cancel := h.ctx, context.CancelFunc(func() {})
-		// The time left counts from when the server sent it: being held up on the way, and
-		// waiting for the pool, use it up.
+		// The timeout counts from when the server sent the request. Delays on the way and the
+		// wait for the pool use it up.
 		if deadline := subjects.EnvelopeOf(request).Until(c.sent); !deadline.IsZero() {
 			if !time.Now().Before(deadline) {
 				h.refuse(c, overdue(subjects.EnvelopeOf(request), c))
@@ -78,8 +78,8 @@ func dispatch[T any, P request[T]](h *Handler, run func(context.Context, *call, 
 	}
 }
 
-// heldUp is the least age of a request that counts: what is younger may be so without
-// anything having stood still (natsconn.Arrivals).
+// heldUp is the age from which a request counts as late. Arrivals cannot tell a younger one
+// from one that was not delayed.
 const heldUp = time.Second
 
 // sent is when the server sent a request that is received now, at the earliest.
@@ -124,7 +124,7 @@ func (h *Handler) accept(msg *nats.Msg) bool {
 		h.counts.refusedReplies.Add(1)
 		const what = "request refused: its reply subject is under no inbox prefix (nats.inbox_prefixes)"
 		h.config.Logger.Debug(what, "subject", msg.Subject, "reply", msg.Reply)
-		h.counts.warn.Do(func() { // not each time: whoever may send requests could fill the log
+		h.counts.warn.Do(func() { // at most once a minute, or clients could fill the log
 			h.config.Logger.Warn(what+"; that client times out. Add its prefix, or have it use one of those", "subject", msg.Subject, "reply", msg.Reply, "refused", h.counts.refusedReplies.Load())
 		})
 	}

@@ -15,8 +15,8 @@ type Jobs interface {
 	Cancel(ctx context.Context, job subjects.Target) (*subjects.JobStatus, error)
 	Retry(ctx context.Context, job subjects.Target) (*subjects.JobStatus, error)
 	Drop(ctx context.Context, job subjects.Target) (*subjects.JobStatus, error)
-	// Submit puts a job into the queue. The answer is the submitter's; there is none if
-	// nobody knows what came of it.
+	// Submit puts a job into the queue and returns the answer for its submitter, nil if the
+	// outcome is unknown.
 	Submit(ctx context.Context, submitted *nats.Msg) (answer []byte)
 	// SealKey is the public key that jobs are sealed to now.
 	SealKey() subjects.SealKeyReply
@@ -26,8 +26,8 @@ type Jobs interface {
 // maximum payload.
 const maxSubmitting = 32
 
-// submission takes a job. A reply goes to inboxes only, as that of every command; whoever
-// wants none names none.
+// submission takes a job. It replies to inboxes only, as every command does. A job without
+// a reply subject gets no answer.
 func (h *Handler) submission(msg *nats.Msg) {
 	if msg.Reply != "" && !h.accept(msg) {
 		clear(msg.Data)

@@ -263,8 +263,7 @@ func TestHeaderTextIsOneLine(t *testing.T) {
 	}
 }
 
-// Whoever has an inbox that the worker does not know only times out, so the log says why,
-// and says it once.
+// A client whose inbox the worker does not know times out, so the log says why, once.
 func TestUnknownInboxIsWarnedOf(t *testing.T) {
 	b := newBed(t, memory.New(), func(c *Config) { c.InboxPrefixes = []string{"_INBOX_acme"} })
 	for i := range 5 {

@@ -41,9 +41,8 @@ func (s *Service) keepLooking() {
 	}
 }
 
-// keepShares has tenants give way who have more than their share. That takes a while when
-// somebody submits as fast as it can, and what is not done now is done at the next look: it
-// is no reason for others to stay away from this worker.
+// keepShares makes tenants give way that have more than their share. Against a tenant that
+// submits as fast as it can this takes several looks. That does not make the worker unready.
 func (s *Service) keepShares() {
 	ctx, cancel := context.WithTimeout(s.taking, shareWithin)
 	defer cancel()

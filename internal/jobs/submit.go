@@ -17,17 +17,16 @@ import (
 //	submitter ─ request on Job ─► worker ─ publish on QueuedJob ─► stream
 //	    ◄──────── answer ────────   ◄────── acknowledgement ──────
 //
-// A stream sends its acknowledgement to whichever subject the publisher names, with the
-// rights of the account, and obeys the headers that come with the message. So what comes
-// from a tenant goes no further than its body, its name, and that it is to be the first of
-// its name.
+// A stream sends its acknowledgement to any subject that the publisher names, with the
+// rights of the account, and obeys the headers of the message. So a worker passes on only
+// the body, the name, and the condition that no job of that name is queued.
 
 // nameHeader is the name that the submitter gave by a message id, for a job that has none.
 const nameHeader = "Credbus-Job"
 
-// Submit puts a job into the queue, and returns what its submitter is to be told: the
-// acknowledgement of a stream, or its refusal. Without an answer nobody knows what came of
-// it.
+// Submit puts a job into the queue and returns the answer for its submitter: an
+// acknowledgement in the form of a stream's, or a refusal. It returns nil if the outcome is
+// unknown.
 func (s *Service) Submit(ctx context.Context, submitted *nats.Msg) (answer []byte) {
 	if _, _, _, err := s.config.Prefix.ParseJob(submitted.Subject); err != nil {
 		return notAccepted(400, 0, err.Error())
@@ -58,8 +57,8 @@ func (s *Service) Submit(ctx context.Context, submitted *nats.Msg) (answer []byt
 	return nil
 }
 
-// accepted is the acknowledgement of a stream, as programs that publish to one read it.
-// The number is not that of the job, which would tell how many others submit.
+// accepted is an acknowledgement that clients of JetStream can read. Its sequence is always
+// 1: the real one would tell how many jobs others submit.
 func accepted(stream string) []byte {
 	return encode(jetstream.PubAck{Stream: stream, Sequence: 1})
 }

@@ -248,8 +248,8 @@ type entries struct {
 	current, lastKnown *cache.Sealed // lastKnown may be nil
 }
 
-// entries has none of a record that does not open: who waits for it finds out by
-// opening it.
+// entries returns false for a record that does not open. Callers that wait for it get the
+// error when they open it.
 func (m *Manager) entries(record *store.Record) (entries, bool) {
 	found, err := m.open(nil, loaded{record: record})
 	if err != nil {

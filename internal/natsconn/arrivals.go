@@ -8,14 +8,14 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Arrivals bounds how long ago the server sent what a connection hands out. A process that
-// was stopped, or whose link stood still, finds requests in its buffers whose senders are
-// long gone, and nothing in them says so.
+// Arrivals bounds how long ago the server sent the messages that a connection delivers. A
+// process that was stopped, or whose link stalled, finds old requests in its buffers. Their
+// senders may have given up, and nothing in a request says so.
 //
 //	PING 1 ─► PONG 1 ─► PING 2 ─► PONG 2 ─► a message: it left the server after PING 1
 //
-// A message is handed out a little later than it is read, so it is the ping before the
-// last answered one that counts. What took long on its way to the server does not show.
+// nats.go delivers a message a little later than it reads it, so the ping before the last
+// answered one counts. Delays between the sender and the server do not show.
 type Arrivals struct {
 	conn *nats.Conn
 
@@ -31,9 +31,9 @@ const (
 // Watch returns the Arrivals of a connection. They know nothing before Run.
 func Watch(conn *nats.Conn) *Arrivals { return &Arrivals{conn: conn} }
 
-// Age is the longest that a message which is handed out now may have been under way since
-// the server sent it: some hundred milliseconds, unless something stood still. It is zero
-// before the first pings are answered. A clock that is set counts as time that has passed.
+// Age is an upper bound on the time since the server sent a message that is delivered now:
+// some hundred milliseconds, more after a stall. It is zero before the first two pings are
+// answered. A wall clock that jumps ahead counts as elapsed time.
 func (a *Arrivals) Age() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -77,9 +77,9 @@ func Keep(conn *nats.Conn, logger *slog.Logger) *Subscriptions {
 	return s
 }
 
-// Limit bounds what may wait for the callback of each subscription that is made later. What
-// comes beyond is dropped, and reported as nats.ErrSlowConsumer. Otherwise the limits are
-// those of nats.go: half a million messages, or 64 MiB.
+// Limit bounds the messages that wait for the callback of each later subscription. nats.go
+// drops messages beyond the limit and reports nats.ErrSlowConsumer. Its default is half a
+// million messages or 64 MiB.
 func (s *Subscriptions) Limit(messages, bytes int) {
 	s.limits.messages, s.limits.bytes = messages, bytes
 }
