@@ -2,35 +2,23 @@ package client
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
+	"net/http"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 	"golang.org/x/sync/errgroup"
 
 	"credbus/subjects"
 )
 
-const (
-	// maxAtomic is how many messages a NATS server commits at once (ADR-50).
-	maxAtomic = 1000
-	// askEvery bounds how many messages of an atomic batch are on their way.
-	askEvery = 16
-)
-
-// run publishes all jobs:
+// run submits all jobs, one after the other:
 //
-//	run ── is the name free? ── up to 1,000 ── atomically ── durable, all of them
-//	                                             │    └─ again, where the reason may pass
-//	                                             └─ the server cannot, or has some already
-//	                                                  └─ one by one
+//	run ── is the name free? ── submit each, again where the reason may pass
 //	    └─ are they the jobs of their names?
 //
 // A name that the client made up is free. The queue takes a job only as the first
@@ -43,8 +31,8 @@ func (s *submission) run(ctx context.Context) (*Batch, error) {
 	if err := s.checkFree(ctx); err != nil {
 		return nil, err
 	}
-	for from := 0; from < s.jobs; from += maxAtomic {
-		if err := s.publish(ctx, from, min(from+maxAtomic, s.jobs)); err != nil {
+	for n := range s.jobs {
+		if err := s.repeat(ctx, func(last bool) error { return s.single(ctx, n, last) }); err != nil {
 			if s.unsure {
 				err = &SubmitError{Batch: s.batch, Jobs: s.jobs, Err: err}
 			}
@@ -123,22 +111,6 @@ func (s *submission) sendAll() error {
 	return nil
 }
 
-// publish publishes the jobs from one up to another.
-func (s *submission) publish(ctx context.Context, from, to int) error {
-	if to-from > 1 {
-		err := s.repeat(ctx, func(last bool) error { return s.atomically(ctx, from, to, last) })
-		if !errors.Is(err, errNotAtomic) {
-			return err
-		}
-	}
-	for n := from; n < to; n++ {
-		if err := s.repeat(ctx, func(last bool) error { return s.single(ctx, n, last) }); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // repeat tries until it works, as exchange does. A queue takes a job once, however
 // often it comes, so that what became of an attempt need not be known.
 func (s *submission) repeat(ctx context.Context, try func(last bool) error) error {
@@ -151,7 +123,7 @@ func (s *submission) repeat(ctx context.Context, try func(last bool) error) erro
 	}
 }
 
-// single publishes one job. Where the queue has a message on its subject, that is an
+// single submits one job. Where the queue has a message on its subject, that is an
 // earlier attempt at it; or another job of its name, which checkNames finds out.
 func (s *submission) single(ctx context.Context, n int, last bool) error {
 	msg, err := s.message(n)
@@ -169,48 +141,7 @@ func (s *submission) single(ctx context.Context, n int, last bool) error {
 	return err
 }
 
-// atomically publishes jobs of which the stream takes all or none. It does by hand
-// what jetstreamext.PublishMsgBatch does, which neither ends with its context while
-// it waits for the first answer, nor takes messages that are made one after another.
-func (s *submission) atomically(ctx context.Context, from, to int, last bool) error {
-	batch := rand.Text()
-	for n := from; n < to; n++ {
-		msg, err := s.message(n)
-		if err != nil {
-			return err
-		}
-		msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, "0")
-		msg.Header.Set(jetstreamext.BatchIDHeader, batch)
-		msg.Header.Set(jetstreamext.BatchSeqHeader, strconv.Itoa(n-from+1))
-		commits := n == to-1
-		if commits {
-			msg.Header.Set(jetstreamext.BatchCommitHeader, "1")
-		}
-		if !commits && (n-from)%askEvery != 0 {
-			if err := s.c.nc.PublishMsg(msg); err != nil {
-				return s.c.notSent(msg.Subject, err)
-			}
-			continue
-		}
-		ack, err := s.ask(ctx, msg, last)
-		switch {
-		case errors.Is(err, errQueued):
-			return errNotAtomic // some are there
-		case err != nil:
-			return err
-		case ack.Sequence != 0 && ack.BatchID != batch:
-			// A server that does not know of batches has taken it for a message.
-			return errNotAtomic
-		case commits && ack.BatchSize != to-from:
-			return malformed(msg.Subject, "it is no acknowledgement of a batch")
-		}
-	}
-	return nil
-}
-
 var (
-	// errNotAtomic is returned for jobs that are to be published one by one.
-	errNotAtomic = errors.New("the stream does not take the jobs as one")
 	// errQueued is wrapped by the error of a job that was to be the first message on its
 	// subject in the queue, and is not.
 	errQueued = errors.New("the queue has a job on this subject")
@@ -218,17 +149,13 @@ var (
 	errNoAnswer = errors.New("no answer of the queue")
 )
 
-// acknowledgement is the answer of a stream. One to a message within a batch is
-// empty.
+// acknowledgement is the answer of a worker, in the form of a stream's.
 type acknowledgement struct {
-	Sequence  uint64              `json:"seq"`
-	BatchID   string              `json:"batch"`
-	BatchSize int                 `json:"count"`
-	Error     *jetstream.APIError `json:"error"`
+	Sequence uint64              `json:"seq"`
+	Error    *jetstream.APIError `json:"error"`
 }
 
-// ask publishes a message and waits for the answer of the stream. That is a plain
-// request: a tenant has no permission for the JetStream API.
+// ask sends a job to a worker and waits for its answer.
 func (s *submission) ask(ctx context.Context, msg *nats.Msg, last bool) (ack acknowledgement, err error) {
 	c, subject := s.c, msg.Subject
 	ctx, cancel := s.answerTimeout(ctx, last)
@@ -297,7 +224,7 @@ func (s *submission) read(subject string, reply *nats.Msg) (ack acknowledgement,
 	return ack, refusedJob(ack.Error)
 }
 
-// What a stream refuses with, beside what package jetstreamext names.
+// What a stream refuses with, beside what package jetstream names.
 const (
 	errCodeAccountLimits   jetstream.ErrorCode = 10002
 	errCodeNoResources     jetstream.ErrorCode = 10023
@@ -309,24 +236,21 @@ const (
 // refusedJob is the error of a job that the stream refuses.
 func refusedJob(err *jetstream.APIError) error {
 	switch err.ErrorCode {
-	case jetstreamext.JSErrCodeBatchPublishNotEnabled,
-		jetstreamext.JSErrCodeBatchPublishUnsupportedHeader,
-		jetstreamext.JSErrCodeBatchPublishExceedsLimit:
-		return errNotAtomic
 	case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
 		return fmt.Errorf("%w: %w", errQueued, subjects.Errorf(subjects.Internal, "%s", err.Description))
-	case jetstreamext.JSErrCodeBatchPublishIncomplete:
-		return fmt.Errorf("%w: %s", errNoAnswer, err.Description)
 	case errCodeAccountLimits, errCodeNoResources, errCodeNoStorage:
 		return noStorage(err)
-	case errCodeStoreFailed, jetstreamext.JSErrCodeAtomicPublishTooManyInflight:
-		if err.ErrorCode == errCodeStoreFailed && !strings.Contains(err.Description, "maximum") {
+	case errCodeStoreFailed:
+		if !strings.Contains(err.Description, "maximum") {
 			return noStorage(err) // the disk is full, not the queue
 		}
 		return subjects.Errorf(subjects.ResourceExhausted,
 			"the queue of jobs is full (%s): try again when workers have done some, or let it have more (jobs.max_bytes)", err.Description)
 	case errCodeMessageTooLarge:
 		return subjects.Errorf(subjects.PayloadTooLarge, "the queue of jobs takes no message of that size: %s", err.Description)
+	}
+	if err.Code == http.StatusTooManyRequests {
+		return subjects.Errorf(subjects.ResourceExhausted, "the job was not accepted: %s", err.Description)
 	}
 	if err.Code >= 500 {
 		return subjects.Errorf(subjects.StorageUnavailable, "the queue of jobs cannot take the job: %s", err.Description)

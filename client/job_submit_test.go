@@ -35,7 +35,6 @@ func startQueue(t *testing.T, change func(*server.Options, *jetstream.StreamConf
 	q := &queue{config: jetstream.StreamConfig{
 		Name: "JOBS", Subjects: []string{subjects.DefaultPrefix.Jobs()},
 		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
-		AllowAtomicPublish: true,
 	}}
 	options := new(server.Options)
 	if change != nil {
@@ -159,16 +158,13 @@ func TestSubmitDivides(t *testing.T) {
 		change func(*server.Options, *jetstream.StreamConfig)
 		items  []client.StoreItem
 		jobs   int
-		atomic bool
 	}{
-		{"by number", nil, storeItems(250, canary), 3, true},
-		{"one", nil, storeItems(100, canary), 1, false},
-		{"by size", nil, storeItems(40, canary+strings.Repeat("x", 60<<10)), 3, true},
-		{"by size of their results", func(o *server.Options, _ *jetstream.StreamConfig) { o.MaxPayload = 128 << 10 }, storeItems(100, canary), 2, true},
-		{"stream without batches", func(_ *server.Options, c *jetstream.StreamConfig) { c.AllowAtomicPublish = false }, storeItems(250, canary), 3, false},
-		{"server with small batches", func(o *server.Options, _ *jetstream.StreamConfig) { o.JetStreamLimits.MaxBatchSize = 2 }, storeItems(250, canary), 3, false},
-		{"many", nil, storeItems(3000, canary), 30, true},
-		{"more than one batch of the server", func(o *server.Options, _ *jetstream.StreamConfig) { o.MaxPayload = 16 << 10 }, storeItems(4100, canary), 1025, true},
+		{"by number", nil, storeItems(250, canary), 3},
+		{"one", nil, storeItems(100, canary), 1},
+		{"by size", nil, storeItems(40, canary+strings.Repeat("x", 60<<10)), 3},
+		{"by size of their results", func(o *server.Options, _ *jetstream.StreamConfig) { o.MaxPayload = 128 << 10 }, storeItems(100, canary), 2},
+		{"many", nil, storeItems(3000, canary), 30},
+		{"very many", func(o *server.Options, _ *jetstream.StreamConfig) { o.MaxPayload = 16 << 10 }, storeItems(4100, canary), 1025},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			q := startQueue(t, test.change)
@@ -186,9 +182,6 @@ func TestSubmitDivides(t *testing.T) {
 				if bytes.Contains(msg.Data, []byte(canary)) || strings.Contains(fmt.Sprint(msg.Header), canary) {
 					t.Error("a value is to be seen")
 				}
-				if atomic := msg.Header.Get("Nats-Batch-Id") != ""; atomic != test.atomic {
-					t.Errorf("published as one: %v", atomic)
-				}
 				for _, item := range q.items(t, msg, n, test.jobs) {
 					if item.ID != test.items[i].ID || !bytes.Equal(item.Data["value"].Bytes(), test.items[i].Data["value"].Bytes()) {
 						t.Fatalf("item %d is %s", i, item.ID)
@@ -205,60 +198,56 @@ func TestSubmitDivides(t *testing.T) {
 
 // What was accepted is not accepted again, whole or in part.
 func TestSubmitAgain(t *testing.T) {
-	for _, atomic := range []bool{true, false} {
-		q := startQueue(t, func(_ *server.Options, c *jetstream.StreamConfig) { c.AllowAtomicPublish = atomic })
-		c := connect(t, q.url, nil)
-		items := storeItems(350, "s3cret")
-		options := &client.JobOptions{Batch: "onboarding"}
-		for range 2 {
-			if _, err := c.StoreJob(t.Context(), "org:acme", items, options); err != nil {
-				t.Fatal(err)
-			}
-		}
-		info, err := q.stream.Info(t.Context())
-		if err != nil || info.State.LastSeq != 4 {
-			t.Errorf("atomic %v: %d jobs were accepted, want 4: %v", atomic, info.State.LastSeq, err)
-		}
-		// What is done is not in the queue. It comes again, and the workers know it.
-		if err := q.stream.DeleteMsg(t.Context(), 2); err != nil {
-			t.Fatal(err)
-		}
+	q := startQueue(t, nil)
+	c := connect(t, q.url, nil)
+	items := storeItems(350, "s3cret")
+	options := &client.JobOptions{Batch: "onboarding"}
+	for range 2 {
 		if _, err := c.StoreJob(t.Context(), "org:acme", items, options); err != nil {
 			t.Fatal(err)
 		}
-		info, err = q.stream.Info(t.Context())
-		if err != nil || info.State.LastSeq != 5 {
-			t.Fatalf("atomic %v: %d jobs were accepted, want one more: %v", atomic, info.State.LastSeq, err)
-		}
-		if again, err := q.stream.GetMsg(t.Context(), 5); err != nil || again.Subject != "cred.v1.job.store_batch.org:acme.onboarding-1" {
-			t.Errorf("atomic %v: %v came again: %v", atomic, again, err)
-		}
-		// The same name in another scope is another batch.
-		if _, err := c.StoreJob(t.Context(), "org:other", items[:1], options); err != nil {
-			t.Fatal(err)
-		}
-		if info, err = q.stream.Info(t.Context()); err != nil || info.State.LastSeq != 6 {
-			t.Errorf("%d jobs, %v", info.State.LastSeq, err)
-		}
+	}
+	info, err := q.stream.Info(t.Context())
+	if err != nil || info.State.LastSeq != 4 {
+		t.Errorf("%d jobs were accepted, want 4: %v", info.State.LastSeq, err)
+	}
+	// What is done is not in the queue. It comes again, and the workers know it.
+	if err := q.stream.DeleteMsg(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.StoreJob(t.Context(), "org:acme", items, options); err != nil {
+		t.Fatal(err)
+	}
+	info, err = q.stream.Info(t.Context())
+	if err != nil || info.State.LastSeq != 5 {
+		t.Fatalf("%d jobs were accepted, want one more: %v", info.State.LastSeq, err)
+	}
+	if again, err := q.stream.GetMsg(t.Context(), 5); err != nil || again.Subject != "cred.v1.job.store_batch.org:acme.onboarding-1" {
+		t.Errorf("%v came again: %v", again, err)
+	}
+	// The same name in another scope is another batch.
+	if _, err := c.StoreJob(t.Context(), "org:other", items[:1], options); err != nil {
+		t.Fatal(err)
+	}
+	if info, err = q.stream.Info(t.Context()); err != nil || info.State.LastSeq != 6 {
+		t.Errorf("%d jobs, %v", info.State.LastSeq, err)
 	}
 }
 
 // Message ids are those of the whole stream, and others may have used them, at scopes
 // of their own. No job is acknowledged that is not in the queue.
 func TestSubmitUnderUsedIDs(t *testing.T) {
-	for _, atomic := range []bool{true, false} {
-		q := startQueue(t, func(_ *server.Options, c *jetstream.StreamConfig) { c.AllowAtomicPublish = atomic })
-		if _, err := q.js.Publish(t.Context(), "cred.v1.job.validate_batch.org:other.x", []byte("{}"), jetstream.WithMsgID("org:acme/onboarding-1")); err != nil {
-			t.Fatal(err)
-		}
-		c := connect(t, q.url, nil)
-		if _, err := c.StoreJob(t.Context(), "org:acme", storeItems(250, "s3cret"), &client.JobOptions{Batch: "onboarding"}); err != nil {
-			t.Fatal(err)
-		}
-		for n := range 3 {
-			if _, err := q.stream.GetLastMsgForSubject(t.Context(), fmt.Sprintf("cred.v1.job.store_batch.org:acme.onboarding-%d", n)); err != nil {
-				t.Errorf("atomic %v: job %d: %v", atomic, n, err)
-			}
+	q := startQueue(t, nil)
+	if _, err := q.js.Publish(t.Context(), "cred.v1.job.validate_batch.org:other.x", []byte("{}"), jetstream.WithMsgID("org:acme/onboarding-1")); err != nil {
+		t.Fatal(err)
+	}
+	c := connect(t, q.url, nil)
+	if _, err := c.StoreJob(t.Context(), "org:acme", storeItems(250, "s3cret"), &client.JobOptions{Batch: "onboarding"}); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		if _, err := q.stream.GetLastMsgForSubject(t.Context(), fmt.Sprintf("cred.v1.job.store_batch.org:acme.onboarding-%d", n)); err != nil {
+			t.Errorf("job %d: %v", n, err)
 		}
 	}
 }
@@ -319,7 +308,7 @@ func TestSubmitThroughARestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "JOBS", Subjects: []string{"cred.v1.job.>"}, AllowAtomicPublish: true}); err != nil {
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "JOBS", Subjects: []string{"cred.v1.job.>"}}); err != nil {
 		t.Fatal(err)
 	}
 	c := connect(t, ns.ClientURL(), &client.Config{NATSOptions: []nats.Option{nats.ReconnectWait(50 * time.Millisecond)}})
@@ -413,43 +402,39 @@ func TestSubmitRefuses(t *testing.T) {
 	}
 }
 
-// A queue that is full takes a batch as a whole or not at all.
+// A queue that gets full on the way has taken some of a batch, so the batch can be submitted
+// again under its name.
 func TestSubmitQueueIsFull(t *testing.T) {
 	q := startQueue(t, func(_ *server.Options, c *jetstream.StreamConfig) { c.MaxBytes = 1 << 20 })
 	c := connect(t, q.url, &client.Config{Retries: -1})
 	items := storeItems(40, strings.Repeat("x", 60<<10))
 	_, err := c.StoreJob(t.Context(), "org:a", items, nil)
-	if _, unsure := errors.AsType[*client.SubmitError](err); unsure || !errors.Is(err, client.ErrResourceExhausted) || !strings.Contains(err.Error(), "jobs.max_bytes") {
-		t.Errorf("as one: %v", err)
+	if _, unsure := errors.AsType[*client.SubmitError](err); !unsure || !errors.Is(err, client.ErrResourceExhausted) || !strings.Contains(err.Error(), "jobs.max_bytes") {
+		t.Errorf("a batch: %v", err)
 	}
-	if n := len(q.jobs(t)); n != 0 {
+	if n := len(q.jobs(t)); n != 1 {
 		t.Errorf("%d jobs were accepted", n)
-	}
-	q.config.AllowAtomicPublish = false
-	q.update(t)
-	_, err = c.StoreJob(t.Context(), "org:a", items, nil)
-	if _, unsure := errors.AsType[*client.SubmitError](err); !unsure || !errors.Is(err, client.ErrResourceExhausted) {
-		t.Errorf("one by one: %v", err)
 	}
 	if _, err := c.StoreJob(t.Context(), "org:a", items[:17], nil); !errors.Is(err, client.ErrResourceExhausted) {
 		t.Errorf("a single job: %v", err)
 	}
 }
 
-// A server that knows nothing of batches takes their messages one by one, and what
-// answers otherwise is no queue.
-func TestSubmitToOtherServers(t *testing.T) {
+// Each job is sent once, and each answer of a worker has its error.
+func TestSubmitAnswers(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer string
 		sent   int
 		want   error
 	}{
-		"before 2.12":       {`{"stream":"JOBS","seq":7}`, 1 + 3, nil},
+		"accepted":          {`{"stream":"JOBS","seq":1}`, 3, nil},
+		"busy":              {`{"error":{"code":429,"description":"the worker is full"}}`, 1, client.ErrResourceExhausted},
+		"nothing":           {"", 1, client.ErrInternal},
 		"no leader":         {`{"error":{"code":503,"err_code":10008,"description":"JetStream system temporarily unavailable"}}`, 1, client.ErrStorageUnavailable},
 		"too large":         {`{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"}}`, 1, client.ErrPayloadTooLarge},
 		"account":           {`{"error":{"code":400,"err_code":10002,"description":"resource limits exceeded for account"}}`, 1, client.ErrStorageFull},
 		"disk":              {`{"error":{"code":503,"err_code":10077,"description":"no space left on device"}}`, 1, client.ErrStorageFull},
-		"accepted before":   {`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence"}}`, 1 + 3, nil}, // under names that nobody else knows
+		"accepted before":   {`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence"}}`, 3, nil}, // under names that nobody else knows
 		"no acknowledgment": {"s3cret", 1, client.ErrInternal},
 	} {
 		ns := startServer(t, new(server.Options))

@@ -18,7 +18,7 @@ var allowed = map[string]struct {
 }{
 	"subjects": {nil, []string{msgpack},
 		"both ends and every driver import the contract: what it imports, all have"},
-	"client": {[]string{"subjects", "internal/hybrid"}, []string{nats, natscontext, jetstreamext, "golang.org/x/sync"},
+	"client": {[]string{"subjects", "internal/hybrid"}, []string{nats, natscontext, "golang.org/x/sync"},
 		"users build it into their programs: no server code, few modules"},
 
 	"internal/store":                   {[]string{"subjects"}, []string{"golang.org/x/sync"}, "the contract of drivers knows names, not how they travel"},
