@@ -202,14 +202,16 @@ func TestLostServerIsTold(t *testing.T) {
 	b.Close(ctx) //nolint:errcheck // nobody is left to drain to
 }
 
+// denying is a worker that may not hear some subjects.
+func denying(subjects ...string) []*server.User {
+	return []*server.User{{Username: "worker", Password: "pw", Permissions: &server.Permissions{
+		Publish:   &server.SubjectPermission{Allow: []string{">"}},
+		Subscribe: &server.SubjectPermission{Allow: []string{">"}, Deny: subjects},
+	}}}
+}
+
 // A worker without a cache needs the other replicas' acknowledgements for its writes.
 func TestReadyWithoutACache(t *testing.T) {
-	denying := func(subjects ...string) []*server.User {
-		return []*server.User{{Username: "worker", Password: "pw", Permissions: &server.Permissions{
-			Publish:   &server.SubjectPermission{Allow: []string{">"}},
-			Subscribe: &server.SubjectPermission{Allow: []string{">"}, Deny: subjects},
-		}}}
-	}
 	options := &server.Options{Users: denying()}
 	s := startServer(t, options)
 	b := startHealthy(t, t.TempDir(), "CREDBUS_CACHE_ENABLED=false", "NATS_URL="+strings.Replace(s.ClientURL(), "nats://", "nats://worker:pw@", 1))
@@ -234,12 +236,6 @@ func TestReadyWithoutACache(t *testing.T) {
 // A worker that NATS does not let hear what it serves is not ready, says which subjects
 // those are, and is ready again when it may.
 func TestRefusedSubscriptionsAreTold(t *testing.T) {
-	denying := func(subjects ...string) []*server.User {
-		return []*server.User{{Username: "worker", Password: "pw", Permissions: &server.Permissions{
-			Publish:   &server.SubjectPermission{Allow: []string{">"}},
-			Subscribe: &server.SubjectPermission{Allow: []string{">"}, Deny: subjects},
-		}}}
-	}
 	options := &server.Options{Users: denying("cred.v1.delete", "cred.v1.delete.>", "$SRV.>")}
 	s := startServer(t, options)
 	b := startHealthy(t, t.TempDir(), "NATS_URL="+strings.Replace(s.ClientURL(), "nats://", "nats://worker:pw@", 1))
