@@ -123,14 +123,14 @@ func (p Prefix) Job(c Command, scope Scope, id ID) string {
 // Jobs matches all jobs.
 func (p Prefix) Jobs() string { return p.join("job", Root) + ".>" }
 
-// QueuedJob is the subject of the queue's stream for what was submitted on a subject of
-// Job or Jobs. Only workers publish there: a stream sends what it acknowledges to whichever
-// subject the publisher names, with the rights of the account.
+// QueuedJob is the subject in the queue's stream for a subject of Job or Jobs. Only workers
+// publish there: a stream sends its acknowledgement to any subject that the publisher names,
+// with the rights of the account.
 func (p Prefix) QueuedJob(submitted string) string {
 	return p.Coherence(queue) + strings.TrimPrefix(submitted, p.join("job", Root)+".")
 }
 
-// SubmittedJob is the subject that a job was submitted on, by that of QueuedJob.
+// SubmittedJob is the inverse of QueuedJob.
 func (p Prefix) SubmittedJob(queued string) string {
 	if rest, ok := strings.CutPrefix(queued, p.Coherence(queue)); ok {
 		return p.join("job", Root) + "." + rest

@@ -69,8 +69,7 @@ none is given. It shows no values. Filters that are given must all match.
 	return cmd
 }
 
-// nothing is the verdict on a scope that holds nothing: nobody means to check or to save
-// that, and a misspelt scope looks the same.
+// nothing is the verdict on an empty scope. It is most often a misspelt one.
 func nothing(scope client.Scope) error {
 	if scope == subjects.Root {
 		return verdict{"nothing is stored in any scope", exitNotFound}

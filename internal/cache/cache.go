@@ -113,7 +113,7 @@ type Cache struct {
 	maxValue  int
 	scratches sync.Pool // of *scratch
 
-	compacting sync.Mutex // held by who compacts
+	compacting sync.Mutex // held during compaction
 
 	// writing is held while segments are written to, and entries change their
 	// place.
@@ -310,8 +310,8 @@ func (c *Cache) write(sealed []byte) (at place, err error) {
 
 // compact writes again what is live in the segments that are mostly dead, until
 // no more than a fifth of all is. Each gives up more than it costs, and none is
-// looked at twice. One call at a time does so, and who wants to write waits for no
-// more than one entry.
+// looked at twice. Only one call compacts at a time, and a writer waits for at
+// most one entry.
 func (c *Cache) compact() {
 	if !c.compacting.TryLock() {
 		return

@@ -143,8 +143,8 @@ func (w *Watch) sample(ctx context.Context) (best Reading, err error) {
 			err = failed
 			break
 		}
-		// By the wall clock or the monotonic one, whichever says more: they differ if the
-		// clock was set, or the machine slept, meanwhile.
+		// The wall clock and the monotonic clock differ if the clock was set, or the machine
+		// slept, during the question. The longer time counts.
 		half := max(w.config.Now().Round(0).Sub(sent.Round(0)).Abs(), time.Since(began)) / 2
 		if !found || half < best.Uncertainty {
 			best = Reading{Offset: server.Sub(sent.Add(half)), Uncertainty: half}

@@ -46,9 +46,9 @@ func (e *epochs) flushStore(name string) {
 	e.stores[name] = e.last
 }
 
-// fold makes room: of the tenant with the most scopes, it replaces the deepest by flushes
-// of the scopes above them, until half are left. So a tenant that flushes many of its
-// scopes voids only its own reads. If no tenant has two, it voids all.
+// fold makes room. It takes the tenant with the most scopes, and replaces its deepest scopes
+// by their ancestors until half are left. So a tenant that flushes many of its scopes voids
+// only its own reads. If every tenant has one scope, fold voids all reads.
 func (e *epochs) fold() {
 	tenants := make(map[subjects.Scope]int)
 	var largest subjects.Scope
@@ -87,7 +87,7 @@ func (e *epochs) fold() {
 
 func depth(scope subjects.Scope) int { return strings.Count(string(scope), "/") + 1 }
 
-// above is the scope of that depth which a deeper one is in.
+// above returns the ancestor of a scope at a depth.
 func above(scope subjects.Scope, to int) subjects.Scope {
 	for n := depth(scope); n > to; n-- {
 		scope = scope.Parent()

@@ -24,8 +24,8 @@ type Record struct {
 	// Hold is the longest that a write of any worker may take effect after it was
 	// announced, in nanoseconds; see coherence.Config. It may differ, and grows only.
 	Hold time.Duration `json:"hold"`
-	// Queue is the queue group: each group gets every request, so that two of them would
-	// carry out each write twice. "" in a record of before it was kept.
+	// Queue is the queue group. Each group gets every request, so two groups would carry out
+	// each write twice. Older records have none.
 	Queue string `json:"queue,omitempty"`
 	// Stores are the stores of the workers by name, Routes the store of each
 	// scope that is not kept by the default one.

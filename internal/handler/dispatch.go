@@ -82,7 +82,7 @@ func dispatch[T any, P request[T]](h *Handler, run func(context.Context, *call, 
 // from one that was not delayed.
 const heldUp = time.Second
 
-// sent is when the server sent a request that is received now, at the earliest.
+// sent is the earliest time at which the server may have sent a request received now.
 func (h *Handler) sent(received time.Time) time.Time {
 	if age := h.arrivals.Age(); age > heldUp {
 		return received.Add(-age)

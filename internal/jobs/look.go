@@ -9,7 +9,7 @@ import (
 // lookEvery is how often a worker looks at the streams and the keys.
 const lookEvery = 10 * time.Second
 
-// shareWithin bounds what is done at one look about tenants that have too much.
+// shareWithin bounds the work of one keepShares.
 const shareWithin = 30 * time.Second
 
 // keepLooking looks until no more jobs are taken.

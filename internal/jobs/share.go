@@ -153,8 +153,8 @@ func (s *Service) giveWay(ctx context.Context, msg *jetstream.RawStreamMsg, hog 
 	return true, nil
 }
 
-// isGone reports whether a message is not in its stream any more: another worker may make
-// room at the same time. A stream has another error for one that is to be deleted.
+// isGone reports whether a message has left its stream, since another worker may make room
+// at the same time. Reading and deleting have different errors for that.
 func isGone(err error) bool {
 	const errCodeSequenceNotFound jetstream.ErrorCode = 10043
 	api, ok := errors.AsType[*jetstream.APIError](err)
@@ -215,8 +215,8 @@ type waitingJob struct {
 	size int64 // bytes of its status
 }
 
-// failWaiting has the last of a tenant's jobs fail that are not begun, until those have the
-// bytes that are too many. They are forgotten at the next looks, as all that have ended.
+// failWaiting fails jobs of a tenant that have not begun, the last ones first, until their
+// statuses make up the excess bytes. Later looks delete them, like all jobs that have ended.
 func (s *Service) failWaiting(ctx context.Context, hog subjects.Scope, waiting []waitingJob, excess int64) error {
 	if excess <= 0 || len(waiting) == 0 {
 		return nil

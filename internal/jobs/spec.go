@@ -20,8 +20,8 @@ func Specs(c Config) []jsapi.Spec {
 	}
 }
 
-// queueSpec has the stream recognised that tenants published to themselves, before workers
-// took their jobs.
+// queueSpec also recognises the stream of earlier versions, whose subjects tenants published
+// to.
 func (c Config) queueSpec(spec jsapi.Spec) jsapi.Spec {
 	spec.Former = []string{c.Prefix.Jobs()}
 	return spec

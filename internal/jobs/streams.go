@@ -49,8 +49,8 @@ func (s *Service) openStreams(ctx context.Context) (opened streams, err error) {
 		Storage:     jetstream.FileStorage,
 		Replicas:    s.config.Replicas,
 		MaxBytes:    s.config.MaxBytes,
-		// No job has a message id: the ledger knows what came twice. This is the least that
-		// a server takes.
+		// Jobs have no message ids, since the ledger finds duplicates. This is the shortest
+		// window that a server accepts.
 		Duplicates: 100 * time.Millisecond,
 		// What was accepted is told to a worker, which enters it into the ledger.
 		RePublish: &jetstream.RePublish{Source: s.config.Prefix.QueuedJob(s.config.Prefix.Jobs()), Destination: s.acceptances(">")},

@@ -21,7 +21,7 @@ import (
 // rights of the account, and obeys the headers of the message. So a worker passes on only
 // the body, the name, and the condition that no job of that name is queued.
 
-// nameHeader is the name that the submitter gave by a message id, for a job that has none.
+// nameHeader carries the submitter's message id, which names a job without a name.
 const nameHeader = "Credbus-Job"
 
 // Submit puts a job into the queue and returns the answer for its submitter: an
@@ -34,7 +34,7 @@ func (s *Service) Submit(ctx context.Context, submitted *nats.Msg) (answer []byt
 	msg := nats.NewMsg(s.config.Prefix.QueuedJob(submitted.Subject))
 	msg.Data = submitted.Data
 	if name := submitted.Header.Get(nats.MsgIdHdr); name != "" {
-		// Its last part, since what is called alike in two scopes is not the same.
+		// Only the last part: the scope stands in the subject.
 		msg.Header.Set(nameHeader, name[strings.LastIndexByte(name, '/')+1:])
 	}
 	var options []jetstream.PublishOpt

@@ -242,8 +242,8 @@ func (m *Manager) load(ctx context.Context, key subjects.Target, token coherence
 	return found, nil
 }
 
-// entries are a record as the caches will hold it: opened, encoded and sealed before
-// the replica is locked to hold it.
+// entries are a record ready for the caches. It is opened, encoded and sealed before Fill
+// locks the replica.
 type entries struct {
 	current, lastKnown *cache.Sealed // lastKnown may be nil
 }

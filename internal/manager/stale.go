@@ -11,9 +11,9 @@ import (
 	"credbus/subjects"
 )
 
-// known is what was read of a credential, as it is kept for an outage of the store; nil
-// if it is not. What every replica hears of a change drops it, as it drops a cache entry:
-// so it is the newest that any worker wrote for as long as it is held.
+// known returns a record ready for LastKnown, which serves it while the store is out; nil
+// without LastKnown. A change event drops it like a cache entry, so it is always the newest
+// version that any worker wrote.
 func (m *Manager) known(record *store.Record, flags uint8) *cache.Sealed {
 	if m.config.LastKnown == nil {
 		return nil

@@ -37,7 +37,7 @@ type Subscriptions struct {
 	reconnects uint64
 	inbox      bool // the inbox of requests was refused
 	tooMany    int  // how many subscriptions were refused for being too many
-	probes     int  // how many of them, and of the inbox, were of room, and are not told of yet
+	probes     int  // refusals of room's own probes that the handler has yet to report
 }
 
 // settling is a call of Settle under way.
@@ -134,8 +134,8 @@ func (s *Subscriptions) Settle(ctx context.Context) error {
 	if err := s.conn.FlushWithContext(ctx); err != nil {
 		return err
 	}
-	// The server reports a refusal before it answers the flush; nats.go knows of it by
-	// now, and calls the handler at its leisure.
+	// The server reports a refusal before it answers the flush. So nats.go knows the refusal
+	// now, but may call the handler later.
 	last := s.conn.LastError()
 	for !s.toldOf(last, before, call) {
 		select {
@@ -147,9 +147,9 @@ func (s *Subscriptions) Settle(ctx context.Context) error {
 	return nil
 }
 
-// toldOf reports whether the handler has been told of the last error of the connection.
-// Each report of a permission is an error of its own. That there are too many is always
-// the same error: it is known if it was told at any time since the last reconnect.
+// toldOf reports whether the handler has seen the last error of the connection. nats.go
+// makes a new error for each refused permission, but has only one for too many
+// subscriptions: that one counts as seen if it came at any time since the last reconnect.
 func (s *Subscriptions) toldOf(last, before error, call *settling) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
