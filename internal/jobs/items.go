@@ -90,6 +90,9 @@ type batchOf[T, R any, P subjects.Item[T], Q subjects.Item[R]] struct {
 func decode[T, R any, P subjects.Item[T], Q subjects.Item[R]](s *Service, p *posting, body []byte, b *batchOf[T, R, P, Q]) (batch, *subjects.Job, error) {
 	var job subjects.JobOf[T, P]
 	err := s.decode(body, &job)
+	if err == nil && len(p.job.Sealed) > 0 { // body is what was sealed, and p.body what stands beside it
+		err = s.decode(p.body, new(subjects.JobOf[T, P]))
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("the items of the job cannot be read: %w", err)
 	}
