@@ -41,3 +41,15 @@ type Checker interface {
 	// Check returns what a Get would fail with whatever the key, or nil.
 	Check(ctx context.Context) error
 }
+
+// Marked is an Identified store whose place can be copied together with its identity,
+// as a directory can. A mark tells the place from its copies.
+type Marked interface {
+	Identified
+	// Mark leaves a mark in the place until remove is called, and names it. The error is
+	// that of a write.
+	Mark(ctx context.Context) (mark string, remove func(), err error)
+	// HasMark reports whether the mark is in the place. Every client of the place finds
+	// it at once; no client of a copy does.
+	HasMark(ctx context.Context, mark string) (bool, error)
+}

@@ -3,7 +3,6 @@ package worker
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"runtime/debug"
@@ -55,7 +54,24 @@ func (w *Worker) joinDeployment(ctx context.Context) (err error) {
 		return err
 	}
 	w.logger.Debug("joined the deployment", "deployment", w.joined.ID)
-	return nil
+	w.places = w.findPlaces()
+	if err := w.places.Check(ctx); err != nil {
+		return err
+	}
+	// Of two that start at once neither hears the other yet, so both look again soon.
+	w.recheck.Store(true)
+	return w.places.Answer()
+}
+
+// findPlaces are the stores that may be copies of another worker's.
+func (w *Worker) findPlaces() *deployment.Places {
+	places := &deployment.Places{Conn: w.conn, Prefix: w.config.NATS.Prefix, Worker: w.name, Host: place(), Started: w.started}
+	for _, o := range w.stores {
+		if marked, ok := o.driver.(store.Marked); ok {
+			places.Places = append(places.Places, deployment.Place{Name: o.name, Identity: w.joined.Stores[o.name].Identity, Store: marked})
+		}
+	}
+	return places
 }
 
 // deploymentRecord is what this worker would have all workers agree on.
@@ -149,7 +165,7 @@ func (w *Worker) watchDeployment(ctx context.Context) {
 		}
 		now, keyring := time.Now(), w.keyring.Loaded()
 		err := w.checkDeployment(ctx)
-		if _, mismatch := errors.AsType[*deployment.Mismatch](err); mismatch {
+		if deployment.IsMisfit(err) {
 			w.fail(err)
 			return
 		}
@@ -168,7 +184,10 @@ func (w *Worker) checkDeployment(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return w.deployment.Check(ctx, own)
+	if err := w.deployment.Check(ctx, own); err != nil {
+		return err
+	}
+	return w.places.Check(ctx)
 }
 
 // Failed yields the reason, once, when the worker must not go on. The caller

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"credbus/internal/config"
 	"credbus/internal/deployment"
 	"credbus/internal/store/aws/awstest"
+	"credbus/internal/store/file"
 	"credbus/subjects"
 )
 
@@ -63,6 +65,53 @@ func TestWorkersWithStoresOfTheirOwn(t *testing.T) {
 	second.client = first.client
 	if value, told := second.get(t, "org:acme", "db"); told != nil || value != "v" {
 		t.Errorf("a worker that agrees: %q, %v", value, told)
+	}
+}
+
+// A machine that was cloned with its data brings a directory of the same identity. Its
+// worker stops, at its start or at its next look, and the first one goes on.
+func TestWorkersWithCopiesOfOneStore(t *testing.T) {
+	first := newBed(t)
+	first.put(t, "org:acme", "db", "v")
+	clone := filepath.Join(t.TempDir(), "clone")
+	if err := os.CopyFS(clone, os.DirFS(first.config.Store.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(clone, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	w, err := Start(t.Context(), joining(t, first, "CREDBUS_STORE_DIR="+clone), slog.New(slog.DiscardHandler))
+	if err == nil {
+		w.Close(t.Context()) //nolint:errcheck // it should not run
+		t.Fatal("a worker with a copy of the store started")
+	}
+	if !strings.Contains(err.Error(), "one was copied from the other") || !strings.Contains(err.Error(), first.name) {
+		t.Errorf("the error is %v", err)
+	}
+	second := runBed(t, joining(t, first, "CREDBUS_STORE_DIR="+first.config.Store.Dir))
+	for name, worker := range map[string]*Worker{"the first": first.Worker, "the second": second.Worker} {
+		if err := worker.checkDeployment(t.Context()); err != nil {
+			t.Errorf("%s worker of two that share a directory: %v", name, err)
+		}
+	}
+	// As if both had started at once, and neither had heard the other.
+	copied, err := file.New(file.Config{Dir: clone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer copied.Close()
+	second.places.Places[0].Store = copied
+	second.recheck.Store(true)
+	select {
+	case err := <-second.Failed():
+		if !strings.Contains(err.Error(), "one was copied from the other") {
+			t.Errorf("the younger worker ends with %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the younger worker goes on")
+	}
+	if err := first.checkDeployment(t.Context()); err != nil {
+		t.Errorf("the older worker: %v", err)
 	}
 }
 

@@ -49,10 +49,12 @@ type Worker struct {
 	known       *cache.Cache // for outages of the store; nil when disabled
 	deployment  *deployment.Keeper
 	joined      *deployment.Record
+	places      *deployment.Places
 	stream      *coherence.Stream
 	replica     *coherence.Replica
 	clock       *clock.Watch
 	localTime   func() time.Time // time.Now, but in tests
+	started     time.Time
 	manager     *manager.Manager
 	jobs        *jobs.Service // nil when disabled
 	handler     *handler.Handler
@@ -83,7 +85,7 @@ func Start(ctx context.Context, config *config.Config, logger *slog.Logger) (*Wo
 
 func newWorker(config *config.Config, logger *slog.Logger) *Worker {
 	return &Worker{
-		config: config, logger: logger, name: replicaName(), localTime: time.Now,
+		config: config, logger: logger, name: replicaName(), localTime: time.Now, started: time.Now(),
 		failed: make(chan error, 1), closed: make(chan struct{}), closeErr: make(chan error, 1),
 	}
 }

@@ -28,7 +28,8 @@ type place struct {
 func (s *Store) root() *os.Root { return s.place.Load().root }
 
 // identityName is the file that holds the identity of a directory. A copy of the
-// directory has the same, and counts as the same store, restored.
+// directory has the same, and counts as the same store, restored. See [Store.Mark] for
+// what tells two copies apart that are in use at once.
 const identityName = "identity"
 
 // identityLen is the length of an identity in bytes: that of rand.Text.

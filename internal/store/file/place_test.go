@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"credbus/internal/store"
 	"credbus/internal/store/file"
@@ -76,5 +77,54 @@ func TestIdentity(t *testing.T) {
 	}
 	if _, err := file.New(file.Config{Dir: dir}); err == nil {
 		t.Error("a store with a damaged identity was opened")
+	}
+}
+
+// A mark is found in its directory and not in a copy made before.
+func TestMark(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	one, same := newStoreAt(t, dir), newStoreAt(t, dir)
+	clone := filepath.Join(t.TempDir(), "clone")
+	copyDir(t, dir, clone)
+	other := newStoreAt(t, clone)
+	mark, remove, err := one.Mark(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := func(s *file.Store, mark string) bool {
+		t.Helper()
+		found, err := s.HasMark(t.Context(), mark)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	newStoreAt(t, dir) // whose sweep leaves the mark
+	if !found(same, mark) {
+		t.Error("another process does not find the mark")
+	}
+	if found(other, mark) {
+		t.Error("a copy has the mark")
+	}
+	for _, hostile := range []string{"", "identity", ".", "../" + filepath.Base(dir) + "/" + mark, ".mark-/../identity"} {
+		if found(one, hostile) {
+			t.Errorf("%q counts as a mark", hostile)
+		}
+	}
+	remove()
+	if found(same, mark) {
+		t.Error("a mark stays after it was removed")
+	}
+	left, _, err := one.Mark(t.Context()) // by a process that dies
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := time.Now().Add(-2 * time.Hour)
+	if err := os.Chtimes(filepath.Join(dir, left), long, long); err != nil {
+		t.Fatal(err)
+	}
+	newStoreAt(t, dir)
+	if found(same, left) {
+		t.Error("the mark of a process that died stays")
 	}
 }

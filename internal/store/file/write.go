@@ -106,6 +106,10 @@ func (s *Store) sweep() error {
 			}
 			return err
 		}
+		if isOldMark(entry) {
+			s.root().Remove(name) //nolint:errcheck // it disturbs nobody
+			return nil
+		}
 		rest, isTemp := strings.CutPrefix(entry.Name(), tempPrefix)
 		if !isTemp || entry.IsDir() {
 			return nil
