@@ -148,11 +148,19 @@ func (d *decoder) code() byte {
 // null passes over a nil and refuses it: the library would read it as an empty value,
 // and whoever sent it may have meant to remove something, or to send what was missing.
 func (d *decoder) null() bool {
+	if !d.isNull() {
+		return false
+	}
+	d.refusef("%s is null: leave it out, or give it a value", d.where())
+	return true
+}
+
+// isNull passes over a nil. Only a patch gives it a meaning.
+func (d *decoder) isNull() bool {
 	if d.code() != msgpcode.Nil || d.err != nil {
 		return false
 	}
 	d.check(d.mp.DecodeNil())
-	d.refusef("%s is null: leave it out, or give it a value", d.where())
 	return true
 }
 

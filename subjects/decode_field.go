@@ -70,6 +70,15 @@ func (d *decoder) version() string {
 	return version
 }
 
+func (d *decoder) rotationDays() int {
+	n := d.integer()
+	if n < 0 || n > MaxRotationDays {
+		d.refusef("rotation_days is %d: 0 (no policy) to %d are allowed", n, MaxRotationDays)
+		return 0
+	}
+	return int(n)
+}
+
 func (d *decoder) tags() map[string]string {
 	n := d.mapLen(MaxTags)
 	if n == 0 {

@@ -125,7 +125,7 @@ func (e *encoder) integer(name string, value int64) {
 func (e *encoder) boolean(name string, value bool) {
 	if value {
 		e.name(name)
-		e.b = append(reserve(e.b, 1), 0xc3)
+		e.putBoolean(value)
 	}
 }
 
@@ -238,6 +238,14 @@ func (e *encoder) putInt(v int64) {
 	default:
 		e.b = binary.BigEndian.AppendUint64(append(e.b, 0xd3), uint64(v))
 	}
+}
+
+func (e *encoder) putBoolean(v bool) {
+	code := byte(0xc2)
+	if v {
+		code = 0xc3
+	}
+	e.b = append(reserve(e.b, 1), code)
 }
 
 func (e *encoder) putFloat(v float64) {

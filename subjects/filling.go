@@ -51,7 +51,7 @@ func (f *Filling[T, P]) refusal(scope Scope, id ID) *Result[T, P] {
 	refused := Errorf(PayloadTooLarge, "the reply would pass the server's maximum payload: ask for this one by itself")
 	refused.Retryable = true
 	switch any(new(T)).(type) {
-	case *StoreReply, *DeleteReply: // what cannot be told was done
+	case *StoreReply, *PatchReply, *DeleteReply: // what cannot be told was done
 		refused.MarkOutcomeUnknown()
 	}
 	refused.Scope, refused.ID = scope, id

@@ -142,6 +142,11 @@ func TestDecodeMostExpensiveBodies(t *testing.T) {
 		tags = append(tags, 0xa2, 'a'+byte(i/8), 'a'+byte(i%8), 0xa0)
 	}
 	item := append(append([]byte{0x82}, data...), tags...)
+	patch, removals := []byte("\x81\xa4data\xde\x00\x80"), []byte("\x81\xa4data\xde\x00\x80")
+	for i := range 2 * MaxDataNames {
+		patch = append(patch, 0xa2, 'a'+byte(i/8), 'a'+byte(i%8), 0xa0)
+		removals = append(removals, 0xa2, 'a'+byte(i/8), 'a'+byte(i%8), 0xc0)
+	}
 	batch := append([]byte("\x81\xa5items\xdc\x00\x64"), bytes.Repeat(item, MaxBatchItems)...)
 	list := append([]byte("\x81\xa5items\xdc\x03\xe8"), bytes.Repeat(item, MaxListItems)...)
 	for name, test := range map[string]struct {
@@ -153,6 +158,8 @@ func TestDecodeMostExpensiveBodies(t *testing.T) {
 		"list":          {list, new(ListReply)},
 		"empty items":   {append([]byte("\x81\xa5items\xdc\x03\xe8"), bytes.Repeat([]byte{0x80}, MaxListItems)...), new(ListReply)},
 		"empty results": {append([]byte("\x81\xa7results\xdc\x03\xe8"), bytes.Repeat([]byte{0x80}, MaxListItems)...), new(RetrieveBatchReply)},
+		"patch":         {append([]byte("\x81\xa5items\xdc\x00\x64"), bytes.Repeat(patch, MaxBatchItems)...), new(PatchBatchRequest)},
+		"removals":      {append([]byte("\x81\xa5items\xdc\x00\x64"), bytes.Repeat(removals, MaxBatchItems)...), new(PatchBatchRequest)},
 		"errors":        {append([]byte("\x81\xa5items\xdc\x00\x64"), bytes.Repeat([]byte("\x82\xa2id\xa1.\xa5scope\xa1."), MaxBatchItems)...), new(StoreBatchRequest)},
 	} {
 		size := allocated(func() {

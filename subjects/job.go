@@ -16,7 +16,7 @@ const (
 )
 
 // JobCommands are the commands that a job may be of.
-var JobCommands = []Command{StoreBatch, RetrieveBatch, DeleteBatch, ValidateBatch}
+var JobCommands = []Command{StoreBatch, PatchBatch, RetrieveBatch, DeleteBatch, ValidateBatch}
 
 // MaxBatchIDLen bounds the name of a batch whose jobs are called after it, MaxJobIDLen
 // the id of any job, in bytes.

@@ -56,6 +56,29 @@ func sampleStoreItem() StoreItem {
 	}
 }
 
+func samplePatchItem() PatchItem {
+	return PatchItem{
+		Target: sampleTarget, Data: sampleData(), RemoveData: []string{"old", "user"},
+		Tags: map[string]string{"env": "prod", "owner": "päy"}, RemoveTags: []string{"stage"},
+		Description: new("payment gateway"), Expires: new(sampleTime), RotationDays: new(90), Inheritable: new(true), Version: "v7",
+	}
+}
+
+// sampleRemoval removes all that a patch can remove.
+func sampleRemoval() PatchItem {
+	return PatchItem{
+		Target: sampleTarget, RemoveData: []string{"value"}, RemoveAllTags: true,
+		Description: new(""), Expires: new(time.Time), RotationDays: new(0), Inheritable: new(false),
+	}
+}
+
+func samplePatchReply() PatchReply {
+	return PatchReply{
+		Target: sampleTarget, Version: "v8", Kept: Kept{1, 2, true, sampleTime, 90, true},
+		AbsentData: []string{"old"}, AbsentTags: []string{"stage"},
+	}
+}
+
 func sampleError() *Error {
 	return &Error{Code: StorageTimeout, Message: "no answer", Scope: sampleTarget.Scope, ID: "other", Retryable: true, Revision: sampleRevision}
 }
@@ -137,6 +160,8 @@ func samples() []sample {
 	validated := validation
 	validated.Revision = sampleRevision
 	batch := batchOf[Target](sampleTarget, Target{})
+	patched := samplePatchReply()
+	patched.Revision = sampleRevision
 	return []sample{
 		{"store_request", &StoreRequest{sampleEnvelope, sampleStoreItem()}, func() Message { return new(StoreRequest) }},
 		{"retrieve_request", &RetrieveRequest{sampleEnvelope, RetrieveItem{sampleTarget, true, true}}, func() Message { return new(RetrieveRequest) }},
@@ -213,6 +238,13 @@ func samples() []sample {
 		{"store_status_refuses", &StoreStatus{StoreState{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout, RefusesAll}, "worker-1"}, func() Message { return new(StoreStatus) }},
 		{"event_index", &Event{EventStored, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, 16 * time.Second, sampleTime.Add(time.Hour), "c2VhbGVk", 0, 0}, func() Message { return new(Event) }},
 		{"event_lease", &Event{EventStored, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, 16 * time.Second, sampleTime.Add(time.Hour), "c2VhbGVk", 2 * time.Second, 1}, func() Message { return new(Event) }},
+
+		{"patch_request", &PatchRequest{sampleEnvelope, samplePatchItem()}, func() Message { return new(PatchRequest) }},
+		{"patch_request_removal", &PatchRequest{sampleEnvelope, sampleRemoval()}, func() Message { return new(PatchRequest) }},
+		{"patch_reply", &patched, func() Message { return new(PatchReply) }},
+		{"patch_batch_request", ref(batchOf[PatchItem](samplePatchItem(), sampleRemoval(), PatchItem{})), func() Message { return new(PatchBatchRequest) }},
+		{"patch_batch_reply", unknownOf(resultsOf[PatchReply](samplePatchReply())), func() Message { return new(PatchBatchReply) }},
+		{"job_of_patches", &JobOf[PatchItem, *PatchItem]{submittedJob(), batchOf[PatchItem](samplePatchItem(), sampleRemoval())}, func() Message { return new(JobOf[PatchItem, *PatchItem]) }},
 	}
 }
 
@@ -247,6 +279,7 @@ func TestSamplesAreComplete(t *testing.T) {
 			// write_error, cache_stats_request_scope, admin_cache_stats_reply_refuses, store_status_refuses and event_lease have all of it
 		case "job", "job_of_deletes", "job_status", "dead_job", "job_show_reply", "job_list_reply", "job_cancel_reply", "job_retry_reply", "job_drop_reply", "seal_key_reply":
 			// job_submitted, job_status_content and seal_key_reply_now have all of it
+		case "patch_request_removal": // patch_request has what it does not remove
 		default:
 			requireSet(t, sample.name, reflect.ValueOf(sample.full).Elem())
 		}
@@ -279,6 +312,7 @@ func requireSet(t *testing.T, path string, v reflect.Value) {
 			switch {
 			case name == "Refused": // says what Decode found
 			case name == "Err": // instead of Reply
+			case name == "RemoveAllTags": // patch_request_removal has it
 			case name == "Timeout" && v.Type() == reflect.TypeFor[Envelope](): // retrieve_request_timeout has it
 			case name == "Revision" && reflect.TypeFor[Revision]() == v.Field(i).Type() && inBatch(path): // the batch reply has it
 			case v.Type() == reflect.TypeFor[Revision]():

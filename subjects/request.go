@@ -169,11 +169,7 @@ func (m *Metadata) field(d *decoder, name []byte) bool {
 	case "tags":
 		m.Tags = d.tags()
 	case "rotation_days":
-		if n := d.integer(); n < 0 || n > MaxRotationDays {
-			d.refusef("rotation_days is %d: 0 (no policy) to %d are allowed", n, MaxRotationDays)
-		} else {
-			m.RotationDays = int(n)
-		}
+		m.RotationDays = d.rotationDays()
 	case "inheritable":
 		m.Inheritable = d.boolean()
 	default:

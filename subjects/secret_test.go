@@ -68,6 +68,7 @@ func holders() []any {
 	return []any{
 		secret, &secret, data, &data, []Secret{secret}, [1]Secret{secret}, map[string]any{"s": secret},
 		request, &request, &StoreBatchRequest{Items: []StoreItem{request.StoreItem}},
+		PatchItem{Data: data}, &PatchRequest{PatchItem: PatchItem{Data: data}}, &PatchBatchRequest{Items: []PatchItem{{Data: data}}},
 		credential, &RetrieveReply{Credential: credential}, &ListReply{Items: []Credential{credential}},
 		&RetrieveBatchReply{Results: []Result[RetrieveReply, *RetrieveReply]{{Reply: RetrieveReply{Credential: credential}}}},
 		inside, &inside, []any{inside}, struct{ Public hidden }{inside}, struct{ S any }{secret},
@@ -191,6 +192,11 @@ func TestErrorsQuoteNoValue(t *testing.T) {
 			if batch, ok := message.(*StoreBatchRequest); ok {
 				if form := shows(fmt.Sprint(batch.Refused)); form != "" {
 					t.Fatalf("an item's error shows the canary (%s): %v", form, batch.Refused)
+				}
+			}
+			if batch, ok := message.(*PatchBatchRequest); ok {
+				if form := shows(fmt.Sprint(batch.Refused)); form != "" {
+					t.Fatalf("a patch's error shows the canary (%s): %v", form, batch.Refused)
 				}
 			}
 		}

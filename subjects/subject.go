@@ -12,11 +12,13 @@ type Command string
 const (
 	Store         Command = "store"
 	Retrieve      Command = "retrieve"
+	Patch         Command = "patch"
 	Delete        Command = "delete"
 	List          Command = "list"
 	Validate      Command = "validate"
 	StoreBatch    Command = "store_batch"
 	RetrieveBatch Command = "retrieve_batch"
+	PatchBatch    Command = "patch_batch"
 	DeleteBatch   Command = "delete_batch"
 	ValidateBatch Command = "validate_batch"
 	ClearCache    Command = "clear_cache"
@@ -25,8 +27,8 @@ const (
 
 // Commands are all commands, in the order in which documentation shows them.
 var Commands = []Command{
-	Store, Retrieve, Delete, List, Validate,
-	StoreBatch, RetrieveBatch, DeleteBatch, ValidateBatch,
+	Store, Patch, Retrieve, Delete, List, Validate,
+	StoreBatch, PatchBatch, RetrieveBatch, DeleteBatch, ValidateBatch,
 	ClearCache, CacheStats,
 	JobShow, JobList, JobCancel, JobRetry, JobDrop, SealKey,
 }
@@ -51,7 +53,17 @@ var AdminCommands = []Command{Keys, Reseal, Migrate, Deployment, AdminCacheStats
 // and may be repeated.
 func (c Command) Writes() bool {
 	switch c {
-	case Store, Delete, StoreBatch, DeleteBatch:
+	case Store, Patch, Delete, StoreBatch, PatchBatch, DeleteBatch:
+		return true
+	}
+	return false
+}
+
+// CarriesValues reports whether requests of the command hold values of credentials. A job
+// of such a command must be sealed, since the servers keep jobs on disk.
+func (c Command) CarriesValues() bool {
+	switch c {
+	case Store, Patch, StoreBatch, PatchBatch:
 		return true
 	}
 	return false
@@ -217,7 +229,7 @@ func (p Prefix) ParseJob(subject string) (Command, Scope, ID, error) {
 	tokens, ok := p.after("job", subject)
 	command, rest, more := strings.Cut(tokens, ".")
 	if !ok || !slices.Contains(JobCommands, Command(command)) {
-		return "", "", "", invalidf("subject is not that of a job: its command is one of store_batch, retrieve_batch, delete_batch, validate_batch")
+		return "", "", "", invalidf("subject is not that of a job: its command is one of store_batch, patch_batch, retrieve_batch, delete_batch, validate_batch")
 	}
 	if !more {
 		return Command(command), Root, "", nil

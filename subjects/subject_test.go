@@ -229,7 +229,7 @@ func FuzzParsePrefix(f *testing.F) {
 }
 
 func TestWrites(t *testing.T) {
-	writes := map[Command]bool{Store: true, Delete: true, StoreBatch: true, DeleteBatch: true}
+	writes := map[Command]bool{Store: true, Patch: true, Delete: true, StoreBatch: true, PatchBatch: true, DeleteBatch: true}
 	for _, command := range slices.Concat(Commands, AdminCommands) {
 		if command.Writes() != writes[command] {
 			t.Errorf("%s writes: %v", command, command.Writes())

@@ -71,6 +71,16 @@ func worsts() []worst {
 			}
 			return subjects.Append(nil, &subjects.StoreBatchRequest{Items: items})
 		}},
+		{"patch", subjects.Patch, func(i int) []byte { // of what store has stored
+			return subjects.Append(nil, &subjects.PatchRequest{PatchItem: subjects.PatchItem{Target: subjects.Target{ID: idAt(i)}, Data: value(maxValue)}})
+		}},
+		{"patch_batch", subjects.PatchBatch, func(int) []byte {
+			var items []subjects.PatchItem
+			for n := range subjects.MaxBatchItems { // each reads one of 64 KiB
+				items = append(items, subjects.PatchItem{Target: subjects.Target{ID: subjects.ID(fmt.Sprint("batch-", n%15))}, Description: new("patched")})
+			}
+			return subjects.Append(nil, &subjects.PatchBatchRequest{Items: items})
+		}},
 		{"list", subjects.List, fixed(subjects.Append(nil, &subjects.ListRequest{Paging: subjects.Paging{Limit: subjects.MaxListItems}}))},
 		{"list_json", subjects.List, fixed([]byte(`{"limit":1000}`))},
 		{"validate_batch", subjects.ValidateBatch, fixed(subjects.Append(nil, &validations))},

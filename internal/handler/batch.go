@@ -15,6 +15,12 @@ func (h *Handler) storeBatch(ctx context.Context, c *call, r *subjects.StoreBatc
 	})
 }
 
+func (h *Handler) patchBatch(ctx context.Context, c *call, r *subjects.PatchBatchRequest) ([]byte, subjects.Revision, error) {
+	return batch(h, c, &r.Scope, func(resolve manager.Resolve, room subjects.Room) (*subjects.PatchBatchReply, error) {
+		return h.config.Manager.PatchBatch(ctx, r, resolve, room)
+	})
+}
+
 func (h *Handler) retrieveBatch(ctx context.Context, c *call, r *subjects.RetrieveBatchRequest) ([]byte, subjects.Revision, error) {
 	return batch(h, c, &r.Scope, func(resolve manager.Resolve, room subjects.Room) (*subjects.RetrieveBatchReply, error) {
 		return h.config.Manager.RetrieveBatch(ctx, r, resolve, room)

@@ -13,11 +13,13 @@ import (
 func (h *Handler) endpoint(command subjects.Command) nats.MsgHandler {
 	commands := map[subjects.Command]func(*call){
 		subjects.Store:         dispatch(h, h.store),
+		subjects.Patch:         dispatch(h, h.patch),
 		subjects.Retrieve:      dispatch(h, h.retrieve),
 		subjects.Delete:        dispatch(h, h.delete),
 		subjects.List:          dispatch(h, h.list),
 		subjects.Validate:      dispatch(h, h.validate),
 		subjects.StoreBatch:    dispatch(h, h.storeBatch),
+		subjects.PatchBatch:    dispatch(h, h.patchBatch),
 		subjects.RetrieveBatch: dispatch(h, h.retrieveBatch),
 		subjects.DeleteBatch:   dispatch(h, h.deleteBatch),
 		subjects.ValidateBatch: dispatch(h, h.validateBatch),
@@ -74,6 +76,19 @@ func (h *Handler) store(ctx context.Context, c *call, r *subjects.StoreRequest) 
 	}
 	r.Target = target
 	reply, err := h.config.Manager.Store(ctx, &r.StoreItem, r.RequestID)
+	if err != nil {
+		return nil, subjects.Revision{}, about(target, err)
+	}
+	return subjects.AppendOpen(nil, reply), reply.Revision, nil
+}
+
+func (h *Handler) patch(ctx context.Context, c *call, r *subjects.PatchRequest) ([]byte, subjects.Revision, error) {
+	target, err := c.resolve(r.Target)
+	if err != nil {
+		return nil, subjects.Revision{}, err
+	}
+	r.Target = target
+	reply, err := h.config.Manager.Patch(ctx, &r.PatchItem, r.RequestID)
 	if err != nil {
 		return nil, subjects.Revision{}, about(target, err)
 	}

@@ -56,6 +56,9 @@ const (
 	// lightWeight is for a record of the largest size, sealed and open, and the
 	// reply that holds it.
 	lightWeight = 128 << 10
+	// patchWeight is for the same as it is read, and for what comes of it: open, sealed and
+	// as a record.
+	patchWeight = lightWeight + copies*subjects.MaxDataLen
 	// heavyWeight is for a reply of 1 MiB in msgpack and in JSON, what it was made
 	// from, and the records under way.
 	heavyWeight = 6 << 20
@@ -67,7 +70,7 @@ const (
 // isHeavy tells commands that read, or answer with, more than one credential.
 func isHeavy(command subjects.Command) bool {
 	switch command {
-	case subjects.List, subjects.StoreBatch, subjects.RetrieveBatch, subjects.DeleteBatch, subjects.ValidateBatch,
+	case subjects.List, subjects.StoreBatch, subjects.PatchBatch, subjects.RetrieveBatch, subjects.DeleteBatch, subjects.ValidateBatch,
 		subjects.JobShow, subjects.JobList, subjects.Reseal, subjects.Migrate:
 		return true
 	}
@@ -79,8 +82,11 @@ func isHeavy(command subjects.Command) bool {
 // request of any size is taken when nothing else waits.
 func (p *pool) submit(command subjects.Command, bytes int, f func()) bool {
 	s, weight := &p.light, int64(lightWeight)
-	if isHeavy(command) {
+	switch {
+	case isHeavy(command):
 		s, weight = &p.heavy, heavyWeight
+	case command == subjects.Patch:
+		weight = patchWeight
 	}
 	if !s.take(int64(bytes)) {
 		return false

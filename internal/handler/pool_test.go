@@ -118,7 +118,7 @@ func TestPoolRunsWhatIsLargerThanTheBudget(t *testing.T) {
 
 // TestEveryCommandHasAWeight: a command that is new must be thought about.
 func TestEveryCommandHasAWeight(t *testing.T) {
-	light := []subjects.Command{subjects.Store, subjects.Retrieve, subjects.Delete, subjects.Validate,
+	light := []subjects.Command{subjects.Store, subjects.Patch, subjects.Retrieve, subjects.Delete, subjects.Validate,
 		subjects.JobCancel, subjects.JobRetry, subjects.JobDrop, subjects.SealKey}
 	for _, command := range slices.Concat(subjects.Commands, subjects.AdminCommands) {
 		if asks(command) {

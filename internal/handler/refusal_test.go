@@ -85,7 +85,7 @@ func TestPanic(t *testing.T) {
 			}
 		}
 	}
-	for _, command := range []subjects.Command{subjects.StoreBatch, subjects.RetrieveBatch, subjects.DeleteBatch, subjects.ValidateBatch} {
+	for _, command := range []subjects.Command{subjects.StoreBatch, subjects.PatchBatch, subjects.RetrieveBatch, subjects.DeleteBatch, subjects.ValidateBatch} {
 		msg, err := b.client.Request(subjects.DefaultPrefix.Command(command, "org:acme"), []byte(`{"items":[{"id":"db","value":"canary"},{"id":"x","value":"canary"}]}`), requestTimeout)
 		if err != nil {
 			t.Fatal(err)

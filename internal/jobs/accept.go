@@ -67,15 +67,16 @@ func (s *Service) read(subject string, header nats.Header, body []byte, seq uint
 	return p, nil
 }
 
-// inClear reports whether a job that stores has values which are not sealed.
+// inClear reports whether a job whose items hold values has items that are not sealed.
 func (p *posting) inClear() bool {
-	if p.command != subjects.StoreBatch {
+	if !p.command.CarriesValues() {
 		return false
 	}
 	if len(p.job.Sealed) == 0 {
 		return true
 	}
-	var beside subjects.StoreBatchRequest // what is sealed
+	// Items of every command are read alike: whether there are any beside the seal.
+	var beside subjects.StoreBatchRequest
 	return subjects.Decode(p.body, &beside) != nil || len(beside.Items) > 0
 }
 

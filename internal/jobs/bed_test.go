@@ -203,7 +203,7 @@ func submit[T any, P subjects.Item[T]](t *testing.T, b *bed, w *worker, command 
 func submitAt[T any, P subjects.Item[T]](t *testing.T, b *bed, w *worker, scope subjects.Scope, command subjects.Command, job subjects.Job, items ...T) subjects.Target {
 	t.Helper()
 	published := &subjects.JobOf[T, P]{Job: job, Request: subjects.BatchRequest[T, P]{Items: items}}
-	if command == subjects.StoreBatch {
+	if command.CarriesValues() {
 		published.Job = sealed[T, P](t, w, scope, command, job, items...)
 		published.Request.Items = nil
 	}
@@ -244,6 +244,16 @@ func job(id subjects.ID) subjects.Job { return subjects.Job{ID: id} }
 func storeItems(n int) (items []subjects.StoreItem) {
 	for i := range n {
 		items = append(items, subjects.StoreItem{Target: target(i), Data: subjects.Value([]byte(fmt.Sprint("value-", i))), CreateOnly: true})
+	}
+	return items
+}
+
+// patchItems change what storeItems stored.
+func patchItems(n int) (items []subjects.PatchItem) {
+	for i := range n {
+		items = append(items, subjects.PatchItem{
+			Target: target(i), Data: subjects.Data{"more": subjects.NewSecret([]byte(fmt.Sprint("more-", i)))}, Tags: map[string]string{"patched": "yes"},
+		})
 	}
 	return items
 }

@@ -74,8 +74,8 @@ func (s *Service) open(ctx context.Context, p *posting) (*content, error) {
 
 // openSelection reads a job that selects credentials.
 func (s *Service) openSelection(p *posting) (*content, error) {
-	if p.command == subjects.StoreBatch || len(p.job.Sealed) > 0 {
-		return nil, &refusal{reason: "a job that stores, or is sealed, names its items: leave out all"}
+	if p.command.CarriesValues() || len(p.job.Sealed) > 0 {
+		return nil, &refusal{reason: "a job that stores or patches, or is sealed, names its items: leave out all"}
 	}
 	within, err := s.selects(p)
 	if err != nil {

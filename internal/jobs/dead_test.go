@@ -71,6 +71,9 @@ func TestPoison(t *testing.T) {
 	}{
 		"garbage":  {subjects.DeleteBatch, "\xc1garbage", "cannot be read"},
 		"clear":    {subjects.StoreBatch, `{"items":[{"id":"x","value":"` + canary + `"}]}`, "values in clear"},
+		"patch":    {subjects.PatchBatch, `{"items":[{"id":"x","value":"` + canary + `","tags":{"a":null}}]}`, "values in clear"},
+		"patches":  {subjects.PatchBatch, `{"sealed":{"base64":"AAAA"},"sealed_to":"x","items":[{"id":"x","value":"` + canary + `","tags":null}]}`, "values in clear"},
+		"tags":     {subjects.PatchBatch, `{"all":true,"tags":{"a":"b"}}`, "values in clear"},
 		"half":     {subjects.StoreBatch, `{"items":[{"id":"x","value":"` + canary + `"}]`, "cannot be read"},
 		"beside":   {subjects.StoreBatch, `{"sealed":{"base64":"AAAA"},"sealed_to":"x","items":[{"id":"x","value":"` + canary + `"}]}`, "values in clear"},
 		"forged":   {subjects.StoreBatch, `{"sealed":{"base64":"AAAA"},"sealed_to":"` + w.SealKey().KeyID + `"}`, "does not open"},

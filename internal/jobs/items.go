@@ -45,6 +45,15 @@ func (s *Service) readItems(c *content, p *posting, body []byte) (inner *subject
 				return reply.Revision
 			},
 		})
+	case subjects.PatchBatch:
+		c.items, inner, err = decode(s, p, body, &batchOf[subjects.PatchItem, subjects.PatchReply, *subjects.PatchItem, *subjects.PatchReply]{
+			about: func(item *subjects.PatchItem) *subjects.Target { return &item.Target },
+			run:   m.PatchBatch,
+			tell: func(reply *subjects.PatchReply, result *subjects.JobResult) subjects.Revision {
+				result.Version = reply.Version
+				return reply.Revision
+			},
+		})
 	case subjects.RetrieveBatch:
 		c.items, inner, err = decode(s, p, body, &batchOf[subjects.RetrieveItem, subjects.RetrieveReply, *subjects.RetrieveItem, *subjects.RetrieveReply]{
 			about: func(item *subjects.RetrieveItem) *subjects.Target { return &item.Target },

@@ -14,7 +14,7 @@ import (
 // TestKilled kills a worker before and after it wrote an item. The items of the
 // others have an outcome each, and each was carried out once.
 func TestKilled(t *testing.T) {
-	for _, command := range []subjects.Command{subjects.StoreBatch, subjects.DeleteBatch} {
+	for _, command := range []subjects.Command{subjects.StoreBatch, subjects.PatchBatch, subjects.DeleteBatch} {
 		for _, after := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s after=%v", command, after), func(t *testing.T) {
 				t.Parallel()
@@ -22,7 +22,7 @@ func TestKilled(t *testing.T) {
 				first := b.start(t, "w1", func(c *Config) { c.ItemConcurrency = 3 })
 				told := b.statuses(t)
 				const n = 20
-				if command == subjects.DeleteBatch {
+				if command != subjects.StoreBatch {
 					b.put(t, first, storeItems(n)...)
 					b.store.writes = nil
 				}
@@ -43,9 +43,12 @@ func TestKilled(t *testing.T) {
 					}, nil)
 				}
 				var job subjects.Target
-				if command == subjects.StoreBatch {
+				switch command {
+				case subjects.StoreBatch:
 					job = submit(t, b, first, command, subjects.Job{ID: "j"}, storeItems(n)...)
-				} else {
+				case subjects.PatchBatch:
+					job = submit(t, b, first, command, subjects.Job{ID: "j"}, patchItems(n)...)
+				default:
 					var items []subjects.DeleteItem
 					for i := range n {
 						items = append(items, subjects.DeleteItem{Target: target(i)})
@@ -138,30 +141,40 @@ func TestNewerIsKept(t *testing.T) {
 			must(t, err)
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := newBed(t)
-			first := b.start(t, "w1", nil)
-			second := b.make(t, "w2", nil)
-			told := b.statuses(t)
-			killed := make(chan struct{})
-			first.store.hooks(nil, func(string, store.Key) {
-				first.kill()
-				close(killed)
+		for _, command := range []subjects.Command{subjects.StoreBatch, subjects.PatchBatch} {
+			t.Run(fmt.Sprint(name, " ", command), func(t *testing.T) {
+				t.Parallel()
+				b := newBed(t)
+				first := b.start(t, "w1", nil)
+				second := b.make(t, "w2", nil)
+				told := b.statuses(t)
+				if command == subjects.PatchBatch {
+					b.put(t, first, storeItems(1)...)
+				}
+				killed := make(chan struct{})
+				first.store.hooks(nil, func(string, store.Key) {
+					first.kill()
+					close(killed)
+				})
+				var job subjects.Target
+				if command == subjects.PatchBatch {
+					job = submit(t, b, first, command, subjects.Job{ID: "j"}, patchItems(1)...)
+				} else {
+					job = submit(t, b, first, command, subjects.Job{ID: "j"}, storeItems(1)...)
+				}
+				<-killed
+				change(t, b, second)
+				want := b.store.log()
+				must(t, second.Start(t.Context()))
+				done := told.await(t, job, ended)
+				if result := done.Results[0]; result.Err == nil || result.Err.Code != subjects.VersionConflict || !result.Err.OutcomeUnknown || done.State != subjects.JobDone || done.Failed != 1 {
+					t.Errorf("%+v, %+v", done, result.Err)
+				}
+				if got := b.store.log(); !maps.Equal(got, want) {
+					t.Errorf("written %v, before %v", got, want)
+				}
 			})
-			job := submit(t, b, first, subjects.StoreBatch, subjects.Job{ID: "j"}, storeItems(1)...)
-			<-killed
-			change(t, b, second)
-			want := b.store.log()
-			must(t, second.Start(t.Context()))
-			done := told.await(t, job, ended)
-			if result := done.Results[0]; result.Err == nil || result.Err.Code != subjects.VersionConflict || !result.Err.OutcomeUnknown || done.State != subjects.JobDone || done.Failed != 1 {
-				t.Errorf("%+v, %+v", done, result.Err)
-			}
-			if got := b.store.log(); !maps.Equal(got, want) {
-				t.Errorf("written %v, before %v", got, want)
-			}
-		})
+		}
 	}
 }
 

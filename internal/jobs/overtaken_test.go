@@ -41,13 +41,13 @@ func TestOvertakenAtTheEnd(t *testing.T) {
 // its job over is at the same item, and has looked already whether it is done. It is
 // done once, and the result says so.
 func TestBothAtIt(t *testing.T) {
-	for _, command := range []subjects.Command{subjects.StoreBatch, subjects.DeleteBatch} {
+	for _, command := range []subjects.Command{subjects.StoreBatch, subjects.PatchBatch, subjects.DeleteBatch} {
 		t.Run(string(command), func(t *testing.T) {
 			t.Parallel()
 			b := newBed(t)
 			first := b.start(t, "w1", func(c *Config) { c.AckWait = time.Hour })
 			told := b.statuses(t)
-			if command == subjects.DeleteBatch {
+			if command != subjects.StoreBatch {
 				b.put(t, first, storeItems(1)...)
 				b.store.writes = nil
 			}
@@ -69,16 +69,19 @@ func TestBothAtIt(t *testing.T) {
 			second := b.make(t, "w2", func(c *Config) {
 				last := c.Last
 				c.Last = func(ctx context.Context, target subjects.Target) (subjects.Revision, error) {
-					if command == subjects.StoreBatch {
+					if command.CarriesValues() {
 						meanwhile()
 					}
 					return last(ctx, target)
 				}
 			})
 			var job subjects.Target
-			if command == subjects.StoreBatch {
+			switch command {
+			case subjects.StoreBatch:
 				job = submit(t, b, first, command, subjects.Job{ID: "j"}, storeItems(1)...)
-			} else {
+			case subjects.PatchBatch:
+				job = submit(t, b, first, command, subjects.Job{ID: "j"}, patchItems(1)...)
+			default:
 				second.store.hooks(func(string, store.Key) error { meanwhile(); return nil }, nil)
 				job = submit(t, b, first, command, subjects.Job{ID: "j"}, subjects.DeleteItem{Target: target(0)})
 			}

@@ -61,7 +61,7 @@ func (a *attempt) resume(ctx context.Context, i int) (outcome, bool) {
 	}
 	done := outcome{result: subjects.JobResult{Target: before.Target}, reached: standing.Reached}
 	switch {
-	case a.p.command == subjects.StoreBatch && standing.Exists && standing.WriteID == manager.ItemRequestID(a.requestID(i), 0):
+	case a.p.command.CarriesValues() && standing.Exists && standing.WriteID == manager.ItemRequestID(a.requestID(i), 0):
 		done.result.Version = standing.Version
 		return done, true
 	case a.p.command == subjects.DeleteBatch && !standing.Exists && before.Version != "":

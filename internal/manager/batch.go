@@ -59,6 +59,16 @@ func (m *Manager) StoreBatch(ctx context.Context, request *subjects.StoreBatchRe
 		})
 }
 
+// PatchBatch patches every item and reports on each, as far as the reply has room.
+func (m *Manager) PatchBatch(ctx context.Context, request *subjects.PatchBatchRequest, resolve Resolve, room subjects.Room) (*subjects.PatchBatchReply, error) {
+	return batch(ctx, m, subjects.PatchBatch, request, resolve, room,
+		func(item *subjects.PatchItem) *subjects.Target { return &item.Target },
+		func(reply *subjects.PatchReply) subjects.Revision { return reply.Revision },
+		func(ctx context.Context, i int, item *subjects.PatchItem) (*subjects.PatchReply, error) {
+			return m.Patch(ctx, item, ItemRequestID(request.RequestID, i))
+		})
+}
+
 // RetrieveBatch retrieves every item. The values in the reply are the caller's
 // to wipe.
 func (m *Manager) RetrieveBatch(ctx context.Context, request *subjects.RetrieveBatchRequest, resolve Resolve, room subjects.Room) (*subjects.RetrieveBatchReply, error) {

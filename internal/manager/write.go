@@ -28,31 +28,36 @@ func (m *Manager) Store(ctx context.Context, item *subjects.StoreItem, requestID
 		Metadata: item.Metadata,
 	}
 	record.Created, record.Modified = now, now
-	native := store.IsNative(m.config.Store, item.Scope)
-	if native {
-		record.Data = item.Data
-	}
-
-	reply := &subjects.StoreReply{Target: item.Target}
-	precondition := store.Precondition{Absent: item.CreateOnly, Present: item.UpdateOnly, Version: item.Version}
-	reply.Revision, err = m.write(ctx, item.Target, func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
-		record.Revision = intent
-		// The seal covers the revision, which is known only now.
-		if !native {
-			if err := m.seal(record, item.Data); err != nil {
-				return coherence.Commit{}, unsealable{err}
-			}
-		}
-		err := m.put(ctx, item.Target, precondition, func() (err error) {
-			reply.Version, err = m.config.Store.Put(ctx, record, precondition)
-			return err
-		})
-		return coherence.Commit{Kind: subjects.EventStored, Version: reply.Version}, err
-	})
+	version, revision, err := m.replace(ctx, record, item.Data,
+		store.Precondition{Absent: item.CreateOnly, Present: item.UpdateOnly, Version: item.Version})
 	if err != nil {
 		return nil, err
 	}
-	return reply, nil
+	return &subjects.StoreReply{Target: item.Target, Version: version, Revision: revision}, nil
+}
+
+// replace stores a record, with data as its values, under the protocol between replicas.
+func (m *Manager) replace(ctx context.Context, record *store.Record, data subjects.Data, pre store.Precondition) (version string, revision subjects.Revision, err error) {
+	native := store.IsNative(m.config.Store, record.Scope)
+	if native {
+		record.Data = data
+	}
+	key := subjects.Target(record.Key)
+	revision, err = m.write(ctx, key, func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
+		record.Revision = intent
+		// The seal covers the revision, which is known only now.
+		if !native {
+			if err := m.seal(record, data); err != nil {
+				return coherence.Commit{}, unsealable{err}
+			}
+		}
+		err := m.put(ctx, key, pre, func() (err error) {
+			version, err = m.config.Store.Put(ctx, record, pre)
+			return err
+		})
+		return coherence.Commit{Kind: subjects.EventStored, Version: version}, err
+	})
+	return version, revision, err
 }
 
 // Delete removes a credential from the store and every cache. A delete that is

@@ -27,7 +27,12 @@ func (w *world) submitAll(t *testing.T) {
 // submitTo publishes a job with one item.
 func (w *world) submitTo(t *testing.T, command subjects.Command, scope subjects.Scope, id subjects.ID, target subjects.Target) {
 	t.Helper()
-	if command == subjects.StoreBatch {
+	switch command {
+	case subjects.PatchBatch:
+		subject, body := sealed(t, w.bed, command, scope, subjects.Job{ID: id, Batch: id}, subjects.PatchItem{Target: target, Data: subjects.Value([]byte("attack"))})
+		w.publishJob(t, subject, body)
+		return
+	case subjects.StoreBatch:
 		w.submit(t, scope, subjects.Job{ID: id, Batch: id}, subjects.StoreItem{Target: target, Data: subjects.Value([]byte("attack")), UpdateOnly: true})
 		return
 	}
@@ -68,7 +73,7 @@ func (w *world) submitAttacks(t *testing.T) {
 			if relation == "ancestor" {
 				continue // it may name what is below it
 			}
-			for _, command := range []subjects.Command{subjects.StoreBatch, subjects.RetrieveBatch, subjects.DeleteBatch, subjects.ValidateBatch} {
+			for _, command := range subjects.JobCommands {
 				jobs++
 				first := status(command, attacker, subjects.ID(fmt.Sprint("attack-there-", jobs)), there)
 				second := status(command, attacker, subjects.ID(fmt.Sprint("attack-missing-", jobs)), missing)

@@ -157,6 +157,8 @@ func attacks(named subjects.Scope, id subjects.ID) (all []attack) {
 	// Preconditions keep the reach for an ID from being a write of the
 	// attacker's own; what they answer must not depend on other scopes.
 	add(subjects.Store, "", &subjects.StoreRequest{StoreItem: subjects.StoreItem{Target: at, Data: value, UpdateOnly: true}})
+	add(subjects.Patch, "", &subjects.PatchRequest{PatchItem: subjects.PatchItem{Target: at, Data: value}})
+	add(subjects.Patch, " removal", &subjects.PatchRequest{PatchItem: subjects.PatchItem{Target: at, RemoveTags: []string{"mark"}, RemoveData: []string{"none"}}})
 	add(subjects.Retrieve, "", &subjects.RetrieveRequest{RetrieveItem: subjects.RetrieveItem{Target: at}})
 	add(subjects.Retrieve, " fresh", &subjects.RetrieveRequest{RetrieveItem: subjects.RetrieveItem{Target: at, Fresh: true}})
 	add(subjects.Retrieve, " inherit", &subjects.RetrieveRequest{RetrieveItem: subjects.RetrieveItem{Target: at, Inherit: true}})
@@ -183,6 +185,7 @@ func attacks(named subjects.Scope, id subjects.ID) (all []attack) {
 	batch := func(detail string, scope, item subjects.Scope) {
 		target := subjects.Target{Scope: item, ID: id}
 		add(subjects.StoreBatch, detail, &subjects.StoreBatchRequest{Scope: scope, Items: []subjects.StoreItem{{Target: target, Data: value, UpdateOnly: true}}})
+		add(subjects.PatchBatch, detail, &subjects.PatchBatchRequest{Scope: scope, Items: []subjects.PatchItem{{Target: target, Data: value}, {Target: target, RemoveAllTags: true}}})
 		add(subjects.RetrieveBatch, detail, &subjects.RetrieveBatchRequest{Scope: scope, Items: []subjects.RetrieveItem{{Target: target}, {Target: target, Inherit: true}}})
 		add(subjects.DeleteBatch, detail, &subjects.DeleteBatchRequest{Scope: scope, Items: []subjects.DeleteItem{{Target: target}}})
 		add(subjects.ValidateBatch, detail, &subjects.ValidateBatchRequest{BatchRequest: subjects.BatchRequest[subjects.Target, *subjects.Target]{Scope: scope, Items: []subjects.Target{target}}})

@@ -23,16 +23,22 @@ func (b *bed) submit(t testing.TB, scope subjects.Scope, job subjects.Job, items
 // sealed is the message of such a job.
 func (b *bed) sealed(t testing.TB, scope subjects.Scope, job subjects.Job, items ...subjects.StoreItem) (subject string, body []byte) {
 	t.Helper()
+	return sealed(t, b, subjects.StoreBatch, scope, job, items...)
+}
+
+// sealed is the message of a job of any command.
+func sealed[T any, P subjects.Item[T]](t testing.TB, b *bed, command subjects.Command, scope subjects.Scope, job subjects.Job, items ...T) (subject string, body []byte) {
+	t.Helper()
 	var key subjects.SealKeyReply
 	b.must(t, subjects.SealKey, scope, &subjects.SealKeyRequest{}, &key)
 	public, err := hybrid.ParsePublicKey(key.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	subject = subjects.DefaultPrefix.Job(subjects.StoreBatch, scope, job.ID)
+	subject = subjects.DefaultPrefix.Job(command, scope, job.ID)
 	job.SealedTo = key.KeyID
 	job.Submitted = key.Now
-	inner := &subjects.JobOf[subjects.StoreItem, *subjects.StoreItem]{Job: job, Request: subjects.StoreBatchRequest{Items: items}}
+	inner := &subjects.JobOf[T, P]{Job: job, Request: subjects.BatchRequest[T, P]{Items: items}}
 	inner.SealedTo = ""
 	job.Sealed, err = public.Seal(subjects.Append(nil, inner), subject)
 	if err != nil {

@@ -87,7 +87,7 @@ func may(t *testing.T, as *nats.Conn, do func() error) bool {
 func TestRoles(t *testing.T) {
 	r := startRoles(t)
 	read := []subjects.Command{subjects.Retrieve, subjects.List, subjects.Validate, subjects.RetrieveBatch, subjects.ValidateBatch, subjects.CacheStats}
-	write := []subjects.Command{subjects.Store, subjects.Delete, subjects.StoreBatch, subjects.DeleteBatch, subjects.ClearCache}
+	write := []subjects.Command{subjects.Store, subjects.Patch, subjects.Delete, subjects.StoreBatch, subjects.PatchBatch, subjects.DeleteBatch, subjects.ClearCache}
 	jobs := []subjects.Command{subjects.SealKey, subjects.JobShow, subjects.JobList, subjects.JobCancel, subjects.JobRetry, subjects.JobDrop}
 	if all := len(read) + len(write) + len(jobs); all != len(subjects.Commands) {
 		t.Fatalf("%d commands belong to a role, there are %d", all, len(subjects.Commands))
@@ -124,7 +124,7 @@ func TestRoles(t *testing.T) {
 			for _, command := range subjects.AdminCommands {
 				publish(prefix.Command(command, scope), everywhere)
 			}
-			for _, command := range []subjects.Command{subjects.StoreBatch, subjects.RetrieveBatch, subjects.DeleteBatch, subjects.ValidateBatch} {
+			for _, command := range subjects.JobCommands {
 				publish(prefix.Job(command, scope, "j"), mine && submits)
 			}
 			publish(prefix.Event(scope, "db"), false)

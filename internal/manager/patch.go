@@ -1,0 +1,110 @@
+package manager
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"credbus/internal/store"
+	"credbus/subjects"
+)
+
+// patchTries is how often a patch without a version reads a credential that others write
+// meanwhile. Each time at least one of them has written, so that few patches need many.
+const patchTries = 20
+
+// Patch changes a credential that is there, and keeps what item does not name. It reads the
+// store, never the cache, and stores what comes of the change on the condition that nobody
+// wrote since:
+//
+//	read ─► is it at item.Version? ─► change ─► check limits ─► store at the version read
+//	  ▲                                                                │ conflict
+//	  └──────────────── unless the caller named a version ─────────────┘
+//
+// The request id has the meaning that it has in Store: a credential whose last write is of
+// that id was changed already.
+func (m *Manager) Patch(ctx context.Context, item *subjects.PatchItem, requestID string) (*subjects.PatchReply, error) {
+	if err := checkTarget(item.Target); err != nil {
+		return nil, err
+	}
+	if err := item.Check(); err != nil {
+		return nil, err
+	}
+	write, err := writeID(requestID)
+	if err != nil {
+		return nil, err
+	}
+	const first, most = 2 * time.Millisecond, 100 * time.Millisecond
+	pause := first
+	for try := 1; ; try++ {
+		reply, err := m.patchOnce(ctx, item, write)
+		_, unknown := errors.AsType[unknownOutcome](err)
+		switch {
+		case !errors.Is(err, store.ErrConflict) || unknown || item.Version != "":
+			return reply, err
+		case try == patchTries:
+			told, _ := Explain(err, item.Target)
+			told.Message, told.Retryable = "nothing was written: others changed the credential each time between reading and storing it; send the request again", true
+			return nil, told
+		}
+		select {
+		case <-time.After(pause/2 + rand.N(pause)):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		pause = min(2*pause, most)
+	}
+}
+
+// patchOnce is one try of a patch whose write is named write.
+func (m *Manager) patchOnce(ctx context.Context, item *subjects.PatchItem, write string) (*subjects.PatchReply, error) {
+	found, err := m.get(ctx, item.Target, subjects.Revision{}, true)
+	if err != nil {
+		return nil, err
+	}
+	record := found.record
+	if record == nil {
+		return nil, asOf(found.end, store.ErrNotFound)
+	}
+	seen := later(m.config.Replica.Including(record.Revision), found.end)
+	repeated := record.WriteID == write
+	if !repeated && item.Version != "" && item.Version != record.Version {
+		return nil, asOf(seen, store.ErrConflict)
+	}
+	data, wipe, err := m.unseal(record)
+	if err != nil {
+		return nil, asOf(seen, err)
+	}
+	defer wipe()
+	reply := &subjects.PatchReply{Target: item.Target, Version: record.Version, Revision: seen}
+	next := &store.Record{Key: record.Key, WriteID: write}
+	next.Metadata, reply.AbsentTags = item.ApplyMetadata(record.Metadata)
+	changed, absent := item.ApplyData(data)
+	reply.AbsentData = absent
+	if repeated {
+		reply.AbsentTags, reply.AbsentData = nil, nil // the change that was made had removed them
+	}
+	if len(changed) == 0 {
+		return nil, subjects.Errorf(subjects.InvalidArgument, "the patch removes every named value: at least one must remain; delete the credential instead")
+	}
+	if err := cmp.Or(changed.Check(), next.Metadata.Check()); err != nil {
+		return nil, err
+	}
+	if len(item.Data)+len(item.RemoveData) > 0 {
+		// Rotation is judged by the age of the values, so other changes leave it.
+		next.Modified = time.Now().UTC().Truncate(time.Millisecond)
+	}
+	reply.Kept = item.Keeps(&next.Metadata, changed)
+	version, revision, err := m.replace(ctx, next, changed, store.Precondition{Version: record.Version})
+	switch {
+	case err == nil:
+		reply.Version, reply.Revision = version, revision
+	case repeated && errors.Is(err, store.ErrConflict):
+		// The patch had taken effect, and others have written since.
+	default:
+		return nil, err
+	}
+	return reply, nil
+}

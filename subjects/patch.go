@@ -1,0 +1,385 @@
+package subjects
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/vmihailenco/msgpack/v5/msgpcode"
+)
+
+// PatchItem is a change of one credential, as a JSON merge patch (RFC 7396): what it does
+// not name is kept, and null removes. This is the only message in which null has a meaning.
+type PatchItem struct {
+	Target
+	// Data are the named values to set, RemoveData the names to remove. At least one
+	// named value must remain.
+	Data       Data
+	RemoveData []string
+	// Tags are the tags to set, RemoveTags the keys of those to remove. RemoveAllTags
+	// removes every tag and excludes both.
+	Tags          map[string]string
+	RemoveTags    []string
+	RemoveAllTags bool
+	// A nil pointer keeps the field. A pointer to the zero value removes it.
+	Description  *string
+	Expires      *time.Time
+	RotationDays *int
+	Inheritable  *bool
+	// Version is a precondition. Without it the worker reads the newest version, and
+	// reads again if somebody else writes meanwhile.
+	Version string
+}
+
+func (p *PatchItem) encode(e *encoder) {
+	p.Target.encode(e)
+	if len(p.Data)+len(p.RemoveData) > 0 {
+		e.patchMap("data", slices.Collect(maps.Keys(p.Data)), p.RemoveData, func(name string) { e.putBytes(p.Data[name].Bytes()) })
+	}
+	if p.RemoveAllTags {
+		e.name("tags")
+		e.putNull()
+	} else if len(p.Tags)+len(p.RemoveTags) > 0 {
+		e.patchMap("tags", slices.Collect(maps.Keys(p.Tags)), p.RemoveTags, func(key string) { e.putString(p.Tags[key]) })
+	}
+	if text := p.Description; text != nil {
+		e.orNull("description", *text == "", func() { e.str("description", *text) })
+	}
+	if at := p.Expires; at != nil {
+		e.orNull("expires", at.IsZero(), func() { e.time("expires", *at) })
+	}
+	if days := p.RotationDays; days != nil {
+		e.orNull("rotation_days", *days == 0, func() { e.integer("rotation_days", int64(*days)) })
+	}
+	if p.Inheritable != nil {
+		e.name("inheritable")
+		e.putBoolean(*p.Inheritable)
+	}
+	e.str("version", p.Version)
+}
+
+// patchMap writes the names that are set, with their values, and those that are removed,
+// with null, in the order of the names.
+func (e *encoder) patchMap(field string, set, remove []string, put func(name string)) {
+	e.name(field)
+	e.putLen(len(set)+len(remove), 0x80, 0xde)
+	removed := make(map[string]bool, len(remove))
+	for _, name := range remove {
+		removed[name] = true
+	}
+	for _, name := range slices.Sorted(slices.Values(slices.Concat(set, remove))) {
+		e.putString(name)
+		if removed[name] {
+			e.putNull()
+		} else {
+			put(name)
+		}
+	}
+}
+
+// orNull writes a field by put, or as null.
+func (e *encoder) orNull(name string, null bool, put func()) {
+	if !null {
+		put()
+		return
+	}
+	e.name(name)
+	e.putNull()
+}
+
+func (e *encoder) putNull() { e.b = append(reserve(e.b, 1), msgpcode.Nil) }
+
+func (p *PatchItem) field(d *decoder, name []byte) bool {
+	switch string(name) {
+	case "data", "value":
+		if p.Data != nil || p.RemoveData != nil {
+			d.refusef("value is short for data with a single value: give one of them")
+		}
+		if string(name) == "data" {
+			p.Data, p.RemoveData = d.patchData()
+		} else if d.isNull() {
+			p.RemoveData = []string{ValueName}
+		} else {
+			p.Data = Value(d.value())
+		}
+	case "tags":
+		if p.RemoveAllTags = d.isNull(); !p.RemoveAllTags {
+			p.Tags, p.RemoveTags = d.patchTags()
+		}
+	case "description":
+		p.Description = new("")
+		if !d.isNull() {
+			*p.Description = d.str(4 * MaxDescriptionLen)
+		}
+	case "expires":
+		p.Expires = new(time.Time)
+		if !d.isNull() {
+			*p.Expires = d.time("expires")
+		}
+	case "rotation_days":
+		p.RotationDays = new(0)
+		if !d.isNull() {
+			*p.RotationDays = d.rotationDays()
+		}
+	case "inheritable":
+		p.Inheritable = new(d.boolean())
+	case "version":
+		p.Version = d.version()
+	default:
+		return p.Target.field(d, name)
+	}
+	return true
+}
+
+// patchData reads the named values to set, and the names that have null.
+func (d *decoder) patchData() (set Data, remove []string) {
+	n := d.mapLen(2 * MaxDataNames) // all of them replaced by others
+	for range n {
+		name := d.str(maxTextLen)
+		if _, ok := set[name]; ok || slices.Contains(remove, name) {
+			d.refusef("data has the name %q twice", printable(name))
+		}
+		if d.isNull() {
+			remove = append(remove, name)
+			continue
+		}
+		if set == nil {
+			set = make(Data)
+		}
+		set[name] = NewSecret(d.value())
+	}
+	slices.Sort(remove)
+	return set, remove
+}
+
+// patchTags reads the tags to set, and the keys that have null.
+func (d *decoder) patchTags() (set map[string]string, remove []string) {
+	const utf8Max = 4 // bytes of the longest character
+	for range d.mapLen(2 * MaxTags) {
+		key := d.str(utf8Max * MaxTagKeyLen)
+		if _, ok := set[key]; ok || slices.Contains(remove, key) {
+			d.refusef("tag %q stands twice", printable(key))
+		}
+		if d.isNull() {
+			remove = append(remove, key)
+			continue
+		}
+		if set == nil {
+			set = make(map[string]string)
+		}
+		set[key] = d.str(utf8Max * MaxTagValueLen)
+	}
+	slices.Sort(remove)
+	return set, remove
+}
+
+// Check reports the first rule that the change breaks by itself. Limits of the whole
+// credential can only be judged by what comes of it. The error wraps ErrInvalid, or
+// ErrTooLarge.
+func (p *PatchItem) Check() error {
+	if len(p.Data)+len(p.RemoveData)+len(p.Tags)+len(p.RemoveTags) == 0 && !p.RemoveAllTags &&
+		p.Description == nil && p.Expires == nil && p.RotationDays == nil && p.Inheritable == nil {
+		return invalidf("the patch changes nothing: give at least one of data, tags, description, expires, rotation_days, inheritable")
+	}
+	if len(p.Data) > 0 {
+		if err := p.Data.Check(); err != nil {
+			return err
+		}
+	}
+	for _, name := range p.RemoveData {
+		if err := checkDataName(name); err != nil {
+			return err
+		}
+		if _, ok := p.Data[name]; ok {
+			return invalidf("data name %q is set and removed: give one of them", printable(name))
+		}
+	}
+	if p.RemoveAllTags && len(p.Tags)+len(p.RemoveTags) > 0 {
+		return invalidf("all tags are removed and some are set or removed: give one of them")
+	}
+	for _, key := range p.RemoveTags {
+		if _, ok := p.Tags[key]; ok {
+			return invalidf("tag %q is set and removed: give one of them", printable(key))
+		}
+		if err := (&Metadata{Tags: map[string]string{key: ""}}).Check(); err != nil {
+			return err
+		}
+	}
+	changed := Metadata{Tags: p.Tags}
+	p.apply(&changed)
+	return changed.Check()
+}
+
+// apply sets the fields that hold a single value.
+func (p *PatchItem) apply(m *Metadata) {
+	if p.Description != nil {
+		m.Description = *p.Description
+	}
+	if p.Expires != nil {
+		m.Expires = *p.Expires
+	}
+	if p.RotationDays != nil {
+		m.RotationDays = *p.RotationDays
+	}
+	if p.Inheritable != nil {
+		m.Inheritable = *p.Inheritable
+	}
+}
+
+// ApplyMetadata returns m with the change made, and the keys of RemoveTags that m did not
+// have. It leaves the times at which the credential was created and modified.
+func (p *PatchItem) ApplyMetadata(m Metadata) (changed Metadata, absent []string) {
+	tags := make(map[string]string, len(m.Tags)+len(p.Tags))
+	if !p.RemoveAllTags {
+		maps.Copy(tags, m.Tags)
+	}
+	for _, key := range p.RemoveTags {
+		if _, ok := tags[key]; !ok {
+			absent = append(absent, key)
+		}
+		delete(tags, key)
+	}
+	maps.Copy(tags, p.Tags)
+	if m.Tags = tags; len(tags) == 0 {
+		m.Tags = nil
+	}
+	p.apply(&m)
+	return m, absent
+}
+
+// ApplyData returns d with the change made, and the names of RemoveData that d did not
+// have. It copies no value: the result refers to those of d and of p.
+func (p *PatchItem) ApplyData(d Data) (changed Data, absent []string) {
+	changed = make(Data, len(d)+len(p.Data))
+	maps.Copy(changed, d)
+	for _, name := range p.RemoveData {
+		if _, ok := changed[name]; !ok {
+			absent = append(absent, name)
+		}
+		delete(changed, name)
+	}
+	maps.Copy(changed, p.Data)
+	return changed, absent
+}
+
+// Keeps says what m and d, which came of the change, have kept.
+func (p *PatchItem) Keeps(m *Metadata, d Data) Kept {
+	var kept Kept
+	for name := range d {
+		if _, set := p.Data[name]; !set {
+			kept.Values++
+		}
+	}
+	for key := range m.Tags {
+		if _, set := p.Tags[key]; !set {
+			kept.Tags++
+		}
+	}
+	kept.Description = p.Description == nil && m.Description != ""
+	if p.Expires == nil {
+		kept.Expires = m.Expires
+	}
+	if p.RotationDays == nil {
+		kept.RotationDays = m.RotationDays
+	}
+	kept.Inheritable = p.Inheritable == nil && m.Inheritable
+	return kept
+}
+
+// PatchRequest changes a credential.
+type PatchRequest struct {
+	Envelope
+	PatchItem
+}
+
+func (r *PatchRequest) encode(e *encoder) { r.PatchItem.encode(e); r.Envelope.encode(e) }
+func (r *PatchRequest) field(d *decoder, name []byte) bool {
+	return r.PatchItem.field(d, name) || r.Envelope.field(d, name)
+}
+
+// The batch form of a patch.
+type (
+	PatchBatchRequest = BatchRequest[PatchItem, *PatchItem]
+	PatchBatchReply   = BatchReply[PatchReply, *PatchReply]
+)
+
+// PatchReply says that a credential was changed.
+type PatchReply struct {
+	Target
+	Version string
+	Kept    Kept
+	// AbsentData and AbsentTags are what was to be removed and was not there. A request
+	// that repeats one which took effect is not told.
+	AbsentData []string
+	AbsentTags []string
+	Revision   Revision
+}
+
+func (r *PatchReply) encode(e *encoder) {
+	r.Target.encode(e)
+	e.str("version", r.Version)
+	if r.Kept != (Kept{}) {
+		e.name("kept")
+		e.message(&r.Kept)
+	}
+	e.strings("absent_data", r.AbsentData)
+	e.strings("absent_tags", r.AbsentTags)
+}
+
+func (r *PatchReply) field(d *decoder, name []byte) bool {
+	switch string(name) {
+	case "version":
+		r.Version = d.str(maxTextLen)
+	case "kept":
+		d.message(&r.Kept)
+	case "absent_data":
+		r.AbsentData = d.strings(2*MaxDataNames, maxTextLen)
+	case "absent_tags":
+		r.AbsentTags = d.strings(2*MaxTags, maxTextLen)
+	case "revision":
+		r.Revision = d.revision()
+	default:
+		return r.Target.field(d, name)
+	}
+	return true
+}
+
+// Kept is what a patch left as it was: how many named values and tags, whether there is a
+// description, and the other fields that are set.
+type Kept struct {
+	Values       int       `json:"values,omitempty"`
+	Tags         int       `json:"tags,omitempty"`
+	Description  bool      `json:"description,omitempty"`
+	Expires      time.Time `json:"expires,omitzero"`
+	RotationDays int       `json:"rotation_days,omitempty"`
+	Inheritable  bool      `json:"inheritable,omitempty"`
+}
+
+func (k *Kept) encode(e *encoder) {
+	e.integer("values", int64(k.Values))
+	e.integer("tags", int64(k.Tags))
+	e.boolean("description", k.Description)
+	e.time("expires", k.Expires)
+	e.integer("rotation_days", int64(k.RotationDays))
+	e.boolean("inheritable", k.Inheritable)
+}
+
+func (k *Kept) field(d *decoder, name []byte) bool {
+	switch string(name) {
+	case "values":
+		k.Values = d.count("values")
+	case "tags":
+		k.Tags = d.count("tags")
+	case "description":
+		k.Description = d.boolean()
+	case "expires":
+		k.Expires = d.time("expires")
+	case "rotation_days":
+		k.RotationDays = d.count("rotation_days")
+	case "inheritable":
+		k.Inheritable = d.boolean()
+	default:
+		return false
+	}
+	return true
+}
