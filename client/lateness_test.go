@@ -80,7 +80,7 @@ func TestBudget(t *testing.T) {
 // A command that is new must be thought about: one that changes nothing is hedged.
 func TestEveryCommandIsHedgedOrNot(t *testing.T) {
 	changes := []subjects.Command{
-		subjects.Store, subjects.Delete, subjects.StoreBatch, subjects.DeleteBatch, subjects.ClearCache,
+		subjects.Store, subjects.Patch, subjects.Delete, subjects.StoreBatch, subjects.PatchBatch, subjects.DeleteBatch, subjects.ClearCache,
 		subjects.JobCancel, subjects.JobRetry, subjects.JobDrop, subjects.Reseal, subjects.Migrate,
 	}
 	for _, command := range slices.Concat(subjects.Commands, subjects.AdminCommands) {
