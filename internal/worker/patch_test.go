@@ -45,8 +45,8 @@ func TestPatch(t *testing.T) {
 	}
 
 	for text, code := range map[string]subjects.Code{
-		`{"id":"none","tags":{"a":"b"}}`:               subjects.NotFound,
-		`{"id":"db","tags":{"a":"b"},"version":"x"}`:   subjects.VersionConflict,
+		`{"id":"none","tags":{"a":"b"}}`:             subjects.NotFound,
+		`{"id":"db","tags":{"a":"b"},"version":"x"}`: subjects.VersionConflict,
 		`{"id":"db"}`:                                  subjects.InvalidArgument,
 		`{"id":"db","data":{"password":null}}`:         subjects.InvalidArgument,
 		`{"id":"db","value":"a","data":{"b":"c"}}`:     subjects.InvalidArgument,
