@@ -1,4 +1,4 @@
-// Package client talks to credbus workers over NATS: it stores, retrieves,
+// Package client talks to credbus workers over NATS: it stores, patches, retrieves,
 // lists, validates and deletes credentials, singly and in batches, and follows
 // their changes.
 //

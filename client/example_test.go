@@ -215,6 +215,91 @@ func ExampleClient_ValidateAll() {
 	// stale expired
 }
 
+// A patch changes what it names and keeps the rest.
+func ExampleClient_Patch() {
+	ctx := context.Background()
+	c, err := client.Connect(workerURL, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	options := &client.StoreOptions{Tags: map[string]string{"env": "prod", "owner": "eng"}, RotationDays: 90}
+	if _, err := c.Store(ctx, "org:acme/team:patch", "db", client.Value([]byte("old")), options); err != nil {
+		log.Fatal(err)
+	}
+
+	patched, err := c.Patch(ctx, "org:acme/team:patch", "db", client.Patch{
+		Data:       client.Value([]byte("new")),
+		RemoveTags: []string{"owner"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("kept %d tag, rotation every %d days\n", patched.Kept.Tags, patched.Kept.RotationDays)
+	// A pointer to the zero value removes a field.
+	if _, err := c.Patch(ctx, "org:acme/team:patch", "db", client.Patch{RotationDays: new(0)}); err != nil {
+		log.Fatal(err)
+	}
+	cred, err := c.Retrieve(ctx, "org:acme/team:patch", "db", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s %v %d\n", cred.Value(), cred.Tags, cred.RotationDays)
+	// Output:
+	// kept 1 tag, rotation every 90 days
+	// new map[env:prod] 0
+}
+
+func ExampleClient_PatchBatch() {
+	ctx := context.Background()
+	c, err := client.Connect(workerURL, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Store(ctx, "org:acme/team:patches", "user", client.Value([]byte("app")), nil); err != nil {
+		log.Fatal(err)
+	}
+
+	owner := client.Patch{Tags: map[string]string{"owner": "eng"}}
+	items := []client.PatchItem{{ID: "user", Patch: owner}, {ID: "password", Patch: owner}}
+	results, err := c.PatchBatch(ctx, "org:acme/team:patches", items, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for i, r := range results {
+		fmt.Println(items[i].ID, r.Err == nil, errors.Is(r.Err, client.ErrNotFound))
+	}
+	// Output:
+	// user true false
+	// password false true
+}
+
+func ExampleClient_PatchJob() {
+	ctx := context.Background()
+	c, err := client.Connect(workerURL, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Store(ctx, "org:acme/team:patchjob", "user", client.Value([]byte("app")), nil); err != nil {
+		log.Fatal(err)
+	}
+
+	batch, err := c.PatchJob(ctx, "org:acme/team:patchjob", []client.PatchItem{
+		{ID: "user", Patch: client.Patch{Tags: map[string]string{"owner": "eng"}}},
+	}, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	status, err := batch.Wait(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(status.Succeeded, "of", status.Items, "succeeded")
+	// Output: 1 of 1 succeeded
+}
+
 // A batch takes any number of items and reports on each.
 func ExampleClient_StoreBatch() {
 	ctx := context.Background()

@@ -30,10 +30,12 @@ const (
 	JobCancelled = subjects.JobCancelled
 )
 
-// The commands of jobs, of which SelectJob takes all but CommandStore. A job of
+// The commands of jobs, of which SelectJob takes all but CommandStore and
+// CommandPatch. A job of
 // CommandRetrieve reads each credential, and returns no value.
 const (
 	CommandStore    = subjects.StoreBatch
+	CommandPatch    = subjects.PatchBatch
 	CommandRetrieve = subjects.RetrieveBatch
 	CommandDelete   = subjects.DeleteBatch
 	CommandValidate = subjects.ValidateBatch

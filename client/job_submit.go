@@ -116,7 +116,7 @@ var errJobItemRequestID = invalid(errors.New("an item of a job names a request i
 // it, that match a filter, and retrieve, delete or validate them. The first job of
 // the batch selects, and makes further ones of what it finds.
 func (c *Client) SelectJob(ctx context.Context, scope Scope, command Command, filter Filter, opts *JobOptions) (*Batch, error) {
-	if command == subjects.StoreBatch || !slices.Contains(subjects.JobCommands, command) {
+	if command.CarriesValues() || !slices.Contains(subjects.JobCommands, command) {
 		return nil, invalid(fmt.Errorf("a job cannot select credentials for command %q: retrieve, delete or validate them", command))
 	}
 	s, err := c.newSubmission(command, scope, opts)
@@ -143,7 +143,7 @@ func (c *Client) SelectJob(ctx context.Context, scope Scope, command Command, fi
 //	submit
 //	├─ check each item; one that breaks a rule ends it
 //	├─ divide them into jobs, by number and size
-//	├─ fetch the key to seal to, for a job that stores
+//	├─ fetch the key to seal to, for a job that stores or patches
 //	└─ run
 //	   └─ encode, seal and publish each job, and wait until all are durable
 func submit[I any, P subjects.Item[I]](ctx context.Context, c *Client, command Command, scope Scope, items []I, check func(*I) error, opts *JobOptions) (*Batch, error) {
@@ -179,7 +179,7 @@ func submit[I any, P subjects.Item[I]](ctx context.Context, c *Client, command C
 	if err := s.learn(ctx); err != nil {
 		return nil, err
 	}
-	if command == subjects.StoreBatch {
+	if command.CarriesValues() {
 		s.body = func(n int, job *subjects.Job) ([]byte, error) {
 			// The whole job is sealed, so that nobody changes when it may be done, or
 			// publishes it again when it is forgotten.
@@ -224,7 +224,7 @@ func divide[I any, P subjects.Item[I]](items []I, maxPayload int) (starts []int,
 // learn asks the workers for what a submission needs of them: the key to seal to, and
 // the time, by which they judge when a job may be done.
 func (s *submission) learn(ctx context.Context) error {
-	if s.command != subjects.StoreBatch && s.options.NotBefore.IsZero() && s.options.ExpiresAt.IsZero() {
+	if !s.command.CarriesValues() && s.options.NotBefore.IsZero() && s.options.ExpiresAt.IsZero() {
 		return nil
 	}
 	var reply subjects.SealKeyReply
