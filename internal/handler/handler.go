@@ -149,6 +149,7 @@ type Handler struct {
 
 	arrivals      *natsconn.Arrivals
 	subscriptions *natsconn.Subscriptions
+	replies       *natsconn.Replies
 	keep          context.Context // that of arrivals, and of what tries again what NATS refused
 	stopKeeping   context.CancelFunc
 	keeping       sync.WaitGroup
@@ -182,6 +183,7 @@ func New(config Config) (*Handler, error) {
 	h.keep, h.stopKeeping = context.WithCancel(h.ctx)
 	h.arrivals = natsconn.Watch(config.Conn)
 	h.subscriptions = natsconn.Keep(config.Conn, config.Logger)
+	h.replies = natsconn.WatchReplies(config.Conn, config.Logger, config.InboxPrefixes)
 	h.subscriptions.Limit(max(config.Waiting, 1<<16), int(max(config.WaitingBytes, 64<<20))) // before the pool refuses them
 	return h, nil
 }
@@ -214,8 +216,12 @@ func (h *Handler) Start(ctx context.Context) error {
 	}
 	h.keeping.Go(func() { h.arrivals.Run(h.keep) })
 	h.keeping.Go(func() { h.subscriptions.Run(h.keep) })
+	h.keeping.Go(func() { h.replies.Run(h.keep) })
 	if err := h.subscriptions.Settle(ctx); err != nil {
 		return fmt.Errorf("subscribe: %w", err)
+	}
+	if err := h.replies.Probe(ctx); err != nil {
+		return fmt.Errorf("find out whether replies are allowed: %w", err)
 	}
 	h.join(ctx)
 	return nil
@@ -224,6 +230,10 @@ func (h *Handler) Start(ctx context.Context) error {
 // Refused names the subjects that NATS does not let this worker serve, sorted; see
 // natsconn.Subscriptions.
 func (h *Handler) Refused() []string { return h.subscriptions.Refused() }
+
+// Unanswered names the inboxes that NATS does not let this worker reply to, sorted; see
+// natsconn.Replies.
+func (h *Handler) Unanswered() []string { return h.replies.Refused() }
 
 // Close takes no more requests, and returns when those taken have been
 // answered. After half of what ctx leaves it cancels them; what is then still

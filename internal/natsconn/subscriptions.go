@@ -385,13 +385,5 @@ func (s *Subscriptions) inboxes() string {
 // refusedSubscription reads the subject out of a server's report, whose text is
 // Permissions Violation for Subscription to "SUBJECT", with more behind it.
 func refusedSubscription(err error) (subject string, ok bool) {
-	if !errors.Is(err, nats.ErrPermissionViolation) {
-		return "", false
-	}
-	_, quoted, ok := strings.Cut(err.Error(), `Subscription to "`)
-	if !ok {
-		return "", false
-	}
-	subject, _, ok = strings.Cut(quoted, `"`)
-	return subject, ok
+	return refusedTo("Subscription", err)
 }

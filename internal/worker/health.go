@@ -35,6 +35,9 @@ func (w *Worker) problems(ctx context.Context) (problems []health.Problem) {
 			Warning: strings.HasPrefix(subject, "$SRV."), // of service discovery, which no command needs
 		})
 	}
+	for _, inboxes := range w.handler.Unanswered() {
+		problems = append(problems, health.Problem{Part: "nats", Name: inboxes, State: "replies refused"})
+	}
 	if w.server != nil && w.server.Full() {
 		problems = append(problems, health.Problem{Part: "nats", State: "the disk is full: writes and jobs are refused, reads go on"})
 	}

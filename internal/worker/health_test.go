@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"credbus/internal/config"
@@ -275,6 +276,57 @@ func TestRefusedSubscriptionsAreTold(t *testing.T) {
 		}
 		reload()
 		b.becomes(t, true, within)
+	}
+}
+
+// A worker that NATS does not let reply to the inboxes of a tenant is not ready, and is
+// when it may. A client that names one forbidden inbox changes nothing.
+func TestRefusedRepliesAreTold(t *testing.T) {
+	users := func(denied ...string) []*server.User {
+		users := denying()
+		users[0].Permissions.Publish.Deny = append(denied, "_INBOX_b.forbidden")
+		return append(users, &server.User{Username: "client", Password: "pw"})
+	}
+	options := &server.Options{Users: users("_INBOX_a.>")}
+	s := startServer(t, options)
+	url := func(user string) string { return strings.Replace(s.ClientURL(), "nats://", "nats://"+user+":pw@", 1) }
+	b := startHealthy(t, t.TempDir(), "NATS_URL="+url("worker"), "CREDBUS_NATS_INBOX_PREFIXES=_INBOX_a,_INBOX_b")
+	refused := func(problems []health.Problem) bool {
+		return len(problems) == 1 && problems[0].Name == "_INBOX_a.>" && problems[0].State == "replies refused"
+	}
+	if problems := b.becomes(t, false, 0); !refused(problems) {
+		t.Errorf("the problems are %+v", problems)
+	}
+	reload := func(denied ...string) {
+		t.Helper()
+		next := options.Clone()
+		next.Users = users(denied...)
+		if err := s.ReloadOptions(next); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const within = 30 * time.Second
+	reload()
+	b.becomes(t, true, within)
+	client, err := nats.Connect(url("client"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ask := func(inbox string) {
+		t.Helper()
+		if err := client.PublishRequest("cred.v1.retrieve.org:acme", inbox, []byte(`{"id":"db"}`)); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask("_INBOX_b.forbidden")
+	reload("_INBOX_a.>")
+	ask("_INBOX_a.x") // now the worker finds out
+	if problems := b.becomes(t, false, within); !refused(problems) {
+		t.Errorf("the problems are %+v", problems)
 	}
 }
 
