@@ -93,7 +93,7 @@ func TestPatchNamesTheRule(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if err := (&PatchItem{Data: Value(make([]byte, MaxDataLen))}).Check(); !errors.Is(err, ErrTooLarge) {
+	if err := (&PatchItem{Data: Value(make([]byte, MaxDataLen+1))}).Check(); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("too large a value: %v", err)
 	}
 }

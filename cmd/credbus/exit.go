@@ -58,7 +58,7 @@ var failures = []struct {
 	{client.ErrPayloadTooLarge, exitUsage, ""},
 	{client.ErrNotFound, exitNotFound, "credbus list shows what is there"},
 	{errNameTaken, exitConflict, "give another --batch, or none"},
-	{client.ErrAlreadyExists, exitConflict, "leave out --create-only to replace it"},
+	{client.ErrAlreadyExists, exitConflict, "leave out --create-only to store it all the same"},
 	{client.ErrVersionConflict, exitConflict, "credbus retrieve -o json shows its version now"},
 	{client.ErrPermissionDenied, exitPermission, ""}, // to the worker
 	{errDenied, exitPermission, "act as a user that may (--context, --creds or --user), or at a scope of yours"},
@@ -72,6 +72,7 @@ var failures = []struct {
 	{context.DeadlineExceeded, exitUnavailable, "try again, with a longer --timeout"},
 	{errMissingReplicas, exitUnavailable, "try again; one that is gone for good is forgotten after a while"},
 	{errReplicasBehind, exitConflict, "copy the keyring file to those that have one of their own, and wait until credbus keys list shows it; the log of one that does not read it says why"},
+	{errUnkept, exitOther, "nothing of it can be kept, so restore it, or give --replace"},
 	{client.ErrInternal, exitOther, "the worker's log says why"},
 	{client.ErrDecryptFailed, exitOther, "restore the key or the credential from a backup"},
 }

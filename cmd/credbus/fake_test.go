@@ -25,6 +25,8 @@ import (
 //	scope store:recovers  a replica tells that its store answers again
 //	scope migrate:outage  one credential is copied, then a store is away
 //	scope migrate:partly  what is copied cannot be read when it is looked at again
+//	scope race:created    others create the credential after it was found missing
+//	scope race:endless    others create and delete it all the time
 //	cache commands        replica-2 is missing
 //	deployment            replicas with other settings, and replica-3 is missing
 //	prefix changing.v1    the primary changes in each walk through what is stored
@@ -113,6 +115,11 @@ func answer(nc *nats.Conn, request *nats.Msg) {
 	body := func(message subjects.Message) {
 		reply.Data = subjects.AppendRevision(subjects.AppendOpen(nil, message), subjects.Revision{})
 	}
+	refuse := func(failure *subjects.Error) {
+		reply.Header.Set(subjects.HeaderError, failure.Message)
+		reply.Header.Set(subjects.HeaderErrorCode, failure.Code.NumberText())
+		reply.Data = subjects.Append(nil, failure)
+	}
 	switch {
 	case slices.Contains(tokens, "silent:all"):
 		return
@@ -183,6 +190,14 @@ func answer(nc *nats.Conn, request *nats.Msg) {
 			}}},
 			Missing: []string{"replica-2"},
 		})
+	case tokens[2] == string(subjects.Store) && strings.HasPrefix(tokens[3], "race:"):
+		refuse(subjects.Errorf(subjects.AlreadyExists, "as the scope says"))
+	case tokens[2] == string(subjects.Patch) && strings.HasPrefix(tokens[3], "race:"):
+		if tokens[3] == "race:endless" || raced.Add(1) == 1 {
+			refuse(subjects.Errorf(subjects.NotFound, "as the scope says"))
+		} else {
+			body(&subjects.PatchReply{Target: subjects.Target{Scope: "race:created", ID: "id"}, Version: "theirs-changed", Kept: subjects.Kept{Tags: 3}})
+		}
 	default:
 		for _, token := range tokens {
 			kind, code, _ := strings.Cut(token, ":")
@@ -191,14 +206,15 @@ func answer(nc *nats.Conn, request *nats.Msg) {
 				if kind == "unknown" {
 					failure.MarkOutcomeUnknown()
 				}
-				reply.Header.Set(subjects.HeaderError, failure.Message)
-				reply.Header.Set(subjects.HeaderErrorCode, failure.Code.NumberText())
-				reply.Data = subjects.Append(nil, failure)
+				refuse(failure)
 			}
 		}
 	}
 	_ = request.RespondMsg(reply)
 }
+
+// raced counts the patches of the scope race:created.
+var raced atomic.Int32
 
 // partly counts what is asked of the scope migrate:partly.
 var partly atomic.Int32

@@ -33,7 +33,8 @@ object:
 with the fields scope, id, data (named values, or value for a single one),
 description, tags, expires, rotation_days and inheritable. Bytes that are not
 UTF-8 are {"base64": "..."}. Fields version, created and modified, which an
-export has, are not used. Any other field is an error, and so is null.
+export has, are not used. Any other field is an error, and so is null. A line replaces
+all that a credential had: what it does not give is gone.
 
 A line that cannot be stored is reported by its number, never with its value,
 and the others are stored all the same; the exit status is 1 then. When no

@@ -87,7 +87,7 @@ Exit status:
 	root.SetGlobalNormalizationFunc(alias)
 	root.SetFlagErrorFunc(flagError)
 	for _, command := range []*cobra.Command{
-		p.storeCommand(), p.retrieveCommand(), p.deleteCommand(), p.listCommand(), p.validateCommand(),
+		p.storeCommand(), p.patchCommand(), p.retrieveCommand(), p.deleteCommand(), p.listCommand(), p.validateCommand(),
 		p.importCommand(), p.exportCommand(), p.watchCommand(), p.cacheCommand(), p.keysCommand(), p.migrateCommand(), p.deploymentCommand(),
 		p.jobsCommand(),
 	} {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -11,17 +13,15 @@ import (
 )
 
 func (p *program) storeCommand() *cobra.Command {
-	var (
-		in      input
-		options client.StoreOptions
-		tags    pairs
-		expires moment
-	)
+	s := storing{p: p}
 	cmd := &cobra.Command{
 		Use:   "store SCOPE ID",
-		Short: "Create or replace a credential",
-		Long: `Create or replace a credential. What is stored replaces values and metadata
-alike: a description, tags or expiry that is not given again is gone.
+		Short: "Store a value: create a credential, or change what is there",
+		Long: `Store a value: create a credential, or change what is there. Of a credential that
+exists, all that is not given is kept: the other named values, description, tags,
+expiry, rotation policy and whether it is inheritable. stderr says what was kept.
+--replace stores what is given in place of all that was there. To change metadata
+alone, or to remove something, use credbus patch.
 
 The value comes from stdin, byte for byte: a newline at its end is part of it
 (echo -n and printf leave it out). On a terminal it is asked for, without echo,
@@ -34,40 +34,113 @@ and the newline that ends it is not part of it. Values together hold at most
 		ValidArgsFunction: p.completeNames(2),
 	}
 	flags := cmd.Flags()
-	in.register(flags)
-	flags.StringVar(&options.Description, "description", "", "what it is for, at most 1,024 characters; not secret")
-	flags.Var(&tags, "tag", "a tag, not secret (repeatable, at most 50)")
-	flags.Var(&expires, "expires", "when it expires: 2026-12-31T00:00:00Z, or from now 90d or 12h")
-	flags.IntVar(&options.RotationDays, "rotation-days", 0, "how many days old the value may become before rotation is due")
-	flags.BoolVar(&options.Inheritable, "inheritable", false, "let scopes below read it with --inherit")
-	flags.BoolVar(&options.CreateOnly, "create-only", false, "fail if it exists")
-	flags.BoolVar(&options.UpdateOnly, "update-only", false, "fail if it does not exist")
-	flags.StringVar(&options.Version, "if-version", "", "fail if it is not at this version")
-	flags.StringVar(&options.RequestID, "request-id", "", "repeat an earlier write whose outcome is not known; it takes effect once")
+	s.in.register(flags)
+	s.metadata.register(flags)
+	flags.BoolVar(&s.replace, "replace", false, "keep nothing of a credential that exists")
+	flags.BoolVar(&s.createOnly, "create-only", false, "fail if it exists")
+	flags.BoolVar(&s.updateOnly, "update-only", false, "fail if it does not exist")
+	flags.StringVar(&s.version, "if-version", "", "fail if it is not at this version")
+	flags.StringVar(&s.requestID, "request-id", "", "repeat an earlier write whose outcome is not known; it takes effect once")
 	cmd.MarkFlagsMutuallyExclusive("create-only", "update-only", "if-version")
+	cmd.MarkFlagsMutuallyExclusive("create-only", "replace")
 	format := formatFlag(cmd, asText, asJSON)
 
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
-		in.given = cmd.Flags().Changed("value")
-		return in.check()
+		s.in.given = cmd.Flags().Changed("value")
+		return s.in.check()
 	}
 	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
 		target := target(args)
-		options.Tags, options.Expires = tags.m, expires.Time
-		data, err := p.data(ctx, target, &in)
+		data, err := p.data(ctx, target, &s.in)
 		if err != nil {
 			return err
 		}
 		defer data.Wipe()
-		version, err := c.Store(ctx, target.Scope, target.ID, data, &options)
+		stored, err := s.store(ctx, c, target, data)
 		if err != nil {
 			return err
 		}
+		p.sayKept(&stored.Kept, "--replace drops what is not given")
 		if format.chosen == asJSON {
-			return writeJSON(p.stdout, &subjects.StoreReply{Target: target, Version: version})
+			stored.Revision = subjects.Revision{}
+			return writeJSON(p.stdout, stored)
 		}
-		_, err = fmt.Fprintf(p.stdout, "stored %s, version %s\n", target, version)
+		_, err = fmt.Fprintf(p.stdout, "stored %s, version %s\n", target, stored.Version)
 		return err
 	})
 	return cmd
+}
+
+// storing is what credbus store is to do.
+type storing struct {
+	p                               *program
+	in                              input
+	metadata                        metadataFlags
+	replace, createOnly, updateOnly bool
+	version, requestID              string
+}
+
+// store changes a credential, or creates the one that does not exist:
+//
+//	patch ── not_found ─► store, create only ── already_exists ─► patch ─► ...
+//
+// Nobody who creates or deletes it in between is overruled.
+func (s *storing) store(ctx context.Context, c *client.Client, target client.Target, data client.Data) (*client.Patched, error) {
+	if s.replace || s.createOnly {
+		return s.replaceAll(ctx, c, target, data, s.createOnly)
+	}
+	const most = 5 // of creating and deleting by others
+	for try := 1; ; try++ {
+		patch := client.Patch{Data: data, Version: s.version, RequestID: s.requestID}
+		s.metadata.change(&patch)
+		patched, err := c.Patch(ctx, target.Scope, target.ID, patch)
+		if errors.Is(err, client.ErrDecryptFailed) {
+			return nil, as(errUnkept, err)
+		}
+		if s.updateOnly || s.version != "" || !errors.Is(err, client.ErrNotFound) || fateUnknown(err) {
+			return patched, err
+		}
+		created, err := s.replaceAll(ctx, c, target, data, true)
+		if !errors.Is(err, client.ErrAlreadyExists) || fateUnknown(err) {
+			return created, err
+		}
+		if try == most {
+			return nil, verdict{fmt.Sprintf("nothing was stored: others create and delete %s all the time: try again", target), exitConflict}
+		}
+	}
+}
+
+// errUnkept is one of a credential that cannot be read, so that nothing of it can be kept.
+var errUnkept = errors.New("what is there cannot be kept")
+
+// replaceAll stores what is given, and keeps nothing.
+func (s *storing) replaceAll(ctx context.Context, c *client.Client, target client.Target, data client.Data, createOnly bool) (*client.Patched, error) {
+	options := &client.StoreOptions{CreateOnly: createOnly, UpdateOnly: s.updateOnly, Version: s.version, RequestID: s.requestID}
+	s.metadata.fill(options)
+	version, err := c.Store(ctx, target.Scope, target.ID, data, options)
+	if err != nil {
+		return nil, err
+	}
+	return &client.Patched{Target: target, Version: version}, nil
+}
+
+// fateUnknown reports whether a write may have taken effect all the same.
+func fateUnknown(err error) bool {
+	_, unknown := errors.AsType[*client.OutcomeUnknownError](err)
+	return unknown
+}
+
+// sayKept says what a write left as it was, and what to do about that.
+func (p *program) sayKept(kept *client.Kept, advice string) {
+	if text := keptText(kept); text != "" {
+		p.say("kept %s: %s", text, advice)
+	}
+	p.warnExpired(kept)
+}
+
+// warnExpired says that what was written keeps an expiry that is past.
+func (p *program) warnExpired(kept *client.Kept) {
+	if at := kept.Expires; !at.IsZero() && !at.After(time.Now()) {
+		p.say("warning: it expired at %s: --expires gives it a new time", at.Format(time.RFC3339))
+	}
 }

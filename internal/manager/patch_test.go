@@ -209,7 +209,7 @@ func TestPatchRefuses(t *testing.T) {
 		"all values":           {subjects.PatchItem{Target: at, RemoveData: []string{"user", "password"}}, subjects.InvalidArgument, "at least one must remain"},
 		"the only value":       {subjects.PatchItem{Target: one, RemoveData: []string{subjects.ValueName}}, subjects.InvalidArgument, "at least one must remain"},
 		"too many tags":        {subjects.PatchItem{Target: at, Tags: tags}, subjects.InvalidArgument, "52 tags"},
-		"too much data":        {subjects.PatchItem{Target: at, Data: subjects.Data{"big": subjects.NewSecret(make([]byte, subjects.MaxDataLen-3))}}, subjects.PayloadTooLarge, ""},
+		"too much data":        {subjects.PatchItem{Target: at, Data: subjects.Data{"big": subjects.NewSecret(make([]byte, subjects.MaxDataLen-1))}}, subjects.PayloadTooLarge, ""},
 		"no id":                {subjects.PatchItem{Target: subjects.Target{Scope: "org:acme"}, Description: new("x")}, subjects.InvalidArgument, "id is missing"},
 		"a name that is none":  {subjects.PatchItem{Target: at, RemoveData: []string{"a/b"}}, subjects.InvalidArgument, "a/b"},
 		"contradicting itself": {subjects.PatchItem{Target: at, Tags: map[string]string{"a": "b"}, RemoveTags: []string{"a"}}, subjects.InvalidArgument, "set and removed"},
