@@ -85,7 +85,7 @@ func typed(scope client.Scope) string {
 }
 
 // jobKinds are what --command may be.
-var jobKinds = []string{"store", "retrieve", "delete", "validate"}
+var jobKinds = []string{"store", "patch", "retrieve", "delete", "validate"}
 
 func (p *program) jobsSubmitCommand() *cobra.Command {
 	s := jobSubmission{p: p}
@@ -97,6 +97,8 @@ when it ends. What they are about is read from a file, or from stdin:
 
   --command store      lines of JSON as credbus import reads them; lines that name
                        no scope are of SCOPE
+  --command patch      lines of JSON that say what to change, as docs/protocol.md has
+                       it: what is left out is kept, and null removes
   --command retrieve   IDs, one a line, which are tried to be read; no value is
                        printed
   --command delete     IDs, one a line
@@ -106,7 +108,7 @@ An ID of a scope below is SCOPE/ID. With --all in place of a file, the workers
 find what SCOPE and the scopes below it hold, and --tag, --id-prefix and
 --expires-before select from that.
 
-Lines are checked first, and when an ID breaks a rule nothing is submitted; of
+Lines are checked first, and when one breaks a rule nothing is submitted; of
 credentials to store, those that are good are submitted. Values are sealed to the
 workers' key before they leave.
 
@@ -168,8 +170,8 @@ func (s *jobSubmission) check(cmd *cobra.Command, args []string) error {
 	switch {
 	case s.command() == "":
 		return fmt.Errorf("flag --command: it is one of %s", strings.Join(jobKinds, ", "))
-	case s.all && s.command() == client.CommandStore:
-		return errors.New("--all selects what is stored: to store, give a file")
+	case s.all && s.command().CarriesValues():
+		return fmt.Errorf("--all selects what is stored: to %s, give a file", s.kind)
 	case s.all && len(args) == 2:
 		return errors.New("--all and a file both say what the jobs are about: choose one")
 	case filtered && !s.all:
@@ -184,6 +186,8 @@ func (s *jobSubmission) command() client.Command {
 	switch s.kind {
 	case "store":
 		return client.CommandStore
+	case "patch":
+		return client.CommandPatch
 	case "retrieve":
 		return client.CommandRetrieve
 	case "delete":
@@ -203,6 +207,16 @@ func (s *jobSubmission) run(ctx context.Context, c *client.Client, scope client.
 			})
 		}
 		return im.run(ctx, file)
+	}
+	if s.command() == client.CommandPatch {
+		patches, err := s.p.readPatches(ctx, scope, file)
+		defer patches.wipe()
+		if err != nil {
+			return err
+		}
+		return s.submit(ctx, func(options *client.JobOptions) (*client.Batch, error) {
+			return c.PatchJob(ctx, scope, patches.items, options)
+		})
 	}
 	if s.all {
 		return s.submit(ctx, func(options *client.JobOptions) (*client.Batch, error) {
