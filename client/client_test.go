@@ -111,7 +111,7 @@ func TestErrors(t *testing.T) {
 		"root holds nothing":         {put("", "a", one, nil), client.ErrInvalidArgument},
 		"no data":                    {put(scope, "a", nil, nil), client.ErrInvalidArgument},
 		"too many days":              {put(scope, "a", one, &client.StoreOptions{RotationDays: 1e6}), client.ErrInvalidArgument},
-		"over 64 KiB":                {put(scope, "a", client.Value(make([]byte, 64<<10)), nil), client.ErrPayloadTooLarge},
+		"over 64 KiB":                {put(scope, "a", client.Value(make([]byte, 64<<10+1)), nil), client.ErrPayloadTooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if !errors.Is(test.err, test.want) {
@@ -139,7 +139,7 @@ func TestErrors(t *testing.T) {
 // What the client refuses by itself says what it is about, as a worker would.
 func TestRefusedBeforeItIsSent(t *testing.T) {
 	c, scope := connect(t, workerURL, nil), scopeOf(t)
-	_, err := c.Store(t.Context(), scope, "a", client.Value(make([]byte, 64<<10)), nil)
+	_, err := c.Store(t.Context(), scope, "a", client.Value(make([]byte, 64<<10+1)), nil)
 	if failure, _ := errors.AsType[*client.Error](err); failure == nil || failure.Scope != scope || failure.ID != "a" {
 		t.Errorf("got %v", err)
 	}

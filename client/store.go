@@ -30,8 +30,8 @@ type StoreOptions struct {
 }
 
 // Store creates or replaces a credential and returns its new version. What was there and
-// is not given again is gone; Patch keeps it. The data, at most 64 KiB, is neither kept
-// nor wiped.
+// is not given again is gone; Patch keeps it. The values, at most 65,536 bytes together,
+// are neither kept nor wiped.
 //
 // A nil opts is the zero StoreOptions. Errors beside the general ones are those
 // of the preconditions, and OutcomeUnknownError.

@@ -7,7 +7,7 @@ import (
 
 // Limits of what a credential holds.
 const (
-	MaxDataLen        = 64 << 10 // bytes of all names and values together
+	MaxDataLen        = 64 << 10 // bytes of all values together; names do not count
 	MaxDataNames      = 64
 	MaxDataNameLen    = 253 // bytes; Kubernetes allows no more for a data key
 	MaxTags           = 50
@@ -74,8 +74,12 @@ func (d Data) Check() error {
 			return err
 		}
 	}
-	if n := d.Size(); n > MaxDataLen {
-		return tooLargef("data has %d bytes: at most %d are allowed", n, MaxDataLen)
+	n := 0
+	for _, value := range d {
+		n += value.Len()
+	}
+	if n > MaxDataLen {
+		return tooLargef("the values have %d bytes together: at most %d are allowed", n, MaxDataLen)
 	}
 	return nil
 }

@@ -57,7 +57,7 @@ func TestDataCheck(t *testing.T) {
 		return data
 	}
 	for _, data := range []Data{
-		Value(nil), Value(make([]byte, MaxDataLen-len(ValueName))), names(MaxDataNames),
+		Value(nil), Value(make([]byte, MaxDataLen)), names(MaxDataNames),
 		{strings.Repeat("n", MaxDataNameLen): {}}, {"tls.crt": {}, "_-.": {}},
 	} {
 		if err := data.Check(); err != nil {
@@ -75,8 +75,8 @@ func TestDataCheck(t *testing.T) {
 			t.Errorf("got %v, want %q", err, rule)
 		}
 	}
-	err := Value(make([]byte, MaxDataLen-len(ValueName)+1)).Check()
-	if !errors.Is(err, ErrTooLarge) || errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "data has 65537 bytes: at most 65536") {
+	err := Value(make([]byte, MaxDataLen+1)).Check()
+	if !errors.Is(err, ErrTooLarge) || errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "the values have 65537 bytes together: at most 65536") {
 		t.Errorf("one byte too many: %v", err)
 	}
 }

@@ -69,7 +69,7 @@ const ValueName = "value"
 // Value makes the Data of a single value. It does not copy b.
 func Value(b []byte) Data { return Data{ValueName: NewSecret(b)} }
 
-// Size is the number of bytes of all names and values, which MaxDataLen bounds.
+// Size is the number of bytes of all names and values.
 func (d Data) Size() int {
 	n := 0
 	for name, value := range d {

@@ -89,7 +89,7 @@ func (h halfway) Unwrap() error { return h.err }
 
 // fail reports err on stderr and returns its exit status.
 func (p *program) fail(ctx context.Context, err error) int {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || errors.Is(err, errInterrupted) {
 		if unsure, ok := errors.AsType[*client.SubmitError](err); ok {
 			p.say("%v (--batch)", unsure)
 		}

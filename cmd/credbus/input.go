@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 
 	"credbus/client"
 	"credbus/subjects"
@@ -98,6 +97,8 @@ func (p *program) data(ctx context.Context, about subjects.Target, in *input) (d
 	}
 }
 
+const endsWithNewline = "note: the value ends with a newline, which is stored as part of it"
+
 // readInto adds the content of a file to data.
 func (p *program) readInto(ctx context.Context, data client.Data, name, file string) error {
 	if file != "-" {
@@ -121,11 +122,14 @@ func (p *program) readInto(ctx context.Context, data client.Data, name, file str
 		// More often than not, what feeds the pipe has failed.
 		return usageError{errors.New("stdin is empty: pipe the value in, or store an empty one with --file " + os.DevNull), "credbus store"}
 	case bytes.IndexByte(value, '\n') == len(value)-1:
-		p.say("note: the value ends with a newline, which is stored as part of it: echo -n and printf leave it out")
+		p.say(endsWithNewline + ": echo -n and printf leave it out")
 	}
 	data[name] = subjects.NewSecret(value)
 	return nil
 }
+
+// errTooLong is the error of a value that is too long by itself.
+var errTooLong = fmt.Errorf("%w: a credential holds at most %d bytes", subjects.ErrTooLarge, subjects.MaxDataLen)
 
 // readValue reads all of r into one buffer, so that no outgrown copy stays
 // behind.
@@ -135,34 +139,13 @@ func readValue(r io.Reader) ([]byte, error) {
 	switch {
 	case err == nil:
 		clear(buffer)
-		return nil, fmt.Errorf("%w: more than %d bytes", subjects.ErrTooLarge, subjects.MaxDataLen)
+		return nil, errTooLong
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return buffer[:n], nil
 	default:
 		clear(buffer)
 		return nil, err
 	}
-}
-
-// prompt asks for a value on the terminal, without echo. The newline that ends
-// it is not part of it.
-func (p *program) prompt(ctx context.Context, about subjects.Target) ([]byte, error) {
-	fd := int(p.stdin.Fd())
-	before, err := term.GetState(fd)
-	if err != nil {
-		return nil, err
-	}
-	fmt.Fprintf(p.stderr, "Value of %s (not shown): ", about)
-	defer fmt.Fprintln(p.stderr)
-	value, err := await(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
-	switch {
-	case ctx.Err() != nil:
-		_ = term.Restore(fd, before) // else the shell would stay without echo
-		return nil, ctx.Err()
-	case errors.Is(err, io.EOF), err == nil && len(value) == 0:
-		return nil, usageError{errors.New("no value was typed"), "credbus store"}
-	}
-	return value, err
 }
 
 // interruptible is a reader whose Read ends with ctx.

@@ -24,9 +24,10 @@ expiry, rotation policy and whether it is inheritable. stderr says what was kept
 alone, or to remove something, use credbus patch.
 
 The value comes from stdin, byte for byte: a newline at its end is part of it
-(echo -n and printf leave it out). On a terminal it is asked for, without echo,
-and the newline that ends it is not part of it. Values together hold at most
-64 KiB.`,
+(echo -n and printf leave it out). On a terminal it is asked for twice, without
+echo. The Enter key that ends it is not part of it; a paste of several lines is, whole.
+Where the terminal does not mark pastes, Ctrl-D ends such a paste. Values together hold at most
+65,536 bytes (64 KiB); their names do not count.`,
 		Example: `  echo -n s3cret | credbus store org:acme/team:eng db-password
   credbus store org:acme/team:eng tls --data-file cert=./c.pem --data-file key=./k.pem --expires 90d
   pwgen 32 1 | tr -d '\n' | credbus store org:acme token --tag env=prod --rotation-days 30`,

@@ -10,10 +10,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/creack/pty"
-	"golang.org/x/sys/unix"
 )
 
 // terminal runs credbus on a terminal of its own.
@@ -26,17 +24,7 @@ type terminal struct {
 
 func startOnTerminal(t *testing.T, dir string, args ...string) *terminal {
 	t.Helper()
-	// The name is what makes the test binary act as the program.
-	program := filepath.Join(t.TempDir(), "credbus")
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(self, program); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), program, args...)
-	cmd.Env = append(os.Environ(), "CREDBUS_DATA_DIR="+dir, "HOME="+dir, "GORACE=atexit_sleep_ms=0")
+	cmd := command(t, dir, args...)
 	file, err := pty.Start(cmd)
 	if err != nil {
 		t.Fatal(err)
@@ -58,13 +46,6 @@ func (term *terminal) await(text string) {
 	}
 }
 
-func (term *terminal) typed(text string) {
-	term.t.Helper()
-	if _, err := io.WriteString(term.pty, text); err != nil {
-		term.t.Fatal(err)
-	}
-}
-
 // end reads to the end and returns the exit status.
 func (term *terminal) end() int {
 	term.t.Helper()
@@ -82,71 +63,13 @@ func (term *terminal) end() int {
 	return 0
 }
 
-// awaitEcho waits until the terminal echoes what is typed, or does not.
-func (term *terminal) awaitEcho(want bool) {
-	term.t.Helper()
-	for range 3000 {
-		if echoes(term.t, term.pty) == want {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	term.t.Fatalf("after 30 s the terminal's echo is still %v", !want)
-}
-
 func TestTerminal(t *testing.T) {
 	dir := startWorker(t)
 	const scope = "org:terminal"
 
-	t.Run("prompt", func(t *testing.T) {
-		term := startOnTerminal(t, dir, "store", scope, "typed")
-		term.await("Value of org:terminal/typed (not shown): ")
-		term.awaitEcho(false)
-		term.typed("typed-" + canary + "\n")
-		if status := term.end(); status != exitOK {
-			t.Fatalf("exit status %d: %s", status, term.shown.String())
-		}
-		if bytes.Contains(term.shown.Bytes(), []byte(canary)) {
-			t.Errorf("what was typed shows: %q", term.shown.String())
-		}
-	})
-	t.Run("value ends with a newline", func(t *testing.T) {
-		term := startOnTerminal(t, dir, "retrieve", scope, "typed")
-		if status := term.end(); status != exitOK {
-			t.Fatalf("exit status %d", status)
-		}
-		// A terminal makes \r\n of \n. That there is one only shows that the
-		// newline which ended the prompt was not stored.
-		if got, want := term.shown.String(), "typed-"+canary+"\r\n"; got != want {
-			t.Errorf("shows %q, want %q", got, want)
-		}
-	})
-	t.Run("nothing typed", func(t *testing.T) {
-		term := startOnTerminal(t, dir, "store", scope, "nothing")
-		term.await("(not shown): ")
-		term.typed("\n")
-		if status := term.end(); status != exitUsage {
-			t.Errorf("exit status %d: %s", status, term.shown.String())
-		}
-	})
-	t.Run("interrupted", func(t *testing.T) {
-		term := startOnTerminal(t, dir, "store", scope, "interrupted")
-		term.await("(not shown): ")
-		term.awaitEcho(false)
-		term.typed("half-a-" + canary + "\x03")
-		term.await("interrupted")
-		term.awaitEcho(true)
-		if status := term.end(); status != exitInterrupted {
-			t.Errorf("exit status %d: %s", status, term.shown.String())
-		}
-		if bytes.Contains(term.shown.Bytes(), []byte(canary)) {
-			t.Errorf("what was typed shows: %q", term.shown.String())
-		}
-		term = startOnTerminal(t, dir, "retrieve", scope, "interrupted")
-		if status := term.end(); status != exitNotFound {
-			t.Errorf("it was stored: exit status %d", status)
-		}
-	})
+	if status := startOnTerminal(t, dir, "store", scope, "typed", "--value", "typed-"+canary).end(); status != exitOK {
+		t.Fatalf("exit status %d", status)
+	}
 	t.Run("export is refused", func(t *testing.T) {
 		term := startOnTerminal(t, dir, "export", scope)
 		if status := term.end(); status != exitUsage {
@@ -219,14 +142,4 @@ func TestTerminal(t *testing.T) {
 			}
 		}
 	})
-}
-
-// echoes reports whether the terminal shows what is typed.
-func echoes(t *testing.T, terminal *os.File) bool {
-	t.Helper()
-	state, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return state.Lflag&unix.ECHO != 0
 }

@@ -38,8 +38,8 @@ const (
 	mostHeld      = 64
 	mostHeldBytes = 48 << 10
 	// largestReply is room for the last one, so that no buffer is outgrown:
-	// values of 64 KiB, and metadata at its limits in four-byte characters.
-	largestReply = 160 << 10
+	// values of 64 KiB, and names and metadata at their limits in four-byte characters.
+	largestReply = 168 << 10
 )
 
 // hitOr returns a callback that answers what the cache holds and leaves the

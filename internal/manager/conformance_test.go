@@ -85,7 +85,7 @@ type native struct{ *memory.Store }
 func (native) Native(subjects.Scope) bool { return true }
 
 func TestConformance(t *testing.T) {
-	features := storetest.Features{Managed: true, MaxPayload: subjects.MaxDataLen - len(subjects.ValueName), WalkRecords: 500}
+	features := storetest.Features{Managed: true, MaxPayload: subjects.MaxDataLen, WalkRecords: 500}
 	for name, open := range map[string]func(t *testing.T) store.Store{
 		"memory": func(*testing.T) store.Store { return memory.New() },
 		"native": func(*testing.T) store.Store { return native{memory.New()} },

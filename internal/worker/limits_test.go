@@ -22,7 +22,7 @@ func TestLimitsOfNamesAndData(t *testing.T) {
 	const scope subjects.Scope = "org:acme"
 	sized := func(n int) subjects.StoreItem {
 		i := item("big", "")
-		i.Data = subjects.Value([]byte(strings.Repeat("x", n-len(subjects.ValueName))))
+		i.Data = subjects.Value([]byte(strings.Repeat("x", n)))
 		return i
 	}
 	tagged := func(n, key, value int) subjects.StoreItem {

@@ -322,7 +322,7 @@ func (s *subject) maxContent() int {
 	most := s.Features.MaxPayload
 	switch {
 	case s.Features.Native && most == 0:
-		return subjects.MaxDataLen - len(subjects.ValueName)
+		return subjects.MaxDataLen
 	case s.Features.Native:
 		return most - len(subjects.ValueName)
 	case most == 0:
