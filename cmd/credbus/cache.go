@@ -21,10 +21,6 @@ func (p *program) cacheCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cache",
 		Short: "Show or clear the caches of all replicas",
-		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return errors.New("choose stats or clear")
-		},
 	}
 	cmd.AddCommand(p.cacheStatsCommand(), p.cacheClearCommand())
 	return cmd

@@ -82,7 +82,7 @@ func (c *connection) dial(ctx context.Context) (*nats.Conn, error) {
 func (c *connection) resolve(getenv func(string) string) (resolved natsconn.Config, origin string, err error) {
 	resolved = c.nats
 	resolved.Name = "credbus command line"
-	resolved.FlagPrefix = "--"
+	resolved.Flags = natsconn.CommandLine
 	// What nats.go has to say beside results would only stand in the way.
 	resolved.Logger = slog.New(slog.DiscardHandler)
 

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"credbus/client"
+	"credbus/internal/cli"
 	"credbus/subjects"
 )
 
@@ -62,8 +63,8 @@ var failures = []struct {
 	{client.ErrVersionConflict, exitConflict, "credbus retrieve -o json shows its version now"},
 	{client.ErrPermissionDenied, exitPermission, ""}, // to the worker
 	{errDenied, exitPermission, "act as a user that may (--context, --creds or --user), or at a scope of yours"},
-	{errNoServer, exitUnavailable, "start a worker with `go run ./cmd/worker`, or name a server with --server or --context"},
-	{client.ErrNoWorkers, exitUnavailable, "start one with `go run ./cmd/worker`, or name another server with --server or --context"},
+	{errNoServer, exitUnavailable, howToStart("a worker") + ", or name a server with --server or --context"},
+	{client.ErrNoWorkers, exitUnavailable, howToStart("one") + ", or name another server with --server or --context"},
 	{client.ErrDisconnected, exitUnavailable, "try again"},
 	{client.ErrResourceExhausted, exitUnavailable, "try again later"},
 	{client.ErrStorageUnavailable, exitUnavailable, "try again later; the worker's log says more"},
@@ -75,6 +76,10 @@ var failures = []struct {
 	{errUnkept, exitOther, "nothing of it can be kept, so restore it, or give --replace"},
 	{client.ErrInternal, exitOther, "the worker's log says why"},
 	{client.ErrDecryptFailed, exitOther, "restore the key or the credential from a backup"},
+}
+
+func howToStart(what string) string {
+	return fmt.Sprintf("start %s with %q", what, cli.Command("worker"))
 }
 
 // halfway is the error of a command that had done something when it was stopped.

@@ -23,10 +23,6 @@ together is a batch, whose jobs are called after it: BATCH-0, BATCH-1 and so on.
 
 What became of a job is known for a day after its last change. One that was given
 up is kept among the dead letters for longer, to be retried or dropped.`,
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return errors.New("choose submit, list, show, watch, cancel, dead, retry or drop")
-		},
 	}
 	for _, command := range []*cobra.Command{
 		p.jobsSubmitCommand(), p.jobsListCommand(), p.jobsShowCommand(), p.jobsWatchCommand(), p.jobsCancelCommand(),

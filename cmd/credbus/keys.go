@@ -39,10 +39,6 @@ rotation is these steps, none of which stops a read:
 rotate --add does all but the last where the workers share one file.
 
 These commands are for who runs the workers. A tenant has no permission for them.`,
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return errors.New("choose list, add, primary, rotate, remove, wrap or unwrap")
-		},
 	}
 	cmd.AddCommand(p.keysListCommand(), p.keysAddCommand(), p.keysPrimaryCommand(), p.keysRotateCommand(), p.keysRemoveCommand(), p.keysWrapCommand(), p.keysUnwrapCommand())
 	return cmd

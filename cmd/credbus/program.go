@@ -6,10 +6,10 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"credbus/client"
+	"credbus/internal/cli"
 )
 
 // program is one run of the command line. Files, not interfaces, since what
@@ -84,7 +84,6 @@ Exit status:
 	}
 	root.PersistentFlags().SortFlags = false
 	p.connection.register(root.PersistentFlags())
-	root.SetGlobalNormalizationFunc(alias)
 	root.SetFlagErrorFunc(flagError)
 	for _, command := range []*cobra.Command{
 		p.storeCommand(), p.patchCommand(), p.retrieveCommand(), p.deleteCommand(), p.listCommand(), p.validateCommand(),
@@ -94,19 +93,8 @@ Exit status:
 		command.Flags().SortFlags = false
 		root.AddCommand(command)
 	}
+	cli.SetUp(root)
 	return root
-}
-
-// alias lets flags be called as errors about the connection call them, which
-// name settings as the worker's flags do.
-func alias(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-	switch name {
-	case "url":
-		name = "server"
-	case "tls.ca", "tls.cert", "tls.key":
-		name = "tls" + name[len("tls."):]
-	}
-	return pflag.NormalizedName(name)
 }
 
 // action is a command's own code.

@@ -17,7 +17,6 @@ var update = flag.Bool("update", false, "write docs/cli.md anew")
 // TestReference holds docs/cli.md to what --help prints.
 func TestReference(t *testing.T) {
 	root := new(program).command()
-	root.InitDefaultCompletionCmd("completion")
 	var page strings.Builder
 	page.WriteString("# Command line\n\n" +
 		"What `credbus --help` and `credbus COMMAND --help` print. The flags of the first section go with every command.\n" +

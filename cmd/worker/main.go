@@ -21,6 +21,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"credbus/internal/cli"
 	"credbus/internal/config"
 	"credbus/internal/heap"
 	"credbus/internal/repeat"
@@ -77,6 +78,7 @@ settings of store.`,
 			return c.WriteYAML(cmd.OutOrStdout())
 		},
 	})
+	cli.SetUp(root)
 	return root
 }
 
@@ -143,7 +145,7 @@ func greet(out io.Writer, c *config.Config, w *worker.Worker) {
 	if w.ClientContext() != "" {
 		fmt.Fprintf(out, "  clients   %s\n", w.ClientContext())
 	}
-	credbus := "go run ./cmd/credbus" + clientFlags(c, w)
+	credbus := cli.Command("credbus") + clientFlags(c, w)
 	fmt.Fprintf(out, `
 Try, in another terminal:
 

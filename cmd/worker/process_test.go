@@ -176,7 +176,7 @@ func TestReady(t *testing.T) {
 	if err != nil {
 		t.Errorf("it ended with %v", err)
 	}
-	for _, part := range []string{"(embedded)", dir, "client.json", "queue group credbus", "go run ./cmd/credbus"} {
+	for _, part := range []string{"(embedded)", dir, "client.json", "queue group credbus", "\n  credbus --data-dir "} {
 		if err := contains(output, part); err != nil {
 			t.Error(err)
 		}

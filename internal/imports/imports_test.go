@@ -54,8 +54,9 @@ var allowed = map[string]struct {
 	"internal/health":    {nil, nil, "what it answers with is told to it"},
 	"internal/natsd":     {[]string{"subjects"}, []string{"github.com/nats-io/nats-server", "github.com/gofrs/flock", "golang.org/x/crypto", "golang.org/x/sys"}, "of what the worker links, only one package links the server"},
 	"internal/natsconn":  {nil, []string{nats, natscontext}, "worker and command line connect alike"},
+	"internal/cli":       {nil, []string{cobra}, "it knows commands, and not what they do"},
 	"internal/config":    {[]string{"subjects", "internal/natsconn"}, []string{"github.com/knadh/koanf", "github.com/spf13/pflag", "go.yaml.in/yaml"}, "settings are values: nothing is opened to read them"},
-	"internal/worker": {[]string{"subjects", "internal/cache", "internal/clock", "internal/coherence", "internal/config", "internal/deployment", "internal/expiry", "internal/handler", "internal/health", "internal/heap", "internal/jobs", "internal/jsapi", "internal/manager",
+	"internal/worker": {[]string{"subjects", "internal/cache", "internal/cli", "internal/clock", "internal/coherence", "internal/config", "internal/deployment", "internal/expiry", "internal/handler", "internal/health", "internal/heap", "internal/jobs", "internal/jsapi", "internal/manager",
 		"internal/natsconn", "internal/natsd", "internal/seal", "internal/seal/kms", "internal/store", "internal/store/aws", "internal/store/file", "internal/store/jetstream", "internal/store/kubernetes", "internal/store/memory", "internal/store/policy", "internal/store/router", "internal/store/vault"}, []string{nats, "golang.org/x/sync"},
 		"the one place that knows all parts"},
 	"internal/repeat":           {nil, nil, "it stands before any log handler"},
@@ -67,8 +68,8 @@ var allowed = map[string]struct {
 	"internal/bench":            {[]string{"subjects"}, []string{nats}, "it measures from outside"},
 	"internal/history":          {nil, []string{"github.com/anishathalye/porcupine"}, "a judge that knew the accused could not be trusted"},
 	"internal/imports":          {nil, nil, "a test"},
-	"cmd/worker":                {[]string{"internal/config", "internal/heap", "internal/repeat", "internal/worker"}, []string{cobra}, "configuration and wiring only"},
-	"cmd/credbus": {[]string{"subjects", "client", "internal/config", "internal/natsconn", "internal/seal", "internal/seal/kms"}, []string{"github.com/gofrs/flock", cobra, nats, natscontext, "github.com/schollz/progressbar", "github.com/spf13/pflag", "golang.org/x/term"},
+	"cmd/worker":                {[]string{"internal/cli", "internal/config", "internal/heap", "internal/repeat", "internal/worker"}, []string{cobra}, "configuration and wiring only"},
+	"cmd/credbus": {[]string{"subjects", "client", "internal/cli", "internal/config", "internal/natsconn", "internal/seal", "internal/seal/kms"}, []string{"github.com/gofrs/flock", cobra, nats, natscontext, "github.com/schollz/progressbar", "github.com/spf13/pflag", "golang.org/x/term"},
 		"the command line does what any client may, and edits keyrings"},
 }
 

@@ -37,9 +37,9 @@ type Config struct {
 	// Name is shown for this connection in the server's monitoring.
 	Name   string
 	Logger *slog.Logger // slog.Default() when nil
-	// FlagPrefix is how the program spells its flags, for errors that name
-	// one: "--nats." (the default) makes --nats.url.
-	FlagPrefix string
+	// Flags is how the program spells its flags, for errors that name one: as those of
+	// the worker (--nats.url, --nats.tls.ca) unless it is CommandLine.
+	Flags Flags
 }
 
 // TLS names PEM files. All may be empty: a server that asks for TLS gets it.
@@ -73,9 +73,29 @@ func (c Config) WithEnviron(getenv func(string) string) Config {
 	return c
 }
 
+// Flags is a way to spell flags.
+type Flags int
+
+// CommandLine is how credbus spells its flags: --server, --tlsca.
+const CommandLine Flags = 1
+
+// Spell is the flag that sets a part of Config, which has its name in the settings of the
+// worker: url, tls.ca.
+func (f Flags) Spell(name string) string {
+	switch group, rest, _ := strings.Cut(name, "."); {
+	case f != CommandLine:
+		return "--nats." + name
+	case name == "url":
+		return "--server"
+	case group == "tls":
+		return "--tls" + rest
+	default:
+		return "--" + name
+	}
+}
+
 func (c Config) withDefaults() Config {
 	c.Logger = cmp.Or(c.Logger, slog.Default())
-	c.FlagPrefix = cmp.Or(c.FlagPrefix, "--nats.")
 	if strings.HasSuffix(c.Context, ".json") {
 		// Only an absolute path is told from a name. Abs fails only when
 		// there is no working directory; then the path does not open either.
@@ -88,7 +108,7 @@ func (c Config) withDefaults() Config {
 
 // setting names a flag together with the variable that does the same.
 func (c Config) setting(flag, variable string) string {
-	return c.FlagPrefix + flag + " (" + variable + ")"
+	return c.Flags.Spell(flag) + " (" + variable + ")"
 }
 
 // check finds what can be known to be wrong before anything is sent.

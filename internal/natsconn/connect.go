@@ -44,8 +44,13 @@ func Connect(ctx context.Context, config Config) (*nats.Conn, error) {
 	defer cancel()
 
 	var servers atomic.Pointer[[]string] // those of the context are known late
+	var nothingSelected atomic.Bool
 	options := append(config.options(), func(o *nats.Options) error {
 		known := o.Servers
+		if config.Context == "" && strings.Join(known, "") == "" {
+			known = []string{nats.DefaultURL} // as nats.go does
+			nothingSelected.Store(o.User == "" && o.Token == "" && o.Nkey == "" && o.UserJWT == nil)
+		}
 		servers.Store(&known)
 		return nil
 	})
@@ -83,6 +88,9 @@ func Connect(ctx context.Context, config Config) (*nats.Conn, error) {
 	target := config.URL
 	if known := servers.Load(); known != nil {
 		target = strings.Join(*known, ",")
+	}
+	if nothingSelected.Load() {
+		config.UseSelected = false // an error that named the context would mislead
 	}
 	return nil, config.explain(RedactURL(target), err)
 }

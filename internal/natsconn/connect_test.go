@@ -169,7 +169,7 @@ func TestAddressErrors(t *testing.T) {
 		fails(t, natsconn.Config{URL: "nats://no-such-host.invalid:4222"}, "no-such-host.invalid", "--nats.url")
 	})
 	t.Run("flag prefix", func(t *testing.T) {
-		fails(t, natsconn.Config{URL: "nats://" + closed, FlagPrefix: "--"}, "check --url (NATS_URL)")
+		fails(t, natsconn.Config{URL: "nats://" + closed, Flags: natsconn.CommandLine}, "check --server (NATS_URL)")
 	})
 	for _, address := range []string{
 		"nats://user:" + secret + "%zz@host",

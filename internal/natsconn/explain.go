@@ -42,13 +42,15 @@ func (c Config) explain(target string, err error) error {
 			c.Context, c.setting("context", "NATS_CONTEXT"))
 	case refusesIdentity(text):
 		return fmt.Errorf("connect to NATS at %s: the server refused %s: %w", target, c.identityText(), err)
+	case c.URL == "" && !c.usesContext() && errors.Is(err, nats.ErrNoServers):
+		return silent{fmt.Sprintf("connect to NATS: no server is named, and none listens at %s", target), err}
 	case errors.Is(err, nats.ErrNoServers), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("connect to NATS: no server listens at %s: start one there, or check %s: %w", target, address, err)
 	case errors.As(err, &unknown):
 		return fmt.Errorf("connect to NATS: host %q is not known: check %s: %w", unknown.Name, address, err)
 	case errors.Is(err, nats.ErrSecureConnWanted):
-		return fmt.Errorf("connect to NATS at %s: the server does not offer TLS: drop tls:// and the %stls settings, "+
-			"or enable TLS in the server: %w", target, c.FlagPrefix, err)
+		return fmt.Errorf("connect to NATS at %s: the server does not offer TLS: drop tls:// and %s, %s and %s, "+
+			"or enable TLS in the server: %w", target, c.setting("tls.ca", "NATS_CA"), c.setting("tls.cert", "NATS_CERT"), c.setting("tls.key", "NATS_KEY"), err)
 	case errors.As(err, &authority):
 		return fmt.Errorf("connect to NATS at %s: the server's certificate is of an unknown authority: name the authority's file with %s: %w",
 			target, c.setting("tls.ca", "NATS_CA"), err)
@@ -71,6 +73,15 @@ func (c Config) explain(target string, err error) error {
 		return fmt.Errorf("connect to NATS at %s: %w", target, err)
 	}
 }
+
+// silent says what err does, in other words.
+type silent struct {
+	text string
+	err  error
+}
+
+func (s silent) Error() string { return s.text }
+func (s silent) Unwrap() error { return s.err }
 
 // refusesIdentity reports whether text is the server's, on credentials that
 // it does not take, whichever of its wordings it used.

@@ -195,7 +195,7 @@ func TestTLS(t *testing.T) {
 
 	fails(t, natsconn.Config{URL: simple.ClientURL()}, "unknown authority", "--nats.tls.ca (NATS_CA)")
 	fails(t, natsconn.Config{URL: mutual.ClientURL(), TLS: natsconn.TLS{CA: ca}}, "wants a client certificate", "--nats.tls.cert (NATS_CERT)")
-	fails(t, natsconn.Config{URL: plain.ClientURL(), TLS: natsconn.TLS{CA: ca}}, "does not offer TLS", "--nats.tls settings")
+	fails(t, natsconn.Config{URL: plain.ClientURL(), TLS: natsconn.TLS{CA: ca}}, "does not offer TLS", "drop tls:// and --nats.tls.ca")
 	byName := "nats://localhost:" + portOf(t, simple.Addr())
 	fails(t, natsconn.Config{URL: byName, TLS: natsconn.TLS{CA: ca}}, "for another host", "--nats.url")
 }

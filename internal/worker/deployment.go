@@ -5,11 +5,11 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"time"
 
+	"credbus/internal/cli"
 	"credbus/internal/coherence"
 	"credbus/internal/config"
 	"credbus/internal/deployment"
@@ -108,7 +108,7 @@ func (w *Worker) facts() []subjects.Fact {
 	facts := []subjects.Fact{
 		{Name: "host", Value: place()},
 		w.clockFact(),
-		{Name: "version", Value: version()},
+		{Name: "version", Value: cli.Version()},
 		{Name: "deployment", Value: w.joined.ID},
 		{Name: "protocol", Value: strconv.Itoa(w.joined.Protocol)},
 		{Name: "lease", Value: coherence.DefaultLease.String()},
@@ -130,21 +130,6 @@ func (w *Worker) facts() []subjects.Fact {
 		facts = append(facts, subjects.Fact{Name: key, Value: value})
 	}
 	return facts
-}
-
-// version is that of this program, as far as it knows it.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	version := info.Main.Version
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" && version == "(devel)" {
-			version = setting.Value
-		}
-	}
-	return version
 }
 
 // watchDeployment ends the worker once it does not fit any more: a store may be
