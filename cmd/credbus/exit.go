@@ -74,6 +74,7 @@ var failures = []struct {
 	{errMissingReplicas, exitUnavailable, "try again; one that is gone for good is forgotten after a while"},
 	{errReplicasBehind, exitConflict, "copy the keyring file to those that have one of their own, and wait until credbus keys list shows it; the log of one that does not read it says why"},
 	{errUnkept, exitOther, "nothing of it can be kept, so restore it, or give --replace"},
+	{errOtherKeyring, exitConflict, "name the workers' keyring with --keyring, or run this where they have it"},
 	{client.ErrInternal, exitOther, "the worker's log says why"},
 	{client.ErrDecryptFailed, exitOther, "restore the key or the credential from a backup"},
 }

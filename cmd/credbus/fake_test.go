@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -10,6 +11,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"credbus/internal/seal"
 	"credbus/subjects"
 )
 
@@ -29,12 +31,13 @@ import (
 //	scope race:endless    others create and delete it all the time
 //	cache commands        replica-2 is missing
 //	deployment            replicas with other settings, and replica-3 is missing
-//	prefix changing.v1    the primary changes in each walk through what is stored
+//	prefix changing.v1    the primary, that of the worker of dir, changes in each walk through
+//	                      what is stored
 //	prefix outage.v1      a store is away when what is stored is gone through
 //
 // Its users are any, with the password pw, limited, who may use no subject of
 // credbus, and deaf, whom no reply reaches.
-func startFake(t *testing.T) (url string) {
+func startFake(t *testing.T, dir string) (url string) {
 	t.Helper()
 	ns, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
@@ -68,8 +71,8 @@ func startFake(t *testing.T) (url string) {
 	if _, err := nc.Subscribe("cred.v1.>", func(request *nats.Msg) { answer(nc, request) }); err != nil {
 		t.Fatal(err)
 	}
-	for prefix, page := range map[string]func(cursor string) *subjects.ResealReply{"changing": changingPage, "outage": outagePage} {
-		if _, err := nc.Subscribe(prefix+".v1.>", func(request *nats.Msg) { _ = request.Respond(resealed(request, page)) }); err != nil {
+	for prefix, page := range map[string]func(primary uint32, cursor string) *subjects.ResealReply{"changing": changingPage, "outage": outagePage} {
+		if _, err := nc.Subscribe(prefix+".v1.>", func(request *nats.Msg) { _ = request.Respond(resealed(request, primaryIn(dir), page)) }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -79,34 +82,43 @@ func startFake(t *testing.T) (url string) {
 	return ns.ClientURL()
 }
 
-// resealed answers for a replica whose primary is 5.
-func resealed(request *nats.Msg, page func(cursor string) *subjects.ResealReply) []byte {
-	var reply subjects.Message = &subjects.KeysReply{Replicas: []subjects.ReplicaKeys{{Replica: "replica-1", Keys: []subjects.Key{{ID: 5, Status: "enabled", Primary: true}}}}}
+// primaryIn is the primary of the keyring in dir.
+func primaryIn(dir string) uint32 {
+	keyring, err := seal.OpenKeyring(filepath.Join(dir, "keyring.json"))
+	if err != nil {
+		return 0
+	}
+	return keyring.PrimaryID()
+}
+
+// resealed answers for a replica with one key.
+func resealed(request *nats.Msg, primary uint32, page func(primary uint32, cursor string) *subjects.ResealReply) []byte {
+	var reply subjects.Message = &subjects.KeysReply{Replicas: []subjects.ReplicaKeys{{Replica: "replica-1", Keys: []subjects.Key{{ID: primary, Status: "enabled", Primary: true}}}}}
 	if strings.HasSuffix(request.Subject, "."+string(subjects.Reseal)) {
 		var reseal subjects.ResealRequest
 		_ = subjects.Decode(request.Data, &reseal)
-		reply = page(reseal.Cursor)
+		reply = page(primary, reseal.Cursor)
 	}
 	return subjects.AppendRevision(subjects.AppendOpen(nil, reply), subjects.Revision{})
 }
 
-// changingPage is of a walk where everything is sealed by the primary, which is 7 on
-// the second page.
-func changingPage(cursor string) *subjects.ResealReply {
+// changingPage is of a walk where everything is sealed by the primary, which is
+// another one on the second page.
+func changingPage(primary uint32, cursor string) *subjects.ResealReply {
 	if cursor == "" {
-		return &subjects.ResealReply{Primary: 5, Current: 1, Cursor: "next"}
+		return &subjects.ResealReply{Primary: primary, Current: 1, Cursor: "next"}
 	}
-	return &subjects.ResealReply{Primary: 7, Current: 1}
+	return &subjects.ResealReply{Primary: primary + 1, Current: 1}
 }
 
 // outagePage is of a walk on whose second page the store is away.
-func outagePage(cursor string) *subjects.ResealReply {
+func outagePage(primary uint32, cursor string) *subjects.ResealReply {
 	if cursor == "" {
-		return &subjects.ResealReply{Primary: 5, Resealed: 3, Cursor: "next"}
+		return &subjects.ResealReply{Primary: primary, Resealed: 3, Cursor: "next"}
 	}
 	away := subjects.Errorf(subjects.StorageTimeout, "as the prefix says")
 	away.Scope, away.ID = "org:acme", "id"
-	return &subjects.ResealReply{Primary: 5, Failed: []subjects.Error{*away, *away}, Cursor: "another"}
+	return &subjects.ResealReply{Primary: primary, Failed: []subjects.Error{*away, *away}, Cursor: "another"}
 }
 
 func answer(nc *nats.Conn, request *nats.Msg) {

@@ -183,6 +183,26 @@ func (f *keyringFile) rewrite(ctx context.Context, from, to seal.File, change fu
 	return to.Save(keyring)
 }
 
+// errOtherKeyring is wrapped by the error of a keyring that is not that of the workers.
+var errOtherKeyring = errors.New("it is the keyring of another deployment")
+
+// mustSeal is an error unless the keyring holds a key: the one that the workers seal with.
+// The numbers of keys are random, so a keyring of other workers lacks it.
+func (f *keyringFile) mustSeal(ctx context.Context, id uint32) error {
+	file, err := f.file(ctx)
+	if err != nil {
+		return err
+	}
+	keyring, err := file.Open()
+	if err != nil {
+		return err
+	}
+	if !keyring.Has(id) {
+		return fmt.Errorf("keyring %s does not hold key %d, which the workers seal with, so %w and stays as it is", file.Path, id, errOtherKeyring)
+	}
+	return nil
+}
+
 // try is an error where edit would be one, and edits nothing.
 func (f *keyringFile) try(ctx context.Context, change func(*seal.Keyring) (*seal.Keyring, error)) error {
 	file, err := f.file(ctx)
@@ -257,7 +277,7 @@ for, up to 5 s, and the others are named.`,
 		if err := file.try(ctx, primary(id)); err != nil {
 			return err // which no replica could change
 		}
-		if err := p.held(ctx, c, id); err != nil {
+		if err := p.held(ctx, c, file, id); err != nil {
 			return err
 		}
 		path, err := file.edit(ctx, primary(id))
@@ -287,14 +307,19 @@ for, up to 5 s, and the others are named.`,
 	return cmd
 }
 
-// held is an error unless every replica holds a key.
-func (p *program) held(ctx context.Context, c *client.Client, id uint32) error {
+// held is an error unless every replica holds a key, and the file one by which they seal.
+func (p *program) held(ctx context.Context, c *client.Client, file *keyringFile, id uint32) error {
 	keyrings, err := c.Keys(ctx)
 	if err != nil {
 		return fmt.Errorf("the replicas cannot be asked whether they hold the key (--force does not ask): %w", err)
 	}
 	if err := missing(keyrings.Missing); err != nil {
 		return err
+	}
+	if len(keyrings.Replicas) > 0 {
+		if err := file.mustSeal(ctx, keyrings.Replicas[0].Primary()); err != nil {
+			return err
+		}
 	}
 	return lacking(keyrings, id, "does not hold key", (*client.ReplicaKeys).Has)
 }
@@ -350,6 +375,9 @@ migration first.`,
 		}
 		r := resealing{p: p, c: c}
 		if err := r.samePrimary(ctx); err != nil {
+			return err
+		}
+		if err := file.mustSeal(ctx, r.total.Primary); err != nil {
 			return err
 		}
 		if r.total.Primary == id { // whatever the file says, which may not have reached them

@@ -19,6 +19,7 @@ import (
 	"github.com/synadia-io/orbit.go/natscontext"
 
 	"credbus/internal/config"
+	"credbus/internal/seal"
 	"credbus/internal/worker"
 )
 
@@ -37,7 +38,7 @@ func TestMain(m *testing.M) {
 // set up. $OTHER_SERVER is a NATS server with the answers of fake_test.go.
 func TestScripts(t *testing.T) {
 	dir := startWorker(t)
-	fake := startFake(t)
+	fake := startFake(t, dir)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -59,6 +60,7 @@ func TestScripts(t *testing.T) {
 			"await":   awaitText,
 			"damage":  func(ts *testscript.TestScript, _ bool, args []string) { damage(ts, dir, args[0]) },
 			"mode":    mode,
+			"keyring": newKeyring,
 			"post":    func(ts *testscript.TestScript, _ bool, args []string) { post(ts, dir, args[0], args[1]) },
 		},
 	})
@@ -206,6 +208,12 @@ func mode(ts *testscript.TestScript, _ bool, args []string) {
 	if got := fmt.Sprintf("%#o", info.Mode().Perm()); got != args[0] {
 		ts.Fatalf("mode of %s is %s, want %s", args[1], got, args[0])
 	}
+}
+
+// newKeyring makes a keyring file that no worker has: keyring FILE.
+func newKeyring(ts *testscript.TestScript, _ bool, args []string) {
+	_, err := seal.CreateKeyring(ts.MkAbs(args[0]))
+	ts.Check(err)
 }
 
 // post publishes a file as a job, as the nats command would: post SUBJECT FILE.

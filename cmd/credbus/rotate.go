@@ -26,7 +26,8 @@ among those sealed.
 
 --add does all of a rotation where the workers share one keyring file: it adds a
 key to the file, waits until every replica holds it, makes it the primary, waits
-again, and seals everything. Interrupted, it is to be run again without --add; if it
+again, and seals everything. It refuses a keyring that is not that of the workers, as the
+one on this machine is where --server names those of another. Interrupted, it is to be run again without --add; if it
 had not said that the key is the primary, after credbus keys primary.
 
 A credential that cannot be opened is reported, and the others are sealed all the
@@ -176,6 +177,9 @@ func (r *resealing) say(failed *client.Error) {
 func (r *resealing) renew(ctx context.Context, file *keyringFile) error {
 	if err := r.samePrimary(ctx); err != nil {
 		return err // before anything is changed
+	}
+	if err := file.mustSeal(ctx, r.total.Primary); err != nil {
+		return err
 	}
 	path, id, err := file.add(ctx)
 	if err != nil {
