@@ -5,26 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
-)
 
-// Version is that of this program, as far as it knows it.
-func Version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	version := info.Main.Version
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" && version == "(devel)" {
-			version = setting.Value
-		}
-	}
-	return version
-}
+	"credbus/internal/build"
+)
 
 // Command is how a person who runs this program runs another one of this module.
 func Command(name string) string {
@@ -49,7 +35,7 @@ func commandBeside(path, name string) string {
 // SetUp gives a program --version, and errors that say which command was meant. It must
 // run once all commands are added.
 func SetUp(root *cobra.Command) {
-	root.Version = Version()
+	root.Version = build.Version()
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.InitDefaultCompletionCmd("completion") // a group, as others
 	root.SetHelpCommand(helpCommand(root))

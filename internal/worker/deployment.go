@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"credbus/internal/cli"
+	"credbus/internal/build"
 	"credbus/internal/coherence"
 	"credbus/internal/config"
 	"credbus/internal/deployment"
@@ -108,7 +108,7 @@ func (w *Worker) facts() []subjects.Fact {
 	facts := []subjects.Fact{
 		{Name: "host", Value: place()},
 		w.clockFact(),
-		{Name: "version", Value: cli.Version()},
+		{Name: "version", Value: build.Version()},
 		{Name: "deployment", Value: w.joined.ID},
 		{Name: "protocol", Value: strconv.Itoa(w.joined.Protocol)},
 		{Name: "lease", Value: coherence.DefaultLease.String()},

@@ -1,0 +1,19 @@
+// Package build says which version a program is.
+package build
+
+import "runtime/debug"
+
+// Version is that of this program, as far as it knows it.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	version := info.Main.Version
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" && version == "(devel)" {
+			version = setting.Value
+		}
+	}
+	return version
+}
