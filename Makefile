@@ -8,12 +8,12 @@ FAULTS ?=
 MEMORY ?=
 SEEDS ?= 200
 
-.PHONY: all check fmt tidy vet staticcheck cross imports beds test test-root test-sim test-stores test-integration sim test-faults fuzz bench bench-cache hit-ratio memory crash rotation
+.PHONY: all check fmt tidy vet staticcheck vuln cross imports beds test test-root test-sim test-stores test-integration sim test-faults fuzz bench bench-cache hit-ratio memory crash rotation
 
 all: check test
 
 ## check: what a reader should not have to look for
-check: fmt tidy vet staticcheck cross imports
+check: fmt tidy vet staticcheck vuln cross imports
 
 fmt:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
@@ -34,6 +34,16 @@ vet:
 
 staticcheck:
 	$(GO) tool staticcheck ./...
+
+## vuln: known vulnerabilities of what the programs call; skipped, and said so, where
+## the database cannot be reached
+vuln:
+	@found=$$($(GO) tool govulncheck ./... 2>&1); status=$$?; echo "$$found"; \
+	case "$$status $$found" in \
+	0*) ;; \
+	1*"fetching vulnerabilities"*) echo "vuln: SKIPPED: the database of known vulnerabilities cannot be reached from here" ;; \
+	*) exit 1 ;; \
+	esac
 
 # What the other platforms compile, tests included.
 cross:
