@@ -184,7 +184,8 @@ func (w *world) retrieve(ctx context.Context, p *process, item subjects.Retrieve
 	return r
 }
 
-// write stores or deletes. What it is not told, it does not know.
+// write stores, patches or deletes. A patch that took effect is a write to all who read;
+// one of what does not exist is refused. What it is not told, it does not know.
 func (s *session) write(key subjects.ID) {
 	w := s.w
 	s.writes++
@@ -199,16 +200,24 @@ func (s *session) write(key subjects.ID) {
 		w.state.values[request] = request
 		w.state.mu.Unlock()
 	}
+	patches := op.Kind == history.Write && w.chance(0.3)
 	var got *reply
 	answered := s.ask(func(ctx context.Context, p *process) {
 		var r reply
-		if op.Kind == history.Delete {
-			deleted, err := p.Delete(context.WithValue(ctx, writeBegun{}, time.Now()), subjects.DeleteItem{Target: target})
+		ctx, data := context.WithValue(ctx, writeBegun{}, time.Now()), subjects.Value([]byte(request))
+		switch {
+		case op.Kind == history.Delete:
+			deleted, err := p.Delete(ctx, subjects.DeleteItem{Target: target})
 			if r.err = err; err == nil {
 				r.revision = deleted.Revision
 			}
-		} else {
-			stored, err := p.Store(context.WithValue(ctx, writeBegun{}, time.Now()), &subjects.StoreItem{Target: target, Data: subjects.Value([]byte(request))}, request)
+		case patches:
+			patched, err := p.Patch(ctx, &subjects.PatchItem{Target: target, Data: data}, request)
+			if r.err = err; err == nil {
+				r.revision = patched.Revision
+			}
+		default:
+			stored, err := p.Store(ctx, &subjects.StoreItem{Target: target, Data: data}, request)
 			if r.err = err; err == nil {
 				r.revision = stored.Revision
 			}

@@ -113,8 +113,10 @@ func newOperation(r *rand.Rand) *operation {
 	switch n := r.IntN(1000); {
 	case n < 720:
 		op.command = subjects.Retrieve
-	case n < 820:
+	case n < 790:
 		op.command = subjects.Store
+	case n < 820:
+		op.command = subjects.Patch
 	case n < 850:
 		op.command = subjects.Delete
 	case n < 880:
@@ -123,8 +125,10 @@ func newOperation(r *rand.Rand) *operation {
 		op.command = subjects.List
 	case n < 940:
 		op.command, op.targets = subjects.RetrieveBatch, keys()
-	case n < 950:
+	case n < 946:
 		op.command, op.targets = subjects.StoreBatch, keys()
+	case n < 950:
+		op.command, op.targets = subjects.PatchBatch, keys()
 	case n < 956:
 		op.command, op.targets = subjects.DeleteBatch, keys()
 	case n < 980:
@@ -198,6 +202,14 @@ func (h *history) run(t *testing.T, op *operation) {
 			h.see(reply.Revision)
 			h.record(target, event{command: subjects.Store, value: value, begin: begin, end: time.Now()})
 		}
+	case subjects.Patch: // what took effect is a write to all who read
+		value := h.value(target)
+		reply := new(subjects.PatchReply)
+		patch := subjects.PatchItem{Target: target, Data: subjects.Value([]byte(value))}
+		if told, ok := exchange(&subjects.PatchRequest{Envelope: envelope, PatchItem: patch}, reply, subjects.NotFound, subjects.VersionConflict); ok && told == nil {
+			h.see(reply.Revision)
+			h.record(target, event{command: subjects.Store, value: value, begin: begin, end: time.Now()})
+		}
 	case subjects.Retrieve:
 		reply := new(subjects.RetrieveReply)
 		request := &subjects.RetrieveRequest{Envelope: envelope, RetrieveItem: subjects.RetrieveItem{Target: target, Fresh: op.fresh}}
@@ -259,6 +271,24 @@ func (h *history) run(t *testing.T, op *operation) {
 					continue
 				}
 				h.record(op.targets[i], event{command: subjects.Store, value: values[i], begin: begin, end: time.Now()})
+			}
+		}
+	case subjects.PatchBatch:
+		request, reply := &subjects.PatchBatchRequest{Envelope: envelope}, new(subjects.PatchBatchReply)
+		var values []string
+		for _, target := range op.targets {
+			values = append(values, h.value(target))
+			request.Items = append(request.Items, subjects.PatchItem{Target: target, Data: subjects.Value([]byte(values[len(values)-1]))})
+		}
+		if _, ok := exchange(request, reply); ok {
+			h.see(reply.Revision)
+			for i := range reply.Results {
+				switch err := reply.Results[i].Err; {
+				case err == nil:
+					h.record(op.targets[i], event{command: subjects.Store, value: values[i], begin: begin, end: time.Now()})
+				case err.Code != subjects.NotFound && err.Code != subjects.VersionConflict && !h.refused(op.command, err):
+					h.fail(t, "patch_batch: %v", err)
+				}
 			}
 		}
 	case subjects.DeleteBatch:
