@@ -46,6 +46,9 @@ type BatchStatus struct {
 	// Of Items, as far as they are counted, so many Succeeded and so many Failed.
 	// The items of a job are counted once it is begun.
 	Items, Succeeded, Failed int
+	// Of those that Succeeded in validating, so many were found Expired, NotFound or
+	// Malformed, and so many valid with rotation due.
+	Expired, NotFound, Malformed, RotationDue int
 }
 
 // Ended reports whether no job has anything left to do.
@@ -53,7 +56,8 @@ func (s *BatchStatus) Ended() bool {
 	return len(s.Jobs) > 0 && s.Jobs[0].State.Ended() && s.States[JobAccepted]+s.States[JobRunning] == 0
 }
 
-// AllSucceeded reports whether every job is done, and every item has succeeded.
+// AllSucceeded reports whether every job is done, and every item has succeeded. To
+// validate an expired credential is to succeed: see Expired and its like.
 func (s *BatchStatus) AllSucceeded() bool {
 	return s.States[JobDone] == len(s.Jobs) && len(s.Jobs) > 0 && s.Failed == 0
 }
@@ -377,6 +381,10 @@ func (f *following) status() BatchStatus {
 		s.Items += job.Items
 		s.Succeeded += job.Succeeded
 		s.Failed += job.Failed
+		s.Expired += job.Expired
+		s.NotFound += job.NotFound
+		s.Malformed += job.Malformed
+		s.RotationDue += job.RotationDue
 	}
 	return s
 }

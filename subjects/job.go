@@ -172,6 +172,10 @@ type JobStatus struct {
 	// Of Items, so many Succeeded and so many Failed; the others have no outcome.
 	Items, Succeeded, Failed int
 
+	// Of those that Succeeded in validating, so many were found Expired, NotFound or
+	// Malformed, and so many valid with rotation due.
+	Expired, NotFound, Malformed, RotationDue int
+
 	// Attempts is how often the job was begun.
 	Attempts  int
 	Submitted time.Time
@@ -285,9 +289,11 @@ type named[T any] struct {
 
 // counters and times are fields by their names, for both directions.
 
-func (s *JobStatus) counters() [5]named[int] {
+func (s *JobStatus) counters() [9]named[int] {
 	return [...]named[int]{
-		{"items", &s.Items}, {"succeeded", &s.Succeeded}, {"failed", &s.Failed}, {"attempts", &s.Attempts}, {"conflicts", &s.Conflicts},
+		{"items", &s.Items}, {"succeeded", &s.Succeeded}, {"failed", &s.Failed},
+		{"expired", &s.Expired}, {"not_found", &s.NotFound}, {"malformed", &s.Malformed}, {"rotation_due", &s.RotationDue},
+		{"attempts", &s.Attempts}, {"conflicts", &s.Conflicts},
 	}
 }
 
@@ -297,16 +303,30 @@ func (s *JobStatus) times() [5]named[time.Time] {
 	}
 }
 
-// Count sets Succeeded and Failed from the results.
+// Count sets Succeeded and Failed, and the counts of what validating found, from the
+// results.
 func (s *JobStatus) Count() {
 	s.Succeeded, s.Failed = 0, 0
+	s.Expired, s.NotFound, s.Malformed, s.RotationDue = 0, 0, 0, 0
 	for i := range s.Results {
-		switch result := &s.Results[i]; {
+		result := &s.Results[i]
+		switch {
 		case result.Pending:
+			continue
 		case result.Err != nil:
 			s.Failed++
-		default:
-			s.Succeeded++
+			continue
+		}
+		s.Succeeded++
+		switch {
+		case result.Status == Expired:
+			s.Expired++
+		case result.Status == Missing:
+			s.NotFound++
+		case result.Status == Malformed:
+			s.Malformed++
+		case result.RotationDue:
+			s.RotationDue++
 		}
 	}
 }

@@ -104,7 +104,7 @@ func sampleJob() Job {
 func sampleJobStatus() JobStatus {
 	return JobStatus{
 		Target: sampleTarget, Batch: "onboarding", Parts: 3, Command: ValidateBatch,
-		State: JobRunning, Reason: "the store cannot be reached", Items: 4, Succeeded: 1, Failed: 2, Attempts: 5,
+		State: JobRunning, Reason: "the store cannot be reached", Items: 4, Succeeded: 1, Failed: 2, Expired: 11, NotFound: 12, Malformed: 13, RotationDue: 14, Attempts: 5,
 		Submitted: sampleTime, NotBefore: sampleTime.Add(2 * time.Second), ExpiresAt: sampleTime.Add(time.Hour), RetryAt: sampleTime.Add(time.Minute), Updated: sampleTime.Add(time.Second),
 		Worker: "worker-1", Cancelling: true, Dead: true, Began: sampleRevision, Reached: Revision{sampleRevision.Stream, sampleRevision.Seq + 1}, Cursor: "org:acme/api-key",
 		Results: []JobResult{{sampleTarget, true, "v7", Expired, sampleTime, true, "older than 90 days", ref(withinReply(sampleWriteError()))}, {}},

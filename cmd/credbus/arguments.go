@@ -18,7 +18,7 @@ import (
 func names(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < least || len(args) > most {
-			return fmt.Errorf("%d arguments were given: write %s", len(args), cmd.UseLine())
+			return wrongCount(cmd, args)
 		}
 		if len(args) > 0 {
 			if _, err := subjects.ParseScope(args[0]); err != nil {
@@ -35,6 +35,11 @@ func names(least, most int) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// wrongCount is the error of too many arguments, or too few.
+func wrongCount(cmd *cobra.Command, args []string) error {
+	return fmt.Errorf("%s %s given: write %s", count(len(args), "argument"), was(len(args), "was", "were"), cmd.UseLine())
 }
 
 // target is what arguments that names has checked say.

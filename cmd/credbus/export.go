@@ -141,7 +141,7 @@ func (ex *exporter) flush(ctx context.Context, progress *progress) (err error) {
 
 func (ex *exporter) verdict() error {
 	if ex.failed > 0 {
-		return verdict{fmt.Sprintf("%d of %d credentials could not be exported, as said above", ex.failed, ex.total), exitOther}
+		return verdict{fmt.Sprintf("%d of %s could not be exported, as said above", ex.failed, count(ex.total, "credential")), exitOther}
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ key and put into their queue, and the name of the batch is printed, as credbus j
 submit does.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return fmt.Errorf("%d arguments were given: write %s", len(args), cmd.UseLine())
+				return wrongCount(cmd, args)
 			}
 			return nil
 		},
@@ -266,8 +266,8 @@ func (im *importer) flush(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("stopped in the batch of lines %d to %d, with %d credentials stored for certain; to import again is safe: %w",
-			im.batch[0].number, im.batch[len(im.batch)-1].number, im.stored, plainly(err))
+		return fmt.Errorf("stopped in the batch of lines %d to %d, with %s stored for certain; to import again is safe: %w",
+			im.batch[0].number, im.batch[len(im.batch)-1].number, count(im.stored, "credential"), plainly(err))
 	}
 	for i, result := range results {
 		if result.Err != nil {
@@ -317,7 +317,7 @@ func (im *importer) report() error {
 		if im.submit != nil { // under the same name the good ones would be all there is
 			advice = "correct them, and submit them as another batch"
 		}
-		return verdict{fmt.Sprintf("%d of %d lines failed, as said above, and %d are good: %s", failed, im.lines, im.stored, advice), exitOther}
+		return verdict{fmt.Sprintf("%d of %s failed, as said above, and %d %s good: %s", failed, count(im.lines, "line"), im.stored, was(im.stored, "is", "are"), advice), exitOther}
 	}
 	if im.submit != nil {
 		return nil
@@ -326,7 +326,7 @@ func (im *importer) report() error {
 	if im.dryRun {
 		done = "nothing stored, all lines are good:"
 	}
-	_, err := fmt.Fprintf(im.p.stdout, "%s %d credentials\n", done, im.stored)
+	_, err := fmt.Fprintf(im.p.stdout, "%s %s\n", done, count(im.stored, "credential"))
 	return err
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ up is kept among the dead letters for longer, to be retried or dropped.`,
 // jobName checks a scope, which may be the root, and the name of a job in it.
 func jobName(cmd *cobra.Command, args []string) error {
 	if len(args) != 2 {
-		return fmt.Errorf("%d arguments were given: write %s", len(args), cmd.UseLine())
+		return wrongCount(cmd, args)
 	}
 	if _, err := subjects.ParseScope(args[0]); err != nil {
 		return err
@@ -90,7 +91,8 @@ func (p *program) jobsListCommand() *cobra.Command {
 		Short: "List the jobs of a scope and all scopes below it",
 		Long: `List the jobs of a scope and all scopes below it, of all scopes when none is given.
 Filters that are given must all match. ITEMS are those that succeeded, those that
-failed, and all.
+failed, and all. REASON is why a job failed, or what it found by validating: how many
+are expired, say.
 
 -o json prints one JSON object on a line for each job.`,
 		Args:              names(0, 1),
@@ -136,7 +138,7 @@ func (p *program) listJobs(options *client.JobListOptions, format *format) func(
 				err = writeJSON(p.stdout, job)
 			} else {
 				err = table.row(string(job.Scope), string(job.ID), commandName(job.Command), stateText(job), itemsText(job),
-					fmt.Sprint(job.Attempts), shown(job.Submitted), shown(job.Updated), job.Reason)
+					fmt.Sprint(job.Attempts), shown(job.Submitted), shown(job.Updated), cmp.Or(job.Reason, foundBy(job).text()))
 			}
 			if err != nil {
 				return err
@@ -162,31 +164,66 @@ func stateText(job *client.JobStatus) string {
 	return text
 }
 
+// foundBy counts what a job found by validating.
+func foundBy(job *client.JobStatus) *tally {
+	return &tally{total: job.Items, missing: job.NotFound, malformed: job.Malformed, expired: job.Expired, due: job.RotationDue}
+}
+
 func itemsText(job *client.JobStatus) string {
 	return fmt.Sprintf("%d/%d/%d", job.Succeeded, job.Failed, job.Items)
 }
 
 func (p *program) jobsShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "show SCOPE JOB",
+		Use:   "show SCOPE JOB|BATCH",
 		Short: "Show how a job stands, and the result of each item",
-		Long: `Show how a job stands, and the result of each of its items. A job that failed is
-shown all the same, with exit status 0.
+		Long: `Show how a job stands, and the result of each of its items. Of a batch, as submit
+--batch named it, all jobs are shown, one after the other. A job that failed is shown all
+the same, with exit status 0.
 
--o json prints one JSON object.`,
+-o json prints one JSON object on a line for each job.`,
 		Args:              jobName,
 		ValidArgsFunction: p.completeJobs(client.JobListOptions{}, jobOf),
 	}
 	format := formatFlag(cmd, asText, asJSON)
 	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
-		job, err := c.Job(ctx, client.Scope(args[0]), client.ID(args[1]))
+		first := true
+		show := func(job *client.JobStatus) error {
+			if format.chosen == asJSON {
+				return writeJSON(p.stdout, job)
+			}
+			if !first {
+				fmt.Fprintln(p.stdout) // as what follows, which says so if it fails
+			}
+			first = false
+			return p.printJob(job)
+		}
+		scope, id := client.Scope(args[0]), client.ID(args[1])
+		job, err := c.Job(ctx, scope, id)
+		if err == nil {
+			return show(job)
+		}
+		if !errors.Is(err, client.ErrNotFound) {
+			return err
+		}
+		// Then it is the name of a batch.
+		batch, err := c.Batch(scope, id).Status(ctx)
 		if err != nil {
 			return hinted(err)
 		}
-		if format.chosen == asJSON {
-			return writeJSON(p.stdout, job)
+		for i := range batch.Jobs {
+			switch job, err := c.Job(ctx, scope, batch.Jobs[i].ID); {
+			case errors.Is(err, client.ErrNotFound):
+				p.say("%s is not known: it was not accepted yet, or ended long ago", batch.Jobs[i].Target)
+			case err != nil:
+				return err
+			default:
+				if err := show(job); err != nil {
+					return err
+				}
+			}
 		}
-		return p.printJob(job)
+		return nil
 	})
 	return cmd
 }
@@ -194,11 +231,11 @@ shown all the same, with exit status 0.
 func (p *program) printJob(job *client.JobStatus) error {
 	for _, line := range []struct{ name, value string }{
 		{"job", job.Target.String()},
-		{"batch", fmt.Sprintf("%s, of %d jobs", job.Batch, job.Parts)},
+		{"batch", fmt.Sprintf("%s, of %s", job.Batch, count(job.Parts, "job"))},
 		{"command", commandName(job.Command)},
 		{"state", stateText(job)},
 		{"reason", job.Reason},
-		{"items", fmt.Sprintf("%d succeeded, %d failed, of %d", job.Succeeded, job.Failed, job.Items)},
+		{"items", fmt.Sprintf("%s, of %d", outcomesText(job.Succeeded, job.Failed, foundBy(job)), job.Items)},
 		{"attempts", fmt.Sprint(job.Attempts)},
 		{"submitted", shown(job.Submitted)},
 		{"not before", shown(job.NotBefore)},

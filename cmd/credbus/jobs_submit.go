@@ -72,7 +72,7 @@ func (f *jobFlags) submit(ctx context.Context, submit func(*client.JobOptions) (
 	if f.wait {
 		return f.p.watchBatch(ctx, b, f.format)
 	}
-	f.p.say("%d jobs are accepted: credbus jobs watch %s %s follows them", b.Jobs, typed(b.Scope), b.ID)
+	f.p.say("%s %s accepted: credbus jobs watch %s %s follows %s", count(b.Jobs, "job"), was(b.Jobs, "is", "are"), typed(b.Scope), b.ID, was(b.Jobs, "it", "them"))
 	return nil
 }
 
@@ -120,7 +120,7 @@ command or any other publisher; stderr says to which subject it is to go.
   credbus jobs submit org:acme --command delete --all --tag env=test`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 1 || len(args) > 2 {
-				return fmt.Errorf("%d arguments were given: write %s", len(args), cmd.UseLine())
+				return wrongCount(cmd, args)
 			}
 			_, err := subjects.ParseScope(args[0])
 			return err

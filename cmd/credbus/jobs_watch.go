@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -21,7 +22,8 @@ func (p *program) jobsWatchCommand() *cobra.Command {
 		Long: `Follow a batch until all its jobs have ended: with a bar on a terminal, and
 elsewhere with a line whenever the state of a job changes. The items that failed
 are then named on stderr. The exit status is 0 when every item of every job has
-succeeded, and 1 when not.
+succeeded, and 1 when not. Of jobs that validate it says as well what was found, as that
+of credbus validate does: 3 not found, 7 expired, 8 malformed, 9 valid with rotation due.
 
 -o json prints one JSON object for each line.`,
 		Args:              jobName,
@@ -29,9 +31,21 @@ succeeded, and 1 when not.
 	}
 	format := formatFlag(cmd, asText, asJSON)
 	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
-		return hinted(p.watchBatch(ctx, c.Batch(client.Scope(args[0]), client.ID(args[1])), format))
+		return p.aboutBatch(ctx, c, args, p.watchBatch(ctx, c.Batch(client.Scope(args[0]), client.ID(args[1])), format))
 	})
 	return cmd
+}
+
+// aboutBatch says what to do where a batch is not found.
+func (p *program) aboutBatch(ctx context.Context, c *client.Client, args []string, err error) error {
+	if !errors.Is(err, client.ErrNotFound) {
+		return err
+	}
+	scope, id := client.Scope(args[0]), client.ID(args[1])
+	if job, failed := c.Job(ctx, scope, id); failed == nil && job.Batch != id {
+		return verdict{fmt.Sprintf("%s is a job and no batch: credbus jobs watch %s %s follows its batch", job.Target, typed(scope), job.Batch), exitNotFound}
+	}
+	return hinted(err)
 }
 
 // watchBatch follows a batch to its end, and makes the exit status of it.
@@ -91,18 +105,25 @@ type batchLine struct {
 	Batch     client.ID               `json:"batch"`
 	Jobs      int                     `json:"jobs"`
 	States    map[client.JobState]int `json:"states"`
-	Missing   int                     `json:"missing,omitempty"`
+	Missing   int                     `json:"not_known,omitempty"`
 	Items     int                     `json:"items"`
 	Succeeded int                     `json:"succeeded"`
 	Failed    int                     `json:"failed"`
-	Ended     bool                    `json:"ended"`
+	// What validating found.
+	Expired     int `json:"expired,omitempty"`
+	NotFound    int `json:"not_found,omitempty"`
+	Malformed   int `json:"malformed,omitempty"`
+	RotationDue int `json:"rotation_due,omitempty"`
+
+	Ended bool `json:"ended"`
 }
 
 func (p *program) printBatch(status *client.BatchStatus, format *format) error {
 	if format.chosen == asJSON {
 		line, err := json.Marshal(batchLine{
 			status.Scope, status.ID, len(status.Jobs), status.States, status.Missing,
-			status.Items, status.Succeeded, status.Failed, status.Ended(),
+			status.Items, status.Succeeded, status.Failed,
+			status.Expired, status.NotFound, status.Malformed, status.RotationDue, status.Ended(),
 		})
 		if err != nil {
 			return err
@@ -110,8 +131,9 @@ func (p *program) printBatch(status *client.BatchStatus, format *format) error {
 		_, err = fmt.Fprintf(p.stdout, "%s\n", line)
 		return err
 	}
-	_, err := fmt.Fprintf(p.stdout, "%s  %s  %s; %d succeeded, %d failed, of %d items\n",
-		shown(time.Now()), client.Target{Scope: status.Scope, ID: status.ID}, statesText(status), status.Succeeded, status.Failed, status.Items)
+	_, err := fmt.Fprintf(p.stdout, "%s  %s  %s; %s, of %s\n",
+		shown(time.Now()), client.Target{Scope: status.Scope, ID: status.ID}, statesText(status),
+		outcomesText(status.Succeeded, status.Failed, foundIn(status)), count(status.Items, "item"))
 	return err
 }
 
@@ -123,10 +145,27 @@ func statesText(status *client.BatchStatus) string {
 			counts = append(counts, fmt.Sprintf("%d %s", n, state))
 		}
 	}
-	if status.Missing > 0 {
-		counts = append(counts, fmt.Sprintf("%d missing", status.Missing))
+	switch {
+	case status.Missing > 0 && status.Ended():
+		counts = append(counts, fmt.Sprintf("%d not known", status.Missing))
+	case status.Missing > 0:
+		counts = append(counts, fmt.Sprintf("%d not accepted yet", status.Missing))
 	}
-	return fmt.Sprintf("%d jobs: %s", len(status.Jobs), strings.Join(counts, ", "))
+	return count(len(status.Jobs), "job") + ": " + strings.Join(counts, ", ")
+}
+
+// foundIn counts what the jobs of a batch found by validating.
+func foundIn(s *client.BatchStatus) *tally {
+	return &tally{total: s.Items, missing: s.NotFound, malformed: s.Malformed, expired: s.Expired, due: s.RotationDue}
+}
+
+// outcomesText counts the items of jobs by what became of them.
+func outcomesText(succeeded, failed int, found *tally) string {
+	text := fmt.Sprintf("%d succeeded", succeeded)
+	if what := found.text(); what != "" {
+		text += " (" + what + ")"
+	}
+	return fmt.Sprintf("%s, %d failed", text, failed)
 }
 
 // maxFailures bounds how many items are named.
@@ -142,7 +181,7 @@ func (p *program) sayFailures(ctx context.Context, b *client.Batch, failed int) 
 			continue
 		}
 		if told++; told > maxFailures {
-			p.say("%d more items failed: credbus jobs show has all of a job", failed-maxFailures)
+			p.say("%s more failed: credbus jobs show has all of a job", count(failed-maxFailures, "item"))
 			break
 		}
 		p.say("%s: %s: %s", result.Target, result.Err.Code, result.Err.Message)
@@ -154,10 +193,10 @@ func (p *program) sayFailures(ctx context.Context, b *client.Batch, failed int) 
 func batchVerdict(status *client.BatchStatus) error {
 	switch unfinished := len(status.Jobs) - status.States[client.JobDone]; {
 	case unfinished > 0:
-		return verdict{fmt.Sprintf("%d of %d jobs did not come to their end (%s), and %d items failed: credbus jobs list says why",
-			unfinished, len(status.Jobs), statesText(status), status.Failed), exitOther}
+		return verdict{fmt.Sprintf("%d of %s did not come to %s (%s), and %s failed: credbus jobs list says why",
+			unfinished, count(len(status.Jobs), "job"), was(unfinished, "its end", "their end"), statesText(status), count(status.Failed, "item")), exitOther}
 	case status.Failed > 0:
-		return verdict{fmt.Sprintf("%d of %d items failed, as said above", status.Failed, status.Items), exitOther}
+		return verdict{fmt.Sprintf("%d of %s failed, as said above", status.Failed, count(status.Items, "item")), exitOther}
 	}
-	return nil
+	return foundIn(status).verdict()
 }

@@ -93,7 +93,7 @@ func keyNumber(id uint32) string { return strconv.FormatUint(uint64(id), 10) }
 // keyID is an argument that is the number of a key.
 func keyID(cmd *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("%d arguments were given: write %s", len(args), cmd.UseLine())
+		return wrongCount(cmd, args)
 	}
 	if _, err := strconv.ParseUint(args[0], 10, 32); err != nil {
 		return errors.New("the number of a key is wanted, as credbus keys list shows it")
@@ -387,9 +387,9 @@ migration first.`,
 		case err != nil:
 			return err
 		case r.total.Resealed > 0:
-			return fmt.Errorf("%d credentials were sealed by another key than the primary until now, so the key stays: run it again in a minute", r.total.Resealed)
+			return fmt.Errorf("%s had been sealed by another key than the primary until now, so the key stays: run it again in a minute", count(r.total.Resealed, "credential"))
 		case r.failed > 0:
-			return fmt.Errorf("%d credentials do not open or could not be looked at, so the key stays (--force)", r.failed)
+			return fmt.Errorf("%s could not be opened or looked at, so the key stays (--force)", count(r.failed, "credential"))
 		case r.changed:
 			return errors.New("the key that the replicas seal by changed meanwhile, so the key stays: run it again once credbus keys list shows one primary")
 		}

@@ -21,9 +21,9 @@
 //	4    conflict: it exists already, or is at another version
 //	5    permission denied, or NATS refused the credentials
 //	6    no server, worker, store or replica answered, or the store has no room
-//	7    validate: expired
-//	8    validate: malformed
-//	9    validate: valid, and rotation is due
+//	7    validate, also by jobs that are waited for: expired
+//	8    the same: malformed
+//	9    the same: valid, and rotation is due
 //	130  interrupted
 //
 // A command that fails prints nothing to stdout, unless it had begun to print

@@ -81,12 +81,12 @@ func (m *migration) run(ctx context.Context) error {
 	case m.total.Copied == 0 && m.total.Pruned == 0:
 		return err // which may be for good: the names are wrong
 	default:
-		return halfway{fmt.Sprintf("stopped with %d credentials copied and %d pruned: run it again, which goes on from there", m.total.Copied, m.total.Pruned), err}
+		return halfway{fmt.Sprintf("stopped with %s copied and %d pruned: run it again, which goes on from there", count(m.total.Copied, "credential"), m.total.Pruned), err}
 	}
-	_, err = fmt.Fprintf(m.p.stdout, "copied %d credentials from %s to %s in %s; %d were there, %d are newer there, %d pruned, %d failed\n",
-		m.total.Copied, m.from, m.to, time.Since(begun).Round(time.Millisecond), m.total.Current, m.total.Newer, m.total.Pruned, m.failed)
+	_, err = fmt.Fprintf(m.p.stdout, "copied %s from %s to %s in %s; %d there before, %d newer there, %d pruned, %d failed\n",
+		count(m.total.Copied, "credential"), m.from, m.to, time.Since(begun).Round(time.Millisecond), m.total.Current, m.total.Newer, m.total.Pruned, m.failed)
 	if err == nil && m.failed > 0 {
-		err = verdict{fmt.Sprintf("%d credentials failed, as said above: put that right and run it again", m.failed), exitOther}
+		err = verdict{fmt.Sprintf("%s failed, as said above: put that right and run it again", count(m.failed, "credential")), exitOther}
 	}
 	return err
 }

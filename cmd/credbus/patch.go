@@ -163,16 +163,12 @@ func (n *nameList) Set(text string) error {
 // keptText is what a write left as it was, "" if nothing.
 func keptText(kept *client.Kept) string {
 	var parts []string
-	count := func(n int, one, many string) {
-		switch {
-		case n == 1:
-			parts = append(parts, "1 "+one)
-		case n > 1:
-			parts = append(parts, fmt.Sprint(n, " ", many))
-		}
+	if kept.Values > 0 {
+		parts = append(parts, count(kept.Values, "other value"))
 	}
-	count(kept.Values, "other value", "other values")
-	count(kept.Tags, "tag", "tags")
+	if kept.Tags > 0 {
+		parts = append(parts, count(kept.Tags, "tag"))
+	}
 	if kept.Description {
 		parts = append(parts, "the description")
 	}
@@ -180,7 +176,7 @@ func keptText(kept *client.Kept) string {
 		parts = append(parts, "the expiry "+kept.Expires.Format(time.RFC3339))
 	}
 	if kept.RotationDays > 0 {
-		parts = append(parts, fmt.Sprintf("rotation every %d days", kept.RotationDays))
+		parts = append(parts, "rotation every "+count(kept.RotationDays, "day"))
 	}
 	if kept.Inheritable {
 		parts = append(parts, "inheritable")

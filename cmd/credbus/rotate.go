@@ -86,7 +86,7 @@ func (r *resealing) run(ctx context.Context, scope subjects.Scope) error {
 	for pass := 1; ; pass++ {
 		before := r.total.Resealed
 		if err := r.pass(ctx, scope); err != nil {
-			return halfway{fmt.Sprintf("stopped with %d credentials sealed again: run it again, which passes over those", r.total.Resealed), err}
+			return halfway{fmt.Sprintf("stopped with %s sealed again: run it again, which passes over what is done", count(r.total.Resealed, "credential")), err}
 		}
 		if r.total.Resealed == before && !r.changed || pass == maxPasses {
 			break
@@ -95,10 +95,10 @@ func (r *resealing) run(ctx context.Context, scope subjects.Scope) error {
 	if r.changed {
 		return fmt.Errorf("%w: the key that they seal with changed again and again: let one rotation end, then run it again", errReplicasBehind)
 	}
-	_, err := fmt.Fprintf(r.p.stdout, "sealed %d credentials by key %d in %s; %d were before, %d are native, %d failed\n",
-		r.total.Resealed, r.total.Primary, time.Since(begun).Round(time.Millisecond), max(0, r.total.Current-r.total.Resealed), r.total.Native, r.failed)
+	_, err := fmt.Fprintf(r.p.stdout, "sealed %s by key %d in %s; %d before, %d native, %d failed\n",
+		count(r.total.Resealed, "credential"), r.total.Primary, time.Since(begun).Round(time.Millisecond), max(0, r.total.Current-r.total.Resealed), r.total.Native, r.failed)
 	if err == nil && r.failed > 0 {
-		err = verdict{fmt.Sprintf("%d credentials could not be sealed again, as said above: keep the old key", r.failed), exitOther}
+		err = verdict{fmt.Sprintf("%s could not be sealed again, as said above: keep the old key", count(r.failed, "credential")), exitOther}
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -94,6 +95,20 @@ func (t *tally) add(v *client.Validation) {
 	case v.RotationDue:
 		t.due++
 	}
+}
+
+// text counts what is not as it should be, "" if all is.
+func (t *tally) text() string {
+	var counts []string
+	for _, found := range []struct {
+		n    int
+		what string
+	}{{t.missing, "not found"}, {t.malformed, "malformed"}, {t.expired, "expired"}, {t.due, "due for rotation"}} {
+		if found.n > 0 {
+			counts = append(counts, fmt.Sprintf("%d %s", found.n, found.what))
+		}
+	}
+	return strings.Join(counts, ", ")
 }
 
 // verdict is the error that makes the exit status, nil when all are valid.

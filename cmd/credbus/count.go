@@ -1,0 +1,19 @@
+package main
+
+import "fmt"
+
+// count is a number of things, whose name gets an s unless there is one of them.
+func count[N int | int64](n N, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// was is the verb that goes with count.
+func was[N int | int64](n N, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
