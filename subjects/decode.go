@@ -16,7 +16,7 @@ import (
 // Limits of decoding, beside those of the fields themselves.
 const (
 	maxDepth     = 8   // nesting of a field that is skipped
-	maxMapFields = 64  // fields of one message, the unknown ones included
+	maxMapFields = 128 // fields of one message, the unknown ones included
 	maxTextLen   = 512 // request ids and other short texts
 	// MaxBatchItems is the most items a batch may have.
 	MaxBatchItems = 100
