@@ -49,7 +49,9 @@ server with --nats.url (or NATS_URL, or --nats.context) to use that one; workers
 on one server share the work.
 
 Each flag can be given as an environment variable (CREDBUS_NATS_PORT for
---nats.port) or in a YAML file (--config), flags being the strongest. Only the
+--nats.port) or in a YAML file (--config), flags being the strongest. NATS_URL or
+NATS_CONTEXT name a server to join, as they do for the nats command; NATS_USER and its
+other variables say as whom, and count only beside one of those. Only the
 file defines more stores than one: under stores, each with a name and the
 settings of store.`,
 		Args:          cobra.NoArgs,

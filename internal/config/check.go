@@ -20,7 +20,8 @@ func (c *Config) problems() (problems []error) {
 	}
 	if c.NATS.Embedded() {
 		for _, key := range []string{"nats.creds", "nats.user", "nats.password", "nats.token", "nats.nkey", "nats.tls.ca", "nats.tls.cert", "nats.tls.key"} {
-			if v := c.values[key]; v.given() && v.parsed != "" {
+			// Variables of the nats command are of the servers that it connects to.
+			if v := c.values[key]; v.given() && v.parsed != "" && !v.borrowed() {
 				problem("%s is set, but no server to use it with: set nats.url or nats.context to join one, or remove it to run the embedded server", v.name(key))
 			}
 		}
@@ -49,6 +50,11 @@ func (c *Config) problems() (problems []error) {
 		}
 	}
 	problems = append(problems, c.storeProblems()...)
+	if c.Security.RequireTLS {
+		for _, e := range c.Exposures() {
+			problems = append(problems, e.Refused())
+		}
+	}
 	switch stale := c.Cache.StaleOnOutage; {
 	case stale == 0:
 	case !c.Cache.Enabled:

@@ -14,11 +14,12 @@ import (
 
 // Config is the worker's effective configuration. Load makes it.
 type Config struct {
-	DataDir string `koanf:"data_dir"`
-	Log     Log    `koanf:"log"`
-	NATS    NATS   `koanf:"nats"`
-	Wire    Wire   `koanf:"wire"`
-	Store   Store  `koanf:"store"`
+	DataDir  string   `koanf:"data_dir"`
+	Log      Log      `koanf:"log"`
+	NATS     NATS     `koanf:"nats"`
+	Wire     Wire     `koanf:"wire"`
+	Security Security `koanf:"security"`
+	Store    Store    `koanf:"store"`
 	// Stores are more of them by name, which Store.Routes leads to. Only the
 	// file defines them.
 	Stores     map[string]Store `koanf:"stores"`

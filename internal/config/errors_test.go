@@ -101,11 +101,11 @@ func TestWrongValues(t *testing.T) {
 
 func TestAllProblemsAtOnce(t *testing.T) {
 	file := writeYAML(t, "cache:\n  ttl: soon\n  entrys: 5\nnats:\n  creds: /x\n")
-	_, err := load(t, []string{"--config", file, "--batch.items", "0"}, "CREDBUS_POOL_WORKERS=none", "CREDBUS_POOL_WORKER=1", "NATS_USER=me")
+	_, err := load(t, []string{"--config", file, "--batch.items", "0"}, "CREDBUS_POOL_WORKERS=none", "CREDBUS_POOL_WORKER=1", "CREDBUS_NATS_USER=me")
 	wantProblems(t, err,
 		`cache.ttl in `+file+` is "soon"`, `cache.entrys in `+file+` is not a setting: did you mean cache.entries?`,
 		`--batch.items is "0"`, `CREDBUS_POOL_WORKERS is "none"`, `CREDBUS_POOL_WORKER is not a setting: did you mean CREDBUS_POOL_WORKERS?`,
-		`nats.creds in `+file+` is set, but no server`, `NATS_USER is set, but no server`)
+		`nats.creds in `+file+` is set, but no server`, `CREDBUS_NATS_USER is set, but no server`)
 	if n := strings.Count(err.Error(), "\n") + 1; n != 7 {
 		t.Errorf("%d problems, want 7:\n%v", n, err)
 	}
@@ -177,7 +177,7 @@ func TestContradictions(t *testing.T) {
 	}{
 		"creds, no server":        {[]string{"--nats.creds", "/x"}, nil, "--nats.creds is set, but no server to use it with: set nats.url or nats.context"},
 		"password, no server":     {nil, []string{"CREDBUS_NATS_PASSWORD=" + secret}, "CREDBUS_NATS_PASSWORD is set, but no server"},
-		"ca, no server":           {nil, []string{"NATS_CA=/x"}, "NATS_CA is set, but no server"},
+		"ca, no server":           {nil, []string{"CREDBUS_NATS_TLS_CA=/x"}, "CREDBUS_NATS_TLS_CA is set, but no server"},
 		"copies, no cluster":      {[]string{"--store.type=jetstream", "--store.replicas=3"}, nil, "--store.replicas is 3, but the embedded server is a single one"},
 		"one stream for two":      {[]string{"--store.type=jetstream", "--stream.name=KV_CREDBUS_CREDENTIALS"}, nil, "--stream.name is KV_CREDBUS_CREDENTIALS, which is the stream of the bucket"},
 		"replicas, no cluster":    {[]string{"--stream.replicas=3"}, nil, "--stream.replicas is 3, but the embedded server is a single one"},

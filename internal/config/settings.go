@@ -62,6 +62,8 @@ var settings = table{
 
 	{key: "wire.strict", kind: boolean(), fallback: "false", help: "refuse requests and jobs with fields that this worker does not know; otherwise they are ignored, so that newer clients are served"},
 
+	{key: "security.require_tls", kind: boolean(), fallback: "false", help: "refuse to start where secrets would cross the network without TLS or NATS lets in anybody, instead of warning: the embedded server on other addresses than 127.0.0.1, NATS or a store at http:// on another machine without TLS, a NATS server without users"},
+
 	{key: "store.type", kind: oneOf("file", "jetstream", "memory", "vault", "aws", "kubernetes"), fallback: "file", help: "where credentials are kept: file, jetstream, memory, vault, aws or kubernetes"},
 	{key: "store.form", kind: oneOf("sealed", "native"), fallback: "sealed", help: "sealed: only the workers read what is stored; native: it stands in the form of vault, aws or kubernetes, for other programs too"},
 	{key: "store.routes", kind: routeList(), help: "scopes that other stores keep, such as org:acme=vault-eu, separated by commas; the longest that matches counts. The stores are defined in the YAML file (stores); the one of these settings is named default"},

@@ -31,6 +31,11 @@ type value struct {
 // given reports whether anybody set the value.
 func (v value) given() bool { return v.written != "" || v.file != "" }
 
+// borrowed reports whether the value is of a variable of another program.
+func (v value) borrowed() bool {
+	return v.file == "" && v.written != "" && !strings.HasPrefix(v.written, "--") && !strings.HasPrefix(v.written, prefix)
+}
+
 // name is how to name the setting to whoever wrote the value.
 func (v value) name(key string) string {
 	switch {

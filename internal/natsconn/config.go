@@ -32,6 +32,9 @@ type Config struct {
 
 	TLS TLS
 
+	// RequireTLS refuses servers on other machines that do not offer TLS.
+	RequireTLS bool
+
 	// InboxPrefix replaces _INBOX in the subjects that replies come to.
 	InboxPrefix string
 	// Name is shown for this connection in the server's monitoring.

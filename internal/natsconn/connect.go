@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -145,10 +146,28 @@ func (c Config) servers(o *nats.Options) error {
 			o.Servers = append(o.Servers, strings.TrimSpace(address))
 		}
 	}
+	if c.RequireTLS {
+		for _, address := range o.Servers {
+			o.Secure = o.Secure || !onThisMachine(address)
+		}
+	}
 	if o.CustomDialer == nil {
 		o.Dialer = &net.Dialer{Timeout: ConnectTimeout * 9 / 10 / time.Duration(max(1, len(o.Servers)))}
 	}
 	return nil
+}
+
+// onThisMachine reports whether an address is one of this machine, as it is written.
+func onThisMachine(address string) bool {
+	if !strings.Contains(address, "://") {
+		address = "nats://" + address
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // identity is the options that say who connects, preceded by one that

@@ -48,6 +48,8 @@ func (c Config) explain(target string, err error) error {
 		return fmt.Errorf("connect to NATS: no server listens at %s: start one there, or check %s: %w", target, address, err)
 	case errors.As(err, &unknown):
 		return fmt.Errorf("connect to NATS: host %q is not known: check %s: %w", unknown.Name, address, err)
+	case errors.Is(err, nats.ErrSecureConnWanted) && c.RequireTLS:
+		return fmt.Errorf("connect to NATS at %s: the server does not offer TLS, which security.require_tls wants: enable TLS in the server: %w", target, err)
 	case errors.Is(err, nats.ErrSecureConnWanted):
 		return fmt.Errorf("connect to NATS at %s: the server does not offer TLS: drop tls:// and %s, %s and %s, "+
 			"or enable TLS in the server: %w", target, c.setting("tls.ca", "NATS_CA"), c.setting("tls.cert", "NATS_CERT"), c.setting("tls.key", "NATS_KEY"), err)

@@ -196,6 +196,11 @@ func TestTLS(t *testing.T) {
 	fails(t, natsconn.Config{URL: simple.ClientURL()}, "unknown authority", "--nats.tls.ca (NATS_CA)")
 	fails(t, natsconn.Config{URL: mutual.ClientURL(), TLS: natsconn.TLS{CA: ca}}, "wants a client certificate", "--nats.tls.cert (NATS_CERT)")
 	fails(t, natsconn.Config{URL: plain.ClientURL(), TLS: natsconn.TLS{CA: ca}}, "does not offer TLS", "drop tls:// and --nats.tls.ca")
+	// This address leads to this machine, and is not known to. The server gets no password.
+	elsewhere := "nats://0.0.0.0:" + portOf(t, plain.Addr())
+	fails(t, natsconn.Config{URL: elsewhere, RequireTLS: true}, "does not offer TLS, which security.require_tls wants")
+	connect(t, natsconn.Config{URL: elsewhere})
+	connect(t, natsconn.Config{URL: plain.ClientURL(), RequireTLS: true})
 	byName := "nats://localhost:" + portOf(t, simple.Addr())
 	fails(t, natsconn.Config{URL: byName, TLS: natsconn.TLS{CA: ca}}, "for another host", "--nats.url")
 }

@@ -94,7 +94,7 @@ func (w *Worker) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for _, step := range []func(context.Context) error{
-		w.startServer, w.connect, w.checkStreams, w.openStores, w.openKeyring, w.openCache, w.joinDeployment, w.startReplica, w.startClock, w.openManager, w.startExpiry, w.openJobs, w.serve, w.startHealth,
+		w.startServer, w.connect, w.checkExposure, w.checkStreams, w.openStores, w.openKeyring, w.openCache, w.joinDeployment, w.startReplica, w.startClock, w.openManager, w.startExpiry, w.openJobs, w.serve, w.startHealth,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -144,10 +144,12 @@ func (w *Worker) connect(ctx context.Context) (err error) {
 		// Its own, so that no tenant who may listen below _INBOX hears what the stores
 		// and the streams answer.
 		InboxPrefix: subjects.Prefix(c.Prefix).Inbox(),
+		RequireTLS:  w.config.Security.RequireTLS,
 		Logger:      w.logger,
 	}
 	if w.server != nil {
-		options.Context = w.server.WorkerContext()
+		// Variables such as NATS_USER are of another server.
+		options = natsconn.Config{Context: w.server.WorkerContext(), Name: options.Name, InboxPrefix: options.InboxPrefix, Logger: w.logger}
 	}
 	w.conn, err = natsconn.Connect(ctx, options)
 	return err

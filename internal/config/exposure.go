@@ -1,0 +1,73 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+)
+
+// Security says what a worker refuses.
+type Security struct {
+	// RequireTLS refuses what Exposures and the worker find, instead of warning.
+	RequireTLS bool `koanf:"require_tls"`
+}
+
+// Exposure is a set-up that lets others read what is under way, or act as anybody.
+type Exposure struct {
+	Setting string // its key
+	What    string
+	Do      string // to end it
+}
+
+func (e Exposure) String() string { return e.What + ": " + e.Do }
+
+// Refused is the error of an exposure that security.require_tls refuses.
+func (e Exposure) Refused() error {
+	return fmt.Errorf("security.require_tls refuses to start, since %s: %s", e.What, e.Do)
+}
+
+// Exposures are those that the settings show. The worker finds others, once it is
+// connected.
+func (c *Config) Exposures() (found []Exposure) {
+	if c.NATS.Embedded() && !Loopback(c.NATS.Host) {
+		found = append(found, Exposure{
+			Setting: "nats.host",
+			What:    fmt.Sprintf("%s is %s, where the embedded NATS server listens to other machines, without TLS", c.name("nats.host"), c.NATS.Host),
+			Do:      "set it to 127.0.0.1, or run a NATS server with TLS and join it by nats.url",
+		})
+	}
+	stores := c.AllStores()
+	names := make([]string, 0, len(stores))
+	for name := range stores {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		s := stores[name]
+		addresses := []struct{ typ, key, address string }{
+			{"vault", ".vault.address", s.Vault.Address},
+			{"aws", ".aws.endpoint", s.AWS.Endpoint},
+			{"aws", ".aws.sts_endpoint", s.AWS.STSEndpoint},
+		}
+		for _, a := range addresses {
+			u, err := url.Parse(a.address)
+			if a.typ != s.Type || err != nil || u.Scheme != "http" || Loopback(u.Hostname()) {
+				continue
+			}
+			key := StoreKey(name) + a.key
+			found = append(found, Exposure{
+				Setting: key,
+				What:    fmt.Sprintf("%s is http://%s, so tokens and values cross the network in clear", c.name(key), u.Host),
+				Do:      "give it TLS, and write https://",
+			})
+		}
+	}
+	return found
+}
+
+// Loopback reports whether a host is this machine, by its name or address.
+func Loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,62 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"credbus/internal/config"
+)
+
+// checkExposure warns of what lets others read secrets under way, or act as anybody, or
+// refuses it (security.require_tls).
+func (w *Worker) checkExposure(context.Context) error {
+	found := w.config.Exposures()
+	if w.server == nil {
+		found = append(found, w.exposedConn()...)
+	}
+	var refused []error
+	for _, e := range found {
+		if w.config.Security.RequireTLS {
+			refused = append(refused, e.Refused())
+			continue
+		}
+		w.logger.Warn("exposed: "+e.String(), "setting", e.Setting)
+	}
+	return errors.Join(refused...)
+}
+
+// exposedConn is what the connection to a NATS server of others shows.
+func (w *Worker) exposedConn() []config.Exposure {
+	setting := "nats.url"
+	if w.config.NATS.URL == "" {
+		setting = "nats.context"
+	}
+	host, _, err := net.SplitHostPort(w.conn.ConnectedAddr())
+	if err != nil {
+		host = ""
+	}
+	_, clear := w.conn.TLSConnectionState()
+	// A client certificate is an identity, if the server asks for one.
+	return exposedNATS(setting, w.URL(), host, clear == nil, w.conn.AuthRequired() || w.conn.Opts.TLSCertCB != nil)
+}
+
+// exposedNATS judges a connection to a server at host, known as url.
+func exposedNATS(setting, url, host string, tls, users bool) (found []config.Exposure) {
+	if !tls && !config.Loopback(host) {
+		found = append(found, config.Exposure{
+			Setting: setting,
+			What:    fmt.Sprintf("the connection to the NATS server at %s has no TLS, so passwords and values cross the network in clear", url),
+			Do:      "give the server TLS; nats.tls.ca names its authority",
+		})
+	}
+	if !users {
+		found = append(found, config.Exposure{
+			Setting: setting,
+			What:    fmt.Sprintf("the NATS server at %s lets anybody in without a user, so anybody may read and write every credential", url),
+			Do:      "give it users (docs/permissions.md), and the worker one of them (nats.creds, nats.user or nats.nkey)",
+		})
+	}
+	return found
+}
