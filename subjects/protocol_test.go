@@ -1,0 +1,70 @@
+package subjects
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestDocumentedLimits holds the table of limits in docs/protocol.md to the code.
+func TestDocumentedLimits(t *testing.T) {
+	page, err := os.ReadFile("../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := make(map[string]string)
+	_, table, _ := strings.Cut(string(page), "\n| limit of | |\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	for _, row := range regexp.MustCompile("(?m)^\\| (.*?) \\| (.*) \\|$").FindAllStringSubmatch(table, -1) {
+		rows[row[1]] = row[2]
+	}
+	number := func(n int) string {
+		text := strconv.Itoa(n)
+		for at := len(text) - 3; at > 0; at -= 3 {
+			text = text[:at] + "," + text[at:]
+		}
+		return text
+	}
+	for row, limits := range map[string][]int{
+		"`scope`":                      {MaxScopeLen, MaxScopeLevels},
+		"`id` of a credential":         {MaxIDLen},
+		"names in `data`":              {MaxDataNames, MaxDataNameLen},
+		"values":                       {MaxDataLen},
+		"`tags`":                       {MaxTags, MaxTagKeyLen, MaxTagValueLen},
+		"`description`":                {MaxDescriptionLen},
+		"`rotation_days`":              {MaxRotationDays},
+		"`items` of a batch or job":    {MaxBatchItems},
+		"`concurrency` of a batch":     {MaxBatchItems},
+		"`cursor`":                     {MaxCursorLen},
+		"`request_id`":                 {MaxRequestIDLen},
+		"ID of a job; name of a batch": {MaxJobIDLen, MaxBatchIDLen},
+		"a message":                    {maxMapFields},
+	} {
+		for _, limit := range limits {
+			if !regexp.MustCompile(`(^|[^0-9,])` + number(limit) + `([^0-9,]|, |$)`).MatchString(rows[row]) {
+				t.Errorf("the limit %s is not in the row of %s: %q", number(limit), row, rows[row])
+			}
+		}
+	}
+}
+
+// TestDocumentedError holds the error of docs/protocol.md to what a worker sends.
+func TestDocumentedError(t *testing.T) {
+	page, err := os.ReadFile("../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := Errorf(NotFound, "no such credential in this scope")
+	told.Scope, told.ID = "org:acme", "db"
+	text, err := ToJSON(Append(nil, told))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.TrimSuffix(string(text), "}")
+	if !strings.Contains(string(page), want) || !strings.Contains(string(page), fmt.Sprintf("`%s: %s`", HeaderErrorCode, told.Code.NumberText())) {
+		t.Errorf("the error %s is not in docs/protocol.md", text)
+	}
+}
