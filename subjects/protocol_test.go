@@ -18,7 +18,7 @@ func TestDocumentedLimits(t *testing.T) {
 	rows := make(map[string]string)
 	_, table, _ := strings.Cut(string(page), "\n| limit of | |\n")
 	table, _, _ = strings.Cut(table, "\n\n")
-	for _, row := range regexp.MustCompile("(?m)^\\| (.*?) \\| (.*) \\|$").FindAllStringSubmatch(table, -1) {
+	for _, row := range regexp.MustCompile(`(?m)^\| (.*?) \| (.*) \|$`).FindAllStringSubmatch(table, -1) {
 		rows[row[1]] = row[2]
 	}
 	number := func(n int) string {
