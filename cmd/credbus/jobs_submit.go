@@ -27,7 +27,7 @@ type jobFlags struct {
 func (p *program) jobFlags(cmd *cobra.Command) *jobFlags {
 	f := &jobFlags{p: p}
 	cmd.Flags().StringVar(&f.batch, "batch", "", "name of the batch; what is submitted again under it is not done again (default a new one)")
-	cmd.Flags().Var(&f.notBefore, "not-before", "when the jobs may be begun: 2026-12-31T00:00:00Z, or from now 90d or 12h")
+	cmd.Flags().Var(&f.notBefore, "not-before", "when the jobs may be begun: "+momentHelp)
 	cmd.Flags().Var(&f.expiresAt, "expires-at", "when they may be begun no longer, as --not-before")
 	cmd.Flags().BoolVar(&f.wait, "wait", false, "wait for the jobs, as credbus jobs watch does")
 	f.format = formatFlag(cmd, asText, asJSON)
@@ -138,7 +138,7 @@ command or any other publisher; stderr says to which subject it is to go.
 	cmd.Flags().BoolVar(&s.all, "all", false, "all that the scope and those below it hold")
 	cmd.Flags().Var(&s.tags, "tag", "with --all, only those with this tag (repeatable)")
 	cmd.Flags().StringVar(&s.filter.IDPrefix, "id-prefix", "", "with --all, only those whose ID begins so")
-	cmd.Flags().Var(&s.before, "expires-before", "with --all, only those that expire before: 2026-12-31T00:00:00Z, or from now 90d or 12h")
+	cmd.Flags().Var(&s.before, "expires-before", "with --all, only those that expire before: "+momentHelp)
 	s.flags = p.jobFlags(cmd)
 	cmd.Flags().BoolVar(&s.print, "print", false, "print the one job as JSON, and submit nothing")
 	cmd.PreRunE = func(cmd *cobra.Command, args []string) error { return s.check(cmd, args) }

@@ -34,7 +34,7 @@ none is given. It shows no values. Filters that are given must all match.
 	}
 	cmd.Flags().Var(&tags, "tag", "only those with this tag (repeatable)")
 	cmd.Flags().StringVar(&options.IDPrefix, "id-prefix", "", "only those whose ID begins so")
-	cmd.Flags().Var(&before, "expires-before", "only those that expire before: 2026-12-31T00:00:00Z, or from now 90d or 12h")
+	cmd.Flags().Var(&before, "expires-before", "only those that expire before: "+momentHelp)
 	format := formatFlag(cmd, asText, asJSON)
 
 	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {

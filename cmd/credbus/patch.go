@@ -114,7 +114,7 @@ func (m *metadataFlags) register(flags *pflag.FlagSet) {
 	m.flags = flags
 	flags.StringVar(&m.description, "description", "", "what it is for, at most 1,024 characters; not secret")
 	flags.Var(&m.tags, "tag", "a tag, not secret (repeatable, at most 50)")
-	flags.Var(&m.expires, "expires", "when it expires: 2026-12-31T00:00:00Z, or from now 90d or 12h")
+	flags.Var(&m.expires, "expires", "when it expires: "+momentHelp)
 	flags.IntVar(&m.rotationDays, "rotation-days", 0, "how many days old the value may become before rotation is due; 0 for no policy")
 	flags.BoolVar(&m.inheritable, "inheritable", false, "let scopes below read it with --inherit")
 }

@@ -104,6 +104,7 @@ type action func(ctx context.Context, c *client.Client, args []string) error
 func (p *program) connected(do action) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		p.begun = true
+		p.sayMoments(cmd)
 		return p.withClient(cmd.Context(), args, do)
 	}
 }
