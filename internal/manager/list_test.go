@@ -127,6 +127,9 @@ func TestListReadsEachRecordOnce(t *testing.T) {
 //	TMPDIR=/dev/shm go test ./internal/manager -run '^$' -bench ListAll -benchtime 1x
 func BenchmarkListAll(b *testing.B) {
 	for _, n := range []int{10_000, 100_000} {
+		if n > 10_000 && testing.Short() {
+			b.Skip("-short")
+		}
 		s, err := file.New(file.Config{Dir: b.TempDir() + "/store"})
 		if err != nil {
 			b.Fatal(err)

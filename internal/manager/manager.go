@@ -68,6 +68,7 @@ type Manager struct {
 	config  Config
 	flights singleflight.Group
 	ends    ends
+	patches *turns
 }
 
 // New checks config and returns a Manager.
@@ -90,7 +91,7 @@ func New(config Config) (*Manager, error) {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
-	return &Manager{config: config, ends: ends{asking: make(chan struct{}, 1)}}, nil
+	return &Manager{config: config, ends: ends{asking: make(chan struct{}, 1)}, patches: newTurns()}, nil
 }
 
 // inheritable is the flag of a cache entry whose credential is inheritable.

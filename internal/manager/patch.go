@@ -11,8 +11,8 @@ import (
 	"credbus/subjects"
 )
 
-// patchTries is how often a patch without a version reads a credential that others write
-// meanwhile. Each time at least one of them has written, so that few patches need many.
+// patchTries is how often a patch without a version reads a credential that other workers
+// or stores of this one write meanwhile. Each time at least one of them has written, so that few patches need many.
 const patchTries = 20
 
 // Patch changes a credential that is there, and keeps what item does not name. It reads the
@@ -39,7 +39,7 @@ func (m *Manager) Patch(ctx context.Context, item *subjects.PatchItem, requestID
 	const first, most = 2 * time.Millisecond, 100 * time.Millisecond
 	pause := first
 	for try := 1; ; try++ {
-		reply, err := m.patchOnce(ctx, item, write)
+		reply, err := m.patchInTurn(ctx, item, write)
 		_, unknown := errors.AsType[unknownOutcome](err)
 		switch {
 		case !errors.Is(err, store.ErrConflict) || unknown || item.Version != "":
@@ -56,6 +56,15 @@ func (m *Manager) Patch(ctx context.Context, item *subjects.PatchItem, requestID
 		}
 		pause = min(2*pause, most)
 	}
+}
+
+func (m *Manager) patchInTurn(ctx context.Context, item *subjects.PatchItem, write string) (*subjects.PatchReply, error) {
+	end, err := m.patches.take(ctx, item.Target)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	return m.patchOnce(ctx, item, write)
 }
 
 // patchOnce is one try of a patch whose write is named write.

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -470,4 +471,42 @@ func TestPatchBatch(t *testing.T) {
 	if after := b.fresh(t, at); after.Tags["a"] != "1" || after.Tags["b"] != "2" {
 		t.Errorf("tags are %v", after.Tags)
 	}
+}
+
+// Patches of one credential that come to a worker at once do not fail for each other.
+func TestPatchesTakeTurns(t *testing.T) {
+	const n = 200 // in no turns, some would give up
+	at := target("org:acme", "db")
+	counted := &counting{Store: memory.New()}
+	b := newBed(t, counted, nil, nil)
+	b.storeItem(t, database(at))
+	before := counted.puts.Load()
+	var group sync.WaitGroup
+	for range n {
+		group.Go(func() {
+			if _, err := b.Patch(t.Context(), &subjects.PatchItem{Target: at, Description: new("patched")}, ""); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if puts := counted.puts.Load() - before; puts != n {
+		t.Errorf("%d patches wrote %d times", n, puts)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := b.Patch(ctx, &subjects.PatchItem{Target: at, Description: new("x")}, ""); !errors.Is(err, context.Canceled) {
+		t.Errorf("a patch of a caller who is gone: %v", err)
+	}
+}
+
+// counting counts the writes that reach a store.
+type counting struct {
+	store.Store
+	puts atomic.Int64
+}
+
+func (c *counting) Put(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
+	c.puts.Add(1)
+	return c.Store.Put(ctx, rec, pre)
 }
