@@ -94,24 +94,22 @@ func TestWorkersWithCopiesOfOneStore(t *testing.T) {
 			t.Errorf("%s worker of two that share a directory: %v", name, err)
 		}
 	}
-	// As if both had started at once, and neither had heard the other.
+	// As if a third had started when nobody answered, and asked later.
 	copied, err := file.New(file.Config{Dir: clone})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer copied.Close()
-	second.places.Places[0].Store = copied
-	second.recheck.Store(true)
-	select {
-	case err := <-second.Failed():
-		if !strings.Contains(err.Error(), "one was copied from the other") {
-			t.Errorf("the younger worker ends with %v", err)
-		}
-	case <-time.After(20 * time.Second):
-		t.Error("the younger worker goes on")
+	third := *first.places
+	third.Worker = "third"
+	third.Places = []deployment.Place{{Name: "default", Identity: first.places.Places[0].Identity, Store: copied}}
+	third.Started = time.Now()
+	if err := third.Check(t.Context()); !deployment.IsMisfit(err) {
+		t.Errorf("the youngest worker, with a copy, finds %v", err)
 	}
-	if err := first.checkDeployment(t.Context()); err != nil {
-		t.Errorf("the older worker: %v", err)
+	third.Started = first.started.Add(-time.Hour)
+	if err := third.Check(t.Context()); err != nil {
+		t.Errorf("the oldest worker, with a copy, finds %v", err)
 	}
 }
 
