@@ -3,12 +3,17 @@
 GO ?= go
 FUZZTIME ?= 60s
 BENCH ?=
+BENCHTIME ?= 1s
+MISSES ?= 2000x
+BATCHES ?= 50x
+SHORT ?=
 KILLS ?= 500
 FAULTS ?=
 MEMORY ?=
 SEEDS ?= 200
+SIM ?= -duration 60s
 
-.PHONY: all check fmt tidy vet staticcheck vuln cross imports beds test test-root test-sim test-stores test-integration sim test-faults fuzz bench bench-cache hit-ratio memory crash rotation
+.PHONY: all check fmt tidy vet staticcheck vuln cross imports beds bed-nats test test-all test-root test-sim test-stores test-integration sim test-faults smoke fuzz bench bench-cache hit-ratio memory crash rotation
 
 all: check test
 
@@ -53,9 +58,16 @@ cross:
 imports:
 	$(GO) test -count=1 ./internal/imports
 
-## test: everything but the long runs, under the race detector; the first time it
-## builds the servers that stores are tested against
-test: test-root test-stores test-sim test-integration
+## test: every package under the race detector, and a few simulated minutes of the protocol;
+## within ten minutes on two cores, downloads included
+test: bed-nats
+	CREDBUS_TEST_BEDS=$(CURDIR)/.beds $(GO) test -race -short -timeout 10m ./...
+	$(GO) test -tags simulation -count=1 -run Simulation ./internal/simulation -seeds 1
+	@echo "make test: ok. It asked no Vault and no Kubernetes, and ran no containers: make test-all does"
+
+## test-all: all that make test leaves out; the first time it builds the servers that stores
+## are tested against. Then the long runs, each for seconds
+test-all: test-root test-stores test-sim test-integration smoke
 
 test-root: beds
 	CREDBUS_TEST_BEDS=$(CURDIR)/.beds $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v -e /internal/store/ -e /internal/worker)
@@ -75,11 +87,13 @@ test-stores: beds
 
 # Servers of other projects, built from their Go modules: minutes the first time,
 # a second once they are in the build cache.
-beds:
-	CGO_ENABLED=0 $(GO) build -ldflags='-s -w' -o $(CURDIR)/.beds/nats ./internal/testbed/natsbed
+beds: bed-nats
 	for bed in vault kubernetes; do \
 		CGO_ENABLED=0 $(GO) build -C integration/beds/$$bed -ldflags='-s -w' -o $(CURDIR)/.beds/$$bed . || exit 1; \
 	done
+
+bed-nats:
+	CGO_ENABLED=0 $(GO) build -ldflags='-s -w' -o $(CURDIR)/.beds/nats ./internal/testbed/natsbed
 
 # Containers; without a Docker engine these skip, with CREDBUS_REQUIRE_DOCKER=1
 # they fail. Results are not cached, since the cache does not see the worker.
@@ -89,13 +103,25 @@ test-integration:
 ## sim: SEEDS seeds of 60 simulated seconds for each class of faults and mode, and
 ## every mutant; about half an hour
 sim:
-	$(GO) test -tags simulation -count=1 -timeout 3h -v ./internal/simulation -seeds $(SEEDS) -duration 60s
+	$(GO) test -tags simulation -count=1 -timeout 3h -v ./internal/simulation -seeds $(SEEDS) $(SIM)
 
 ## test-faults: cuts, pauses, kills and restarts in beds of containers, judged from
 ## what clients saw; FAULTS="-bed cluster -mode strict -fault cut,pause -seconds 60"; and
 ## batch jobs in the same, judged from the store's log; FAULTS="-run JobFaults -seed 7"
 test-faults:
 	$(GO) -C integration test -race -tags faults -v -count=1 -run Faults -timeout 60m . $(FAULTS)
+
+## smoke: each long run for seconds, so that none rots; it times nothing
+smoke: beds
+	$(MAKE) bench BENCH='-rounds 1 -round 200ms' MISSES=2x BATCHES=1x SHORT=-short
+	$(MAKE) bench-cache BENCHTIME=1x SHORT=-short
+	$(MAKE) hit-ratio
+	$(MAKE) memory MEMORY='-entries 2000 -rounds 2 -requests 8'
+	$(MAKE) crash KILLS=5
+	$(MAKE) rotation SHORT=-short
+	$(MAKE) fuzz FUZZTIME=1x
+	$(MAKE) sim SEEDS=1 SIM='-duration 5s -run Simulation'
+	$(MAKE) test-faults FAULTS='-run TestFaults -bed one -mode bounded -fault kill -seconds 3'
 
 ## fuzz: every fuzz target for FUZZTIME each
 fuzz:
@@ -112,13 +138,13 @@ fuzz:
 ## beside batch requests, and what requests wait while jobs run
 bench: beds
 	$(GO) run ./internal/bench $(BENCH)
-	CREDBUS_TEST_BEDS=$(CURDIR)/.beds $(GO) test ./internal/worker -run '^$$' -bench 'Miss$$' -benchtime 2000x
-	CREDBUS_TEST_BEDS=$(CURDIR)/.beds $(GO) test ./internal/worker -run '^$$' -bench 'Batch$$' -benchtime 50x
-	$(GO) test ./internal/worker -run '^$$' -bench 'Jobs$$' -benchtime 1x
+	CREDBUS_TEST_BEDS=$(CURDIR)/.beds $(GO) test ./internal/worker -run '^$$' -bench 'Miss$$' -benchtime $(MISSES)
+	CREDBUS_TEST_BEDS=$(CURDIR)/.beds $(GO) test ./internal/worker -run '^$$' -bench 'Batch$$' -benchtime $(BATCHES)
+	$(GO) test ./internal/worker -run '^$$' -bench 'Jobs$$' -benchtime 1x $(SHORT)
 
 ## bench-cache: the benchmarks of single packages
 bench-cache:
-	$(GO) test -run '^$$' -bench . -benchmem ./subjects ./internal/cache ./internal/manager ./internal/seal ./internal/store/...
+	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -benchmem $(SHORT) ./subjects ./internal/cache ./internal/manager ./internal/seal ./internal/store/...
 
 ## hit-ratio: the cache beside exact LRU; TRACE names an xz file of big-endian int32
 hit-ratio:
@@ -135,4 +161,5 @@ crash:
 
 ## rotation: rotate the key of 10,000 credentials that are read meanwhile
 rotation:
-	@$(GO) test ./internal/worker -count=1 -run TestRotationOnline -v -timeout 20m | grep -E '^(rotation:|---|ok|FAIL|panic:| +[a-z_]+\.go:)'
+	@out=$$($(GO) test ./internal/worker -count=1 -run TestRotationOnline -v -timeout 20m $(SHORT)); status=$$?; \
+	echo "$$out" | grep -E '^(rotation:|---|ok|FAIL|panic:| +[a-z_]+\.go:)'; exit $$status

@@ -18,6 +18,9 @@ import (
 // Variable names the directory of the beds' programs.
 const Variable = "CREDBUS_TEST_BEDS"
 
+// quick is the bed that builds in seconds.
+const quick = "nats"
+
 // startTimeout is for a machine that does other work besides.
 const startTimeout = 2 * time.Minute
 
@@ -69,8 +72,11 @@ func Shared(t testing.TB, name string) *Server {
 func require(t testing.TB, name string) string {
 	t.Helper()
 	dir := os.Getenv(Variable)
-	if dir == "" {
-		t.Skipf("there is no %s server to ask: run make test-stores, which builds one (%s)", name, Variable)
+	switch {
+	case dir == "":
+		t.Skipf("there is no %s server to ask: run make test-all, which builds one (%s)", name, Variable)
+	case testing.Short() && name != quick:
+		t.Skipf("-short: a %s server takes minutes to build: make test-all asks one", name)
 	}
 	program := filepath.Join(dir, name)
 	if _, err := os.Stat(program); err != nil {

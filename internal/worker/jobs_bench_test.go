@@ -18,11 +18,14 @@ import (
 // p99-with-jobs is how many times longer the slowest hundredth then waits.
 func BenchmarkJobs(b *testing.B) {
 	const (
-		items  = subjects.MaxBatchItems
-		jobs   = 10 // a round
-		scope  = subjects.Scope("org:acme/team:eng")
-		rounds = 5
+		items = subjects.MaxBatchItems
+		jobs  = 10 // a round
+		scope = subjects.Scope("org:acme/team:eng")
 	)
+	rounds := 5
+	if testing.Short() {
+		rounds = 1
+	}
 	bed := newBed(b)
 	serial := 0
 	batch := func() (batch []subjects.StoreItem) {
