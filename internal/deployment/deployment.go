@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -145,6 +146,21 @@ func (k *Keeper) Join(ctx context.Context, own Record) (*Record, error) {
 	return nil, errBusy
 }
 
+// Foresee returns the *Mismatch that Join would return, before anything is made that only
+// Join is told of. In own, a nil Keys stands for keys that are not known, and an empty
+// Identity of a store for one that is not.
+func (k *Keeper) Foresee(ctx context.Context, own Record) error {
+	record, _, err := k.read(ctx)
+	if err != nil || record == nil {
+		return err
+	}
+	if own.Keys == nil {
+		own.Keys = record.Keys
+	}
+	_, err = k.mismatch(ctx, record, &own)
+	return err
+}
+
 // next is the record after own has joined, nil if it stays as it is.
 func (k *Keeper) next(ctx context.Context, record, own *Record) (*Record, error) {
 	if record == nil {
@@ -152,7 +168,10 @@ func (k *Keeper) next(ctx context.Context, record, own *Record) (*Record, error)
 		first.ID = strings.ToLower(rand.Text())
 		return &first, nil
 	}
-	differ := record.differences(own)
+	differ, err := k.mismatch(ctx, record, own)
+	if err != nil {
+		return nil, err
+	}
 	if len(differ) == 0 {
 		merged := record.merged(own)
 		if same(merged, record) {
@@ -160,11 +179,22 @@ func (k *Keeper) next(ctx context.Context, record, own *Record) (*Record, error)
 		}
 		return merged, nil
 	}
-	fleeting := true
-	for _, d := range differ {
-		fleeting = fleeting && d.fleeting
+	if !allFleeting(differ) {
+		k.config.Logger.Warn("deployment.change: the deployment is what this worker says from now on", "deployment", record.ID, "differences", differ)
+	}
+	changed := *own
+	changed.ID = record.ID
+	return &changed, nil
+}
+
+// mismatch returns how own differs from the record, as an error if it may not.
+func (k *Keeper) mismatch(ctx context.Context, record, own *Record) ([]Difference, error) {
+	differ := record.differences(own)
+	if len(differ) == 0 {
+		return nil, nil
 	}
 	mismatch := &Mismatch{ID: record.ID, Differences: differ}
+	fleeting := allFleeting(differ)
 	if !fleeting && !k.config.Change {
 		return nil, mismatch
 	}
@@ -172,12 +202,11 @@ func (k *Keeper) next(ctx context.Context, record, own *Record) (*Record, error)
 		mismatch.Running = true
 		return nil, mismatch
 	}
-	if !fleeting {
-		k.config.Logger.Warn("deployment.change: the deployment is what this worker says from now on", "deployment", record.ID, "differences", differ)
-	}
-	changed := *own
-	changed.ID = record.ID
-	return &changed, nil
+	return differ, nil
+}
+
+func allFleeting(differ []Difference) bool {
+	return !slices.ContainsFunc(differ, func(d Difference) bool { return !d.fleeting })
 }
 
 // Check returns a *Mismatch if own does not agree with the record any more. It adds

@@ -176,7 +176,12 @@ func (r *Record) onlyFleeting() bool {
 	return true
 }
 
-func keys(numbers []uint32) string { return "keys " + strings.Trim(fmt.Sprint(numbers), "[]") }
+func keys(numbers []uint32) string {
+	if len(numbers) == 0 {
+		return ""
+	}
+	return "keys " + strings.Trim(fmt.Sprint(numbers), "[]")
+}
 
 func union[V any](a, b map[string]V) []string {
 	all := maps.Clone(a)

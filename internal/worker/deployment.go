@@ -3,8 +3,11 @@ package worker
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -40,12 +43,52 @@ func (w *Worker) deploymentConfig() deployment.Config {
 	}
 }
 
-// joinDeployment stops a start that does not fit the workers which are there.
-func (w *Worker) joinDeployment(ctx context.Context) (err error) {
+// foreseeDeployment stops a start that joinDeployment would stop, before it makes a
+// directory or a keyring that nobody needs and that a later start would find.
+func (w *Worker) foreseeDeployment(ctx context.Context) (err error) {
 	w.deployment, err = deployment.New(ctx, w.deploymentConfig())
 	if err != nil {
 		return err
 	}
+	own := w.settledRecord()
+	own.Stores = make(map[string]deployment.Store)
+	outlives, makes := false, false
+	for name, c := range w.config.AllStores() {
+		s := deployment.Store{Type: c.Type, Form: c.Form}
+		if isNew(c) {
+			s.Identity, makes = "in a directory that does not exist", true
+		}
+		if c.Type == "memory" {
+			s.Identity = store.FleetingIdentity
+		} else {
+			outlives = true
+		}
+		own.Stores[name] = s
+	}
+	if outlives {
+		keyring, err := w.probeKeyring(ctx)
+		if err != nil {
+			return err
+		}
+		own.Keys = keyring
+	}
+	if !makes {
+		return nil // what is wrong with a store says more, and joinDeployment looks anyhow
+	}
+	return w.deployment.Foresee(ctx, own)
+}
+
+// isNew reports whether opening a store makes its directory.
+func isNew(c config.Store) bool {
+	if c.Type != "file" {
+		return false
+	}
+	_, err := os.Stat(c.Dir)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// joinDeployment stops a start that does not fit the workers which are there.
+func (w *Worker) joinDeployment(ctx context.Context) (err error) {
 	own, err := w.deploymentRecord(ctx)
 	if err != nil {
 		return err
@@ -74,16 +117,25 @@ func (w *Worker) findPlaces() *deployment.Places {
 	return places
 }
 
-// deploymentRecord is what this worker would have all workers agree on.
-func (w *Worker) deploymentRecord(ctx context.Context) (own deployment.Record, err error) {
-	own = deployment.Record{
+// settledRecord is the part of deploymentRecord that the settings say.
+func (w *Worker) settledRecord() deployment.Record {
+	own := deployment.Record{
 		Protocol: coherence.Protocol,
 		Lease:    coherence.DefaultLease,
 		Hold:     w.hold(),
 		Queue:    w.config.NATS.Queue,
-		Stores:   make(map[string]deployment.Store),
 		Routes:   make(map[string]string),
 	}
+	for _, route := range w.config.Store.Routes {
+		own.Routes[string(route.Scope)] = route.Store
+	}
+	return own
+}
+
+// deploymentRecord is what this worker would have all workers agree on.
+func (w *Worker) deploymentRecord(ctx context.Context) (own deployment.Record, err error) {
+	own = w.settledRecord()
+	own.Stores = make(map[string]deployment.Store)
 	for _, o := range w.stores {
 		identity := ""
 		if identified, ok := o.driver.(store.Identified); ok {
@@ -93,11 +145,11 @@ func (w *Worker) deploymentRecord(ctx context.Context) (own deployment.Record, e
 		}
 		own.Stores[o.name] = deployment.Store{Type: o.config.Type, Form: o.config.Form, Identity: identity}
 	}
-	for _, route := range w.config.Store.Routes {
-		own.Routes[string(route.Scope)] = route.Store
-	}
-	for _, key := range w.keyring.Keys() {
-		own.Keys = append(own.Keys, key.ID)
+	own.Keys = []uint32{} // known, if there are none
+	if w.keyring != nil {
+		for _, key := range w.keyring.Keys() {
+			own.Keys = append(own.Keys, key.ID)
+		}
 	}
 	return own, nil
 }

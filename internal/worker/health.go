@@ -12,6 +12,7 @@ import (
 	"credbus/subjects"
 )
 
+// startHealth comes first: a port that is taken stops the start before it makes anything.
 func (w *Worker) startHealth(context.Context) (err error) {
 	if w.config.Health.Listen == "" {
 		return nil
@@ -22,6 +23,9 @@ func (w *Worker) startHealth(context.Context) (err error) {
 
 // problems are what keeps the worker from its work.
 func (w *Worker) problems(ctx context.Context) (problems []health.Problem) {
+	if !w.serving.Load() {
+		return []health.Problem{{Part: "worker", State: "starting"}} // and has no parts yet
+	}
 	if w.stopping.Load() {
 		problems = append(problems, health.Problem{Part: "worker", State: "stopping"})
 	}

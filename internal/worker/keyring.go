@@ -24,12 +24,9 @@ func (w *Worker) openKeyring(ctx context.Context) error {
 		w.keyring = seal.NewLive(keyring, seal.LiveConfig{Logger: w.logger})
 		return nil
 	}
-	file := seal.File{Path: w.config.Keyring.File}
-	if uri := w.config.Keyring.Wrap; uri != "" {
-		var err error
-		if file.Wrap, err = kms.Open(ctx, uri); err != nil {
-			return fmt.Errorf("keyring.wrap: %w", err)
-		}
+	file, err := w.keyringOf(ctx)
+	if err != nil {
+		return err
 	}
 	keyring, err := w.readKeyring(ctx, file)
 	if err != nil {
@@ -38,6 +35,36 @@ func (w *Worker) openKeyring(ctx context.Context) error {
 	w.keyringFile = file
 	w.keyring = seal.NewLive(keyring, seal.LiveConfig{File: file, Logger: w.logger})
 	return nil
+}
+
+func (w *Worker) keyringOf(ctx context.Context) (file seal.File, err error) {
+	file.Path = w.config.Keyring.File
+	if uri := w.config.Keyring.Wrap; uri != "" {
+		if file.Wrap, err = kms.Open(ctx, uri); err != nil {
+			return file, fmt.Errorf("keyring.wrap: %w", err)
+		}
+	}
+	return file, nil
+}
+
+// probeKeyring returns the numbers of the keys in the keyring, none if there is no file.
+func (w *Worker) probeKeyring(ctx context.Context) ([]uint32, error) {
+	ids := []uint32{} // not nil: they are known
+	file, err := w.keyringOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keyring, err := file.Open()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return ids, nil
+	case err != nil:
+		return nil, fmt.Errorf("keyring.file: %w", err)
+	}
+	for _, key := range keyring.Keys() {
+		ids = append(ids, key.ID)
+	}
+	return ids, nil
 }
 
 func (w *Worker) readKeyring(ctx context.Context, file seal.File) (*seal.Keyring, error) {
@@ -57,6 +84,14 @@ func (w *Worker) readKeyring(ctx context.Context, file seal.File) (*seal.Keyring
 			return nil, fmt.Errorf("%s is missing, and the store (%s) holds credentials that only it opens: put it back from a backup, copy it from a worker that shares the store, or name the right one",
 				file.Path, config.StoreKey(o.name))
 		}
+	}
+	// joinDeployment would stop the start, and leave a keyring behind.
+	own, err := w.deploymentRecord(ctx)
+	if err == nil {
+		err = w.deployment.Foresee(ctx, own)
+	}
+	if err != nil {
+		return nil, err
 	}
 	keyring, err = file.Create()
 	if errors.Is(err, fs.ErrExist) { // another worker was faster

@@ -34,11 +34,23 @@ func (w *Worker) openStores(ctx context.Context) error {
 	all := w.config.AllStores()
 	names := slices.Sorted(maps.Keys(all))
 	stores, errs := make([]*opened, len(names)), make([]error, len(names))
-	var opening sync.WaitGroup
+	// Those that opening makes come last, so that a start which others stop makes none.
+	makes := make([]bool, len(names))
 	for i, name := range names {
-		opening.Go(func() { stores[i], errs[i] = w.open(ctx, name, all[name]) })
+		makes[i] = isNew(all[name])
 	}
-	opening.Wait()
+	for _, last := range []bool{false, true} {
+		var opening sync.WaitGroup
+		for i, name := range names {
+			if makes[i] == last {
+				opening.Go(func() { stores[i], errs[i] = w.open(ctx, name, all[name]) })
+			}
+		}
+		opening.Wait()
+		if errors.Join(errs...) != nil {
+			break
+		}
+	}
 	w.stores = slices.DeleteFunc(stores, func(o *opened) bool { return o == nil })
 	err := errors.Join(errs...)
 	if err == nil {

@@ -60,14 +60,14 @@ type Worker struct {
 	handler     *handler.Handler
 	health      *health.Server // nil when nobody is told
 
-	stopping      atomic.Bool
-	stopFollowing context.CancelFunc
-	following     sync.WaitGroup
-	closing       sync.Once
-	closed        chan struct{} // by the end of stop
-	closeErr      chan error    // what stop returned, for the first caller
-	failed        chan error    // see Failed
-	recheck       atomic.Bool   // whether this worker fits its deployment, now
+	serving, stopping atomic.Bool
+	stopFollowing     context.CancelFunc
+	following         sync.WaitGroup
+	closing           sync.Once
+	closed            chan struct{} // by the end of stop
+	closeErr          chan error    // what stop returned, for the first caller
+	failed            chan error    // see Failed
+	recheck           atomic.Bool   // whether this worker fits its deployment, now
 }
 
 // startTimeout bounds what a start waits for others.
@@ -94,12 +94,13 @@ func (w *Worker) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for _, step := range []func(context.Context) error{
-		w.startServer, w.connect, w.checkExposure, w.checkStreams, w.openStores, w.openKeyring, w.openCache, w.joinDeployment, w.startReplica, w.startClock, w.openManager, w.startExpiry, w.openJobs, w.serve, w.startHealth,
+		w.startHealth, w.startServer, w.connect, w.checkExposure, w.checkStreams, w.foreseeDeployment, w.openStores, w.openKeyring, w.openCache, w.joinDeployment, w.startReplica, w.startClock, w.openManager, w.startExpiry, w.openJobs, w.serve,
 	} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
+	w.serving.Store(true)
 	return nil
 }
 
