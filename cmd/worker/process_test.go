@@ -29,14 +29,23 @@ type process struct {
 	port    string
 	started time.Duration // until it said that it is ready
 	stderr  bytes.Buffer  // complete once it has ended
+	greeted chan string   // the first that it printed, with what to try
 	output  chan string   // what it printed after that, once it has ended
 }
 
 // start runs a worker on dir and waits until it says that it is ready.
 func start(t *testing.T, dir, port string, args ...string) *process {
 	t.Helper()
-	p := &process{dir: dir, port: port, output: make(chan string, 1)}
-	p.command = exec.Command("worker", append([]string{"--data-dir", dir, "--nats.port", port}, args...)...)
+	p := startJoined(t, dir, append([]string{"--nats.port", port}, args...)...)
+	p.port = port
+	return p
+}
+
+// startJoined is start of a worker without a NATS server of its own.
+func startJoined(t *testing.T, dir string, args ...string) *process {
+	t.Helper()
+	p := &process{dir: dir, greeted: make(chan string, 1), output: make(chan string, 1)}
+	p.command = exec.Command("worker", append([]string{"--data-dir", dir}, args...)...)
 	p.command.Env = environment(t.TempDir())
 	p.command.Stderr = &p.stderr
 	stdout, err := p.command.StdoutPipe()
@@ -56,6 +65,12 @@ func start(t *testing.T, dir, port string, args ...string) *process {
 			err = fmt.Errorf("it began with %q", line)
 		}
 		ready <- err
+		for err == nil && !strings.HasSuffix(line, " watch\n\n") {
+			var next string
+			next, err = lines.ReadString('\n')
+			line += next
+		}
+		p.greeted <- line
 		rest, _ := io.ReadAll(lines)
 		p.output <- line + string(rest)
 	}()
@@ -70,6 +85,18 @@ func start(t *testing.T, dir, port string, args ...string) *process {
 	}
 	p.started = time.Since(begun)
 	return p
+}
+
+// greeting is what it printed once it was ready.
+func (p *process) greeting(t *testing.T) string {
+	t.Helper()
+	select {
+	case text := <-p.greeted:
+		return text
+	case <-time.After(20 * time.Second):
+		t.Fatal("the worker prints nothing to try")
+		return ""
+	}
 }
 
 // end sends a signal, waits for the end and returns what was printed.
@@ -176,7 +203,7 @@ func TestReady(t *testing.T) {
 	if err != nil {
 		t.Errorf("it ended with %v", err)
 	}
-	for _, part := range []string{"(embedded)", dir, "client.json", "queue group credbus", "\n  credbus --data-dir "} {
+	for _, part := range []string{"(embedded)", dir, "client.json", "queue group credbus", "\n  credbus --data-dir " + dir} {
 		if err := contains(output, part); err != nil {
 			t.Error(err)
 		}

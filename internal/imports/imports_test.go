@@ -69,7 +69,7 @@ var allowed = map[string]struct {
 	"internal/bench":            {[]string{"subjects"}, []string{nats}, "it measures from outside"},
 	"internal/history":          {nil, []string{"github.com/anishathalye/porcupine"}, "a judge that knew the accused could not be trusted"},
 	"internal/imports":          {nil, nil, "a test"},
-	"cmd/worker":                {[]string{"internal/cli", "internal/config", "internal/heap", "internal/repeat", "internal/worker"}, []string{cobra}, "configuration and wiring only"},
+	"cmd/worker":                {[]string{"subjects", "internal/cli", "internal/config", "internal/heap", "internal/repeat", "internal/worker"}, []string{cobra}, "configuration and wiring only"},
 	"cmd/credbus": {[]string{"subjects", "client", "internal/cli", "internal/config", "internal/natsconn", "internal/seal", "internal/seal/kms"}, []string{"github.com/gofrs/flock", cobra, nats, natscontext, "github.com/schollz/progressbar", "github.com/spf13/pflag", "golang.org/x/term"},
 		"the command line does what any client may, and edits keyrings"},
 }
