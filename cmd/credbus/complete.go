@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"slices"
+	"iter"
 	"strings"
 	"time"
 
@@ -15,8 +15,9 @@ import (
 const (
 	// completionTimeout bounds what a person waits for after the tab key.
 	completionTimeout = time.Second
-	// completionItems bounds how many credentials are looked at.
+	// completionItems bounds how many names are proposed.
 	completionItems = 1000
+	completionPage  = 1000
 )
 
 // completeNames completes a scope and, where a command takes two names, an ID
@@ -45,35 +46,37 @@ func (p *program) completeNames(most int) cobra.CompletionFunc {
 // scopesOf are the scopes that begin with what was typed. It asks at the
 // deepest scope that is complete, since who may act there may not act above.
 func scopesOf(ctx context.Context, c *client.Client, begun string) ([]string, error) {
-	var found []string
-	looked := 0
-	for credential, err := range c.List(ctx, subjects.Scope(begun).Parent(), &client.ListOptions{PageSize: completionItems}) {
-		if err != nil {
-			return found, err
+	return collect(c.List(ctx, subjects.Scope(begun).Parent(), &client.ListOptions{PageSize: completionPage}), func(credential *client.Credential) string {
+		if scope := string(credential.Scope); strings.HasPrefix(scope, begun) {
+			return scope
 		}
-		if scope := string(credential.Scope); strings.HasPrefix(scope, begun) && !slices.Contains(found, scope) {
-			found = append(found, scope)
-		}
-		if looked++; looked == completionItems {
-			break
-		}
-	}
-	return found, nil
+		return ""
+	})
 }
 
 // idsOf are the IDs in exactly this scope that begin with what was typed.
 func idsOf(ctx context.Context, c *client.Client, scope subjects.Scope, begun string) ([]string, error) {
-	var found []string
-	looked := 0
-	for credential, err := range c.List(ctx, scope, &client.ListOptions{IDPrefix: begun, PageSize: completionItems}) {
+	return collect(c.List(ctx, scope, &client.ListOptions{IDPrefix: begun, PageSize: completionPage}), func(credential *client.Credential) string {
+		if credential.Scope == scope {
+			return string(credential.ID)
+		}
+		return ""
+	})
+}
+
+// collect are the names that name finds, each once. It has all that was found until time
+// was up.
+func collect[T any](all iter.Seq2[T, error], name func(T) string) (found []string, err error) {
+	known := make(map[string]bool)
+	for item, err := range all {
 		if err != nil {
 			return found, err
 		}
-		if credential.Scope == scope {
-			found = append(found, string(credential.ID))
-		}
-		if looked++; looked == completionItems {
-			break
+		if text := name(item); text != "" && !known[text] {
+			known[text] = true
+			if found = append(found, text); len(found) == completionItems {
+				break
+			}
 		}
 	}
 	return found, nil

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -58,21 +57,14 @@ func (p *program) completeJobs(options client.JobListOptions, name func(*client.
 		defer cancel()
 		var found []string
 		// What fails here shows when the command itself is run.
-		_ = p.withClient(ctx, args, func(ctx context.Context, c *client.Client, args []string) error {
-			looked := 0
-			for job, err := range c.Jobs(ctx, target(args).Scope, &options) {
-				if err != nil {
-					return err
+		_ = p.withClient(ctx, args, func(ctx context.Context, c *client.Client, args []string) (err error) {
+			found, err = collect(c.Jobs(ctx, target(args).Scope, &options), func(job *client.JobStatus) string {
+				if id := string(name(job)); job.Scope == target(args).Scope && strings.HasPrefix(id, begun) {
+					return id
 				}
-				id := string(name(job))
-				if job.Scope == target(args).Scope && strings.HasPrefix(id, begun) && !slices.Contains(found, id) {
-					found = append(found, id)
-				}
-				if looked++; looked == completionItems {
-					break
-				}
-			}
-			return nil
+				return ""
+			})
+			return err
 		})
 		return found, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -133,7 +133,7 @@ func (s *Server) start(ctx context.Context, config Config) error {
 	if err != nil {
 		return err
 	}
-	client, err := loadOrGenerate(s.ClientContext(), "client", "clients of the worker on this machine")
+	client, err := loadOrGenerate(s.ClientContext(), "client", "clients of the worker on this machine; they may use credbus, and not see streams and buckets, which worker.json may")
 	if err != nil {
 		return err
 	}

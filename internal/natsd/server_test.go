@@ -107,6 +107,10 @@ func refused(t *testing.T, nc *nats.Conn, failures chan error) bool {
 
 func TestClientPermissions(t *testing.T) {
 	s := start(t, natsd.Config{Dir: t.TempDir(), Port: natsd.RandomPort, Prefix: "acme.cred"})
+	// What "nats context ls" shows says why a client sees no streams.
+	if description := readContext(t, s.ClientContext())["description"]; !strings.Contains(description, "not see streams") {
+		t.Errorf("client.json says %q", description)
+	}
 	tests := []struct {
 		subject            string
 		publish, subscribe bool
