@@ -100,6 +100,7 @@ func (c *connection) resolve(getenv func(string) string) (resolved natsconn.Conf
 		}
 		return resolved, "--data-dir", nil
 	}
+	flags := resolved
 	resolved = resolved.WithEnviron(getenv)
 	switch {
 	case c.nats.URL != "":
@@ -109,11 +110,13 @@ func (c *connection) resolve(getenv func(string) string) (resolved natsconn.Conf
 	case resolved.Context != "":
 		return resolved, "NATS_CONTEXT", nil
 	}
-	return findLocal(resolved, getenv)
+	return findLocal(flags, resolved, getenv)
 }
 
-// findLocal is where to connect when nobody has said so.
-func findLocal(resolved natsconn.Config, getenv func(string) string) (_ natsconn.Config, origin string, err error) {
+// findLocal is where to connect when nobody has said so. Of a worker that is found, the
+// identity is that of its file or of flags: variables such as NATS_USER are of the servers
+// that others named.
+func findLocal(flags, resolved natsconn.Config, getenv func(string) string) (_ natsconn.Config, origin string, err error) {
 	dir := getenv("CREDBUS_DATA_DIR")
 	if dir == "" {
 		dir, err = config.DefaultDataDir()
@@ -127,8 +130,8 @@ func findLocal(resolved natsconn.Config, getenv func(string) string) (_ natsconn
 		return resolved, "", err
 	}
 	if _, err := os.Stat(local); err == nil {
-		resolved.Context = local
-		return resolved, "what the worker of this machine has left in " + local, nil
+		flags.Context = local
+		return flags, "what the worker of this machine has left in " + local, nil
 	}
 	resolved.UseSelected = true
 	return resolved, "the selected nats context or else the default address, as NATS_URL and NATS_CONTEXT are not set and there is no " + local, nil

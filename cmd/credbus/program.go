@@ -63,8 +63,9 @@ Where to connect is taken from the first of these that is there:
   5. nats://127.0.0.1:4222
 
 As whom is taken from flags, then from NATS_USER, NATS_PASSWORD, NATS_CREDS,
-NATS_NKEY and NATS_TOKEN, then from the context. --context and --data-dir bring
-address and identity together: beside them no NATS_ variable counts.
+NATS_NKEY and NATS_TOKEN, then from the context. --context, --data-dir and the worker
+of this machine bring address and identity together: beside them no NATS_ variable
+counts.
 
 Exit status:
 
