@@ -134,6 +134,9 @@ func TestListEndsAPageByBytes(t *testing.T) {
 //	TMPDIR=/dev/shm go test ./internal/store/file -run '^$' -bench Walk -benchtime 1x
 func BenchmarkWalk(b *testing.B) {
 	for _, n := range []int{1_000, 10_000, 100_000} {
+		if n > 10_000 && testing.Short() {
+			b.Skip("-short")
+		}
 		for _, limit := range []int{100, 1000} {
 			b.Run(fmt.Sprintf("%d/by%d", n, limit), func(b *testing.B) {
 				s := open(b)
