@@ -440,6 +440,20 @@ func TestBatchItemsAreRefusedOneByOne(t *testing.T) {
 	}
 }
 
+// Half of a surrogate pair is no character. It was stored as U+FFFD once.
+func TestHalfACharacterIsRefused(t *testing.T) {
+	for _, text := range []string{`\ud800`, `\udc00x`, `\ud800\ud800\udc00`, `\ud800\u0041`, `\ud83d`, `x\uDE00`} {
+		for _, body := range []string{`{"id":"a","value":"` + text + `"}`, `{"id":"a","tags":{"` + text + `":"v"}}`} {
+			if _, err := FromJSON([]byte(body)); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "surrogate") {
+				t.Errorf("%s: %v", body, err)
+			}
+		}
+	}
+	if _, err := FromJSON([]byte(`{"value":"\ud83d\ude00"}`)); err != nil {
+		t.Errorf("a whole pair: %v", err)
+	}
+}
+
 func TestEnvelopeOf(t *testing.T) {
 	requests := 0
 	for _, sample := range samples() {

@@ -113,7 +113,7 @@ var sampleJSON = []string{
 }
 
 // beyondLimits reports whether valid JSON may be refused: it nests too deep,
-// has too many elements, or a number that a float cannot hold.
+// has too many elements, a number that a float cannot hold or half a character.
 func beyondLimits(text []byte) bool {
 	if len(text) > math.MaxUint16 {
 		return true
@@ -136,6 +136,10 @@ func beyondLimits(text []byte) bool {
 			}
 		case json.Number:
 			if _, err := strconv.ParseFloat(string(token), 64); err != nil {
+				return true
+			}
+		case string:
+			if strings.ContainsRune(token, utf8.RuneError) && bytes.Contains(bytes.ToLower(text), []byte(`\ud`)) {
 				return true
 			}
 		}

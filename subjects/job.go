@@ -102,10 +102,13 @@ func (d *decoder) jobID() ID {
 		return ""
 	}
 	id, err := ParseID(text)
+	if err == nil && len(id) > MaxJobIDLen {
+		err = invalidf("the id or batch of a job has %d characters: at most %d are allowed", len(id), MaxJobIDLen)
+	}
 	if err != nil {
+		// The status of the job must not hold what nobody could read there.
 		d.refuse(err)
-	} else if len(id) > MaxJobIDLen {
-		d.refusef("the id of a job has %d characters: at most %d are allowed", len(id), MaxJobIDLen)
+		return ""
 	}
 	return id
 }

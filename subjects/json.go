@@ -75,8 +75,7 @@ func (j *jsonReader) value(depth int) error {
 		}
 		return j.container(c, depth-1)
 	case '"':
-		j.text()
-		return nil
+		return j.text()
 	default:
 		return j.scalar()
 	}
@@ -97,7 +96,9 @@ func (j *jsonReader) container(open byte, depth int) error {
 			return invalidf("an object or array of more than %d elements", math.MaxUint16)
 		}
 		if open == '{' {
-			j.text()
+			if err := j.text(); err != nil {
+				return err
+			}
 			j.peek() // past the colon
 		}
 		if err := j.value(depth); err != nil {
@@ -111,7 +112,7 @@ func (j *jsonReader) container(open byte, depth int) error {
 
 // text writes a string. The header is chosen by the length of the JSON text,
 // which is never shorter than what it stands for.
-func (j *jsonReader) text() {
+func (j *jsonReader) text() error {
 	begin := j.at + 1
 	end := begin
 	for j.src[end] != '"' {
@@ -133,7 +134,10 @@ func (j *jsonReader) text() {
 		j.out = append(j.out, msgpcode.Str32, 0, 0, 0, 0)
 	}
 	content := len(j.out)
-	j.out = appendUnescaped(j.out, raw)
+	var whole bool
+	if j.out, whole = appendUnescaped(j.out, raw); !whole {
+		return invalidf(`body has half a surrogate pair such as \ud800, which is no character: write a value that is no text as {"base64": "..."}`)
+	}
 	n := len(j.out) - content
 	switch content - header {
 	case 2:
@@ -143,9 +147,10 @@ func (j *jsonReader) text() {
 	default:
 		binary.BigEndian.PutUint32(j.out[header+1:], uint32(n))
 	}
+	return nil
 }
 
-func appendUnescaped(dst, raw []byte) []byte {
+func appendUnescaped(dst, raw []byte) (text []byte, whole bool) {
 	for i := 0; i < len(raw); i++ {
 		if raw[i] != '\\' {
 			dst = append(dst, raw[i])
@@ -167,22 +172,21 @@ func appendUnescaped(dst, raw []byte) []byte {
 			r := hex4(raw[i+1:])
 			i += 4
 			if utf16.IsSurrogate(r) {
-				// json.Valid lets half a pair pass: it becomes U+FFFD, as
-				// encoding/json has it.
-				r2 := rune(-1)
-				if i+6 < len(raw) && raw[i+1] == '\\' && raw[i+2] == 'u' {
-					r2 = hex4(raw[i+3:])
+				// json.Valid lets half a pair pass.
+				if i+6 >= len(raw) || raw[i+1] != '\\' || raw[i+2] != 'u' {
+					return dst, false
 				}
-				if r = utf16.DecodeRune(r, r2); r != utf8.RuneError {
-					i += 6
+				if r = utf16.DecodeRune(r, hex4(raw[i+3:])); r == utf8.RuneError {
+					return dst, false
 				}
+				i += 6
 			}
 			dst = utf8.AppendRune(dst, r)
 		default: // " \ /
 			dst = append(dst, c)
 		}
 	}
-	return dst
+	return dst, true
 }
 
 func hex4(b []byte) rune {

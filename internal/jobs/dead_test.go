@@ -84,12 +84,19 @@ func TestPoison(t *testing.T) {
 		"both":     {subjects.DeleteBatch, `{"all":true,"items":[{"id":"x"}]}`, "exclude each other"},
 		"all-else": {subjects.DeleteBatch, `{"all":true,"scope":"org:other"}`, "neither that of the subject"},
 		"all-long": {subjects.DeleteBatch, `{"all":true,"batch":"` + strings.Repeat("b", 41) + `"}`, "at most 40"},
+		// What is refused must not make the status unreadable.
+		"long":     {subjects.ValidateBatch, `{"batch":"` + strings.Repeat("b", 57) + `","items":[{"id":"x"}]}`, "at most 56"},
+		"too-long": {subjects.ValidateBatch, `{"batch":"` + strings.Repeat("b", 300) + `","items":[{"id":"x"}]}`, "300 characters"},
+		"parts":    {subjects.ValidateBatch, `{"parts":-1,"items":[{"id":"x"}]}`, "parts is -1"},
 	} {
 		job := subjects.Target{Scope: scope, ID: subjects.ID(id)}
 		b.publish(t, prefix.Job(test.command, scope, job.ID), []byte(test.body))
 		failed := told.await(t, job, ended)
 		if failed.State != subjects.JobFailed || !failed.Dead || !strings.Contains(failed.Reason, test.reason) || strings.Contains(failed.Reason, canary) {
 			t.Errorf("%s: %+v", id, failed)
+		}
+		if shown, err := w.Show(t.Context(), job, new(subjects.JobShowRequest)); err != nil || shown.State != subjects.JobFailed {
+			t.Errorf("%s: shown as %+v, %v", id, shown, err)
 		}
 		dropped, err := w.Drop(t.Context(), job)
 		if err != nil || dropped.Dead {
