@@ -203,14 +203,19 @@ func (r *resealing) renew(ctx context.Context, file *keyringFile) error {
 func (r *resealing) await(ctx context.Context, id uint32, what string, has func(*client.ReplicaKeys, uint32) bool) error {
 	const pause = 250 * time.Millisecond
 	until := time.Now().Add(r.wait)
+	answered := errors.New("no replica has said yet that it has read it")
 	for {
 		keyrings, err := r.c.Keys(ctx)
-		if err == nil {
+		switch {
+		case ctx.Err() != nil:
+			return answered // interrupted: the question has no answer
+		case err == nil:
 			if err = errors.Join(missing(keyrings.Missing), lacking(keyrings, id, what, has)); err == nil {
 				return nil
 			}
+			answered = err
 		}
-		if ctx.Err() != nil || time.Now().After(until) {
+		if time.Now().After(until) {
 			return err
 		}
 		select {
