@@ -30,7 +30,7 @@ func TestPrintedCommandsWork(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", filepath.Join(programs, "credbus"), "../credbus").CombinedOutput(); err != nil {
 		t.Fatalf("build credbus: %v\n%s", err, out)
 	}
-	const password = "s3cret'pw"
+	const password = "s3cret'pw" // in no random name
 	ca, pair := certificate(t)
 	for name, test := range map[string]struct {
 		options server.Options
@@ -46,11 +46,11 @@ func TestPrintedCommandsWork(t *testing.T) {
 			secret: password,
 		},
 		"in the address": {
-			options: server.Options{Users: []*server.User{{Username: "me", Password: "pw"}}},
+			options: server.Options{Users: []*server.User{{Username: "me", Password: password}}},
 			args: func(url string) []string {
-				return []string{"--nats.url", strings.Replace(url, "nats://", "nats://me:pw@", 1)}
+				return []string{"--nats.url", strings.Replace(url, "nats://", "nats://me:s3cret%27pw@", 1)}
 			},
-			secret: "pw",
+			secret: password,
 		},
 		"token": {
 			options: server.Options{Authorization: "t0ken"},
@@ -60,11 +60,11 @@ func TestPrintedCommandsWork(t *testing.T) {
 			secret: "t0ken",
 		},
 		"TLS": {
-			options: server.Options{TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}}, TLSTimeout: 5, Users: []*server.User{{Username: "me", Password: "pw"}}},
+			options: server.Options{TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}}, TLSTimeout: 5, Users: []*server.User{{Username: "me", Password: password}}},
 			args: func(url string) []string {
-				return []string{"--nats.url", url, "--nats.user", "me", "--nats.password", "pw", "--nats.tls.ca", ca}
+				return []string{"--nats.url", url, "--nats.user", "me", "--nats.password", password, "--nats.tls.ca", ca}
 			},
-			secret: "pw",
+			secret: password,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
