@@ -30,6 +30,9 @@ func TestArrivals(t *testing.T) {
 	defer running.Wait()
 	defer stop()
 
+	// A busy machine delays the sender after it has looked at the clock, and this callback;
+	// Arrivals see neither.
+	const busy = 500 * time.Millisecond
 	var mu sync.Mutex
 	late, oldest := 0, time.Duration(0)
 	sub, err := conn.Subscribe("clock", func(msg *nats.Msg) {
@@ -41,7 +44,7 @@ func TestArrivals(t *testing.T) {
 		defer mu.Unlock()
 		age, said := time.Since(sent), arrivals.Age()
 		oldest = max(oldest, age)
-		if said != 0 && said < age {
+		if said != 0 && said+busy < age {
 			late++
 			t.Errorf("a message of %v ago is said to be %v old", age, said)
 		}
