@@ -64,7 +64,7 @@ imports:
 ## they wait more than they compute
 test:
 	$(GO) build -race -o $(CURDIR)/.beds/nats ./internal/testbed/natsbed
-	CREDBUS_TEST_BEDS=$(CURDIR)/.beds $(GO) test -race -short -vet=off -p 4 -timeout 10m ./internal/worker ./internal/store/... ./...
+	CREDBUS_TEST_BEDS=$(CURDIR)/.beds $(GO) test -race -short -vet=off -p 3 -timeout 15m ./internal/worker ./internal/store/... ./...
 	$(GO) test -race -tags simulation -count=1 -run Simulation ./internal/simulation -seeds 1
 	@echo "make test: ok. It asked no Vault and no Kubernetes, and ran no containers: make test-all does"
 
