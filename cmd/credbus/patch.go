@@ -30,8 +30,8 @@ func (p *program) patchCommand() *cobra.Command {
 expiry, or several of them. Nothing that others write at the same time is lost.
 
 stdin is not read unless --file - or --data-file NAME=- says so. At least one named
-value must remain: to remove a credential, use credbus delete. What is to be removed
-and is not there is pointed out, and no error.
+value must remain: to remove a credential, use credbus delete. Removing
+a name or tag that is not there is no error; a message says so.
 
 New values begin a new term of the rotation policy. Other changes do not.`,
 		Example: `  credbus patch org:acme/team:eng db --tag owner=eng --remove-tag stage

@@ -26,9 +26,10 @@ among those sealed.
 
 --add does all of a rotation where the workers share one keyring file: it adds a
 key to the file, waits until every replica holds it, makes it the primary, waits
-again, and seals everything. It refuses a keyring that is not that of the workers, as the
-one on this machine is where --server names those of another. Interrupted, it is to be run again without --add; if it
-had not said that the key is the primary, after credbus keys primary.
+again, and seals everything. It refuses a keyring that the workers do not seal with. So if
+--server names workers elsewhere, a keyring on this machine stays as it is. If it is
+interrupted, run it again without --add. If it has not said yet that the key is the primary,
+run credbus keys primary before.
 
 A credential that cannot be opened is reported, and the others are sealed all the
 same; the exit status is 1 then. What a store keeps in its provider's own form is
@@ -185,7 +186,7 @@ func (r *resealing) renew(ctx context.Context, file *keyringFile) error {
 	if err != nil {
 		return err
 	}
-	r.p.say("key %d was added to %s", id, path) // which is to be known even if this is killed
+	r.p.say("key %d was added to %s", id, path) // at once, in case this is killed
 	if err := r.await(ctx, id, "does not hold key", (*client.ReplicaKeys).Has); err != nil {
 		return halfway{fmt.Sprintf("key %d was added, and is not the primary: have every replica hold it, then run credbus keys primary %d and credbus keys rotate", id, id), err}
 	}

@@ -24,7 +24,7 @@ import (
 // secret is among them.
 func TestPrintedCommandsWork(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("they are for a POSIX shell")
+		t.Skip("the commands that the worker prints are for a POSIX shell, and this test runs them in bash, which Windows lacks")
 	}
 	programs := t.TempDir()
 	if out, err := exec.Command("go", "build", "-o", filepath.Join(programs, "credbus"), "../credbus").CombinedOutput(); err != nil {

@@ -128,7 +128,7 @@ func TestListReadsEachRecordOnce(t *testing.T) {
 func BenchmarkListAll(b *testing.B) {
 	for _, n := range []int{10_000, 100_000} {
 		if n > 10_000 && testing.Short() {
-			b.Skip("-short")
+			b.Skip("-short: storing 100,000 credentials takes most of a minute; make bench-cache without SHORT=-short does")
 		}
 		s, err := file.New(file.Config{Dir: b.TempDir() + "/store"})
 		if err != nil {

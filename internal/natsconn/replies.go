@@ -14,7 +14,7 @@ import (
 )
 
 // Replies knows below which inbox prefixes a connection may publish. A server drops a
-// reply that it refuses, and whoever asked waits in vain. So an empty message is published
+// reply that it refuses, and the client waits in vain. So an empty message is published
 // to an inbox of nobody: at the start, after a reconnect, after a refusal, and again until
 // it passes.
 type Replies struct {

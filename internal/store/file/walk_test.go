@@ -135,7 +135,7 @@ func TestListEndsAPageByBytes(t *testing.T) {
 func BenchmarkWalk(b *testing.B) {
 	for _, n := range []int{1_000, 10_000, 100_000} {
 		if n > 10_000 && testing.Short() {
-			b.Skip("-short")
+			b.Skip("-short: storing 100,000 credentials takes most of a minute; make bench-cache without SHORT=-short does")
 		}
 		for _, limit := range []int{100, 1000} {
 			b.Run(fmt.Sprintf("%d/by%d", n, limit), func(b *testing.B) {
