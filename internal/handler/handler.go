@@ -181,8 +181,8 @@ func New(config Config) (*Handler, error) {
 	h.askFacts, h.askKeys = newAsker[subjects.ReplicaFacts](h, factsReport), newAsker[subjects.ReplicaKeys](h, keysReport)
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.keep, h.stopKeeping = context.WithCancel(h.ctx)
-	h.arrivals = natsconn.Watch(config.Conn)
 	h.subscriptions = natsconn.Keep(config.Conn, config.Logger)
+	h.arrivals = natsconn.Watch(h.subscriptions)
 	h.replies = natsconn.WatchReplies(config.Conn, config.Logger, config.InboxPrefixes)
 	h.subscriptions.Limit(max(config.Waiting, 1<<16), int(max(config.WaitingBytes, 64<<20))) // before the pool refuses them
 	return h, nil

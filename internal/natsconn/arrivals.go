@@ -14,10 +14,13 @@ import (
 //
 //	PING 1 ─► PONG 1 ─► PING 2 ─► PONG 2 ─► a message: it left the server after PING 1
 //
-// nats.go delivers a message a little later than it reads it, so the ping before the last
-// answered one counts. Delays between the sender and the server do not show.
+// nats.go reads messages into a queue for each subscription, and reads on. So an answer
+// counts once the messages read before it have been handed to their callbacks. The last of
+// them may have just been, so the ping before the last one counts. Delays between the sender
+// and the server do not show.
 type Arrivals struct {
-	conn *nats.Conn
+	conn          *nats.Conn
+	subscriptions *Subscriptions
 
 	mu           sync.Mutex
 	last, before time.Time // when the last answered ping was sent, and the one before
@@ -26,10 +29,13 @@ type Arrivals struct {
 const (
 	pingEvery  = 250 * time.Millisecond
 	pingWithin = 5 * time.Second
+	queuePoll  = 5 * time.Millisecond
 )
 
-// Watch returns the Arrivals of a connection. They know nothing before Run.
-func Watch(conn *nats.Conn) *Arrivals { return &Arrivals{conn: conn} }
+// Watch returns the Arrivals of what subscriptions deliver. They know nothing before Run.
+func Watch(subscriptions *Subscriptions) *Arrivals {
+	return &Arrivals{conn: subscriptions.conn, subscriptions: subscriptions}
+}
 
 // Age is an upper bound on the time since the server sent a message that is delivered now:
 // some hundred milliseconds, more after a stall. It is zero before the first two pings are
@@ -59,9 +65,7 @@ func (a *Arrivals) Run(ctx context.Context) {
 			if !open { // the connection is closed
 				return
 			}
-			now := time.Now()
-			a.answered(now) // nothing comes from the former connection any more,
-			a.answered(now) // and what the next one brings is sent after this
+			a.reconnected(ctx)
 		case <-ctx.Done():
 			return
 		}
@@ -73,8 +77,20 @@ func (a *Arrivals) ping(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, pingWithin)
 	defer cancel()
 	sent := time.Now()
-	if a.conn.FlushWithContext(ctx) == nil {
+	if a.conn.FlushWithContext(ctx) == nil && a.subscriptions.handedOut(ctx) {
 		a.answered(sent)
+	}
+}
+
+// reconnected forgets the former connection: nothing comes from it any more but what it had
+// delivered, and what the next one brings is sent after this.
+func (a *Arrivals) reconnected(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, pingWithin)
+	defer cancel()
+	now := time.Now()
+	if a.subscriptions.handedOut(ctx) {
+		a.answered(now)
+		a.answered(now)
 	}
 }
 
@@ -82,4 +98,65 @@ func (a *Arrivals) answered(sent time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.before, a.last = a.last, sent
+}
+
+// handedOut waits until all messages that were read before have been handed to their
+// callbacks, and reports whether they were before ctx ended.
+func (s *Subscriptions) handedOut(ctx context.Context) bool {
+	for _, q := range s.queues() {
+		for !q.passed() {
+			select {
+			case <-time.After(queuePoll):
+			case <-ctx.Done():
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// queue is a subscription, and how many of its messages had been read at some time.
+type queue struct {
+	sub  *nats.Subscription
+	read int64
+}
+
+func (s *Subscriptions) queues() (queues []queue) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.kept {
+		if read, err := messagesRead(k.sub); err == nil {
+			queues = append(queues, queue{k.sub, read})
+		}
+	}
+	return queues
+}
+
+// messagesRead counts the messages that the callback of a subscription was given and those
+// that wait for it. One whose callback runs counts as both.
+func messagesRead(sub *nats.Subscription) (int64, error) {
+	for {
+		before, err := sub.Delivered()
+		if err != nil {
+			return 0, err
+		}
+		waiting, _, err := sub.Pending()
+		if err != nil {
+			return 0, err
+		}
+		if after, err := sub.Delivered(); err != nil || after == before { // none changed sides
+			return before + int64(waiting), err
+		}
+	}
+}
+
+// passed reports whether the callback has been given all of them. A subscription that has
+// ended gives it nothing more.
+func (q queue) passed() bool {
+	delivered, err := q.sub.Delivered()
+	if err != nil || delivered >= q.read {
+		return true
+	}
+	waiting, _, err := q.sub.Pending()
+	return err != nil || waiting == 0
 }
