@@ -2,9 +2,10 @@ package config
 
 import (
 	"fmt"
-	"net"
 	"net/url"
 	"slices"
+
+	"credbus/internal/natsconn"
 )
 
 // Security says what a worker refuses.
@@ -30,7 +31,7 @@ func (e Exposure) Refused() error {
 // Exposures are those that the settings show. The worker finds others, once it is
 // connected.
 func (c *Config) Exposures() (found []Exposure) {
-	if c.NATS.Embedded() && !Loopback(c.NATS.Host) {
+	if c.NATS.Embedded() && !natsconn.Loopback(c.NATS.Host) {
 		found = append(found, Exposure{
 			Setting: "nats.host",
 			What:    fmt.Sprintf("%s is %s, where the embedded NATS server listens to other machines, without TLS", c.name("nats.host"), c.NATS.Host),
@@ -51,23 +52,24 @@ func (c *Config) Exposures() (found []Exposure) {
 			{"aws", ".aws.sts_endpoint", s.AWS.STSEndpoint},
 		}
 		for _, a := range addresses {
-			u, err := url.Parse(a.address)
-			if a.typ != s.Type || err != nil || u.Scheme != "http" || Loopback(u.Hostname()) {
-				continue
+			if a.typ == s.Type {
+				key := StoreKey(name) + a.key
+				found = append(found, ExposedAddress(key, c.name(key), a.address)...)
 			}
-			key := StoreKey(name) + a.key
-			found = append(found, Exposure{
-				Setting: key,
-				What:    fmt.Sprintf("%s is http://%s, so tokens and values cross the network in clear", c.name(key), u.Host),
-				Do:      "give it TLS, and write https://",
-			})
 		}
 	}
 	return found
 }
 
-// Loopback reports whether a host is this machine, by its name or address.
-func Loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+// ExposedAddress is what the address of a store exposes, if anything. It is called name.
+func ExposedAddress(setting, name, address string) []Exposure {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" || natsconn.Loopback(u.Hostname()) {
+		return nil
+	}
+	return []Exposure{{
+		Setting: setting,
+		What:    fmt.Sprintf("%s is http://%s, so tokens and values cross the network in clear", name, u.Host),
+		Do:      "give it TLS, and write https://",
+	}}
 }

@@ -163,11 +163,13 @@ func onThisMachine(address string) bool {
 		address = "nats://" + address
 	}
 	u, err := url.Parse(address)
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(u.Hostname())
-	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+	return err == nil && Loopback(u.Hostname())
+}
+
+// Loopback reports whether a host is this machine, by its name or address.
+func Loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // identity is the options that say who connects, preceded by one that

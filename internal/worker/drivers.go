@@ -85,15 +85,19 @@ func openAWS(ctx context.Context, w *Worker, c config.Store) (store.Store, error
 }
 
 func openKubernetes(ctx context.Context, w *Worker, c config.Store) (store.Store, error) {
-	k := c.Kubernetes
-	s, err := kubernetes.New(ctx, kubernetes.Config{
-		Namespace: k.Namespace, Kubeconfig: k.Kubeconfig, Context: k.Context, Name: k.Name,
-		Native: c.Native(), Logger: w.logger,
-	})
+	s, err := kubernetes.New(ctx, kubernetesConfig(w, c))
 	if err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+func kubernetesConfig(w *Worker, c config.Store) kubernetes.Config {
+	k := c.Kubernetes
+	return kubernetes.Config{
+		Namespace: k.Namespace, Kubeconfig: k.Kubeconfig, Context: k.Context, Name: k.Name,
+		Native: c.Native(), Logger: w.logger,
+	}
 }
 
 // lagOf is for how long reads of a store may answer what was there before a write.

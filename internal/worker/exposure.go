@@ -4,15 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 
 	"credbus/internal/config"
+	"credbus/internal/natsconn"
 )
 
 // checkExposure warns of what lets others read secrets under way, or act as anybody, or
 // refuses it (security.require_tls).
 func (w *Worker) checkExposure(context.Context) error {
-	found := w.config.Exposures()
+	found := append(w.config.Exposures(), w.exposedClusters()...)
 	if w.server == nil {
 		found = append(found, w.exposedConn()...)
 	}
@@ -25,6 +28,22 @@ func (w *Worker) checkExposure(context.Context) error {
 		w.logger.Warn("exposed: "+e.String(), "setting", e.Setting)
 	}
 	return errors.Join(refused...)
+}
+
+// exposedClusters are the Kubernetes API servers whose address, in a kubeconfig, is in clear.
+func (w *Worker) exposedClusters() (found []config.Exposure) {
+	stores := w.config.AllStores()
+	for _, name := range slices.Sorted(maps.Keys(stores)) {
+		if stores[name].Type != "kubernetes" {
+			continue
+		}
+		address, err := kubernetesConfig(w, stores[name]).Address()
+		if err != nil {
+			continue // opening the store says so
+		}
+		found = append(found, config.ExposedAddress(config.StoreKey(name)+".kubernetes.kubeconfig", "the Kubernetes API server of "+config.StoreKey(name), address)...)
+	}
+	return found
 }
 
 // exposedConn is what the connection to a NATS server of others shows.
@@ -44,7 +63,7 @@ func (w *Worker) exposedConn() []config.Exposure {
 
 // exposedNATS judges a connection to a server at host, known as url.
 func exposedNATS(setting, url, host string, tls, users bool) (found []config.Exposure) {
-	if !tls && !config.Loopback(host) {
+	if !tls && !natsconn.Loopback(host) {
 		found = append(found, config.Exposure{
 			Setting: setting,
 			What:    fmt.Sprintf("the connection to the NATS server at %s has no TLS, so passwords and values cross the network in clear", url),

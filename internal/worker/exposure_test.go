@@ -3,7 +3,10 @@ package worker
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +39,28 @@ func TestExposedNATS(t *testing.T) {
 		}
 		if strings.Join(got, "; ") != test.want {
 			t.Errorf("%+v: %q", test, got)
+		}
+	}
+}
+
+// A kubeconfig may name an API server in clear. The worker refuses it before it sends its
+// token there.
+func TestExposedCluster(t *testing.T) {
+	for address, want := range map[string]bool{"http://192.0.2.1:8080": true, "192.0.2.1:8080": true, "https://192.0.2.1": false, "http://127.0.0.1:8080": false} {
+		kubeconfig := filepath.Join(t.TempDir(), "config")
+		content := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"c","contexts":[{"name":"c","context":{"cluster":"k","user":"u"}}],
+			"clusters":[{"name":"k","cluster":{"server":%q}}],"users":[{"name":"u","user":{}}]}`, address)
+		if err := os.WriteFile(kubeconfig, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := config.Load(nil, []string{"CREDBUS_DATA_DIR=" + t.TempDir(), "CREDBUS_STORE_TYPE=kubernetes", "CREDBUS_STORE_KUBERNETES_KUBECONFIG=" + kubeconfig, "CREDBUS_SECURITY_REQUIRE_TLS=true"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := newWorker(c, slog.New(slog.DiscardHandler))
+		found := w.exposedClusters()
+		if got := len(found) == 1 && strings.Contains(found[0].Refused().Error(), "http://192.0.2.1:8080"); got != want || len(found) > 1 {
+			t.Errorf("%s: %+v", address, found)
 		}
 	}
 }

@@ -87,6 +87,19 @@ func (c Config) account() (*account, error) {
 	return &account{config, namespace, fmt.Sprintf("the user %q of %s", chosen.AuthInfo, name)}, nil
 }
 
+// Address is the URL of the API server that New would use.
+func (c Config) Address() (string, error) {
+	account, err := c.account()
+	if err != nil {
+		return "", err
+	}
+	at, _, err := rest.DefaultServerUrlFor(account.config)
+	if err != nil {
+		return "", err
+	}
+	return at.String(), nil
+}
+
 // adapt sets what a Store needs of a client, whoever configured it.
 func adapt(config *rest.Config, logger *slog.Logger) *rest.Config {
 	config = rest.CopyConfig(config)
