@@ -70,7 +70,10 @@ func noOther(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("%s has no command %q", cmd.CommandPath(), args[0])
+	text := fmt.Sprintf("there is no command %q", args[0])
+	if cmd.HasParent() {
+		text = fmt.Sprintf("%s has no command %q", cmd.CommandPath(), args[0])
+	}
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		text += ", did you mean " + orList(near) + "?"
 	}

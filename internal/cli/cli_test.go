@@ -26,14 +26,14 @@ func TestSetUp(t *testing.T) {
 	for args, want := range map[string]string{
 		"":                "Usage:",
 		"--version":       "prog (devel)\n",
-		"lsit":            `prog has no command "lsit", did you mean list?`,
-		"xyz":             `prog has no command "xyz"`,
+		"lsit":            `there is no command "lsit", did you mean list?`,
+		"xyz":             `there is no command "xyz"`,
 		"group":           "prog group is no command by itself: choose add or show",
 		"group shw":       `prog group has no command "shw", did you mean show?`,
 		"completion bsh":  `prog completion has no command "bsh", did you mean bash, fish or zsh?`,
 		"help":            "Usage:",
 		"help list":       "lists",
-		"help lsit":       `prog has no command "lsit", did you mean list?`,
+		"help lsit":       `there is no command "lsit", did you mean list?`,
 		"help group shw":  `prog group has no command "shw", did you mean show?`,
 		"help group show": "shows",
 	} {
