@@ -22,9 +22,10 @@ type StoreOptions struct {
 	Version    string // the version that is replaced, else ErrVersionConflict
 
 	// RequestID repeats an earlier call that ended in an OutcomeUnknownError:
-	// a write takes effect once for each id, whatever data it is given again, unless
-	// others write the credential in between. Then it replaces what they wrote, but
-	// for one with a Version, which ends in ErrVersionConflict.
+	// the same write takes effect once, unless others write the credential in
+	// between. Then it replaces what they wrote, but for one with a Version, which
+	// ends in ErrVersionConflict. Another write under the id is refused with
+	// ErrInvalidArgument.
 	// At most 64 characters of A-Z a-z 0-9 - _; empty for a new write.
 	RequestID string
 }

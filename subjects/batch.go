@@ -63,6 +63,7 @@ func (r *BatchRequest[T, P]) field(d *decoder, name []byte) bool {
 func (r *BatchRequest[T, P]) items(d *decoder) {
 	before := d.refused
 	d.refused = nil
+	d.items = true
 	r.Items = messages[T, P](d, MaxBatchItems, func(i int) {
 		if d.refused != nil {
 			if r.Refused == nil {
@@ -72,6 +73,7 @@ func (r *BatchRequest[T, P]) items(d *decoder) {
 			d.refused = nil
 		}
 	})
+	d.items = false
 	// What is left concerns the array as a whole.
 	d.refused = cmp.Or(before, d.refused)
 }

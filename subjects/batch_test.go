@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -156,6 +157,36 @@ func TestFitOfWrites(t *testing.T) {
 		}
 		if err := validated.Results[i].Err; err == nil || err.OutcomeUnknown {
 			t.Errorf("validate %d: %+v", i, err)
+		}
+	}
+}
+
+// What is said of a whole request is refused in an item, where it would be ignored; the
+// other items are not affected.
+func TestItemsNameNothingOfTheRequest(t *testing.T) {
+	for _, field := range []string{`"request_id":"r1"`, `"timeout":5`, `"deadline":5`, `"revision":"1-1"`} {
+		items := `{"items":[{"id":"a",` + field + `},{"id":"b"}]}`
+		body, err := FromJSON([]byte(items))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var retrieve RetrieveBatchRequest
+		var validate ValidateBatchRequest
+		var job JobOf[DeleteItem, *DeleteItem]
+		for what, request := range map[string]struct {
+			Message
+			refused *map[int]error
+		}{
+			"retrieve_batch": {&retrieve, &retrieve.Refused},
+			"validate_batch": {&validate, &validate.Refused},
+			"job":            {&job, &job.Request.Refused},
+		} {
+			if err := Decode(bytes.Clone(body), request.Message); err != nil {
+				t.Errorf("%s with %s: %v", what, items, err)
+			}
+			if refused := *request.refused; refused[0] == nil || !strings.Contains(refused[0].Error(), "put it beside items") || refused[1] != nil {
+				t.Errorf("%s with %s: refused are %v", what, items, refused)
+			}
 		}
 	}
 }

@@ -62,6 +62,7 @@ type decoder struct {
 	mp      *msgpack.Decoder
 	field   []byte // the field being read, nil while its name is not known
 	strict  bool   // refuse unknown fields
+	items   bool   // the message being read is an item of a batch
 	err     error
 	refused error
 }
@@ -69,7 +70,7 @@ type decoder struct {
 var decoders = sync.Pool{New: func() any { return &decoder{mp: msgpack.NewDecoder(nil)} }}
 
 func (d *decoder) reset(body []byte) {
-	d.body, d.field, d.strict, d.err, d.refused = body, nil, false, nil, nil
+	d.body, d.field, d.strict, d.items, d.err, d.refused = body, nil, false, false, nil, nil
 	d.r.Reset(body)
 	d.mp.ResetReader(&d.r)
 }
@@ -186,7 +187,10 @@ func (d *decoder) message(m Message) {
 		} else {
 			d.field = nil
 			d.skip(maxDepth)
-			if d.strict {
+			switch {
+			case d.items && ofEnvelope(name):
+				d.refusef("%s stands in an item: put it beside items, where it is for all of them", name)
+			case d.strict:
 				d.refuse(unknownField(name))
 			}
 		}

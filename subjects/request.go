@@ -66,6 +66,15 @@ func (v *Envelope) field(d *decoder, name []byte) bool {
 	return true
 }
 
+// ofEnvelope reports whether an Envelope has a field of that name.
+func ofEnvelope(name []byte) bool {
+	switch string(name) {
+	case "request_id", "deadline", "timeout", "revision":
+		return true
+	}
+	return false
+}
+
 // envelope makes the Envelope of any request reachable through Request.
 func (v *Envelope) envelope() *Envelope { return v }
 

@@ -129,12 +129,12 @@ func (m *Manager) migrate(ctx context.Context, from, to named, key store.Key) (m
 }
 
 func (m *Manager) migrateOnce(ctx context.Context, from, to named, key store.Key) (migrated, error) {
-	original, data, wipe, err := m.opened(ctx, from, key)
+	original, data, wipe, err := m.opened(ctx, from.store, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return isGone, nil
 	}
 	if err != nil {
-		return 0, err
+		return 0, from.told(err)
 	}
 	defer wipe()
 	var pre store.Precondition
@@ -204,12 +204,12 @@ var errCopy = errors.New("the copy was written and does not read back as its ori
 // compare tells whether a store has the same as original, whose values are
 // data, and what it has. A record that does not open is not the same.
 func (m *Manager) compare(ctx context.Context, s named, original *store.Record, data subjects.Data) (there *store.Record, same bool, err error) {
-	there, values, wipe, err := m.opened(ctx, s, original.Key)
+	there, values, wipe, err := m.opened(ctx, s.store, original.Key)
 	if errors.Is(err, seal.ErrDecrypt) || errors.Is(err, errPayload) {
 		return there, false, nil
 	}
 	if err != nil {
-		return nil, false, err
+		return nil, false, s.told(err)
 	}
 	defer wipe()
 	return there, sameMetadata(there.Metadata, original.Metadata) && sameData(values, data), nil
@@ -217,20 +217,20 @@ func (m *Manager) compare(ctx context.Context, s named, original *store.Record, 
 
 // opened reads a record and its values, in whatever form the store has them.
 // The record comes also with the error that it does not open.
-func (m *Manager) opened(ctx context.Context, s named, key store.Key) (record *store.Record, data subjects.Data, wipe func(), err error) {
+func (m *Manager) opened(ctx context.Context, s store.Store, key store.Key) (record *store.Record, data subjects.Data, wipe func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, m.config.ReadTimeout)
 	defer cancel()
-	record, err = s.store.Get(ctx, key)
+	record, err = s.Get(ctx, key)
 	switch {
 	case err != nil:
-		return nil, nil, nil, s.told(err)
+		return nil, nil, nil, err
 	case record.Data == nil:
 		data, wipe, err = m.unseal(record)
-		return record, data, wipe, s.told(err)
+		return record, data, wipe, err
 	}
 	if err := record.Data.Check(); err != nil {
 		record.Data.Wipe()
-		return nil, nil, nil, s.told(fmt.Errorf("%w: what another program wrote breaks a limit: %w", store.ErrDamaged, err))
+		return nil, nil, nil, fmt.Errorf("%w: what another program wrote breaks a limit: %w", store.ErrDamaged, err)
 	}
 	return record, record.Data, record.Data.Wipe, nil
 }
@@ -238,8 +238,13 @@ func (m *Manager) opened(ctx context.Context, s named, key store.Key) (record *s
 // sameMetadata compares what a copy keeps, which is all but when the first
 // record of that key was created in a store.
 func sameMetadata(a, b subjects.Metadata) bool {
+	return sameContent(a, b) && a.Modified.Equal(b.Modified)
+}
+
+// sameContent compares what a request may set.
+func sameContent(a, b subjects.Metadata) bool {
 	return a.Description == b.Description && maps.Equal(a.Tags, b.Tags) && a.RotationDays == b.RotationDays &&
-		a.Inheritable == b.Inheritable && a.Expires.Equal(b.Expires) && a.Modified.Equal(b.Modified)
+		a.Inheritable == b.Inheritable && a.Expires.Equal(b.Expires)
 }
 
 func sameData(a, b subjects.Data) bool {

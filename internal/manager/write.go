@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"time"
 
 	"credbus/internal/coherence"
@@ -37,12 +38,14 @@ func (m *Manager) Store(ctx context.Context, item *subjects.StoreItem, requestID
 }
 
 // replace stores a record, with data as its values, under the protocol between replicas.
+// A record that is there under the same write id must have the same content.
 func (m *Manager) replace(ctx context.Context, record *store.Record, data subjects.Data, pre store.Precondition) (version string, revision subjects.Revision, err error) {
 	native := store.IsNative(m.config.Store, record.Scope)
 	if native {
 		record.Data = data
 	}
 	key := subjects.Target(record.Key)
+	pre.Once = true
 	revision, err = m.write(ctx, key, func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
 		record.Revision = intent
 		// The seal covers the revision, which is known only now.
@@ -53,11 +56,31 @@ func (m *Manager) replace(ctx context.Context, record *store.Record, data subjec
 		}
 		err := m.put(ctx, key, pre, func() (err error) {
 			version, err = m.config.Store.Put(ctx, record, pre)
+			if errors.Is(err, store.ErrRepeated) {
+				version, err = m.repeated(ctx, record, data)
+			}
 			return err
 		})
 		return coherence.Commit{Kind: subjects.EventStored, Version: version}, err
 	})
 	return version, revision, err
+}
+
+// repeated compares a write with what the store has under its write id, and returns
+// the version of that. It cannot compare them once somebody else has written since.
+func (m *Manager) repeated(ctx context.Context, record *store.Record, data subjects.Data) (version string, err error) {
+	there, values, wipe, err := m.opened(ctx, m.config.Store, record.Key)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return "", fmt.Errorf("%w: the credential was deleted while it was looked up", store.ErrUnavailable)
+	case err != nil:
+		return "", err
+	}
+	defer wipe()
+	if there.WriteID == record.WriteID && !(sameContent(there.Metadata, record.Metadata) && sameData(values, data)) {
+		return "", errReused
+	}
+	return there.Version, nil
 }
 
 // Delete removes a credential from the store and every cache. A delete that is
@@ -125,6 +148,9 @@ func (m *Manager) write(ctx context.Context, key subjects.Target,
 	}
 	return revision, nil
 }
+
+// errReused reports a request id under which something else was written.
+var errReused = fmt.Errorf("%w: nothing was written: another write of this credential had the same request_id: give each write an id of its own", subjects.ErrInvalid)
 
 // definite reports whether an error of the store says for certain that it
 // changed nothing.

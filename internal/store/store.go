@@ -13,9 +13,12 @@ import (
 // Errors of every driver. A driver wraps the one that fits and adds what a
 // person needs to act on it, never a value.
 var (
-	ErrNotFound    = errors.New("no such credential")
-	ErrExists      = errors.New("credential exists already")
-	ErrConflict    = errors.New("credential is at another version")
+	ErrNotFound = errors.New("no such credential")
+	ErrExists   = errors.New("credential exists already")
+	ErrConflict = errors.New("credential is at another version")
+	// ErrRepeated reports that the stored record carries the WriteID already, to a
+	// caller who asked for that: see Precondition.Once.
+	ErrRepeated    = errors.New("the store has this write already")
 	ErrPermission  = errors.New("the store refused")
 	ErrUnavailable = errors.New("the store cannot be reached")
 	ErrTimeout     = errors.New("the store did not answer in time")
@@ -116,12 +119,23 @@ func (r *Record) Size() int {
 	return size
 }
 
-// Precondition is what must hold for a write to take effect. At most one
-// field is set; the zero Precondition always holds.
+// Precondition is what must hold for a write to take effect. At most one of
+// the first three fields is set; the zero Precondition always holds.
 type Precondition struct {
 	Absent  bool   // else ErrExists
 	Present bool   // else ErrNotFound
 	Version string // else ErrConflict, or ErrNotFound when there is none
+	// Once makes a Put fail with ErrRepeated, before all else, when the stored
+	// record carries the WriteID already. The caller can then compare the two.
+	Once bool
+}
+
+// Repeated is what Put returns when current carries the WriteID already.
+func (p Precondition) Repeated(current *Record) (version string, err error) {
+	if p.Once {
+		return "", ErrRepeated
+	}
+	return current.Version, nil
 }
 
 // Check returns the error of a precondition that does not hold for current,
@@ -178,8 +192,9 @@ type Store interface {
 	// version. The record is durable when Put returns. Created is kept from
 	// the record that is replaced; Version of rec is ignored. When the stored
 	// record already carries rec.WriteID, Put changes nothing and returns that
-	// record's version, whatever pre says. A damaged record counts as present
-	// at an unknown version. Errors: those of Precondition.Check.
+	// record's version, or ErrRepeated if pre.Once is set, whatever else pre
+	// says. A damaged record counts as present at an unknown version. Errors:
+	// those of Precondition.Check, and ErrRepeated.
 	Put(ctx context.Context, rec *Record, pre Precondition) (version string, err error)
 
 	// Delete removes a record, so that neither Get nor List shows it again.

@@ -59,7 +59,7 @@ func (s *Store) Put(caller context.Context, rec *store.Record, pre store.Precond
 		if current.exists() {
 			replaced = current.record(rec.Key)
 			if replaced.WriteID == rec.WriteID && rec.WriteID != "" {
-				return replaced.Version, nil
+				return pre.Repeated(replaced)
 			}
 		}
 		if err := pre.Check(replaced); err != nil {

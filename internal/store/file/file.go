@@ -130,7 +130,7 @@ func (s *Store) Put(ctx context.Context, rec *store.Record, pre store.Preconditi
 		if err := s.syncTree(name); err != nil {
 			return "", err
 		}
-		return current.Version, nil
+		return pre.Repeated(current)
 	}
 	if err := pre.Check(current); err != nil {
 		return "", err

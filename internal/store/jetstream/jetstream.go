@@ -121,7 +121,7 @@ func (s *Store) Put(caller context.Context, rec *store.Record, pre store.Precond
 		}
 		sound := current != nil && current.Damaged == ""
 		if sound && current.WriteID == rec.WriteID {
-			return current.Version, nil
+			return pre.Repeated(current)
 		}
 		if err := pre.Check(current); err != nil {
 			return "", err

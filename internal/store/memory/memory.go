@@ -77,7 +77,7 @@ func (s *Store) Put(ctx context.Context, rec *store.Record, pre store.Preconditi
 	defer s.mu.Unlock()
 	current := s.records[rec.Key]
 	if current != nil && current.WriteID == rec.WriteID {
-		return current.Version, nil
+		return pre.Repeated(current)
 	}
 	if err := pre.Check(current); err != nil {
 		return "", err

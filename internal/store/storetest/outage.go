@@ -84,7 +84,7 @@ func (s *subject) outage(what string, err error, took, within time.Duration) (as
 	if !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrTimeout) {
 		s.Errorf("%s without a backend: %v, want ErrUnavailable or ErrTimeout", what, err)
 	}
-	for _, surer := range []error{store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrPermission, store.ErrDamaged, store.ErrFull, store.ErrClosed} {
+	for _, surer := range []error{store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrRepeated, store.ErrPermission, store.ErrDamaged, store.ErrFull, store.ErrClosed} {
 		if errors.Is(err, surer) {
 			s.Errorf("%s without a backend: %v, which says %q", what, err, surer)
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"credbus/internal/store"
+	"credbus/subjects"
 )
 
 // askPreconditions tries every precondition in every state. A write that is
@@ -143,21 +144,38 @@ func askRepeatedWriteID(s *subject) {
 	older := s.put(s.record(key), store.Precondition{})
 	rec := s.record(key)
 	version := s.put(rec, store.Precondition{Version: older})
+	other := s.record(key)
+	other.WriteID, other.Description = rec.WriteID, "a repeat changes nothing, whatever it carries"
 
 	for _, pre := range []store.Precondition{
 		{}, {Absent: true}, {Present: true}, {Version: older}, {Version: version}, {Version: "never-was"},
 	} {
-		repeat := s.record(key)
-		repeat.WriteID = rec.WriteID
-		repeat.Description = "a repeat changes nothing, whatever it carries"
-		if got, err := s.Put(s.ctx, repeat, pre); err != nil || got != version {
-			s.Errorf("repeated Put with %+v = %q, %v; want version %q of the first", pre, got, err, version)
+		for _, repeat := range []*store.Record{rec, other} {
+			got, err := s.Put(s.ctx, repeat, pre)
+			switch {
+			case s.Features.Managed && repeat == other:
+				if !errors.Is(err, subjects.ErrInvalid) {
+					s.Errorf("Put with %+v of other content under a write id = %q, %v; want ErrInvalid", pre, got, err)
+				}
+			case err != nil || got != version:
+				s.Errorf("repeated Put with %+v = %q, %v; want version %q of the first", pre, got, err, version)
+			}
+			if s.Features.Managed {
+				continue // it compares by itself
+			}
+			asked := pre
+			asked.Once = true
+			if got, err := s.Put(s.ctx, repeat, asked); !errors.Is(err, store.ErrRepeated) || got != "" {
+				s.Errorf("repeated Put with %+v = %q, %v; want ErrRepeated", asked, got, err)
+			}
 		}
 		s.holds(rec, version)
 	}
+	once := s.record(key)
+	s.holds(once, s.put(once, store.Precondition{Once: true}))
 
 	// The same write id on another key is another write.
-	other := s.record(keyOf("org:acme", "other"))
-	other.WriteID = rec.WriteID
-	s.holds(other, s.put(other, store.Precondition{Absent: true}))
+	elsewhere := s.record(keyOf("org:acme", "other"))
+	elsewhere.WriteID = once.WriteID
+	s.holds(elsewhere, s.put(elsewhere, store.Precondition{Absent: true}))
 }

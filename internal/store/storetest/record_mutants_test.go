@@ -149,6 +149,12 @@ var recordMutants = map[string]func(s store.Store) *mutant{
 			return s.Put(ctx, &fresh, pre)
 		}}
 	},
+	"RepeatedWriteID:once is not looked at": func(s store.Store) *mutant {
+		return &mutant{Store: s, put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
+			pre.Once = false
+			return s.Put(ctx, rec, pre)
+		}}
+	},
 	"EndedContext:it is not looked at": func(s store.Store) *mutant {
 		return &mutant{Store: s, put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
 			return s.Put(context.WithoutCancel(ctx), rec, pre)

@@ -166,7 +166,7 @@ func (s *Store) Put(ctx context.Context, rec *store.Record, pre store.Preconditi
 		}
 		current.wipe()
 		if current.sound() && current.rec.WriteID == rec.WriteID && rec.WriteID != "" { // others' writes have none
-			return current.rec.Version, nil
+			return pre.Repeated(current.rec)
 		}
 		if err := pre.Check(current.rec); err != nil {
 			return "", err
