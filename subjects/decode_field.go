@@ -1,6 +1,7 @@
 package subjects
 
 import (
+	"bytes"
 	"encoding/base64"
 	"time"
 	"unsafe"
@@ -20,8 +21,9 @@ func (d *decoder) time(field string) time.Time {
 	// The text is only looked at, so it need not be copied.
 	t, err := time.Parse(time.RFC3339Nano, unsafe.String(unsafe.SliceData(text), len(text)))
 	t = t.UTC().Truncate(time.Millisecond)
-	// In UTC a time may be in a year that RFC 3339 cannot write.
-	if err != nil || t.Year() < 1 || t.Year() > 9999 {
+	// In UTC a time may be in a year that RFC 3339 cannot write. Package time takes a
+	// comma, too. The zero time would mean that there is none.
+	if err != nil || bytes.IndexByte(text, ',') >= 0 || t.IsZero() || t.Year() < 1 || t.Year() > 9999 {
 		d.refusef("%s is not a time: write it as RFC 3339, for example 2026-12-31T00:00:00Z", field)
 		return time.Time{}
 	}

@@ -323,6 +323,11 @@ func TestDecodeNamesTheRule(t *testing.T) {
 		{new(StoreRequest), `{"expires":"tomorrow"}`, "expires is not a time: write it as RFC 3339"},
 		{new(StoreRequest), `{"expires":"9999-12-31T23:59:59-23:59"}`, "expires is not a time"},
 		{new(StoreRequest), `{"expires":"0001-01-01T00:00:00+23:59"}`, "expires is not a time"},
+		{new(StoreRequest), `{"expires":"0001-01-01T00:00:00Z"}`, "expires is not a time"}, // it would never expire
+		{new(ListRequest), `{"expires_before":"0001-01-01T00:00:00Z"}`, "expires_before is not a time"},
+		{new(PatchRequest), `{"expires":"0001-01-01T00:00:00Z"}`, "expires is not a time"},
+		{new(StoreRequest), `{"expires":"2026-01-01T00:00:00,5Z"}`, "expires is not a time"},
+		{new(StoreRequest), `{"timeout":-1}`, `field "timeout" is -1`},
 		{new(StoreRequest), `{"rotation_days":-1}`, "rotation_days is -1: 0 (no policy) to 36500"},
 		{new(StoreRequest), `{"value":5}`, `field "value" has a value of the wrong type`},
 		{new(StoreRequest), `{"data":{"a":{"base64":"!"}}}`, "a value is not standard base64"},

@@ -15,7 +15,7 @@ func (d *decoder) milliseconds() time.Duration {
 	const longest = int64(1<<63-1) / int64(time.Millisecond)
 	ms := d.integer()
 	if ms < 0 {
-		d.refusef("%d is less than 0", ms)
+		d.refusef("%s is %d: it must not be less than 0", d.where(), ms)
 		return 0
 	}
 	return time.Duration(min(ms, longest)) * time.Millisecond

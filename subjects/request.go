@@ -319,6 +319,11 @@ type Filter struct {
 	ExpiresBefore time.Time
 }
 
+// IsZero reports whether f selects nothing in particular.
+func (f *Filter) IsZero() bool {
+	return len(f.Tags) == 0 && f.IDPrefix == "" && f.ExpiresBefore.IsZero()
+}
+
 func (f *Filter) encode(e *encoder) {
 	e.tags(f.Tags)
 	e.str("id_prefix", f.IDPrefix)

@@ -37,9 +37,7 @@ func (s *Service) read(subject string, header nats.Header, body []byte, seq uint
 	if p.command, p.Scope, id, err = s.parse(subject); err != nil {
 		return nil, err
 	}
-	if len(id) > subjects.MaxJobIDLen {
-		named = subjects.Errorf(subjects.InvalidArgument, "the id of the job has %d characters: at most %d are allowed", len(id), subjects.MaxJobIDLen)
-	}
+	named = checkJobID(id)
 	if subjects.IsJSON(body) {
 		p.body, err = subjects.FromJSON(body)
 		clear(body)
@@ -65,6 +63,13 @@ func (s *Service) read(subject string, header nats.Header, body []byte, seq uint
 	p.job.Parts = max(1, p.job.Parts)
 	p.malformed = cmp.Or(err, named)
 	return p, nil
+}
+
+func checkJobID(id subjects.ID) error {
+	if len(id) > subjects.MaxJobIDLen {
+		return subjects.Errorf(subjects.InvalidArgument, "the id of the job has %d characters: at most %d are allowed", len(id), subjects.MaxJobIDLen)
+	}
+	return nil
 }
 
 // inClear reports whether a job whose items hold values has items that are not sealed.

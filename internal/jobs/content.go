@@ -117,12 +117,15 @@ func (p *posting) agree(sealed *subjects.Job) error {
 		inner.Batch = inner.ID
 	}
 	inner.Parts = max(1, inner.Parts)
-	for what, same := range map[string]bool{
-		"job": inner.ID == p.ID, "batch": inner.Batch == p.job.Batch, "parts": inner.Parts == p.job.Parts,
-		"not_before": inner.NotBefore.Equal(p.job.NotBefore), "expires_at": inner.ExpiresAt.Equal(p.job.ExpiresAt),
+	for _, field := range []struct {
+		name string
+		same bool
+	}{
+		{"job", inner.ID == p.ID}, {"batch", inner.Batch == p.job.Batch}, {"parts", inner.Parts == p.job.Parts},
+		{"not_before", inner.NotBefore.Equal(p.job.NotBefore)}, {"expires_at", inner.ExpiresAt.Equal(p.job.ExpiresAt)},
 	} {
-		if !same {
-			return fmt.Errorf("%s beside the seal is not what was sealed: somebody changed the job; submit it again", what)
+		if !field.same {
+			return fmt.Errorf("%s beside the seal is not what was sealed: put the same in both places, and submit the job again", field.name)
 		}
 	}
 	if inner.Submitted.IsZero() {

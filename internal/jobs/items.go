@@ -1,7 +1,9 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 
 	"credbus/internal/manager"
@@ -97,19 +99,49 @@ type batchOf[T, R any, P subjects.Item[T], Q subjects.Item[R]] struct {
 
 // decode reads the items of a job into b. What it holds refers to body.
 func decode[T, R any, P subjects.Item[T], Q subjects.Item[R]](s *Service, p *posting, body []byte, b *batchOf[T, R, P, Q]) (batch, *subjects.Job, error) {
-	var job subjects.JobOf[T, P]
+	var job, beside subjects.JobOf[T, P]
+	sealed := len(p.job.Sealed) > 0
 	err := s.decode(body, &job)
-	if err == nil && len(p.job.Sealed) > 0 { // body is what was sealed, and p.body what stands beside it
-		err = s.decode(p.body, new(subjects.JobOf[T, P]))
+	if err == nil && sealed { // body is what was sealed, and p.body what stands beside it
+		err = s.decode(p.body, &beside)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("the items of the job cannot be read: %w", err)
 	}
-	if b.request = job.Request; len(b.request.Items) == 0 {
+	outer, inner := &beside.Request, &job.Request
+	switch {
+	case sealed && len(outer.Items) > 0:
+		return nil, nil, errors.New("items stand beside the seal: seal all of them")
+	case sealed && outer.Scope != "" && outer.Scope != inner.Scope:
+		return nil, nil, errors.New("scope beside the seal is not what was sealed: seal it with the items")
+	case sealed && outer.Concurrency != 0 && outer.Concurrency != inner.Concurrency:
+		return nil, nil, errors.New("concurrency beside the seal is not what was sealed: seal it with the items")
+	case sealed && (job.All || !beside.Filter.IsZero()), sealed && !job.Filter.IsZero():
+		return nil, nil, errors.New("a sealed job names its items: leave out all, tags, id_prefix and expires_before")
+	case len(inner.Items) == 0 && sealed:
+		return nil, nil, fmt.Errorf("no items are sealed: give 1 to %d", subjects.MaxBatchItems)
+	case len(inner.Items) == 0:
 		return nil, nil, fmt.Errorf("the job has no items: give 1 to %d, or set all", subjects.MaxBatchItems)
+	case !job.Filter.IsZero():
+		return nil, nil, errors.New("tags, id_prefix and expires_before select credentials where all is set: set it in place of items, or leave them out")
 	}
+	if err := cmp.Or(notOfJobs(&outer.Envelope), notOfJobs(&inner.Envelope)); err != nil {
+		return nil, nil, err
+	}
+	b.request = job.Request
 	b.within, err = manager.ResolveWithin(p.Scope, &b.request.Scope)
 	return b, &job.Job, err
+}
+
+// notOfJobs refuses what concerns a request that somebody waits for.
+func notOfJobs(e *subjects.Envelope) error {
+	switch {
+	case e.Timeout != 0 || !e.Deadline.IsZero():
+		return errors.New("timeout and deadline are of requests: say with expires_at when the job may be begun no longer")
+	case e.RequestID != "":
+		return errors.New("request_id is of requests: the job's ID names it, and has it done once")
+	}
+	return nil
 }
 
 // decode reads what a submitter has written.

@@ -28,6 +28,9 @@ func (s *Service) Show(ctx context.Context, job subjects.Target, request *subjec
 		}
 		return &e.status, nil
 	}
+	if request.Command != "" {
+		return nil, subjects.Errorf(subjects.InvalidArgument, "command says of what posted is the body: give posted, or leave command out")
+	}
 	e, err := s.find(ctx, job)
 	if err != nil {
 		return nil, unavailable(err)

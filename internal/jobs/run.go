@@ -208,9 +208,9 @@ func isJob(st *subjects.JobStatus, p *posting, c *content, unread error) bool {
 		var why *refusal
 		return st.Content == "" || errors.As(unread, &why) && why.keyless && st.Command == p.command
 	}
-	// An entry that a worker made when it heard of the job has no digest yet; nor have
-	// those of older versions.
-	return st.Content == "" && !st.Dead || st.Content != "" && sameContent(st.Content, c.digest)
+	// An entry that a worker made when it heard of the job has no digest yet. One that has
+	// ended without a digest is of a job that could not be read.
+	return st.Content == "" && !st.State.Ended() || st.Content != "" && sameContent(st.Content, c.digest)
 }
 
 // turnAway takes a job off the queue whose name is another one's, and counts it there.

@@ -60,6 +60,9 @@ func (s *Service) selects(p *posting) (subjects.Scope, error) {
 	if len(job.Request.Items) > 0 {
 		return "", subjects.Errorf(subjects.InvalidArgument, "all and items exclude each other: give one")
 	}
+	if err := notOfJobs(&job.Request.Envelope); err != nil {
+		return "", err
+	}
 	if len(p.job.Batch) > subjects.MaxBatchIDLen {
 		return "", subjects.Errorf(subjects.InvalidArgument,
 			"the name of the batch, which is that of the job if it gives none, has %d characters: at most %d are allowed, since the jobs for what is found are called after it",

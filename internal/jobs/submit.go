@@ -28,7 +28,11 @@ const nameHeader = "Credbus-Job"
 // acknowledgement in the form of a stream's, or a refusal. It returns nil if the outcome is
 // unknown.
 func (s *Service) Submit(ctx context.Context, submitted *nats.Msg) (answer []byte) {
-	if _, _, _, err := s.config.Prefix.ParseJob(submitted.Subject); err != nil {
+	_, _, id, err := s.config.Prefix.ParseJob(submitted.Subject)
+	if err == nil {
+		err = checkJobID(id)
+	}
+	if err != nil {
 		return notAccepted(400, 0, err.Error())
 	}
 	msg := nats.NewMsg(s.config.Prefix.QueuedJob(submitted.Subject))
@@ -41,7 +45,7 @@ func (s *Service) Submit(ctx context.Context, submitted *nats.Msg) (answer []byt
 	if submitted.Header.Get(jetstream.ExpectedLastSubjSeqHeader) == "0" {
 		options = append(options, jetstream.WithExpectLastSequencePerSubject(0))
 	}
-	err := s.publish(ctx, msg, options...)
+	err = s.publish(ctx, msg, options...)
 	api, refused := errors.AsType[*jetstream.APIError](err)
 	switch {
 	case err == nil:

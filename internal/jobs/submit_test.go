@@ -55,6 +55,17 @@ func TestSubmitTakesNoHeaders(t *testing.T) {
 	}
 }
 
+// A name that no status can have is refused before the job is in the queue.
+func TestSubmitOfLongName(t *testing.T) {
+	b := newBed(t)
+	w := b.start(t, "w1", nil)
+	msg := nats.NewMsg(prefix.Job(subjects.ValidateBatch, scope, subjects.ID(strings.Repeat("n", 57))))
+	msg.Data = []byte(`{"items":[{"id":"x"}]}`)
+	if answer := string(w.Submit(t.Context(), msg)); !strings.Contains(answer, "at most 56") {
+		t.Error(answer)
+	}
+}
+
 // The first of a name is taken, and the answer to the next says nothing of the queue.
 func TestSubmitFirstOfItsName(t *testing.T) {
 	b := newBed(t)

@@ -107,6 +107,9 @@ func later(a, b subjects.Revision) subjects.Revision {
 func (m *Manager) ValidateBatch(ctx context.Context, request *subjects.ValidateBatchRequest, resolve Resolve, room subjects.Room) (*subjects.ValidateBatchReply, error) {
 	listed := request.BatchRequest
 	if !request.All {
+		if request.Paging != (subjects.Paging{}) {
+			return nil, subjects.Errorf(subjects.InvalidArgument, "cursor and limit page through a scope: set all in place of items, or leave them out")
+		}
 		return m.validateItems(ctx, &listed, resolve, room)
 	}
 	if len(request.Items) > 0 {

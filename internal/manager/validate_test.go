@@ -149,3 +149,15 @@ func TestExpiryOfTenThousand(t *testing.T) {
 		t.Logf("validated=%d expired=%d wrong=%d", seen, found, wrong)
 	})
 }
+
+// Pages are of a scope: with items, a cursor or limit would be ignored.
+func TestValidateItemsHasNoPages(t *testing.T) {
+	b := newBed(t, memory.New(), nil, nil)
+	for _, paging := range []subjects.Paging{{Limit: 5}, {Cursor: "c"}} {
+		request := &subjects.ValidateBatchRequest{Paging: paging}
+		request.Items = []subjects.Target{target("org:acme", "a")}
+		if _, err := b.ValidateBatch(t.Context(), request, whole, subjects.Room{}); told(err) != subjects.InvalidArgument {
+			t.Errorf("%+v beside items: %v", paging, err)
+		}
+	}
+}
