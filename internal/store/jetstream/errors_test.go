@@ -124,7 +124,7 @@ func TestPermissionsAreChecked(t *testing.T) {
 		defer cancel()
 		begun := time.Now()
 		s, err := jetstream.New(ctx, b.connect(t, nats.UserInfo(name, "pw")), jetstream.Config{Bucket: "guarded"})
-		if took := time.Since(begun); took > 2*time.Second {
+		if took := time.Since(begun); took > 20*time.Second { // 2 s on a machine that does nothing else
 			t.Errorf("%s: it took %s", name, took)
 		}
 		if err == nil {
