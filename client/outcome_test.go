@@ -64,7 +64,10 @@ func faultyWorker(t *testing.T, cfg *client.Config) (*client.Client, *storetest.
 	ended.Go(func() { replica.Run(following) })
 	t.Cleanup(func() { stop(); ended.Wait(); c.Close() })
 	quiet := slog.New(slog.DiscardHandler)
-	m, err := manager.New(manager.Config{Store: faults, Keyring: keyring, Replica: replica, Cache: c, Logger: quiet})
+	m, err := manager.New(manager.Config{
+		RecordsConfig: manager.RecordsConfig{Store: faults, Keyring: keyring, Replica: replica, Logger: quiet},
+		ReaderConfig:  manager.ReaderConfig{Cache: c},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,10 @@ func newBed(t *testing.T, s store.Store, change func(*Config)) *bed {
 	var ended sync.WaitGroup
 	ended.Go(func() { replica.Run(following) })
 	t.Cleanup(func() { stop(); ended.Wait(); c.Close() })
-	m, err := manager.New(manager.Config{Store: s, Keyring: keyring, Replica: replica, Cache: c, Logger: logger})
+	m, err := manager.New(manager.Config{
+		RecordsConfig: manager.RecordsConfig{Store: s, Keyring: keyring, Replica: replica, Logger: logger},
+		ReaderConfig:  manager.ReaderConfig{Cache: c},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

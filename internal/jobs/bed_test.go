@@ -105,7 +105,10 @@ func (b *bed) make(t *testing.T, name string, change func(*Config)) *worker {
 	following.Go(func() { replica.Run(follow) })
 	t.Cleanup(func() { stop(); following.Wait(); c.Close() })
 	must(t, replica.AwaitTrust(ctx))
-	m, err := manager.New(manager.Config{Store: w.store, Keyring: b.keyring, Replica: replica, Cache: c, Logger: logger})
+	m, err := manager.New(manager.Config{
+		RecordsConfig: manager.RecordsConfig{Store: w.store, Keyring: b.keyring, Replica: replica, Logger: logger},
+		ReaderConfig:  manager.ReaderConfig{Cache: c},
+	})
 	must(t, err)
 	config := Config{
 		Conn: w.nc, Manager: m, Keyring: b.keyring, Applied: replica.Applied, Last: stream.LastChange, Served: func() int64 { return 0 }, Name: name,

@@ -50,33 +50,33 @@ func ResolveWithin(authority subjects.Scope, named *subjects.Scope) (Resolve, er
 }
 
 // StoreBatch stores every item and reports on each, as far as the reply has room.
-func (m *Manager) StoreBatch(ctx context.Context, request *subjects.StoreBatchRequest, resolve Resolve, room subjects.Room) (*subjects.StoreBatchReply, error) {
-	return batch(ctx, m, subjects.StoreBatch, request, resolve, room,
+func (w *Writer) StoreBatch(ctx context.Context, request *subjects.StoreBatchRequest, resolve Resolve, room subjects.Room) (*subjects.StoreBatchReply, error) {
+	return batch(ctx, w.records, subjects.StoreBatch, request, resolve, room,
 		func(item *subjects.StoreItem) *subjects.Target { return &item.Target },
 		func(reply *subjects.StoreReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, i int, item *subjects.StoreItem) (*subjects.StoreReply, error) {
-			return m.Store(ctx, item, ItemRequestID(request.RequestID, i))
+			return w.Store(ctx, item, ItemRequestID(request.RequestID, i))
 		})
 }
 
 // PatchBatch patches every item and reports on each, as far as the reply has room.
-func (m *Manager) PatchBatch(ctx context.Context, request *subjects.PatchBatchRequest, resolve Resolve, room subjects.Room) (*subjects.PatchBatchReply, error) {
-	return batch(ctx, m, subjects.PatchBatch, request, resolve, room,
+func (w *Writer) PatchBatch(ctx context.Context, request *subjects.PatchBatchRequest, resolve Resolve, room subjects.Room) (*subjects.PatchBatchReply, error) {
+	return batch(ctx, w.records, subjects.PatchBatch, request, resolve, room,
 		func(item *subjects.PatchItem) *subjects.Target { return &item.Target },
 		func(reply *subjects.PatchReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, i int, item *subjects.PatchItem) (*subjects.PatchReply, error) {
-			return m.Patch(ctx, item, ItemRequestID(request.RequestID, i))
+			return w.Patch(ctx, item, ItemRequestID(request.RequestID, i))
 		})
 }
 
 // RetrieveBatch retrieves every item. The values in the reply are the caller's
 // to wipe.
-func (m *Manager) RetrieveBatch(ctx context.Context, request *subjects.RetrieveBatchRequest, resolve Resolve, room subjects.Room) (*subjects.RetrieveBatchReply, error) {
-	return batch(ctx, m, subjects.RetrieveBatch, request, resolve, room,
+func (r *Reader) RetrieveBatch(ctx context.Context, request *subjects.RetrieveBatchRequest, resolve Resolve, room subjects.Room) (*subjects.RetrieveBatchReply, error) {
+	return batch(ctx, r.records, subjects.RetrieveBatch, request, resolve, room,
 		func(item *subjects.RetrieveItem) *subjects.Target { return &item.Target },
 		func(reply *subjects.RetrieveReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, _ int, item *subjects.RetrieveItem) (*subjects.RetrieveReply, error) {
-			encoded, revision, err := m.Retrieve(ctx, nil, *item, request.Revision)
+			encoded, revision, err := r.Retrieve(ctx, nil, *item, request.Revision)
 			if err != nil {
 				return nil, err
 			}
@@ -86,12 +86,12 @@ func (m *Manager) RetrieveBatch(ctx context.Context, request *subjects.RetrieveB
 }
 
 // DeleteBatch deletes every item.
-func (m *Manager) DeleteBatch(ctx context.Context, request *subjects.DeleteBatchRequest, resolve Resolve, room subjects.Room) (*subjects.DeleteBatchReply, error) {
-	return batch(ctx, m, subjects.DeleteBatch, request, resolve, room,
+func (w *Writer) DeleteBatch(ctx context.Context, request *subjects.DeleteBatchRequest, resolve Resolve, room subjects.Room) (*subjects.DeleteBatchReply, error) {
+	return batch(ctx, w.records, subjects.DeleteBatch, request, resolve, room,
 		func(item *subjects.DeleteItem) *subjects.Target { return &item.Target },
 		func(reply *subjects.DeleteReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, _ int, item *subjects.DeleteItem) (*subjects.DeleteReply, error) {
-			return m.Delete(ctx, *item)
+			return w.Delete(ctx, *item)
 		})
 }
 
@@ -104,18 +104,18 @@ func later(a, b subjects.Revision) subjects.Revision {
 
 // ValidateBatch validates the listed credentials or, with All, a page of those
 // of the request's scope and below.
-func (m *Manager) ValidateBatch(ctx context.Context, request *subjects.ValidateBatchRequest, resolve Resolve, room subjects.Room) (*subjects.ValidateBatchReply, error) {
+func (r *Reader) ValidateBatch(ctx context.Context, request *subjects.ValidateBatchRequest, resolve Resolve, room subjects.Room) (*subjects.ValidateBatchReply, error) {
 	listed := request.BatchRequest
 	if !request.All {
 		if request.Paging != (subjects.Paging{}) {
 			return nil, subjects.Errorf(subjects.InvalidArgument, "cursor and limit page through a scope: set all in place of items, or leave them out")
 		}
-		return m.validateItems(ctx, &listed, resolve, room)
+		return r.validateItems(ctx, &listed, resolve, room)
 	}
 	if len(request.Items) > 0 {
 		return nil, subjects.Errorf(subjects.InvalidArgument, "all and items exclude each other: give one")
 	}
-	page, err := m.page(ctx, m.config.Store, request.Scope, request.Paging)
+	page, err := r.page(ctx, r.config.Store, request.Scope, request.Paging)
 	if err != nil {
 		return nil, err
 	}
@@ -124,25 +124,25 @@ func (m *Manager) ValidateBatch(ctx context.Context, request *subjects.ValidateB
 	}
 	room.Limit -= len(page.Next)
 	if len(listed.Items) == 0 {
-		end, err := m.end(ctx)
+		end, err := r.end(ctx)
 		return &subjects.ValidateBatchReply{Cursor: page.Next, Revision: end}, err
 	}
-	reply, err := m.validateItems(ctx, &listed, resolve, room)
+	reply, err := r.validateItems(ctx, &listed, resolve, room)
 	if err != nil {
 		return nil, err
 	}
-	end, err := m.end(ctx) // what a page does not list is missing
+	end, err := r.end(ctx) // what a page does not list is missing
 	reply.Cursor, reply.Revision = page.Next, later(reply.Revision, end)
 	return reply, err
 }
 
 // validateItems validates what request lists.
-func (m *Manager) validateItems(ctx context.Context, request *subjects.BatchRequest[subjects.Target, *subjects.Target], resolve Resolve, room subjects.Room) (*subjects.ValidateBatchReply, error) {
-	return batch(ctx, m, subjects.ValidateBatch, request, resolve, room,
+func (r *Reader) validateItems(ctx context.Context, request *subjects.BatchRequest[subjects.Target, *subjects.Target], resolve Resolve, room subjects.Room) (*subjects.ValidateBatchReply, error) {
+	return batch(ctx, r.records, subjects.ValidateBatch, request, resolve, room,
 		func(item *subjects.Target) *subjects.Target { return item },
 		func(reply *subjects.ValidateReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, _ int, item *subjects.Target) (*subjects.ValidateReply, error) {
-			return m.Validate(ctx, *item)
+			return r.Validate(ctx, *item)
 		})
 }
 
@@ -160,7 +160,7 @@ func ItemRequestID(requestID string, i int) string {
 // are not begun once the reply is full. The reply's revision is the latest of its
 // results'.
 func batch[T, R any, P subjects.Item[T], Q subjects.Item[R]](
-	ctx context.Context, m *Manager, name subjects.Command,
+	ctx context.Context, on *records, name subjects.Command,
 	request *subjects.BatchRequest[T, P], resolve Resolve, room subjects.Room,
 	target func(*T) *subjects.Target,
 	revision func(Q) subjects.Revision,
@@ -168,9 +168,9 @@ func batch[T, R any, P subjects.Item[T], Q subjects.Item[R]](
 ) (*subjects.BatchReply[R, Q], error) {
 	switch n := len(request.Items); {
 	case n == 0:
-		return nil, subjects.Errorf(subjects.InvalidArgument, "items is empty: give 1 to %d", m.config.BatchItems)
-	case n > m.config.BatchItems:
-		return nil, subjects.Errorf(subjects.InvalidArgument, "%d items: at most %d are allowed", n, m.config.BatchItems)
+		return nil, subjects.Errorf(subjects.InvalidArgument, "items is empty: give 1 to %d", on.config.BatchItems)
+	case n > on.config.BatchItems:
+		return nil, subjects.Errorf(subjects.InvalidArgument, "%d items: at most %d are allowed", n, on.config.BatchItems)
 	}
 	filling := subjects.NewFilling[R, Q](len(request.Items), room, func(i int) (subjects.Scope, subjects.ID) {
 		about := *target(&request.Items[i])
@@ -179,9 +179,9 @@ func batch[T, R any, P subjects.Item[T], Q subjects.Item[R]](
 		}
 		return about.Scope, about.ID
 	})
-	atOnce, ended := concurrency(request.Concurrency, m.config.BatchConcurrency), func() {}
+	atOnce, ended := concurrency(request.Concurrency, on.config.BatchConcurrency), func() {}
 	if !name.Writes() {
-		ctx, atOnce, ended = m.gathering(ctx, request.Scope, len(request.Items), atOnce)
+		ctx, atOnce, ended = on.gathering(ctx, request.Scope, len(request.Items), atOnce)
 	}
 	var group errgroup.Group
 	group.SetLimit(atOnce)
@@ -214,7 +214,7 @@ func batch[T, R any, P subjects.Item[T], Q subjects.Item[R]](
 				}
 			}
 			if err != nil {
-				result.Err = m.explain(name, err, *target(item))
+				result.Err = on.explain(name, err, *target(item))
 			}
 			filling.Put(i, result)
 			return nil

@@ -55,7 +55,10 @@ func runBed(t testing.TB, replica *coherence.Replica, c *cache.Cache, change fun
 	done := make(chan struct{})
 	go func() { defer close(done); replica.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done; c.Close() })
-	config := manager.Config{Keyring: keyring(t), Replica: replica, Cache: c, NegativeCaching: true, Logger: slog.New(slog.DiscardHandler)}
+	config := manager.Config{
+		RecordsConfig: manager.RecordsConfig{Keyring: keyring(t), Replica: replica, Logger: slog.New(slog.DiscardHandler)},
+		ReaderConfig:  manager.ReaderConfig{Cache: c, NegativeCaching: true},
+	}
 	change(&config)
 	m, err := manager.New(config)
 	if err != nil {

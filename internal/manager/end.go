@@ -24,16 +24,16 @@ type ends struct {
 
 // end is the revision of an answer that shows something to be missing. It is to
 // be called after the store was read.
-func (m *Manager) end(ctx context.Context) (subjects.Revision, error) {
+func (r *records) end(ctx context.Context) (subjects.Revision, error) {
 	// Only a question that has not begun may be shared: the end that an earlier
 	// one brings may lie before what this caller saw.
-	next := strconv.FormatUint(m.ends.begun.Load(), 36)
-	flight := m.ends.flights.DoChan(next, func() (end any, err error) {
+	next := strconv.FormatUint(r.ends.begun.Load(), 36)
+	flight := r.ends.flights.DoChan(next, func() (end any, err error) {
 		err = runItem(func() (err error) {
-			m.ends.asking <- struct{}{}
-			defer func() { <-m.ends.asking }()
-			m.ends.begun.Add(1)
-			end, err = m.config.Replica.End(context.WithoutCancel(ctx), endTimeout)
+			r.ends.asking <- struct{}{}
+			defer func() { <-r.ends.asking }()
+			r.ends.begun.Add(1)
+			end, err = r.config.Replica.End(context.WithoutCancel(ctx), endTimeout)
 			return err
 		})
 		return end, err

@@ -102,10 +102,10 @@ func translate(err error, target subjects.Target) (told *subjects.Error, detail 
 }
 
 // explain is Explain, with the detail logged.
-func (m *Manager) explain(command subjects.Command, err error, target subjects.Target) *subjects.Error {
+func (r *records) explain(command subjects.Command, err error, target subjects.Target) *subjects.Error {
 	told, detail := Explain(err, target)
 	if detail {
-		m.config.Logger.Error("command failed", "command", command, "scope", target.Scope, "id", target.ID, "code", told.Code, "error", err)
+		r.config.Logger.Error("command failed", "command", command, "scope", target.Scope, "id", target.ID, "code", told.Code, "error", err)
 	}
 	return told
 }

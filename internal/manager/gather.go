@@ -52,16 +52,16 @@ type gatherKey struct{}
 // the store can make use of one. It returns how many items may be under way at
 // once, of those that are allowed: who waits for a shared call costs the store
 // nothing. ended is to be called as each item ends.
-func (m *Manager) gathering(ctx context.Context, scope subjects.Scope, n, allowed int) (_ context.Context, atOnce int, ended func()) {
-	if !store.CanBatch(m.config.Store, scope) {
+func (r *records) gathering(ctx context.Context, scope subjects.Scope, n, allowed int) (_ context.Context, atOnce int, ended func()) {
+	if !store.CanBatch(r.config.Store, scope) {
 		return ctx, allowed, func() {}
 	}
-	batcher := m.config.Store.(store.Batcher)
+	batcher := r.config.Store.(store.Batcher)
 	background := context.WithoutCancel(ctx)
 	g := &gather{
 		batches: batcher.Batches,
 		read: func(keys []store.Key) ([]store.Found, error) {
-			ctx, cancel := context.WithTimeout(background, m.config.ReadTimeout)
+			ctx, cancel := context.WithTimeout(background, r.config.ReadTimeout)
 			defer cancel()
 			return batcher.GetBatch(ctx, keys)
 		},
@@ -72,10 +72,10 @@ func (m *Manager) gathering(ctx context.Context, scope subjects.Scope, n, allowe
 }
 
 // fetch reads a record, together with others where ctx is that of a batch.
-func (m *Manager) fetch(ctx context.Context, key store.Key) (*store.Record, error) {
+func (r *records) fetch(ctx context.Context, key store.Key) (*store.Record, error) {
 	g, ok := ctx.Value(gatherKey{}).(*gather)
 	if !ok {
-		return m.config.Store.Get(ctx, key)
+		return r.config.Store.Get(ctx, key)
 	}
 	if !g.batches(key.Scope) {
 		select {
@@ -84,14 +84,14 @@ func (m *Manager) fetch(ctx context.Context, key store.Key) (*store.Record, erro
 			return nil, ctx.Err()
 		}
 		defer func() { <-g.alone }()
-		return m.config.Store.Get(ctx, key)
+		return r.config.Store.Get(ctx, key)
 	}
 	found, err := g.get(ctx, key)
 	if err != nil {
 		return nil, err
 	}
 	if errors.Is(found.Err, store.ErrUnavailable) || errors.Is(found.Err, store.ErrTimeout) {
-		return m.config.Store.Get(ctx, key) // which is tried again, as a part of a call is not
+		return r.config.Store.Get(ctx, key) // which is tried again, as a part of a call is not
 	}
 	return found.Record, found.Err
 }

@@ -20,17 +20,17 @@ func indexBinding(key subjects.Target, write string) seal.Binding {
 }
 
 // index is the index of the store of a key after a write, sealed; "" if there is none.
-func (m *Manager) index(key subjects.Target, write string) string {
-	if m.config.Index == nil {
+func (w *Writer) index(key subjects.Target, write string) string {
+	if w.writing.Index == nil {
 		return ""
 	}
-	index := m.config.Index(key.Scope)
+	index := w.writing.Index(key.Scope)
 	if index == "" {
 		return ""
 	}
-	sealed, err := m.config.Keyring.Seal([]byte(index), indexBinding(key, write))
+	sealed, err := w.config.Keyring.Seal([]byte(index), indexBinding(key, write))
 	if err != nil {
-		m.config.Logger.Warn("the index of a write could not be sealed; other workers may have to wait for a store that lags", "error", err)
+		w.config.Logger.Warn("the index of a write could not be sealed; other workers may have to wait for a store that lags", "error", err)
 		return ""
 	}
 	return base64.StdEncoding.EncodeToString(sealed)

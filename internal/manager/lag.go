@@ -39,18 +39,18 @@ func (l loaded) answer() coherence.Answer {
 // get reads a key from the store, for a reader who has seen least. With linearizable
 // the answer is no older than any write that was acknowledged before the call; a
 // reader that does not ask for it may be answered what was so a Lease ago.
-func (m *Manager) get(ctx context.Context, key subjects.Target, least subjects.Revision, linearizable bool) (found loaded, err error) {
-	if !m.config.Replica.Lags(key.Scope) {
-		return m.ask(ctx, key)
+func (r *records) get(ctx context.Context, key subjects.Target, least subjects.Revision, linearizable bool) (found loaded, err error) {
+	if !r.config.Replica.Lags(key.Scope) {
+		return r.ask(ctx, key)
 	}
-	ctx, cancel := context.WithTimeout(ctx, m.config.ReadTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.config.ReadTimeout)
 	defer cancel()
-	if err := m.learn(ctx, least, linearizable); err != nil {
+	if err := r.learn(ctx, least, linearizable); err != nil {
 		return loaded{}, err
 	}
-	err = m.again(ctx, func() (done bool, err error) {
-		found, err = m.ask(ctx, key)
-		return err == nil && m.config.Replica.Settled(key, found.answer()), err
+	err = r.again(ctx, func() (done bool, err error) {
+		found, err = r.ask(ctx, key)
+		return err == nil && r.config.Replica.Settled(key, found.answer()), err
 	})
 	if err != nil {
 		return loaded{}, err
@@ -59,7 +59,7 @@ func (m *Manager) get(ctx context.Context, key subjects.Target, least subjects.R
 }
 
 // again tries until it is done or fails, or else returns errNotYet when ctx ends.
-func (m *Manager) again(ctx context.Context, try func() (done bool, err error)) error {
+func (r *records) again(ctx context.Context, try func() (done bool, err error)) error {
 	const first, most = 5 * time.Millisecond, 200 * time.Millisecond
 	for pause := first; ; pause = min(2*pause, most) {
 		done, err := try()
@@ -77,19 +77,19 @@ func (m *Manager) again(ctx context.Context, try func() (done bool, err error)) 
 // learn has the replica apply least and, with all, whatever is in the log now: then
 // it knows of every write that was acknowledged so far. Otherwise it knows, by its
 // lease, of those that are older than a Lease.
-func (m *Manager) learn(ctx context.Context, least subjects.Revision, all bool) error {
+func (r *records) learn(ctx context.Context, least subjects.Revision, all bool) error {
 	if all {
-		end, err := m.end(ctx)
+		end, err := r.end(ctx)
 		if err != nil {
 			return err
 		}
 		least = later(end, least)
 	}
-	if m.config.Replica.Await(ctx, least) != nil {
+	if r.config.Replica.Await(ctx, least) != nil {
 		return errBehind
 	}
 	// A log that does not answer has told no end; with a lease it does.
-	if !m.config.Replica.Look().Live() && m.config.Replica.AwaitTrust(ctx) != nil {
+	if !r.config.Replica.Look().Live() && r.config.Replica.AwaitTrust(ctx) != nil {
 		return errBehind
 	}
 	return nil
@@ -98,20 +98,20 @@ func (m *Manager) learn(ctx context.Context, least subjects.Revision, all bool) 
 // put runs a write of the store on a precondition. A store that lags may judge that
 // by what was before a write which is over. So what it refuses is tried again until
 // the newest version refuses it too.
-func (m *Manager) put(ctx context.Context, key subjects.Target, pre store.Precondition, put func() error) error {
-	if !m.config.Replica.Lags(key.Scope) {
+func (w *Writer) put(ctx context.Context, key subjects.Target, pre store.Precondition, put func() error) error {
+	if !w.config.Replica.Lags(key.Scope) {
 		return put()
 	}
-	return m.again(ctx, func() (done bool, err error) {
+	return w.again(ctx, func() (done bool, err error) {
 		if err = put(); !ofState(err) {
 			return true, err
 		}
 		// All writes that are over were in the log before this one's intent.
-		found, reading := m.ask(ctx, key)
+		found, reading := w.ask(ctx, key)
 		switch {
 		case reading != nil:
 			return false, errNotYet // nothing was written, whatever keeps the store from answering
-		case m.config.Replica.Outdated(key, found.answer()):
+		case w.config.Replica.Outdated(key, found.answer()):
 			return false, nil
 		}
 		return false, pre.Check(found.record)

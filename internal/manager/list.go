@@ -8,20 +8,12 @@ import (
 	"credbus/subjects"
 )
 
-// pageLimit is the number of items for a request that asks for limit.
-func pageLimit(limit int) int {
-	if limit == 0 {
-		return subjects.DefaultListItems
-	}
-	return limit
-}
-
 // List returns a page of the credentials of request.Scope and below. Its items
 // take at most maxBytes, by the measure of size, which is given their msgpack.
 // A page may be short, even empty, and have a cursor: a filter that matches
 // little is not searched for without end.
-func (m *Manager) List(ctx context.Context, request *subjects.ListRequest, maxBytes int, size func([]byte) int) (*subjects.ListReply, error) {
-	ctx, cancel := context.WithTimeout(ctx, m.config.ReadTimeout)
+func (r *Reader) List(ctx context.Context, request *subjects.ListRequest, maxBytes int, size func([]byte) int) (*subjects.ListReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.config.ReadTimeout)
 	defer cancel()
 	limit := pageLimit(request.Limit)
 	l := &listing{
@@ -30,13 +22,13 @@ func (m *Manager) List(ctx context.Context, request *subjects.ListRequest, maxBy
 		reply: &subjects.ListReply{Cursor: request.Cursor},
 	}
 	for l.scanned < 10*limit && len(l.reply.Items) < limit {
-		page, err := m.listed(ctx, m.config.Store, store.ListOptions{
+		page, err := r.listed(ctx, r.config.Store, store.ListOptions{
 			Scope: request.Scope, After: l.reply.Cursor, Limit: l.ask(), Bytes: maxBytes,
 		})
 		if err != nil {
 			return nil, err
 		}
-		more, err := m.take(l, page)
+		more, err := r.take(l, page)
 		if err != nil {
 			return nil, err
 		}
@@ -44,7 +36,7 @@ func (m *Manager) List(ctx context.Context, request *subjects.ListRequest, maxBy
 			break
 		}
 	}
-	end, err := m.end(ctx) // a list shows what is missing as well
+	end, err := r.end(ctx) // a list shows what is missing as well
 	l.reply.Revision = later(l.reply.Revision, end)
 	return l.reply, err
 }
@@ -81,7 +73,7 @@ func (l *listing) ask() int {
 
 // take adds the records of a page that pass the filters to a listing, as far as
 // they fit, and has its cursor stand after the last record that was looked at.
-func (m *Manager) take(l *listing, page store.Page) (more bool, err error) {
+func (r *Reader) take(l *listing, page store.Page) (more bool, err error) {
 	items, used, full := l.reply.Items, 0, false
 	looked := 0
 	for ; looked < len(page.Records); looked++ {
@@ -92,7 +84,7 @@ func (m *Manager) take(l *listing, page store.Page) (more bool, err error) {
 		if !matches(record, &l.request.Filter) {
 			continue
 		}
-		item := m.item(record)
+		item := r.item(record)
 		bytes := l.size(subjects.Append(nil, &item))
 		if full = used+bytes > l.room; full {
 			break
@@ -118,21 +110,21 @@ func (m *Manager) take(l *listing, page store.Page) (more bool, err error) {
 	l.used += used
 	l.scanned += max(1, looked) // an empty page costs as much as one that is not
 	for i := range page.Records[:looked] {
-		l.reply.Revision = later(l.reply.Revision, m.config.Replica.Including(page.Records[i].Revision))
+		l.reply.Revision = later(l.reply.Revision, r.config.Replica.Including(page.Records[i].Revision))
 	}
 	full = full || l.used > 0 && l.room < l.used/len(items) // there is hardly room for another
 	return !full && page.Next != "", nil
 }
 
 // item is what a list shows of a record.
-func (m *Manager) item(record *store.Record) subjects.Credential {
+func (r *Reader) item(record *store.Record) subjects.Credential {
 	item := subjects.Credential{
 		Scope: record.Scope, ID: record.ID, Version: record.Version,
 		Metadata: record.Metadata,
 	}
 	if record.Damaged != "" {
 		// The store's own words name files and hosts.
-		item.Damaged = m.explain(subjects.List, damaged(record), subjects.Target(record.Key)).Message
+		item.Damaged = r.explain(subjects.List, damaged(record), subjects.Target(record.Key)).Message
 	}
 	return item
 }

@@ -37,7 +37,7 @@ const (
 // original, so that no client that has seen one is answered with less by the
 // other; its version is the store's own. Nothing is copied to where reads may
 // come from: what was deleted there since would come back.
-func (m *Manager) MigratePage(ctx context.Context, request *subjects.MigrateRequest) (*subjects.MigrateReply, error) {
+func (m *Maintainer) MigratePage(ctx context.Context, request *subjects.MigrateRequest) (*subjects.MigrateReply, error) {
 	from, err := m.storeOf("from", request.From)
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (m *Manager) MigratePage(ctx context.Context, request *subjects.MigrateRequ
 		return nil, err
 	case request.From == request.To:
 		return nil, subjects.Errorf(subjects.InvalidArgument, "from and to are the same store %q: name two", request.From)
-	case slices.Contains(m.config.Routed(request.Scope), request.To):
+	case slices.Contains(m.migrating.Routed(request.Scope), request.To):
 		return nil, subjects.Errorf(subjects.InvalidArgument,
 			"the workers keep credentials of this scope in %q already: copy to a store first, and route the scope to it then (store.routes)", request.To)
 	}
@@ -79,11 +79,11 @@ func (m *Manager) MigratePage(ctx context.Context, request *subjects.MigrateRequ
 }
 
 // storeOf is the store that a field of a request names.
-func (m *Manager) storeOf(field, name string) (named, error) {
-	if s, ok := m.config.Stores[name]; ok {
+func (m *Maintainer) storeOf(field, name string) (named, error) {
+	if s, ok := m.migrating.Stores[name]; ok {
 		return named{s, name}, nil
 	}
-	names := slices.Sorted(maps.Keys(m.config.Stores))
+	names := slices.Sorted(maps.Keys(m.migrating.Stores))
 	return named{}, subjects.Errorf(subjects.InvalidArgument, "%s is %q: the stores of this worker are %s (stores, in its configuration)", field, name, strings.Join(names, ", "))
 }
 
@@ -117,7 +117,7 @@ func (e ofStore) Unwrap() error { return e.err }
 // meanwhile, or whose copy a store that lags does not show yet.
 const migrateTries = 5
 
-func (m *Manager) migrate(ctx context.Context, from, to named, key store.Key) (migrated, error) {
+func (m *Maintainer) migrate(ctx context.Context, from, to named, key store.Key) (migrated, error) {
 	for try := 1; ; try++ {
 		done, err := m.migrateOnce(ctx, from, to, key)
 		overtaken := errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrNotFound)
@@ -128,7 +128,7 @@ func (m *Manager) migrate(ctx context.Context, from, to named, key store.Key) (m
 	}
 }
 
-func (m *Manager) migrateOnce(ctx context.Context, from, to named, key store.Key) (migrated, error) {
+func (m *Maintainer) migrateOnce(ctx context.Context, from, to named, key store.Key) (migrated, error) {
 	original, data, wipe, err := m.opened(ctx, from.store, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return isGone, nil
@@ -169,8 +169,8 @@ func (m *Manager) migrateOnce(ctx context.Context, from, to named, key store.Key
 	return wasCopied, m.verify(ctx, to, original, data)
 }
 
-func (m *Manager) putCopy(ctx context.Context, to named, record *store.Record, pre store.Precondition) error {
-	ctx, cancel := context.WithTimeout(ctx, m.config.WriteTimeout)
+func (m *Maintainer) putCopy(ctx context.Context, to named, record *store.Record, pre store.Precondition) error {
+	ctx, cancel := context.WithTimeout(ctx, m.writer.writing.WriteTimeout)
 	defer cancel()
 	_, err := to.store.Put(ctx, record, pre)
 	return to.told(err)
@@ -178,7 +178,7 @@ func (m *Manager) putCopy(ctx context.Context, to named, record *store.Record, p
 
 // verify reads a copy back, more than once where the store does not show yet
 // what was written to it.
-func (m *Manager) verify(ctx context.Context, to named, original *store.Record, data subjects.Data) error {
+func (m *Maintainer) verify(ctx context.Context, to named, original *store.Record, data subjects.Data) error {
 	pause := 100 * time.Millisecond
 	for try := 1; ; try++ {
 		_, same, err := m.compare(ctx, to, original, data)
@@ -203,7 +203,7 @@ var errCopy = errors.New("the copy was written and does not read back as its ori
 
 // compare tells whether a store has the same as original, whose values are
 // data, and what it has. A record that does not open is not the same.
-func (m *Manager) compare(ctx context.Context, s named, original *store.Record, data subjects.Data) (there *store.Record, same bool, err error) {
+func (m *Maintainer) compare(ctx context.Context, s named, original *store.Record, data subjects.Data) (there *store.Record, same bool, err error) {
 	there, values, wipe, err := m.opened(ctx, s.store, original.Key)
 	if errors.Is(err, seal.ErrDecrypt) || errors.Is(err, errPayload) {
 		return there, false, nil
@@ -217,15 +217,15 @@ func (m *Manager) compare(ctx context.Context, s named, original *store.Record, 
 
 // opened reads a record and its values, in whatever form the store has them.
 // The record comes also with the error that it does not open.
-func (m *Manager) opened(ctx context.Context, s store.Store, key store.Key) (record *store.Record, data subjects.Data, wipe func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, m.config.ReadTimeout)
+func (r *records) opened(ctx context.Context, s store.Store, key store.Key) (record *store.Record, data subjects.Data, wipe func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, r.config.ReadTimeout)
 	defer cancel()
 	record, err = s.Get(ctx, key)
 	switch {
 	case err != nil:
 		return nil, nil, nil, err
 	case record.Data == nil:
-		data, wipe, err = m.unseal(record)
+		data, wipe, err = r.unseal(record)
 		return record, data, wipe, err
 	}
 	if err := record.Data.Check(); err != nil {
@@ -260,7 +260,7 @@ func newer(a, b *store.Record) bool {
 }
 
 // prune deletes a record that from does not have.
-func (m *Manager) prune(ctx context.Context, from, to named, record *store.Record) (migrated, error) {
+func (m *Maintainer) prune(ctx context.Context, from, to named, record *store.Record) (migrated, error) {
 	read, cancel := context.WithTimeout(ctx, m.config.ReadTimeout)
 	defer cancel()
 	original, err := from.store.Get(read, record.Key)
@@ -273,7 +273,7 @@ func (m *Manager) prune(ctx context.Context, from, to named, record *store.Recor
 	case !errors.Is(err, store.ErrNotFound):
 		return 0, from.told(err)
 	}
-	write, cancel := context.WithTimeout(ctx, m.config.WriteTimeout)
+	write, cancel := context.WithTimeout(ctx, m.writer.writing.WriteTimeout)
 	defer cancel()
 	err = to.store.Delete(write, record.Key, store.Precondition{Version: record.Version})
 	if errors.Is(err, store.ErrNotFound) {

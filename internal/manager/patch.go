@@ -25,7 +25,7 @@ const patchTries = 20
 //
 // The request id has the meaning that it has in Store: a credential whose last write is of
 // that id was changed already.
-func (m *Manager) Patch(ctx context.Context, item *subjects.PatchItem, requestID string) (*subjects.PatchReply, error) {
+func (w *Writer) Patch(ctx context.Context, item *subjects.PatchItem, requestID string) (*subjects.PatchReply, error) {
 	if err := checkTarget(item.Target); err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func (m *Manager) Patch(ctx context.Context, item *subjects.PatchItem, requestID
 	const first, most = 2 * time.Millisecond, 100 * time.Millisecond
 	pause := first
 	for try := 1; ; try++ {
-		reply, err := m.patchInTurn(ctx, item, write)
+		reply, err := w.patchInTurn(ctx, item, write)
 		_, unknown := errors.AsType[unknownOutcome](err)
 		switch {
 		case !errors.Is(err, store.ErrConflict) || unknown || item.Version != "":
@@ -58,18 +58,18 @@ func (m *Manager) Patch(ctx context.Context, item *subjects.PatchItem, requestID
 	}
 }
 
-func (m *Manager) patchInTurn(ctx context.Context, item *subjects.PatchItem, write string) (*subjects.PatchReply, error) {
-	end, err := m.patches.take(ctx, item.Target)
+func (w *Writer) patchInTurn(ctx context.Context, item *subjects.PatchItem, write string) (*subjects.PatchReply, error) {
+	end, err := w.patches.take(ctx, item.Target)
 	if err != nil {
 		return nil, err
 	}
 	defer end()
-	return m.patchOnce(ctx, item, write)
+	return w.patchOnce(ctx, item, write)
 }
 
 // patchOnce is one try of a patch whose write is named write.
-func (m *Manager) patchOnce(ctx context.Context, item *subjects.PatchItem, write string) (*subjects.PatchReply, error) {
-	found, err := m.get(ctx, item.Target, subjects.Revision{}, true)
+func (w *Writer) patchOnce(ctx context.Context, item *subjects.PatchItem, write string) (*subjects.PatchReply, error) {
+	found, err := w.get(ctx, item.Target, subjects.Revision{}, true)
 	if err != nil {
 		return nil, err
 	}
@@ -77,12 +77,12 @@ func (m *Manager) patchOnce(ctx context.Context, item *subjects.PatchItem, write
 	if record == nil {
 		return nil, asOf(found.end, store.ErrNotFound)
 	}
-	seen := later(m.config.Replica.Including(record.Revision), found.end)
+	seen := later(w.config.Replica.Including(record.Revision), found.end)
 	repeated := record.WriteID == write
 	if !repeated && item.Version != "" && item.Version != record.Version {
 		return nil, asOf(seen, store.ErrConflict)
 	}
-	data, wipe, err := m.unseal(record)
+	data, wipe, err := w.unseal(record)
 	if err != nil {
 		return nil, asOf(seen, err)
 	}
@@ -106,7 +106,7 @@ func (m *Manager) patchOnce(ctx context.Context, item *subjects.PatchItem, write
 		next.Modified = time.Now().UTC().Truncate(time.Millisecond)
 	}
 	reply.Kept = item.Keeps(&next.Metadata, changed)
-	version, revision, err := m.replace(ctx, next, changed, store.Precondition{Version: record.Version})
+	version, revision, err := w.replace(ctx, next, changed, store.Precondition{Version: record.Version})
 	switch {
 	case err == nil:
 		reply.Version, reply.Revision = version, revision

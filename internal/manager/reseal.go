@@ -4,21 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"time"
 
 	"credbus/internal/coherence"
 	"credbus/internal/store"
 	"credbus/subjects"
 )
-
-// Keys are the keys that this replica holds.
-func (m *Manager) Keys() subjects.ReplicaKeys {
-	keys := subjects.ReplicaKeys{Loaded: m.config.Keyring.Loaded().UTC().Truncate(time.Millisecond)}
-	for _, key := range m.config.Keyring.Keys() {
-		keys.Keys = append(keys.Keys, subjects.Key(key))
-	}
-	return keys
-}
 
 // resealed is what became of one credential.
 type resealed int
@@ -32,7 +22,7 @@ const (
 // ResealPage seals a page of the credentials of request.Scope and below by the
 // primary key and in format 2, where they are not: one after the other is stored again as it is,
 // so that reads go on throughout.
-func (m *Manager) ResealPage(ctx context.Context, request *subjects.ResealRequest) (*subjects.ResealReply, error) {
+func (m *Maintainer) ResealPage(ctx context.Context, request *subjects.ResealRequest) (*subjects.ResealReply, error) {
 	page, err := m.page(ctx, m.config.Store, request.Scope, request.Paging)
 	if err != nil {
 		return nil, err
@@ -68,7 +58,7 @@ const resealTries = 5
 // under the protocol between replicas as any write: they drop what they have
 // cached, and subscribers learn its new version. Its values and metadata stay,
 // the time of its last change included.
-func (m *Manager) Reseal(ctx context.Context, key subjects.Target) (resealed, subjects.Revision, error) {
+func (m *Maintainer) Reseal(ctx context.Context, key subjects.Target) (resealed, subjects.Revision, error) {
 	for try := 1; ; try++ {
 		done, revision, err := m.resealOnce(ctx, key)
 		switch {
@@ -81,7 +71,7 @@ func (m *Manager) Reseal(ctx context.Context, key subjects.Target) (resealed, su
 	}
 }
 
-func (m *Manager) resealOnce(ctx context.Context, key subjects.Target) (resealed, subjects.Revision, error) {
+func (m *Maintainer) resealOnce(ctx context.Context, key subjects.Target) (resealed, subjects.Revision, error) {
 	record, err := m.stored(ctx, key)
 	if err != nil {
 		return 0, subjects.Revision{}, err
@@ -104,7 +94,7 @@ func (m *Manager) resealOnce(ctx context.Context, key subjects.Target) (resealed
 	if native {
 		next.Data, next.Payload, next.Proof = data, nil, nil // what the store wants now
 	}
-	revision, err := m.write(ctx, key, func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
+	revision, err := m.writer.write(ctx, key, func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
 		next.Revision = intent
 		if !native {
 			if err := m.seal(&next, data); err != nil {
@@ -118,7 +108,7 @@ func (m *Manager) resealOnce(ctx context.Context, key subjects.Target) (resealed
 }
 
 // stored reads a record as it is kept.
-func (m *Manager) stored(ctx context.Context, key subjects.Target) (*store.Record, error) {
+func (m *Maintainer) stored(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.config.ReadTimeout)
 	defer cancel()
 	return m.config.Store.Get(ctx, store.Key(key))

@@ -27,21 +27,21 @@ var (
 
 // seal puts data into a record, in place of what it holds. All else that the seal
 // covers must be set: what is changed later, the record does not open with.
-func (m *Manager) seal(record *store.Record, data subjects.Data) (err error) {
+func (r *records) seal(record *store.Record, data subjects.Data) (err error) {
 	plain := payload(data)
 	defer clear(plain)
 	record.Data = nil
-	record.Payload, record.Proof, err = m.config.Keyring.SealRecord(plain, header(record))
+	record.Payload, record.Proof, err = r.config.Keyring.SealRecord(plain, header(record))
 	return err
 }
 
 // proven checks that a worker wrote what a record says of itself. Of a record of
 // format 1 nothing can tell: then only its format is checked.
-func (m *Manager) proven(record *store.Record) error {
+func (r *records) proven(record *store.Record) error {
 	switch {
 	case len(record.Proof) > 0:
-		return m.config.Keyring.Verify(record.Proof, header(record))
-	case m.config.RequireFormat >= 2:
+		return r.config.Keyring.Verify(record.Proof, header(record))
+	case r.config.RequireFormat >= 2:
 		return errFormat
 	}
 	return nil
@@ -49,15 +49,15 @@ func (m *Manager) proven(record *store.Record) error {
 
 // unseal opens a record's payload, whose header must be proven; wipe overwrites
 // what it opened.
-func (m *Manager) unseal(record *store.Record) (data subjects.Data, wipe func(), err error) {
-	if err := m.proven(record); err != nil {
+func (r *records) unseal(record *store.Record) (data subjects.Data, wipe func(), err error) {
+	if err := r.proven(record); err != nil {
 		return nil, nil, err
 	}
 	binding := header(record)
 	if len(record.Proof) == 0 {
 		binding.Header = nil // a record of format 2 does not open as one of format 1
 	}
-	payload, err := m.config.Keyring.Open(record.Payload, binding)
+	payload, err := r.config.Keyring.Open(record.Payload, binding)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -90,41 +90,41 @@ func header(record *store.Record) seal.Binding {
 // Verified lists a store's records as List does: what no worker wrote is shown as
 // damaged, and by nothing but its key.
 type Verified struct {
-	manager *Manager
+	records *records
 	store   store.Store
 }
 
 // Verified returns a list of s, for parts that decide by what records say.
-func (m *Manager) Verified(s store.Store) Verified { return Verified{m, s} }
+func (r *Reader) Verified(s store.Store) Verified { return Verified{r.records, s} }
 
 // List is that of the store.
 func (v Verified) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
-	return v.manager.listed(ctx, v.store, opts)
+	return v.records.listed(ctx, v.store, opts)
 }
 
 // listed is a page of a store with each header proven. A record of format 1 has
 // no proof, so it is read and opened: it may be one of format 2 that lost its
 // proof. A store in its provider's own form lists what it finds.
-func (m *Manager) listed(ctx context.Context, s store.Store, opts store.ListOptions) (store.Page, error) {
+func (r *records) listed(ctx context.Context, s store.Store, opts store.ListOptions) (store.Page, error) {
 	page, err := s.List(ctx, opts)
 	if err != nil {
 		return page, err
 	}
 	gone := make([]bool, len(page.Records))
 	group, reading := errgroup.WithContext(ctx)
-	group.SetLimit(m.config.BatchConcurrency)
+	group.SetLimit(r.config.BatchConcurrency)
 	for i := range page.Records {
 		record := &page.Records[i]
 		switch {
 		case record.Damaged != "":
 		case len(record.Proof) == 0 && store.IsNative(s, record.Scope):
-		case len(record.Proof) == 0 && m.config.RequireFormat < 2:
+		case len(record.Proof) == 0 && r.config.RequireFormat < 2:
 			group.Go(func() (err error) {
-				gone[i], err = m.openListed(reading, s, record)
+				gone[i], err = r.openListed(reading, s, record)
 				return err
 			})
 		default:
-			if err := m.proven(record); err != nil {
+			if err := r.proven(record); err != nil {
 				*record = store.Record{Key: record.Key, Damaged: err.Error()}
 			}
 		}
@@ -144,7 +144,7 @@ func (m *Manager) listed(ctx context.Context, s store.Store, opts store.ListOpti
 
 // openListed replaces a record of a list by what the store has of it, opened. It
 // reports whether the record is gone by now.
-func (m *Manager) openListed(ctx context.Context, s store.Store, record *store.Record) (gone bool, err error) {
+func (r *records) openListed(ctx context.Context, s store.Store, record *store.Record) (gone bool, err error) {
 	read, err := s.Get(ctx, record.Key)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -155,7 +155,7 @@ func (m *Manager) openListed(ctx context.Context, s store.Store, record *store.R
 	case err != nil:
 		return false, fmt.Errorf("opening what it lists: %w", err)
 	}
-	_, wipe, err := m.unseal(read)
+	_, wipe, err := r.unseal(read)
 	if err != nil {
 		*record = store.Record{Key: record.Key, Damaged: err.Error()}
 		return false, nil

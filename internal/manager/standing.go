@@ -21,8 +21,8 @@ type Standing struct {
 
 // Standing asks the store what it has of a credential. A damaged record exists, at
 // a version that nobody knows.
-func (m *Manager) Standing(ctx context.Context, target subjects.Target) (Standing, error) {
-	found, err := m.get(ctx, target, subjects.Revision{}, true)
+func (r *Reader) Standing(ctx context.Context, target subjects.Target) (Standing, error) {
+	found, err := r.get(ctx, target, subjects.Revision{}, true)
 	switch {
 	case errors.Is(err, store.ErrDamaged):
 		return Standing{Exists: true}, nil
@@ -34,6 +34,6 @@ func (m *Manager) Standing(ctx context.Context, target subjects.Target) (Standin
 	record := found.record
 	return Standing{
 		Exists: true, WriteID: record.WriteID, Version: record.Version, Revision: record.Revision,
-		Reached: later(m.config.Replica.Including(record.Revision), found.end),
+		Reached: later(r.config.Replica.Including(record.Revision), found.end),
 	}, nil
 }

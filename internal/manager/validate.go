@@ -14,21 +14,21 @@ import (
 // Validate checks one credential as it is stored: that it is there, opens, and
 // has not expired. Whether its rotation is due is told as well. It asks nobody
 // outside, and the cache neither answers nor is filled.
-func (m *Manager) Validate(ctx context.Context, target subjects.Target) (*subjects.ValidateReply, error) {
+func (r *Reader) Validate(ctx context.Context, target subjects.Target) (*subjects.ValidateReply, error) {
 	if err := checkTarget(target); err != nil {
 		return nil, err
 	}
 	reply := &subjects.ValidateReply{Target: target, Checked: time.Now().UTC()}
-	found, err := m.get(ctx, target, subjects.Revision{}, true)
+	found, err := r.get(ctx, target, subjects.Revision{}, true)
 	record := found.record
 	switch {
 	case err != nil:
 	case record == nil:
 		reply.Revision, err = found.end, store.ErrNotFound
 	default:
-		reply.Revision = later(m.config.Replica.Including(record.Revision), found.end)
+		reply.Revision = later(r.config.Replica.Including(record.Revision), found.end)
 		var wipe func()
-		if _, wipe, err = m.unseal(record); err == nil {
+		if _, wipe, err = r.unseal(record); err == nil {
 			wipe()
 		}
 	}
@@ -39,7 +39,7 @@ func (m *Manager) Validate(ctx context.Context, target subjects.Target) (*subjec
 		reply.Status = subjects.Missing
 	case errors.Is(err, store.ErrDamaged), errors.Is(err, seal.ErrDecrypt), errors.Is(err, errPayload):
 		reply.Status = subjects.Malformed
-		reply.Reason = m.explain(subjects.Validate, err, target).Message
+		reply.Reason = r.explain(subjects.Validate, err, target).Message
 	default:
 		return nil, err
 	}

@@ -176,8 +176,12 @@ func (w *world) start() *process {
 	logger := slog.New(slog.DiscardHandler)
 	p.replica = coherence.NewReplica(p.link, p.cache, coherence.Config{Name: p.name, Mode: w.mode, Lease: lease, LongestLease: w.longestLease(), Hold: p.hold, Longest: longest, Lag: w.faults.lag, Logger: logger})
 	p.Manager, _ = manager.New(manager.Config{
-		Store: &processStore{Store: w.state.Store, state: w.state, process: p}, Keyring: w.keyring, Replica: p.replica,
-		Cache: p.cache, NegativeCaching: true, ReadTimeout: readTimeout, WriteTimeout: p.writeTimeout, Logger: logger,
+		RecordsConfig: manager.RecordsConfig{
+			Store: &processStore{Store: w.state.Store, state: w.state, process: p}, Keyring: w.keyring, Replica: p.replica,
+			ReadTimeout: readTimeout, Logger: logger,
+		},
+		ReaderConfig: manager.ReaderConfig{Cache: p.cache, NegativeCaching: true},
+		WriterConfig: manager.WriterConfig{WriteTimeout: p.writeTimeout},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel

@@ -250,11 +250,13 @@ func (noCache) Clear()                       {}
 func (w *Worker) openManager(context.Context) (err error) {
 	readTimeout, writeTimeout := w.storeTimeouts()
 	w.manager, err = manager.New(manager.Config{
-		Store: w.store, Stores: w.storesByName(), Routed: w.store.Routed, Keyring: w.keyring, RequireFormat: w.config.Keyring.RequireFormat, Replica: w.replica,
-		Cache: w.cache, NegativeCaching: w.config.Cache.NegativeTTL > 0, LastKnown: w.known, Index: w.index,
-		ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
-		BatchItems: w.config.Batch.Items, BatchConcurrency: w.config.Batch.Concurrency,
-		Logger: w.logger,
+		RecordsConfig: manager.RecordsConfig{
+			Store: w.store, Keyring: w.keyring, RequireFormat: w.config.Keyring.RequireFormat, Replica: w.replica, ReadTimeout: readTimeout,
+			BatchItems: w.config.Batch.Items, BatchConcurrency: w.config.Batch.Concurrency, Logger: w.logger,
+		},
+		ReaderConfig:     manager.ReaderConfig{Cache: w.cache, NegativeCaching: w.config.Cache.NegativeTTL > 0, LastKnown: w.known},
+		WriterConfig:     manager.WriterConfig{WriteTimeout: writeTimeout, Index: w.index},
+		MaintainerConfig: manager.MaintainerConfig{Stores: w.storesByName(), Routed: w.store.Routed},
 	})
 	return err
 }

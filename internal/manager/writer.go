@@ -12,9 +12,32 @@ import (
 	"credbus/subjects"
 )
 
+// WriterConfig holds the settings of a Writer.
+type WriterConfig struct {
+	WriteTimeout time.Duration // bounds one write of the store; default 10 s
+	// Index is that of the store which keeps a scope (store.Consistent), "" if it has
+	// none. Nil: no store has one.
+	Index func(subjects.Scope) string
+}
+
+// Writer carries out what changes a credential: store, patch, delete. Each change is
+// made under the protocol between replicas.
+type Writer struct {
+	*records
+	writing WriterConfig
+	patches *turns
+}
+
+func newWriter(records *records, config WriterConfig) *Writer {
+	if config.WriteTimeout <= 0 {
+		config.WriteTimeout = 10 * time.Second
+	}
+	return &Writer{records: records, writing: config, patches: newTurns()}
+}
+
 // Store creates or replaces a credential. The request id, when there is one,
 // makes a repeated store take effect once.
-func (m *Manager) Store(ctx context.Context, item *subjects.StoreItem, requestID string) (*subjects.StoreReply, error) {
+func (w *Writer) Store(ctx context.Context, item *subjects.StoreItem, requestID string) (*subjects.StoreReply, error) {
 	if err := checkStore(item); err != nil {
 		return nil, err
 	}
@@ -29,7 +52,7 @@ func (m *Manager) Store(ctx context.Context, item *subjects.StoreItem, requestID
 		Metadata: item.Metadata,
 	}
 	record.Created, record.Modified = now, now
-	version, revision, err := m.replace(ctx, record, item.Data,
+	version, revision, err := w.replace(ctx, record, item.Data,
 		store.Precondition{Absent: item.CreateOnly, Present: item.UpdateOnly, Version: item.Version})
 	if err != nil {
 		return nil, err
@@ -39,25 +62,25 @@ func (m *Manager) Store(ctx context.Context, item *subjects.StoreItem, requestID
 
 // replace stores a record, with data as its values, under the protocol between replicas.
 // A record that is there under the same write id must have the same content.
-func (m *Manager) replace(ctx context.Context, record *store.Record, data subjects.Data, pre store.Precondition) (version string, revision subjects.Revision, err error) {
-	native := store.IsNative(m.config.Store, record.Scope)
+func (w *Writer) replace(ctx context.Context, record *store.Record, data subjects.Data, pre store.Precondition) (version string, revision subjects.Revision, err error) {
+	native := store.IsNative(w.config.Store, record.Scope)
 	if native {
 		record.Data = data
 	}
 	key := subjects.Target(record.Key)
 	pre.Once = true
-	revision, err = m.write(ctx, key, func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
+	revision, err = w.write(ctx, key, func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
 		record.Revision = intent
 		// The seal covers the revision, which is known only now.
 		if !native {
-			if err := m.seal(record, data); err != nil {
+			if err := w.seal(record, data); err != nil {
 				return coherence.Commit{}, unsealable{err}
 			}
 		}
-		err := m.put(ctx, key, pre, func() (err error) {
-			version, err = m.config.Store.Put(ctx, record, pre)
+		err := w.put(ctx, key, pre, func() (err error) {
+			version, err = w.config.Store.Put(ctx, record, pre)
 			if errors.Is(err, store.ErrRepeated) {
-				version, err = m.repeated(ctx, record, data)
+				version, err = w.repeated(ctx, record, data)
 			}
 			return err
 		})
@@ -68,8 +91,8 @@ func (m *Manager) replace(ctx context.Context, record *store.Record, data subjec
 
 // repeated compares a write with what the store has under its write id, and returns
 // the version of that. It cannot compare them once somebody else has written since.
-func (m *Manager) repeated(ctx context.Context, record *store.Record, data subjects.Data) (version string, err error) {
-	there, values, wipe, err := m.opened(ctx, m.config.Store, record.Key)
+func (w *Writer) repeated(ctx context.Context, record *store.Record, data subjects.Data) (version string, err error) {
+	there, values, wipe, err := w.opened(ctx, w.config.Store, record.Key)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return "", fmt.Errorf("%w: the credential was deleted while it was looked up", store.ErrUnavailable)
@@ -85,16 +108,16 @@ func (m *Manager) repeated(ctx context.Context, record *store.Record, data subje
 
 // Delete removes a credential from the store and every cache. A delete that is
 // repeated after it took effect is not found.
-func (m *Manager) Delete(ctx context.Context, item subjects.DeleteItem) (*subjects.DeleteReply, error) {
+func (w *Writer) Delete(ctx context.Context, item subjects.DeleteItem) (*subjects.DeleteReply, error) {
 	if err := checkTarget(item.Target); err != nil {
 		return nil, err
 	}
 	reply := &subjects.DeleteReply{Target: item.Target}
 	var err error
-	reply.Revision, err = m.write(ctx, item.Target, func(ctx context.Context, _ subjects.Revision) (coherence.Commit, error) {
+	reply.Revision, err = w.write(ctx, item.Target, func(ctx context.Context, _ subjects.Revision) (coherence.Commit, error) {
 		precondition := store.Precondition{Version: item.Version}
-		err := m.put(ctx, item.Target, store.Precondition{Version: item.Version, Present: item.Version == ""}, func() error {
-			return m.config.Store.Delete(ctx, store.Key(item.Target), precondition)
+		err := w.put(ctx, item.Target, store.Precondition{Version: item.Version, Present: item.Version == ""}, func() error {
+			return w.config.Store.Delete(ctx, store.Key(item.Target), precondition)
 		})
 		return coherence.Commit{Kind: subjects.EventDeleted}, err
 	})
@@ -107,12 +130,12 @@ func (m *Manager) Delete(ctx context.Context, item subjects.DeleteItem) (*subjec
 // write runs one change of the store under the protocol between replicas. There
 // each attempt has a name of its own: one that is repeated under its request id
 // may find another write in between, and then changes the store again.
-func (m *Manager) write(ctx context.Context, key subjects.Target,
+func (w *Writer) write(ctx context.Context, key subjects.Target,
 	commit func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error),
 ) (subjects.Revision, error) {
 	write := rand.Text()
-	revision, ran, err := m.config.Replica.Write(ctx, key, write, func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
-		ctx, cancel := context.WithTimeout(ctx, m.config.WriteTimeout)
+	revision, ran, err := w.config.Replica.Write(ctx, key, write, func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
+		ctx, cancel := context.WithTimeout(ctx, w.writing.WriteTimeout)
 		defer cancel()
 		done, err := commit(ctx, intent)
 		if err != nil {
@@ -122,18 +145,18 @@ func (m *Manager) write(ctx context.Context, key subjects.Target,
 			}
 			return done, err
 		}
-		done.Index = m.index(key, write)
+		done.Index = w.index(key, write)
 		return done, nil
 	})
 	switch {
 	case err == nil:
 	case errors.Is(err, coherence.ErrUnannounced):
 		// No replica serves the old value; only subscribers miss an event.
-		m.config.Logger.Error("a change event was lost", "scope", key.Scope, "id", key.ID, "error", err)
+		w.config.Logger.Error("a change event was lost", "scope", key.Scope, "id", key.ID, "error", err)
 	case !ran && ctx.Err() != nil:
 		return revision, ctx.Err()
 	case !ran && errors.Is(err, coherence.ErrNoRoom):
-		m.config.Logger.Error("a write was refused because it could not be announced", "scope", key.Scope, "id", key.ID, "error", err)
+		w.config.Logger.Error("a write was refused because it could not be announced", "scope", key.Scope, "id", key.ID, "error", err)
 		return revision, subjects.Errorf(subjects.StorageFull,
 			"nothing was written: the stream that announces writes has no room; free space of the NATS server or its account, then send it again; the worker's log says more")
 	case !ran:

@@ -14,33 +14,33 @@ import (
 // known returns a record ready for LastKnown, which serves it while the store is out; nil
 // without LastKnown. A change event drops it like a cache entry, so it is always the newest
 // version that any worker wrote.
-func (m *Manager) known(record *store.Record, flags uint8) *cache.Sealed {
-	if m.config.LastKnown == nil {
+func (r *Reader) known(record *store.Record, flags uint8) *cache.Sealed {
+	if r.caching.LastKnown == nil {
 		return nil
 	}
-	found, err := m.openAs(nil, loaded{record: record}, time.Now())
+	found, err := r.openAs(nil, loaded{record: record}, time.Now())
 	if err != nil {
 		return nil
 	}
 	defer clear(found.reply)
-	return m.config.LastKnown.Seal(string(record.Scope), string(record.ID), found.reply, flags)
+	return r.caching.LastKnown.Seal(string(record.Scope), string(record.ID), found.reply, flags)
 }
 
 // lastKnown answers a read that failed with err from what was read last, marked
 // as stale, when the store could not be reached. Otherwise it returns err: a
 // store that refuses is there, and means it.
-func (m *Manager) lastKnown(ctx context.Context, dst []byte, key subjects.Target, min subjects.Revision, err error) (answer, error) {
-	if m.config.LastKnown == nil || !outage(err) {
+func (r *Reader) lastKnown(ctx context.Context, dst []byte, key subjects.Target, min subjects.Revision, err error) (answer, error) {
+	if r.caching.LastKnown == nil || !outage(err) {
 		return answer{}, err
 	}
 	// A store that hangs takes longer than the replica's lease lives when nothing
 	// else is asked meanwhile.
-	m.config.Replica.Renew(ctx)
-	look := m.config.Replica.Look()
+	r.config.Replica.Renew(ctx)
+	look := r.config.Replica.Look()
 	if !look.Reached(min) {
 		return answer{}, err
 	}
-	reply, flags, ok := m.config.LastKnown.Get(dst, []byte(key.Scope), []byte(key.ID))
+	reply, flags, ok := r.caching.LastKnown.Get(dst, []byte(key.Scope), []byte(key.ID))
 	switch {
 	case !ok:
 		return answer{}, err
@@ -48,7 +48,7 @@ func (m *Manager) lastKnown(ctx context.Context, dst []byte, key subjects.Target
 		clear(reply[len(dst):])
 		return answer{}, err
 	}
-	m.config.Logger.Debug("answered with what was read last, since the store cannot be reached", "scope", key.Scope, "id", key.ID, "error", err)
+	r.config.Logger.Debug("answered with what was read last, since the store cannot be reached", "scope", key.Scope, "id", key.ID, "error", err)
 	return answer{reply: reply, exists: true, inheritable: flags&inheritable != 0}, nil
 }
 
@@ -57,9 +57,9 @@ var errLate = fmt.Errorf("%w: the store has not answered within the caller's tim
 
 // late tells when a caller who waits for the store has to be answered from what is
 // known, if at all: many give less time than a store is given.
-func (m *Manager) late(ctx context.Context) (at <-chan time.Time, stop func()) {
+func (r *Reader) late(ctx context.Context) (at <-chan time.Time, stop func()) {
 	deadline, ok := ctx.Deadline()
-	if m.config.LastKnown == nil || !ok {
+	if r.caching.LastKnown == nil || !ok {
 		return nil, func() {}
 	}
 	const most = 250 * time.Millisecond // for the way back
