@@ -13,14 +13,14 @@ type Item[T any] interface {
 // names no scope is in Scope.
 type BatchRequest[T any, P Item[T]] struct {
 	Envelope
-	Scope Scope
-	Items []T
+	Scope Scope `wire:"scope"`
+	Items []T   `wire:"items,max=MaxBatchItems,by=items"`
 	// Refused holds, by index, why an item that was decoded breaks a rule.
 	// Decode sets it, and the rest of the batch is not affected.
 	Refused map[int]error
 	// Concurrency is how many items are worked on at once, 0 for the worker's
 	// own setting, which is also the most.
-	Concurrency int
+	Concurrency int `wire:"concurrency,most=MaxBatchItems"`
 }
 
 // The batch requests of the contract.
@@ -29,36 +29,6 @@ type (
 	RetrieveBatchRequest = BatchRequest[RetrieveItem, *RetrieveItem]
 	DeleteBatchRequest   = BatchRequest[DeleteItem, *DeleteItem]
 )
-
-func (r *BatchRequest[T, P]) encode(e *encoder) {
-	e.str("scope", string(r.Scope))
-	if len(r.Items) > 0 {
-		e.array("items", len(r.Items))
-		for i := range r.Items {
-			e.message(P(&r.Items[i]))
-		}
-	}
-	e.integer("concurrency", int64(r.Concurrency))
-	r.Envelope.encode(e)
-}
-
-func (r *BatchRequest[T, P]) field(d *decoder, name []byte) bool {
-	switch string(name) {
-	case "scope":
-		r.Scope = d.scope()
-	case "items":
-		r.items(d)
-	case "concurrency":
-		if n := d.integer(); n < 0 || n > MaxBatchItems {
-			d.refusef("concurrency is %d: 1 to %d are allowed", n, MaxBatchItems)
-		} else {
-			r.Concurrency = int(n)
-		}
-	default:
-		return r.Envelope.field(d, name)
-	}
-	return true
-}
 
 func (r *BatchRequest[T, P]) items(d *decoder) {
 	before := d.refused
@@ -81,23 +51,9 @@ func (r *BatchRequest[T, P]) items(d *decoder) {
 // ValidateBatchRequest checks the listed credentials, or, with All, those of
 // Scope and everything below it, page by page.
 type ValidateBatchRequest struct {
-	BatchRequest[Target, *Target]
-	All bool
+	All bool `wire:"all"`
 	Paging
-}
-
-func (r *ValidateBatchRequest) encode(e *encoder) {
-	e.boolean("all", r.All)
-	r.Paging.encode(e)
-	r.BatchRequest.encode(e)
-}
-
-func (r *ValidateBatchRequest) field(d *decoder, name []byte) bool {
-	if string(name) == "all" {
-		r.All = d.boolean()
-		return true
-	}
-	return r.Paging.field(d, name) || r.BatchRequest.field(d, name)
+	BatchRequest[Target, *Target]
 }
 
 // Result is the outcome of one item of a batch: Reply when Err is nil. Either
@@ -132,10 +88,10 @@ func (r *Result[T, P]) field(d *decoder, name []byte) bool {
 // the error payload_too_large with Retryable set: ask for it by itself. When it
 // is that of a write, which was done, its OutcomeUnknown is set as well.
 type BatchReply[T any, P Item[T]] struct {
-	Results []Result[T, P]
+	Results []Result[T, P] `wire:"results,always,max=MaxListItems"`
 	// Cursor continues a validation of a whole scope, "" at its end.
-	Cursor   string
-	Revision Revision
+	Cursor   string   `wire:"cursor,max=MaxCursorLen"`
+	Revision Revision `wire:"revision,reply"`
 }
 
 // The batch replies of the contract.
@@ -145,28 +101,6 @@ type (
 	DeleteBatchReply   = BatchReply[DeleteReply, *DeleteReply]
 	ValidateBatchReply = BatchReply[ValidateReply, *ValidateReply]
 )
-
-func (r *BatchReply[T, P]) encode(e *encoder) {
-	e.array("results", len(r.Results))
-	for i := range r.Results {
-		e.message(&r.Results[i])
-	}
-	e.str("cursor", r.Cursor)
-}
-
-func (r *BatchReply[T, P]) field(d *decoder, name []byte) bool {
-	switch string(name) {
-	case "results":
-		r.Results = messages[Result[T, P]](d, MaxListItems, nil)
-	case "cursor":
-		r.Cursor = d.str(MaxCursorLen)
-	case "revision":
-		r.Revision = d.revision()
-	default:
-		return false
-	}
-	return true
-}
 
 // Wipe overwrites the values that the results hold.
 func (r *BatchReply[T, P]) Wipe() {

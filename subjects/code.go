@@ -71,18 +71,18 @@ const (
 
 // Error is an error as the wire carries it. It never holds a value.
 type Error struct {
-	Code      Code
-	Message   string
-	Scope     Scope
-	ID        ID
-	Retryable bool
+	Code      Code   `wire:"code"`
+	Message   string `wire:"message,max=8*maxTextLen"`
+	Scope     Scope  `wire:"scope"`
+	ID        ID     `wire:"id"`
+	Retryable bool   `wire:"retryable"`
 	// OutcomeUnknown is set for a write that may have taken effect, or may still
 	// do so: it must not be taken for a failure. Retrieve the credential with
 	// fresh to see, or send the write again with the same request id, with which
 	// it acts once; a delete that is repeated after it took effect is not_found.
 	// An error of a write that is not so marked means that nothing was written.
-	OutcomeUnknown bool
-	Revision       Revision // of an error reply, as of any other
+	OutcomeUnknown bool     `wire:"outcome_unknown"`
+	Revision       Revision `wire:"revision,reply"` // of an error reply, as of any other
 }
 
 // UnknownOutcomeRule ends the message of an error that MarkOutcomeUnknown marks.

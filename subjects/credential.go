@@ -20,16 +20,16 @@ const (
 // Metadata is what is known of a credential beside its values. None of it is
 // secret: stores keep it in clear, and list shows it.
 type Metadata struct {
-	Description string            `json:"description,omitempty"`
-	Tags        map[string]string `json:"tags,omitempty"`
-	Created     time.Time         `json:"created,omitzero"`
-	Modified    time.Time         `json:"modified,omitzero"`
-	Expires     time.Time         `json:"expires,omitzero"` // zero: never
+	Description string            `wire:"description,max=4*MaxDescriptionLen" json:"description,omitempty"`
+	Tags        map[string]string `wire:"tags" json:"tags,omitempty"`
+	Created     time.Time         `wire:"created,early" json:"created,omitzero"`
+	Modified    time.Time         `wire:"modified,early" json:"modified,omitzero"`
+	Expires     time.Time         `wire:"expires,early" json:"expires,omitzero"` // zero: never
 	// RotationDays is the rotation policy: how old a value may become, in
 	// days. Zero means that there is none.
-	RotationDays int `json:"rotation_days,omitempty"`
+	RotationDays int `wire:"rotation_days,read=rotationDays" json:"rotation_days,omitempty"`
 	// Inheritable lets scopes below read the credential with inherit.
-	Inheritable bool `json:"inheritable,omitempty"`
+	Inheritable bool `wire:"inheritable" json:"inheritable,omitempty"`
 }
 
 // Check reports the first limit that m breaks. The error wraps ErrInvalid.
@@ -99,18 +99,18 @@ func checkDataName(name string) error {
 
 // Credential is a credential as a reply carries it.
 type Credential struct {
-	Scope   Scope  `json:"scope"`
-	ID      ID     `json:"id"`
-	Version string `json:"version"`
-	Data    Data   `json:"data,omitempty"` // nil in lists
+	Scope   Scope  `wire:"scope" json:"scope"`
+	ID      ID     `wire:"id" json:"id"`
+	Version string `wire:"version" json:"version"`
+	Data    Data   `wire:"data" json:"data,omitempty"` // nil in lists
 	Metadata
 	// Damaged is set in lists, with the reason, on a credential that is stored
 	// and cannot be read.
-	Damaged string `json:"damaged,omitempty"`
+	Damaged string `wire:"damaged" json:"damaged,omitempty"`
 	// StaleSince is set where the store could not be reached and the worker may
 	// answer with what it read last: when that was. No worker has changed the
 	// credential since; whoever else writes to the store may have.
-	StaleSince time.Time `json:"stale_since,omitzero"`
+	StaleSince time.Time `wire:"stale_since" json:"stale_since,omitzero"`
 }
 
 // Wipe overwrites the credential's values.

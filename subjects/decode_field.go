@@ -3,6 +3,8 @@ package subjects
 import (
 	"bytes"
 	"encoding/base64"
+	"math"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -28,6 +30,83 @@ func (d *decoder) time(field string) time.Time {
 		return time.Time{}
 	}
 	return t
+}
+
+// unix reads milliseconds of Unix time.
+func (d *decoder) unix() time.Time {
+	ms := d.integer()
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+// count reads a number of things, as far as one can be counted to.
+func (d *decoder) count(field string) int {
+	const most = 1 << 30
+	n := d.integer()
+	if n < 0 || n > most {
+		d.refusef("%s is %d: 0 to %d are allowed", field, n, most)
+		return 0
+	}
+	return int(n)
+}
+
+// upTo reads a number that has a default, which 0 stands for.
+func (d *decoder) upTo(field string, most int64) int {
+	n := d.integer()
+	if n < 0 || n > most {
+		d.refusef("%s is %d: 1 to %d are allowed", field, n, most)
+		return 0
+	}
+	return int(n)
+}
+
+func (d *decoder) requestID() string {
+	before := d.refused
+	id := d.str(MaxRequestIDLen)
+	if id == "" && d.refused == before {
+		d.refusef("request_id is empty: leave it out, or give the request a name")
+	}
+	return id
+}
+
+var jobStates = []JobState{"", JobAccepted, JobRunning, JobDone, JobFailed, JobCancelled}
+
+func (d *decoder) jobState() JobState {
+	state := JobState(d.str(maxTextLen))
+	if !slices.Contains(jobStates, state) {
+		d.refusef("state is none of accepted, running, done, failed, cancelled")
+	}
+	return state
+}
+
+// jobID reads an ID that may be left out.
+func (d *decoder) jobID() ID {
+	text := d.str(maxTextLen)
+	if text == "" {
+		return ""
+	}
+	id, err := ParseID(text)
+	if err == nil && len(id) > MaxJobIDLen {
+		err = invalidf("the id or batch of a job has %d characters: at most %d are allowed", len(id), MaxJobIDLen)
+	}
+	if err != nil {
+		// The status of the job must not hold what nobody could read there.
+		d.refuse(err)
+		return ""
+	}
+	return id
+}
+
+// keyID reads the number of a key.
+func (d *decoder) keyID() uint32 {
+	n := d.integer()
+	if n < 0 || n > math.MaxUint32 {
+		d.refusef("%d is not the number of a key", n)
+		return 0
+	}
+	return uint32(n)
 }
 
 // scope, id and revision check what they read.
@@ -174,4 +253,25 @@ func (d *decoder) strings(limit, length int) []string {
 func decodeInPlace(text []byte) ([]byte, error) {
 	n, err := base64.StdEncoding.Decode(text, text)
 	return text[:n:n], err
+}
+
+// failures reads errors, which in a reply have no revision of their own.
+func (d *decoder) failures() []Error {
+	failed := messages[Error](d, MaxListItems, nil)
+	for i := range failed {
+		failed[i].Revision = Revision{}
+	}
+	return failed
+}
+
+// milliseconds reads a duration. One that is longer than a time.Duration can hold,
+// about 292 years, becomes that.
+func (d *decoder) milliseconds() time.Duration {
+	const longest = int64(1<<63-1) / int64(time.Millisecond)
+	ms := d.integer()
+	if ms < 0 {
+		d.refusef("%s is %d: it must not be less than 0", d.where(), ms)
+		return 0
+	}
+	return time.Duration(min(ms, longest)) * time.Millisecond
 }

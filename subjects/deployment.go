@@ -6,25 +6,8 @@ type DeploymentRequest struct{ Envelope }
 // Fact is something that a replica says of itself, such as a setting. None is
 // secret.
 type Fact struct {
-	Name  string
-	Value string
-}
-
-func (f *Fact) encode(e *encoder) {
-	e.str("name", f.Name)
-	e.str("value", f.Value)
-}
-
-func (f *Fact) field(d *decoder, name []byte) bool {
-	switch string(name) {
-	case "name":
-		f.Name = d.str(maxTextLen)
-	case "value":
-		f.Value = d.str(MaxFactLen)
-	default:
-		return false
-	}
-	return true
+	Name  string `wire:"name"`
+	Value string `wire:"value,max=MaxFactLen"`
 }
 
 // MaxFacts bounds the facts of one replica in a reply, MaxFactLen the bytes of a
@@ -36,26 +19,6 @@ const (
 
 // ReplicaFacts are the facts of one replica.
 type ReplicaFacts struct {
-	Replica string
-	Facts   []Fact
-}
-
-func (r *ReplicaFacts) encode(e *encoder) {
-	e.str("replica", r.Replica)
-	e.array("facts", len(r.Facts))
-	for i := range r.Facts {
-		e.message(&r.Facts[i])
-	}
-}
-
-func (r *ReplicaFacts) field(d *decoder, name []byte) bool {
-	switch string(name) {
-	case "replica":
-		r.Replica = d.str(maxTextLen)
-	case "facts":
-		r.Facts = messages[Fact](d, MaxFacts, nil)
-	default:
-		return false
-	}
-	return true
+	Replica string `wire:"replica"`
+	Facts   []Fact `wire:"facts,always,max=MaxFacts"`
 }

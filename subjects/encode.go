@@ -122,6 +122,12 @@ func (e *encoder) integer(name string, value int64) {
 	}
 }
 
+// number writes one of which zero is worth saying, too.
+func (e *encoder) number(name string, value int64) {
+	e.name(name)
+	e.putInt(value)
+}
+
 func (e *encoder) boolean(name string, value bool) {
 	if value {
 		e.name(name)
@@ -141,6 +147,20 @@ func (e *encoder) time(name string, value time.Time) {
 	e.name(name)
 	var text [len(timeFormat)]byte
 	e.putString(string(value.UTC().AppendFormat(text[:0], timeFormat)))
+}
+
+// milliseconds writes a duration, rounded up, since 0 would mean that there is none.
+func (e *encoder) milliseconds(name string, d time.Duration) {
+	if d > 0 {
+		e.integer(name, int64((d+time.Millisecond-1)/time.Millisecond))
+	}
+}
+
+// unix writes a time as milliseconds of Unix time.
+func (e *encoder) unix(name string, value time.Time) {
+	if !value.IsZero() {
+		e.integer(name, value.UnixMilli())
+	}
 }
 
 // timeFormat is RFC 3339 in UTC with milliseconds.

@@ -17,84 +17,36 @@ const (
 
 // Event is the body of a change event. It never holds a value.
 type Event struct {
-	Kind EventKind
+	Kind EventKind `wire:"event"`
 	Target
 	// Version is the credential's version after the change, empty when it was
 	// deleted; the one that expires.
-	Version string
-	// Revision is one that a read must name to be sure to see the change.
-	Revision Revision
-	At       time.Time // the clock of the worker that made the change, or found it
+	Version string    `wire:"version"`
+	At      time.Time `wire:"at"` // the clock of the worker that made the change, or found it
 	// WriteID names the write between the replicas.
-	WriteID string
+	WriteID string `wire:"write_id"`
 	// Replica names the worker that made the change, or noticed it first.
-	Replica string
+	Replica string `wire:"replica"`
 	// Acknowledge asks the replicas to tell that worker once they have applied
 	// this; between the replicas only.
-	Acknowledge bool
+	Acknowledge bool `wire:"acknowledge"`
 	// Hold is for how long a write of that worker may still take effect after it was
 	// announced; between the replicas only.
-	Hold time.Duration
+	Hold time.Duration `wire:"hold"`
+	// Revision is one that a read must name to be sure to see the change.
+	Revision Revision `wire:"revision"`
 	// Expires is when the credential expires or has expired; of EventExpiring and
 	// EventExpired only.
-	Expires time.Time
+	Expires time.Time `wire:"expires"`
 	// Index is the consistency index that the store gave the write; between the replicas
 	// only, which seal it, so that clients cannot read it.
-	Index string
+	Index string `wire:"index,max=MaxIndexLen"`
 	// Lease is for how long that worker may answer from its cache after it sent this,
 	// Protocol the version of what the replicas say to each other; between the replicas
 	// only.
-	Lease    time.Duration
-	Protocol int
+	Lease    time.Duration `wire:"lease"`
+	Protocol int           `wire:"protocol"`
 }
 
 // MaxIndexLen bounds an Index, in bytes.
 const MaxIndexLen = 2048
-
-func (v *Event) encode(e *encoder) {
-	e.str("event", string(v.Kind))
-	v.Target.encode(e)
-	e.str("version", v.Version)
-	e.time("at", v.At)
-	e.str("write_id", v.WriteID)
-	e.str("replica", v.Replica)
-	e.boolean("acknowledge", v.Acknowledge)
-	e.milliseconds("hold", v.Hold)
-	e.revision("revision", v.Revision)
-	e.time("expires", v.Expires)
-	e.str("index", v.Index)
-	e.milliseconds("lease", v.Lease)
-	e.integer("protocol", int64(v.Protocol))
-}
-
-func (v *Event) field(d *decoder, name []byte) bool {
-	switch string(name) {
-	case "event":
-		v.Kind = EventKind(d.str(maxTextLen))
-	case "version":
-		v.Version = d.str(maxTextLen)
-	case "at":
-		v.At = d.time("at")
-	case "write_id":
-		v.WriteID = d.str(maxTextLen)
-	case "replica":
-		v.Replica = d.str(maxTextLen)
-	case "acknowledge":
-		v.Acknowledge = d.boolean()
-	case "hold":
-		v.Hold = d.milliseconds()
-	case "revision":
-		v.Revision = d.revision()
-	case "expires":
-		v.Expires = d.time("expires")
-	case "index":
-		v.Index = d.str(MaxIndexLen)
-	case "lease":
-		v.Lease = d.milliseconds()
-	case "protocol":
-		v.Protocol = d.count("protocol")
-	default:
-		return v.Target.field(d, name)
-	}
-	return true
-}

@@ -166,12 +166,12 @@ func samples() []sample {
 		{"store_request", &StoreRequest{sampleEnvelope, sampleStoreItem()}, func() Message { return new(StoreRequest) }},
 		{"retrieve_request", &RetrieveRequest{sampleEnvelope, RetrieveItem{sampleTarget, true, true}}, func() Message { return new(RetrieveRequest) }},
 		{"delete_request", &DeleteRequest{sampleEnvelope, DeleteItem{sampleTarget, "v7"}}, func() Message { return new(DeleteRequest) }},
-		{"list_request", &ListRequest{sampleEnvelope, samplePaging, "org:acme", sampleFilter()}, func() Message { return new(ListRequest) }},
+		{"list_request", &ListRequest{sampleEnvelope, "org:acme", sampleFilter(), samplePaging}, func() Message { return new(ListRequest) }},
 		{"validate_request", &ValidateRequest{sampleEnvelope, sampleTarget}, func() Message { return new(ValidateRequest) }},
 		{"store_batch_request", ref(batchOf[StoreItem](sampleStoreItem(), StoreItem{})), func() Message { return new(StoreBatchRequest) }},
 		{"retrieve_batch_request", ref(batchOf[RetrieveItem](RetrieveItem{sampleTarget, true, true}, RetrieveItem{})), func() Message { return new(RetrieveBatchRequest) }},
 		{"delete_batch_request", ref(batchOf[DeleteItem](DeleteItem{sampleTarget, "v7"}, DeleteItem{})), func() Message { return new(DeleteBatchRequest) }},
-		{"validate_batch_request", &ValidateBatchRequest{batch, true, samplePaging}, func() Message { return new(ValidateBatchRequest) }},
+		{"validate_batch_request", &ValidateBatchRequest{true, samplePaging, batch}, func() Message { return new(ValidateBatchRequest) }},
 		{"clear_cache_request", &ClearCacheRequest{sampleEnvelope, sampleTarget}, func() Message { return new(ClearCacheRequest) }},
 		{"cache_stats_request", &CacheStatsRequest{sampleEnvelope, ""}, func() Message { return new(CacheStatsRequest) }},
 
@@ -187,7 +187,7 @@ func samples() []sample {
 		{"clear_cache_reply", &ClearCacheReply{[]string{"worker-1", "worker-2"}, []string{"worker-3"}, sampleRevision}, func() Message { return new(ClearCacheReply) }},
 		{"admin_cache_stats_reply_without_host", &AdminCacheStatsReply{[]ReplicaStats{{"worker-1", "", 3, 1, 5, 6, 7, 8, 2, 1000, 1 << 40, 1 << 41, "trusted", nil}, {}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(AdminCacheStatsReply) }},
 
-		{"event", &Event{EventStored, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, 0, time.Time{}, "", 0, 0}, func() Message { return new(Event) }},
+		{"event", &Event{EventStored, sampleTarget, "v8", sampleTime, "write-1", "worker-1", true, 0, sampleRevision, time.Time{}, "", 0, 0}, func() Message { return new(Event) }},
 		{"error", sampleError(), func() Message { return new(Error) }},
 
 		// The errors above are those of reads, whose outcome is never unknown.
@@ -197,9 +197,9 @@ func samples() []sample {
 
 		{"keys_request", &KeysRequest{sampleEnvelope}, func() Message { return new(KeysRequest) }},
 		{"keys_reply", &KeysReply{[]ReplicaKeys{{"worker-1", []Key{{1<<32 - 1, "enabled", true}, {}}, sampleTime}, {}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(KeysReply) }},
-		{"reseal_request", &ResealRequest{sampleEnvelope, samplePaging, "org:acme"}, func() Message { return new(ResealRequest) }},
+		{"reseal_request", &ResealRequest{sampleEnvelope, "org:acme", samplePaging}, func() Message { return new(ResealRequest) }},
 		{"reseal_reply", &ResealReply{1<<32 - 1, 90, 5, 3, 1, []Error{withinReply(sampleWriteError()), {}}, "org:acme/api-key", sampleRevision}, func() Message { return new(ResealReply) }},
-		{"migrate_request", &MigrateRequest{sampleEnvelope, samplePaging, "org:acme", "default", "vault-eu", true}, func() Message { return new(MigrateRequest) }},
+		{"migrate_request", &MigrateRequest{sampleEnvelope, "org:acme", "default", "vault-eu", true, samplePaging}, func() Message { return new(MigrateRequest) }},
 		{"migrate_reply", &MigrateReply{90, 5, 3, 2, 4, 1, []Error{withinReply(sampleWriteError()), {}}, "org:acme/api-key", sampleRevision}, func() Message { return new(MigrateReply) }},
 		{"retrieve_request_timeout", &RetrieveRequest{timedEnvelope, RetrieveItem{sampleTarget, true, true}}, func() Message { return new(RetrieveRequest) }},
 		{"deployment_request", &DeploymentRequest{sampleEnvelope}, func() Message { return new(DeploymentRequest) }},
@@ -216,7 +216,7 @@ func samples() []sample {
 		{"dead_job", &DeadJob{sampleJobStatus(), []byte{0xff, 0x00, 0xfe}}, func() Message { return new(DeadJob) }},
 		{"job_show_request", &JobRequest{sampleEnvelope, sampleTarget}, func() Message { return new(JobRequest) }},
 		{"job_show_reply", &JobReply{sampleJobStatus(), sampleRevision}, func() Message { return new(JobReply) }},
-		{"job_list_request", &JobListRequest{sampleEnvelope, samplePaging, "org:acme", JobFailed, "onboarding", true}, func() Message { return new(JobListRequest) }},
+		{"job_list_request", &JobListRequest{sampleEnvelope, "org:acme", JobFailed, "onboarding", true, samplePaging}, func() Message { return new(JobListRequest) }},
 		{"job_list_reply", &JobListReply{[]JobStatus{sampleJobStatus(), {}}, "17", sampleRevision}, func() Message { return new(JobListReply) }},
 		{"job_cancel_request", &JobRequest{sampleEnvelope, sampleTarget}, func() Message { return new(JobRequest) }},
 		{"job_cancel_reply", &JobReply{sampleJobStatus(), sampleRevision}, func() Message { return new(JobReply) }},
@@ -226,8 +226,8 @@ func samples() []sample {
 		{"job_drop_reply", &JobReply{sampleJobStatus(), sampleRevision}, func() Message { return new(JobReply) }},
 		{"seal_key_request", &SealKeyRequest{sampleEnvelope}, func() Message { return new(SealKeyRequest) }},
 		{"seal_key_reply", &SealKeyReply{KeyID: "k-1", Key: []byte{0xff, 0x00, 0xfe}, Revision: sampleRevision}, func() Message { return new(SealKeyReply) }},
-		{"event_expiring", &Event{EventExpiring, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, 0, sampleTime.Add(time.Hour), "", 0, 0}, func() Message { return new(Event) }},
-		{"event_hold", &Event{EventStored, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, 16 * time.Second, sampleTime.Add(time.Hour), "", 0, 0}, func() Message { return new(Event) }},
+		{"event_expiring", &Event{EventExpiring, sampleTarget, "v8", sampleTime, "write-1", "worker-1", true, 0, sampleRevision, sampleTime.Add(time.Hour), "", 0, 0}, func() Message { return new(Event) }},
+		{"event_hold", &Event{EventStored, sampleTarget, "v8", sampleTime, "write-1", "worker-1", true, 16 * time.Second, sampleRevision, sampleTime.Add(time.Hour), "", 0, 0}, func() Message { return new(Event) }},
 		{"store_status", &StoreStatus{StoreState{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout, ""}, "worker-1"}, func() Message { return new(StoreStatus) }},
 		{"job_submitted", ref(submittedJob()), func() Message { return new(Job) }},
 		{"job_status_content", ref(contentStatus()), func() Message { return new(JobStatus) }},
@@ -236,8 +236,8 @@ func samples() []sample {
 		{"admin_cache_stats_reply_refuses", &AdminCacheStatsReply{[]ReplicaStats{{"worker-1", "web-3, process 12", 3, 1, 5, 6, 7, 8, 2, 1000, 1 << 40, 1 << 41, "trusted", []StoreState{
 			{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout, RefusesWrites}}}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(AdminCacheStatsReply) }},
 		{"store_status_refuses", &StoreStatus{StoreState{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout, RefusesAll}, "worker-1"}, func() Message { return new(StoreStatus) }},
-		{"event_index", &Event{EventStored, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, 16 * time.Second, sampleTime.Add(time.Hour), "c2VhbGVk", 0, 0}, func() Message { return new(Event) }},
-		{"event_lease", &Event{EventStored, sampleTarget, "v8", sampleRevision, sampleTime, "write-1", "worker-1", true, 16 * time.Second, sampleTime.Add(time.Hour), "c2VhbGVk", 2 * time.Second, 1}, func() Message { return new(Event) }},
+		{"event_index", &Event{EventStored, sampleTarget, "v8", sampleTime, "write-1", "worker-1", true, 16 * time.Second, sampleRevision, sampleTime.Add(time.Hour), "c2VhbGVk", 0, 0}, func() Message { return new(Event) }},
+		{"event_lease", &Event{EventStored, sampleTarget, "v8", sampleTime, "write-1", "worker-1", true, 16 * time.Second, sampleRevision, sampleTime.Add(time.Hour), "c2VhbGVk", 2 * time.Second, 1}, func() Message { return new(Event) }},
 
 		{"patch_request", &PatchRequest{sampleEnvelope, samplePatchItem()}, func() Message { return new(PatchRequest) }},
 		{"patch_request_removal", &PatchRequest{sampleEnvelope, sampleRemoval()}, func() Message { return new(PatchRequest) }},

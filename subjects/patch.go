@@ -292,11 +292,6 @@ type PatchRequest struct {
 	PatchItem
 }
 
-func (r *PatchRequest) encode(e *encoder) { r.PatchItem.encode(e); r.Envelope.encode(e) }
-func (r *PatchRequest) field(d *decoder, name []byte) bool {
-	return r.PatchItem.field(d, name) || r.Envelope.field(d, name)
-}
-
 // The batch form of a patch.
 type (
 	PatchBatchRequest = BatchRequest[PatchItem, *PatchItem]
@@ -306,80 +301,22 @@ type (
 // PatchReply says that a credential was changed.
 type PatchReply struct {
 	Target
-	Version string
-	Kept    Kept
+	Version string `wire:"version"`
+	Kept    Kept   `wire:"kept"`
 	// AbsentData and AbsentTags are what was to be removed and was not there. A request
 	// that repeats one which took effect is not told.
-	AbsentData []string
-	AbsentTags []string
-	Revision   Revision
-}
-
-func (r *PatchReply) encode(e *encoder) {
-	r.Target.encode(e)
-	e.str("version", r.Version)
-	if r.Kept != (Kept{}) {
-		e.name("kept")
-		e.message(&r.Kept)
-	}
-	e.strings("absent_data", r.AbsentData)
-	e.strings("absent_tags", r.AbsentTags)
-}
-
-func (r *PatchReply) field(d *decoder, name []byte) bool {
-	switch string(name) {
-	case "version":
-		r.Version = d.str(maxTextLen)
-	case "kept":
-		d.message(&r.Kept)
-	case "absent_data":
-		r.AbsentData = d.strings(2*MaxDataNames, maxTextLen)
-	case "absent_tags":
-		r.AbsentTags = d.strings(2*MaxTags, maxTextLen)
-	case "revision":
-		r.Revision = d.revision()
-	default:
-		return r.Target.field(d, name)
-	}
-	return true
+	AbsentData []string `wire:"absent_data,max=2*MaxDataNames"`
+	AbsentTags []string `wire:"absent_tags,max=2*MaxTags"`
+	Revision   Revision `wire:"revision,reply"`
 }
 
 // Kept is what a patch left as it was: how many named values and tags, whether there is a
 // description, and the other fields that are set.
 type Kept struct {
-	Values       int       `json:"values,omitempty"`
-	Tags         int       `json:"tags,omitempty"`
-	Description  bool      `json:"description,omitempty"`
-	Expires      time.Time `json:"expires,omitzero"`
-	RotationDays int       `json:"rotation_days,omitempty"`
-	Inheritable  bool      `json:"inheritable,omitempty"`
-}
-
-func (k *Kept) encode(e *encoder) {
-	e.integer("values", int64(k.Values))
-	e.integer("tags", int64(k.Tags))
-	e.boolean("description", k.Description)
-	e.time("expires", k.Expires)
-	e.integer("rotation_days", int64(k.RotationDays))
-	e.boolean("inheritable", k.Inheritable)
-}
-
-func (k *Kept) field(d *decoder, name []byte) bool {
-	switch string(name) {
-	case "values":
-		k.Values = d.count("values")
-	case "tags":
-		k.Tags = d.count("tags")
-	case "description":
-		k.Description = d.boolean()
-	case "expires":
-		k.Expires = d.time("expires")
-	case "rotation_days":
-		k.RotationDays = d.count("rotation_days")
-	case "inheritable":
-		k.Inheritable = d.boolean()
-	default:
-		return false
-	}
-	return true
+	Values       int       `wire:"values" json:"values,omitempty"`
+	Tags         int       `wire:"tags" json:"tags,omitempty"`
+	Description  bool      `wire:"description" json:"description,omitempty"`
+	Expires      time.Time `wire:"expires" json:"expires,omitzero"`
+	RotationDays int       `wire:"rotation_days" json:"rotation_days,omitempty"`
+	Inheritable  bool      `wire:"inheritable" json:"inheritable,omitempty"`
 }

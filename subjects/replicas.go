@@ -6,9 +6,9 @@ type ReplicasReply[T any, P interface {
 	*T
 	Message
 }] struct {
-	Replicas []T
-	Missing  []string
-	Revision Revision
+	Replicas []T      `wire:"replicas,always,max=MaxReplicas"`
+	Missing  []string `wire:"missing,max=MaxReplicas"`
+	Revision Revision `wire:"revision,reply"`
 }
 
 type (
@@ -21,25 +21,3 @@ type (
 	// DeploymentReply holds the facts of the replicas.
 	DeploymentReply = ReplicasReply[ReplicaFacts, *ReplicaFacts]
 )
-
-func (r *ReplicasReply[T, P]) encode(e *encoder) {
-	e.array("replicas", len(r.Replicas))
-	for i := range r.Replicas {
-		e.message(P(&r.Replicas[i]))
-	}
-	e.strings("missing", r.Missing)
-}
-
-func (r *ReplicasReply[T, P]) field(d *decoder, name []byte) bool {
-	switch string(name) {
-	case "replicas":
-		r.Replicas = messages[T, P](d, MaxReplicas, nil)
-	case "missing":
-		r.Missing = d.strings(MaxReplicas, maxTextLen)
-	case "revision":
-		r.Revision = d.revision()
-	default:
-		return false
-	}
-	return true
-}

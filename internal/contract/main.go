@@ -1,0 +1,62 @@
+// Contract writes what follows from the declarations of the messages in package subjects:
+//
+//	subjects/*.go ─► parse ─┬► subjects/message_gen.go   encoders and decoders
+//	                        ├► docs/messages.md          a table for each message
+//	                        └► docs/asyncapi.yaml        channels, operations, schemas
+//
+// go generate ./subjects runs it. With -check it writes nothing, and fails when a file is
+// not what it would write.
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+func main() {
+	root := flag.String("root", "..", "the `directory` of the module")
+	check := flag.Bool("check", false, "fail if a file is not current, and write none")
+	flag.Parse()
+	if err := run(*root, *check); err != nil {
+		fmt.Fprintln(os.Stderr, "contract:", err)
+		os.Exit(1)
+	}
+}
+
+func run(root string, check bool) error {
+	files, err := generate(filepath.Join(root, "subjects"))
+	if err != nil {
+		return err
+	}
+	var stale error
+	for name, content := range files {
+		path := filepath.Join(root, name)
+		if !check {
+			if err := os.WriteFile(path, content, 0o644); err != nil {
+				return err
+			}
+			continue
+		}
+		if current, err := os.ReadFile(path); err != nil || !bytes.Equal(current, content) {
+			stale = errors.Join(stale, fmt.Errorf("%s is not what the declarations say: run go generate ./subjects", name))
+		}
+	}
+	return stale
+}
+
+// generate returns the files by their paths in the module.
+func generate(subjects string) (map[string][]byte, error) {
+	c, err := parse(subjects)
+	if err != nil {
+		return nil, err
+	}
+	codec, err := c.codec()
+	if err != nil {
+		return nil, err
+	}
+	return map[string][]byte{filepath.Join("subjects", codecFile): codec}, nil
+}

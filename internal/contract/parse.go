@@ -1,0 +1,265 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"maps"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// contract is what package subjects declares.
+type contract struct {
+	messages []*message // in the order of files, and in them of declarations
+	byName   map[string]*message
+	texts    map[string]bool // types whose underlying type is string
+	values   map[string][]constant
+	limits   map[string]string // constants by name, as they are written
+}
+
+// constant is one of those that a type such as Status may have.
+type constant struct{ value, doc string }
+
+// message is a struct that is a body, or part of one.
+type message struct {
+	name   string
+	params []string // of a generic type
+	doc    string
+	fields []*field
+	byHand map[string]bool // methods that are not generated
+}
+
+// field is one of a message. The wire tag says what the Go type does not:
+//
+//	name      of the field in a body; empty with inline
+//	inline    the fields of the message that it holds are this one's, as those of an
+//	          embedded one are
+//	always    it is written also when it is zero
+//	early     it is written before the fields that stand above it
+//	reply     of replies: AppendRevision writes it
+//	max=N     the most bytes of a text, or elements of an array
+//	most=N    the most that a number may be
+//	short=S   the name of the short form, a single value without a name
+//	unix      milliseconds of Unix time, not text
+//	seconds   a duration in whole seconds, not milliseconds
+//	clone     the bytes are copied, and do not refer to the body
+//	read=M    the decoder's method M reads it
+//	by=M      the message's own method M reads it
+//
+// A derived tag on a field names what is written after it, and the method that tells.
+type field struct {
+	goName, goType string
+	name           string
+	embedded       bool
+	options        map[string]string
+	derived        string
+	doc            string
+}
+
+func (f *field) is(option string) bool { _, ok := f.options[option]; return ok }
+
+// parse reads the declarations of a package, and nothing that was generated.
+func parse(dir string) (*contract, error) {
+	paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		return nil, err
+	}
+	c := &contract{byName: make(map[string]*message), texts: make(map[string]bool), values: make(map[string][]constant), limits: make(map[string]string)}
+	methods := make(map[string]map[string]bool)
+	for _, path := range paths {
+		if strings.HasSuffix(path, "_test.go") || filepath.Base(path) == codecFile {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
+		if err != nil {
+			return nil, err
+		}
+		for _, decl := range file.Decls {
+			switch decl := decl.(type) {
+			case *ast.GenDecl:
+				if err := c.declaration(decl); err != nil {
+					return nil, fmt.Errorf("%s: %w", path, err)
+				}
+			case *ast.FuncDecl:
+				if decl.Recv != nil {
+					name := typeName(decl.Recv.List[0].Type)
+					if methods[name] == nil {
+						methods[name] = make(map[string]bool)
+					}
+					methods[name][decl.Name.Name] = true
+				}
+			}
+		}
+	}
+	for _, m := range c.messages {
+		m.byHand = methods[m.name]
+	}
+	return c, c.check()
+}
+
+func (c *contract) declaration(decl *ast.GenDecl) error {
+	for _, spec := range decl.Specs {
+		switch spec := spec.(type) {
+		case *ast.TypeSpec:
+			switch t := spec.Type.(type) {
+			case *ast.Ident:
+				c.texts[spec.Name.Name] = t.Name == "string"
+			case *ast.StructType:
+				m := &message{name: spec.Name.Name, doc: text(cmp.Or(spec.Doc, decl.Doc))}
+				if spec.TypeParams != nil {
+					for _, p := range spec.TypeParams.List {
+						for _, name := range p.Names {
+							m.params = append(m.params, name.Name)
+						}
+					}
+				}
+				if err := m.read(t); err != nil {
+					return err
+				}
+				c.messages, c.byName[m.name] = append(c.messages, m), m
+			}
+		case *ast.ValueSpec:
+			if decl.Tok == token.CONST && len(spec.Values) == len(spec.Names) {
+				for i, name := range spec.Names {
+					value := types.ExprString(spec.Values[i])
+					c.limits[name.Name] = value
+					if spec.Type != nil {
+						of := types.ExprString(spec.Type)
+						c.values[of] = append(c.values[of], constant{strings.Trim(value, `"`), text(cmp.Or(spec.Doc, spec.Comment))})
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (m *message) read(t *ast.StructType) error {
+	shared := "" // the comment of a field that others follow without one
+	for _, f := range t.Fields.List {
+		tag := reflect.StructTag("")
+		if f.Tag != nil {
+			tag = reflect.StructTag(strings.Trim(f.Tag.Value, "`"))
+		}
+		read := &field{goType: types.ExprString(f.Type), derived: tag.Get("derived"), options: make(map[string]string)}
+		wire, tagged := tag.Lookup("wire")
+		if read.embedded = len(f.Names) == 0; !read.embedded {
+			if !tagged {
+				continue // of no concern to the wire
+			}
+			if len(f.Names) > 1 {
+				return fmt.Errorf("%s: fields that share a line cannot share a tag", m.name)
+			}
+			read.goName = f.Names[0].Name
+		} else {
+			read.goName = typeName(f.Type)
+		}
+		name, rest, _ := strings.Cut(wire, ",")
+		read.name = name
+		for option := range strings.SplitSeq(rest, ",") {
+			key, value, _ := strings.Cut(option, "=")
+			if key != "" {
+				read.options[key] = value
+			}
+		}
+		for option := range read.options {
+			if !slices.Contains(options, option) {
+				return fmt.Errorf("%s.%s: unknown option %q", m.name, read.goName, option)
+			}
+		}
+		if read.doc = text(f.Doc); read.doc != "" {
+			shared = read.doc
+		}
+		if read.doc = cmp.Or(read.doc, text(f.Comment)); read.doc == "" && !read.embedded {
+			read.doc = shared
+		}
+		m.fields = append(m.fields, read)
+	}
+	return nil
+}
+
+var options = []string{"inline", "always", "early", "reply", "max", "most", "short", "unix", "seconds", "clone", "read", "by"}
+
+// check drops structs that are no messages, and refuses fields that stand twice.
+func (c *contract) check() error {
+	c.messages = slices.DeleteFunc(c.messages, func(m *message) bool {
+		if c.isMessage(m) {
+			return false
+		}
+		delete(c.byName, m.name)
+		return true
+	})
+	for _, m := range c.messages {
+		seen := make(map[string]bool)
+		for _, f := range c.flat(m) {
+			for _, name := range []string{f.name, f.options["short"]} {
+				if name != "" && seen[name] {
+					return fmt.Errorf("%s has the field %q twice", m.name, name)
+				}
+				seen[name] = true
+			}
+		}
+	}
+	return nil
+}
+
+func (c *contract) isMessage(m *message) bool {
+	return slices.ContainsFunc(m.fields, func(f *field) bool {
+		if !f.embedded {
+			return true
+		}
+		of := c.byName[f.goName]
+		return of != nil && c.isMessage(of)
+	})
+}
+
+// flat is all fields of a message, those of embedded ones included, in the order in which
+// they are written.
+func (c *contract) flat(m *message) (all []*field) {
+	for _, f := range m.ordered() {
+		if of := c.byName[typeNameOf(f.goType)]; of != nil && (f.embedded || f.is("inline")) {
+			all = append(all, c.flat(of)...)
+		} else if !f.embedded {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// ordered is the fields in the order in which they are written: the envelope of a request
+// is the last.
+func (m *message) ordered() []*field {
+	rank := func(f *field) int {
+		switch {
+		case f.is("early"):
+			return 0
+		case f.embedded && f.goName == "Envelope":
+			return 2
+		}
+		return 1
+	}
+	return slices.SortedStableFunc(slices.Values(m.fields), func(a, b *field) int { return cmp.Compare(rank(a), rank(b)) })
+}
+
+// typeName is the name of a type without its pointer and parameters.
+func typeName(t ast.Expr) string { return typeNameOf(types.ExprString(t)) }
+
+func typeNameOf(t string) string {
+	name, _, _ := strings.Cut(strings.TrimLeft(t, "*[]"), "[")
+	return name
+}
+
+func text(c *ast.CommentGroup) string {
+	if c == nil {
+		return ""
+	}
+	return strings.Join(strings.Fields(c.Text()), " ")
+}
+
+var _ = maps.Keys[map[string]bool]
