@@ -13,12 +13,12 @@ MEMORY ?=
 SEEDS ?= 200
 SIM ?= -duration 60s
 
-.PHONY: all check fmt tidy vet staticcheck vuln cross imports beds test test-all test-root test-sim test-stores test-integration sim test-faults smoke fuzz bench bench-cache hit-ratio memory crash rotation
+.PHONY: all check fmt tidy vet staticcheck vuln cross imports contract beds test test-all test-root test-sim test-stores test-integration sim test-faults smoke fuzz bench bench-cache hit-ratio memory crash rotation
 
 all: check test
 
 ## check: what a reader should not have to look for
-check: fmt tidy vet staticcheck vuln cross imports
+check: fmt tidy vet staticcheck vuln cross imports contract
 
 fmt:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
@@ -54,6 +54,10 @@ vuln:
 cross:
 	GOOS=darwin $(GO) vet ./...
 	GOOS=windows $(GO) vet ./...
+
+# What is generated from the messages of subjects is what their declarations say.
+contract:
+	$(GO) run ./internal/contract -root . -check
 
 imports:
 	$(GO) test -count=1 ./internal/imports

@@ -59,8 +59,8 @@ type ValidateBatchRequest struct {
 // Result is the outcome of one item of a batch: Reply when Err is nil. Either
 // way the Target says which credential it is about.
 type Result[T any, P Item[T]] struct {
-	Reply T
-	Err   *Error
+	Reply T      `wire:",inline"`
+	Err   *Error `wire:"error"`
 }
 
 func (r *Result[T, P]) encode(e *encoder) {
@@ -83,7 +83,8 @@ func (r *Result[T, P]) field(d *decoder, name []byte) bool {
 	return P(&r.Reply).field(d, name)
 }
 
-// BatchReply holds one result for each item, in the order of the request. A
+// BatchReply holds one result for each item, in the order of the request: what the command
+// replies, or an error. A
 // result that would have taken the reply over the server's maximum payload is
 // the error payload_too_large with Retryable set: ask for it by itself. When it
 // is that of a write, which was done, its OutcomeUnknown is set as well.

@@ -22,11 +22,11 @@ const (
 type Metadata struct {
 	Description string            `wire:"description,max=4*MaxDescriptionLen" json:"description,omitempty"`
 	Tags        map[string]string `wire:"tags" json:"tags,omitempty"`
-	Created     time.Time         `wire:"created,early" json:"created,omitzero"`
-	Modified    time.Time         `wire:"modified,early" json:"modified,omitzero"`
-	Expires     time.Time         `wire:"expires,early" json:"expires,omitzero"` // zero: never
+	Created     time.Time         `wire:"created,early" json:"created,omitzero"`   // when the first version was stored
+	Modified    time.Time         `wire:"modified,early" json:"modified,omitzero"` // when the values were stored
+	Expires     time.Time         `wire:"expires,early" json:"expires,omitzero"`   // empty: never
 	// RotationDays is the rotation policy: how old a value may become, in
-	// days. Zero means that there is none.
+	// days; 0 is none.
 	RotationDays int `wire:"rotation_days,read=rotationDays" json:"rotation_days,omitempty"`
 	// Inheritable lets scopes below read the credential with inherit.
 	Inheritable bool `wire:"inheritable" json:"inheritable,omitempty"`
@@ -101,8 +101,8 @@ func checkDataName(name string) error {
 type Credential struct {
 	Scope   Scope  `wire:"scope" json:"scope"`
 	ID      ID     `wire:"id" json:"id"`
-	Version string `wire:"version" json:"version"`
-	Data    Data   `wire:"data" json:"data,omitempty"` // nil in lists
+	Version string `wire:"version" json:"version"`     // another one after each write
+	Data    Data   `wire:"data" json:"data,omitempty"` // not in lists
 	Metadata
 	// Damaged is set in lists, with the reason, on a credential that is stored
 	// and cannot be read.

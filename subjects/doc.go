@@ -33,7 +33,13 @@
 // The error of a write that may have taken effect is marked OutcomeUnknown,
 // whatever its code.
 //
+// A message is declared once, as a struct whose tags say how its fields travel. How it is
+// encoded and decoded, docs/asyncapi.yaml and the tables of docs/protocol.md are generated
+// from that (internal/contract).
+//
 // Bodies come from anyone. [Decode] allocates no more than what a body holds
 // calls for, quotes no value in an error, and leaves values where they are:
 // whoever owns a body wipes it, and every [Secret] in it, with one clear.
 package subjects
+
+//go:generate go run ../internal/contract

@@ -2,19 +2,6 @@ package subjects
 
 import "time"
 
-// The commands that jobs are asked about, and cancelled, with.
-const (
-	JobShow   Command = "job_show"
-	JobList   Command = "job_list"
-	JobCancel Command = "job_cancel"
-	JobRetry  Command = "job_retry" // a dead letter
-	JobDrop   Command = "job_drop"  // a dead letter
-	SealKey   Command = "seal_key"
-)
-
-// JobCommands are the commands that a job may be of.
-var JobCommands = []Command{StoreBatch, PatchBatch, RetrieveBatch, DeleteBatch, ValidateBatch}
-
 // MaxBatchIDLen bounds the name of a batch whose jobs are called after it, MaxJobIDLen
 // the id of any job, in bytes.
 const (
@@ -59,6 +46,15 @@ type JobOf[T any, P Item[T]] struct {
 	Job
 	Request BatchRequest[T, P] `wire:",inline"`
 }
+
+// The jobs of each command.
+type (
+	StoreJob    = JobOf[StoreItem, *StoreItem]
+	PatchJob    = JobOf[PatchItem, *PatchItem]
+	RetrieveJob = JobOf[RetrieveItem, *RetrieveItem]
+	DeleteJob   = JobOf[DeleteItem, *DeleteItem]
+	ValidateJob = JobOf[Target, *Target]
+)
 
 // JobState is how far a job has come.
 type JobState string

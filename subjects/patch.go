@@ -12,23 +12,23 @@ import (
 // not name is kept, and null removes. This is the only message in which null has a meaning.
 type PatchItem struct {
 	Target
-	// Data are the named values to set, RemoveData the names to remove. At least one
-	// named value must remain.
-	Data       Data
-	RemoveData []string
-	// Tags are the tags to set, RemoveTags the keys of those to remove. RemoveAllTags
-	// removes every tag and excludes both.
-	Tags          map[string]string
-	RemoveTags    []string
-	RemoveAllTags bool
+	// Data are the named values to set. At least one named value must remain.
+	Data       Data     `wire:"data,short=value,null"`
+	RemoveData []string // the names to remove, which have null on the wire
+	// Tags are the tags to set.
+	Tags          map[string]string `wire:"tags,null"`
+	RemoveTags    []string          // the keys of those to remove, which have null on the wire
+	RemoveAllTags bool              // null in place of all tags
+
 	// A nil pointer keeps the field. A pointer to the zero value removes it.
-	Description  *string
-	Expires      *time.Time
-	RotationDays *int
-	Inheritable  *bool
+
+	Description  *string    `wire:"description,max=4*MaxDescriptionLen,null"`
+	Expires      *time.Time `wire:"expires,null"`
+	RotationDays *int       `wire:"rotation_days,null"`
+	Inheritable  *bool      `wire:"inheritable"`
 	// Version is a precondition. Without it the worker reads the newest version, and
 	// reads again if somebody else writes meanwhile.
-	Version string
+	Version string `wire:"version"`
 }
 
 func (p *PatchItem) encode(e *encoder) {
@@ -303,10 +303,12 @@ type PatchReply struct {
 	Target
 	Version string `wire:"version"`
 	Kept    Kept   `wire:"kept"`
-	// AbsentData and AbsentTags are what was to be removed and was not there. A request
-	// that repeats one which took effect is not told.
-	AbsentData []string `wire:"absent_data,max=2*MaxDataNames"`
-	AbsentTags []string `wire:"absent_tags,max=2*MaxTags"`
+
+	// What was to be removed and was not there. A request that repeats one which took
+	// effect is not told.
+
+	AbsentData []string `wire:"absent_data,max=2*MaxDataNames"` // names of values
+	AbsentTags []string `wire:"absent_tags,max=2*MaxTags"`      // keys of tags
 	Revision   Revision `wire:"revision,reply"`
 }
 

@@ -29,7 +29,7 @@ type DeleteReply struct {
 
 // ListReply is a page of a list.
 type ListReply struct {
-	Items    []Credential `wire:"items,always,max=MaxListItems"` // without Data
+	Items    []Credential `wire:"items,always,max=MaxListItems"` // without values
 	Cursor   string       `wire:"cursor,max=MaxCursorLen"`       // "" on the last page
 	Revision Revision     `wire:"revision,reply"`
 }
@@ -51,12 +51,12 @@ type ValidateReply struct {
 	Target
 	Status  Status    `wire:"status"`
 	Version string    `wire:"version"`
-	Expires time.Time `wire:"expires"` // zero: never, which is valid
+	Expires time.Time `wire:"expires"` // empty: never, which is valid
 	Checked time.Time `wire:"checked"` // the worker's clock at the check
 	// RotationDue is set when the value is older than its rotation policy
 	// allows, or has less than a quarter of its life left; Reason says which.
 	RotationDue bool     `wire:"rotation_due"`
-	Reason      string   `wire:"reason"`
+	Reason      string   `wire:"reason"` // a text for people
 	Revision    Revision `wire:"revision,reply"`
 }
 

@@ -4,18 +4,18 @@ import "time"
 
 // Envelope is what every request may carry beside its arguments.
 type Envelope struct {
-	// RequestID names the request. A write that is repeated with the same id,
-	// at most 64 characters, takes effect once while nobody else writes there.
-	RequestID string `wire:"request_id,read=requestID"`
+	// RequestID names a write, which takes effect once when it is sent again under the
+	// same name while nobody else writes there.
+	RequestID string `wire:"request_id,max=MaxRequestIDLen,read=requestID"`
 	// Deadline is when the sender stops waiting, by its clock: Timeout says the same
 	// and needs no clocks that agree. If both are given, the earlier ends the request.
 	Deadline time.Time `wire:"deadline,unix"`
 	// Timeout is how long the sender goes on waiting from when it sends, in
 	// whole milliseconds. The worker counts from when it receives the request,
 	// so that their clocks need not agree, and does not begin a request whose
-	// time is up. Zero: the worker's own limits hold.
+	// time is up. With 0 the worker's own limits hold.
 	Timeout time.Duration `wire:"timeout"`
-	// Revision is the least revision that the answer must reflect, zero for
+	// Revision is the least revision that the answer must reflect, empty for
 	// any.
 	Revision Revision `wire:"revision"`
 }
@@ -60,8 +60,8 @@ func EnvelopeOf(r Request) *Envelope { return r.envelope() }
 // Target is the credential that a command or an item of a batch is about. An
 // empty Scope stands for the scope of the subject.
 type Target struct {
-	Scope Scope `wire:"scope"`
-	ID    ID    `wire:"id"`
+	Scope Scope `wire:"scope"` // that of the subject if it is empty
+	ID    ID    `wire:"id"`    // of the credential, or of the job
 }
 
 // String is scope/id.
@@ -76,11 +76,10 @@ type StoreItem struct {
 	// Metadata replaces what was there. Created and Modified are the
 	// worker's to set.
 	Metadata
-	// At most one precondition: the credential must not exist, must exist, or
-	// must be at a version.
-	CreateOnly bool   `wire:"create_only"`
-	UpdateOnly bool   `wire:"update_only"`
-	Version    string `wire:"version,read=version"`
+	// At most one of create_only, update_only and version is set:
+	CreateOnly bool   `wire:"create_only"`          // the credential must not exist
+	UpdateOnly bool   `wire:"update_only"`          // it must exist
+	Version    string `wire:"version,read=version"` // it must be at this version
 }
 
 // StoreRequest creates or replaces a credential.
@@ -108,7 +107,7 @@ type RetrieveRequest struct {
 // DeleteItem is one credential to delete; a Version is a precondition.
 type DeleteItem struct {
 	Target
-	Version string `wire:"version,read=version"`
+	Version string `wire:"version,read=version"` // that the credential must be at
 }
 
 // DeleteRequest deletes a credential.
@@ -127,8 +126,8 @@ type ValidateRequest struct {
 type Paging struct {
 	// Cursor is that of the page before, or empty.
 	Cursor string `wire:"cursor,max=MaxCursorLen"`
-	// Limit is the most items of a page: 1 to MaxListItems, 0 for
-	// DefaultListItems. A page may be shorter and still have a cursor.
+	// Limit is the most items of a page, DefaultListItems if it is 0. A page may be
+	// shorter and still have a cursor.
 	Limit int `wire:"limit,most=MaxListItems"`
 }
 
@@ -142,9 +141,9 @@ const DefaultListItems = 100
 // Filter selects credentials by what is known of them. All that is set must
 // match.
 type Filter struct {
-	Tags          map[string]string `wire:"tags"`
-	IDPrefix      string            `wire:"id_prefix,max=MaxIDLen"`
-	ExpiresBefore time.Time         `wire:"expires_before"`
+	Tags          map[string]string `wire:"tags"`                   // it has all of them
+	IDPrefix      string            `wire:"id_prefix,max=MaxIDLen"` // its ID begins with that
+	ExpiresBefore time.Time         `wire:"expires_before"`         // it expires, and before that
 }
 
 // IsZero reports whether f selects nothing in particular.

@@ -1,7 +1,7 @@
 // Contract writes what follows from the declarations of the messages in package subjects:
 //
 //	subjects/*.go ─► parse ─┬► subjects/message_gen.go   encoders and decoders
-//	                        ├► docs/messages.md          a table for each message
+//	                        ├► docs/protocol.md          a table for each message
 //	                        └► docs/asyncapi.yaml        channels, operations, schemas
 //
 // go generate ./subjects runs it. With -check it writes nothing, and fails when a file is
@@ -28,7 +28,7 @@ func main() {
 }
 
 func run(root string, check bool) error {
-	files, err := generate(filepath.Join(root, "subjects"))
+	files, err := generate(root)
 	if err != nil {
 		return err
 	}
@@ -49,8 +49,8 @@ func run(root string, check bool) error {
 }
 
 // generate returns the files by their paths in the module.
-func generate(subjects string) (map[string][]byte, error) {
-	c, err := parse(subjects)
+func generate(root string) (map[string][]byte, error) {
+	c, err := parse(filepath.Join(root, "subjects"))
 	if err != nil {
 		return nil, err
 	}
@@ -58,5 +58,17 @@ func generate(subjects string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string][]byte{filepath.Join("subjects", codecFile): codec}, nil
+	const protocol = "docs/protocol.md"
+	page, err := os.ReadFile(filepath.Join(root, protocol))
+	if err != nil {
+		return nil, err
+	}
+	if page, err = c.tables(page); err != nil {
+		return nil, fmt.Errorf("%s: %w", protocol, err)
+	}
+	asyncapi, err := c.asyncapi()
+	if err != nil {
+		return nil, err
+	}
+	return map[string][]byte{"subjects/" + codecFile: codec, protocol: page, "docs/asyncapi.yaml": asyncapi}, nil
 }

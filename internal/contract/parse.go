@@ -7,10 +7,11 @@ import (
 	"go/parser"
 	"go/token"
 	"go/types"
-	"maps"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -18,13 +19,19 @@ import (
 type contract struct {
 	messages []*message // in the order of files, and in them of declarations
 	byName   map[string]*message
+	aliases  map[string]alias
 	texts    map[string]bool // types whose underlying type is string
-	values   map[string][]constant
-	limits   map[string]string // constants by name, as they are written
+	commands []command
+	values   map[string][]string // of the constants of a type such as Status
+	names    map[string]string   // of those constants, with their values
+	limits   map[string]string   // constants by name, as they are written
 }
 
-// constant is one of those that a type such as Status may have.
-type constant struct{ value, doc string }
+// alias is a generic message with the type that it is made of.
+type alias struct{ generic, of, doc string }
+
+// command is one of the contract, as the comment of its constant tells.
+type command struct{ name, request, reply, doc string }
 
 // message is a struct that is a body, or part of one.
 type message struct {
@@ -43,6 +50,7 @@ type message struct {
 //	always    it is written also when it is zero
 //	early     it is written before the fields that stand above it
 //	reply     of replies: AppendRevision writes it
+//	null      it may be null, which removes what was there
 //	max=N     the most bytes of a text, or elements of an array
 //	most=N    the most that a number may be
 //	short=S   the name of the short form, a single value without a name
@@ -70,7 +78,10 @@ func parse(dir string) (*contract, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &contract{byName: make(map[string]*message), texts: make(map[string]bool), values: make(map[string][]constant), limits: make(map[string]string)}
+	c := &contract{
+		byName: make(map[string]*message), aliases: make(map[string]alias), texts: make(map[string]bool),
+		values: make(map[string][]string), names: make(map[string]string), limits: make(map[string]string),
+	}
 	methods := make(map[string]map[string]bool)
 	for _, path := range paths {
 		if strings.HasSuffix(path, "_test.go") || filepath.Base(path) == codecFile {
@@ -108,6 +119,8 @@ func (c *contract) declaration(decl *ast.GenDecl) error {
 		switch spec := spec.(type) {
 		case *ast.TypeSpec:
 			switch t := spec.Type.(type) {
+			case *ast.IndexListExpr:
+				c.aliases[spec.Name.Name] = alias{typeName(t.X), typeName(t.Indices[0]), text(spec.Doc)}
 			case *ast.Ident:
 				c.texts[spec.Name.Name] = t.Name == "string"
 			case *ast.StructType:
@@ -128,10 +141,24 @@ func (c *contract) declaration(decl *ast.GenDecl) error {
 			if decl.Tok == token.CONST && len(spec.Values) == len(spec.Names) {
 				for i, name := range spec.Names {
 					value := types.ExprString(spec.Values[i])
-					c.limits[name.Name] = value
-					if spec.Type != nil {
-						of := types.ExprString(spec.Type)
-						c.values[of] = append(c.values[of], constant{strings.Trim(value, `"`), text(cmp.Or(spec.Doc, spec.Comment))})
+					quoted, err := strconv.Unquote(value)
+					if err != nil {
+						c.limits[name.Name] = value
+						continue
+					}
+					c.names[name.Name] = quoted
+					if spec.Type == nil {
+						continue
+					}
+					of := types.ExprString(spec.Type)
+					c.values[of] = append(c.values[of], quoted)
+					if of == "Command" {
+						messages, doc, found := strings.Cut(text(spec.Comment), ": ")
+						request, reply, both := strings.Cut(messages, ", ")
+						if !found || !both {
+							return fmt.Errorf("the comment of command %s names no request and reply", name.Name)
+						}
+						c.commands = append(c.commands, command{quoted, request, reply, doc})
 					}
 				}
 			}
@@ -141,7 +168,6 @@ func (c *contract) declaration(decl *ast.GenDecl) error {
 }
 
 func (m *message) read(t *ast.StructType) error {
-	shared := "" // the comment of a field that others follow without one
 	for _, f := range t.Fields.List {
 		tag := reflect.StructTag("")
 		if f.Tag != nil {
@@ -173,18 +199,13 @@ func (m *message) read(t *ast.StructType) error {
 				return fmt.Errorf("%s.%s: unknown option %q", m.name, read.goName, option)
 			}
 		}
-		if read.doc = text(f.Doc); read.doc != "" {
-			shared = read.doc
-		}
-		if read.doc = cmp.Or(read.doc, text(f.Comment)); read.doc == "" && !read.embedded {
-			read.doc = shared
-		}
+		read.doc = strings.TrimSpace(text(f.Doc) + " " + text(f.Comment))
 		m.fields = append(m.fields, read)
 	}
 	return nil
 }
 
-var options = []string{"inline", "always", "early", "reply", "max", "most", "short", "unix", "seconds", "clone", "read", "by"}
+var options = []string{"inline", "always", "early", "reply", "null", "max", "most", "short", "unix", "seconds", "clone", "read", "by"}
 
 // check drops structs that are no messages, and refuses fields that stand twice.
 func (c *contract) check() error {
@@ -197,7 +218,7 @@ func (c *contract) check() error {
 	})
 	for _, m := range c.messages {
 		seen := make(map[string]bool)
-		for _, f := range c.flat(m) {
+		for _, f := range c.flat(m, "") {
 			for _, name := range []string{f.name, f.options["short"]} {
 				if name != "" && seen[name] {
 					return fmt.Errorf("%s has the field %q twice", m.name, name)
@@ -220,16 +241,41 @@ func (c *contract) isMessage(m *message) bool {
 }
 
 // flat is all fields of a message, those of embedded ones included, in the order in which
-// they are written.
-func (c *contract) flat(m *message) (all []*field) {
+// they are written. Of a generic message, of is what it is made of.
+func (c *contract) flat(m *message, of string) (all []*field) {
 	for _, f := range m.ordered() {
-		if of := c.byName[typeNameOf(f.goType)]; of != nil && (f.embedded || f.is("inline")) {
-			all = append(all, c.flat(of)...)
-		} else if !f.embedded {
-			all = append(all, f)
+		made := *f
+		if len(m.params) > 0 && of != "" {
+			made.goType = parameter.ReplaceAllString(f.goType, of)
+		}
+		name, params, _ := strings.Cut(strings.TrimLeft(made.goType, "*[]"), "[")
+		switch parent := c.byName[name]; {
+		case parent != nil && (f.embedded || f.is("inline")):
+			first, _, _ := strings.Cut(params, ",")
+			of := c.flat(parent, first)
+			if f.is("inline") && c.enveloped(parent) {
+				of = c.without(of, "Envelope") // of a request, which m is none
+			}
+			all = append(all, of...)
+		case !f.embedded && !f.is("inline"):
+			all = append(all, &made)
 		}
 	}
 	return all
+}
+
+var parameter = regexp.MustCompile(`\bT\b`)
+
+// resolve is the message of a name and, for one that is made of another, that one.
+func (c *contract) resolve(name string) (m *message, of, doc string) {
+	if a, ok := c.aliases[name]; ok {
+		m = c.byName[a.generic]
+		return m, a.of, cmp.Or(a.doc, m.doc)
+	}
+	if m = c.byName[name]; m == nil {
+		return nil, "", ""
+	}
+	return m, "", m.doc
 }
 
 // ordered is the fields in the order in which they are written: the envelope of a request
@@ -261,5 +307,3 @@ func text(c *ast.CommentGroup) string {
 	}
 	return strings.Join(strings.Fields(c.Text()), " ")
 }
-
-var _ = maps.Keys[map[string]bool]
