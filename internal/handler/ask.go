@@ -16,15 +16,6 @@ import (
 // wait, and all of them do when one replica is dead, so they take no worker of the pool.
 const maxAsking = 1024
 
-// asks tells the commands that wait for all replicas.
-func asks(command subjects.Command) bool {
-	switch command {
-	case subjects.ClearCache, subjects.CacheStats, subjects.AdminCacheStats, subjects.Keys, subjects.Deployment:
-		return true
-	}
-	return false
-}
-
 // reportOf is a question to every replica, and who gave an answer to it.
 type reportOf[T any] struct {
 	subject string
@@ -177,47 +168,50 @@ func gather[T any, P interface {
 func ofAll[T any, P interface {
 	*T
 	subjects.Message
-}](ctx context.Context, a *asker[T, P]) ([]byte, subjects.Revision, error) {
+}](ctx context.Context, a *asker[T, P]) (*subjects.ReplicasReply[T, P], error) {
 	answers, missing, err := a.ask(ctx, subjects.Root, subjects.Revision{})
 	if err != nil {
-		return nil, subjects.Revision{}, err
+		return nil, err
 	}
-	missing = a.h.peers.withHosts(missing)
-	return subjects.AppendOpen(nil, &subjects.ReplicasReply[T, P]{Replicas: answers, Missing: missing}), subjects.Revision{}, nil
+	return &subjects.ReplicasReply[T, P]{Replicas: answers, Missing: a.h.peers.withHosts(missing)}, nil
+}
+
+func (h *Handler) keys(ctx context.Context, _ *subjects.KeysRequest) (*subjects.KeysReply, error) {
+	return ofAll(ctx, h.askKeys)
+}
+
+func (h *Handler) adminCacheStats(ctx context.Context, _ *subjects.AdminCacheStatsRequest) (*subjects.AdminCacheStatsReply, error) {
+	return ofAll(ctx, h.askStats)
+}
+
+func (h *Handler) deployment(ctx context.Context, _ *subjects.DeploymentRequest) (*subjects.DeploymentReply, error) {
+	return ofAll(ctx, h.askFacts)
 }
 
 // cacheStats tells what the replicas have cached of a scope, and nothing of others.
-func (h *Handler) cacheStats(ctx context.Context, c *call, r *subjects.CacheStatsRequest) ([]byte, subjects.Revision, error) {
-	scope, err := c.within(r.Scope)
+func (h *Handler) cacheStats(ctx context.Context, r *subjects.CacheStatsRequest) (*subjects.CacheStatsReply, error) {
+	answers, missing, err := h.askScope.ask(ctx, r.Scope, subjects.Revision{})
 	if err != nil {
-		return nil, subjects.Revision{}, err
+		return nil, err
 	}
-	answers, missing, err := h.askScope.ask(ctx, scope, subjects.Revision{})
-	if err != nil {
-		return nil, subjects.Revision{}, err
-	}
-	return subjects.AppendOpen(nil, &subjects.CacheStatsReply{Replicas: answers, Missing: missing}), subjects.Revision{}, nil
+	return &subjects.CacheStatsReply{Replicas: answers, Missing: missing}, nil
 }
 
 // clearCache goes through the log, so that it is ordered with writes, and then
 // waits for the replicas to have applied it.
-func (h *Handler) clearCache(ctx context.Context, c *call, r *subjects.ClearCacheRequest) ([]byte, subjects.Revision, error) {
-	target, err := c.resolve(r.Target)
+func (h *Handler) clearCache(ctx context.Context, r *subjects.ClearCacheRequest) (*subjects.ClearCacheReply, error) {
+	revision, err := h.config.Replica.Flush(ctx, r.Target)
 	if err != nil {
-		return nil, subjects.Revision{}, err
-	}
-	revision, err := h.config.Replica.Flush(ctx, target)
-	if err != nil {
-		return nil, subjects.Revision{}, subjects.Errorf(subjects.StorageUnavailable, "the event stream did not take the order to clear; send it again")
+		return nil, subjects.Errorf(subjects.StorageUnavailable, "the event stream did not take the order to clear; send it again")
 	}
 	// The root's round serves all scopes: what counts is who has applied the revision.
 	answers, missing, err := h.askScope.ask(ctx, subjects.Root, revision)
 	if err != nil {
-		return nil, subjects.Revision{}, err
+		return nil, err
 	}
-	reply := &subjects.ClearCacheReply{Missing: missing}
+	reply := &subjects.ClearCacheReply{Missing: missing, Revision: revision}
 	for i := range answers {
 		reply.Replicas = append(reply.Replicas, answers[i].Replica)
 	}
-	return subjects.AppendOpen(nil, reply), revision, nil
+	return reply, nil
 }

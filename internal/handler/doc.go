@@ -4,12 +4,17 @@
 //
 //	subscription (one goroutine each)
 //	  ├─ retrieve: decode ─► cache hit ─► publish the reply, here and now
-//	  └─ all else, and misses ─► pool (bounded; full: resource_exhausted)
-//	                               └─ dispatch
-//	                                    ├─ accept    reply subject, deadline
-//	                                    ├─ decode    msgpack, or JSON
-//	                                    ├─ command   one method of Handler
-//	                                    └─ respond   revision, code, format
+//	  └─ all else, and misses ─► serve (reply subject, scope of the subject)
+//	       └─ pool (bounded; full: resource_exhausted), or beside it to wait for replicas
+//	            └─ dispatch
+//	                 ├─ decode    msgpack, or JSON
+//	                 ├─ begin     deadline
+//	                 ├─ place     into the scope of the subject
+//	                 ├─ run       the command: request in, reply or error out
+//	                 └─ respond   revision, code, format, counters
+//
+// The table of commands is made once, by New: commands in command.go. A new command is a
+// line there and, unless the manager has just that method, a function of a few lines.
 //
 // NATS does not check that a publisher may publish to the reply subject that it
 // names, so a request could make the worker publish anywhere it may itself.

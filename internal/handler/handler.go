@@ -104,32 +104,14 @@ func (c Config) check() error {
 	return nil
 }
 
-// checkInboxPrefix refuses a prefix under which replies could reach what is
-// not an inbox.
-func checkInboxPrefix(inbox string, own subjects.Prefix) error {
-	inbox = strings.TrimSuffix(inbox, ".")
-	switch {
-	case inbox == "" || strings.ContainsAny(inbox, "*> \t\r\n"):
-		return fmt.Errorf("inbox prefix %q (nats.inbox_prefixes): give a subject without wildcards, for example _INBOX", inbox)
-	case strings.HasPrefix(inbox, "$"):
-		return fmt.Errorf("inbox prefix %q (nats.inbox_prefixes): subjects that begin with $ belong to the server", inbox)
-	case overlaps(inbox, string(own)):
-		return fmt.Errorf("inbox prefix %q (nats.inbox_prefixes) reaches into %q, where commands and events live", inbox, own)
-	}
-	return nil
-}
-
-func overlaps(a, b string) bool {
-	return a == b || strings.HasPrefix(a, b+".") || strings.HasPrefix(b, a+".")
-}
-
 // Handler serves the commands of one worker.
 type Handler struct {
-	config  Config
-	inboxes []string // each with its dot
-	pool    *pool
-	reports *pool          // answers to replicas
-	waiting errgroup.Group // commands that wait for all replicas
+	config    Config
+	inboxes   []string // each with its dot
+	endpoints map[subjects.Command]*endpoint
+	pool      *pool
+	reports   *pool          // answers to replicas
+	waiting   errgroup.Group // commands that wait for all replicas
 
 	submitting errgroup.Group // jobs on their way into the queue
 	asking     sync.WaitGroup // rounds of questions to them
@@ -174,6 +156,7 @@ func New(config Config) (*Handler, error) {
 		h.inboxes = append(h.inboxes, strings.TrimSuffix(prefix, ".")+".")
 	}
 	h.inboxes = append(h.inboxes, "_R_.")
+	h.endpoints = h.commands()
 	h.service = newService(config.Name, config.Host)
 	h.waiting.SetLimit(maxAsking)
 	h.submitting.SetLimit(maxSubmitting)
@@ -193,7 +176,7 @@ func New(config Config) (*Handler, error) {
 func (h *Handler) Start(ctx context.Context) error {
 	for _, command := range slices.Concat(subjects.Commands, subjects.AdminCommands) {
 		for _, suffix := range []string{"", ".>"} {
-			serve := h.endpoint(command)
+			serve := h.serve(command)
 			if command == subjects.Retrieve {
 				serve = h.hitOr(serve)
 			}

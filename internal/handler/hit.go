@@ -48,7 +48,7 @@ func (h *Handler) hitOr(serve nats.MsgHandler) nats.MsgHandler {
 	s := &hits{
 		h:       h,
 		serve:   serve,
-		stats:   h.service.endpoints[subjects.Retrieve],
+		stats:   &h.endpoints[subjects.Retrieve].stats,
 		scope:   make([]byte, 0, subjects.MaxScopeLen),
 		replies: make([]byte, 0, mostHeldBytes+largestReply),
 		held:    make([]heldReply, 0, mostHeld),

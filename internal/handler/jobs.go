@@ -56,54 +56,46 @@ func (h *Handler) submission(msg *nats.Msg) {
 // busy is an answer of a stream, which is what submitters read.
 var busy = []byte(`{"error":{"code":429,"description":"the worker is full, so the job was not accepted: submit it again later"}}`)
 
-// errNoJobs is told by a worker that has nothing to do with jobs.
 var errNoJobs = subjects.Errorf(subjects.StorageUnavailable, "this worker runs no jobs: whoever runs it has set jobs.enabled to false")
 
-// aboutJob is a command about one job.
-func (h *Handler) aboutJob(do func(Jobs, context.Context, subjects.Target) (*subjects.JobStatus, error)) func(context.Context, *call, *subjects.JobRequest) ([]byte, subjects.Revision, error) {
-	return func(ctx context.Context, c *call, r *subjects.JobRequest) ([]byte, subjects.Revision, error) {
-		job, err := c.resolve(r.Target)
-		if err != nil {
-			return nil, subjects.Revision{}, err
-		}
-		if h.config.Jobs == nil {
-			return nil, subjects.Revision{}, errNoJobs
-		}
-		status, err := do(h.config.Jobs, ctx, job)
-		if err != nil {
-			return nil, subjects.Revision{}, about(job, err)
-		}
-		return subjects.AppendOpen(nil, &subjects.JobReply{JobStatus: *status}), status.Reached, nil
-	}
-}
-
-func (h *Handler) jobShow(ctx context.Context, c *call, r *subjects.JobShowRequest) ([]byte, subjects.Revision, error) {
-	show := h.aboutJob(func(jobs Jobs, ctx context.Context, job subjects.Target) (*subjects.JobStatus, error) {
-		return jobs.Show(ctx, job, r)
-	})
-	return show(ctx, c, &r.JobRequest)
-}
-
-func (h *Handler) jobList(ctx context.Context, c *call, r *subjects.JobListRequest) ([]byte, subjects.Revision, error) {
-	scope, err := c.within(r.Scope)
-	if err != nil {
-		return nil, subjects.Revision{}, err
-	}
+// ofJobs marks a command about jobs, which a worker without jobs refuses.
+func (h *Handler) ofJobs(e *endpoint) *endpoint {
+	e.ofJobs = true
 	if h.config.Jobs == nil {
-		return nil, subjects.Revision{}, errNoJobs
+		e.off = errNoJobs
 	}
-	r.Scope = scope
-	reply, err := h.config.Jobs.List(ctx, r, h.replyLimit(), c.size)
-	if err != nil {
-		return nil, subjects.Revision{}, err
-	}
-	return subjects.AppendOpen(nil, reply), subjects.Revision{}, nil
+	return e
 }
 
-func (h *Handler) sealKey(context.Context, *call, *subjects.SealKeyRequest) ([]byte, subjects.Revision, error) {
-	if h.config.Jobs == nil {
-		return nil, subjects.Revision{}, errNoJobs
+func (h *Handler) jobShow(ctx context.Context, r *subjects.JobShowRequest) (*subjects.JobReply, error) {
+	return jobReply(h.config.Jobs.Show(ctx, r.Target, r))
+}
+
+func (h *Handler) jobCancel(ctx context.Context, r *subjects.JobRequest) (*subjects.JobReply, error) {
+	return jobReply(h.config.Jobs.Cancel(ctx, r.Target))
+}
+
+func (h *Handler) jobRetry(ctx context.Context, r *subjects.JobRequest) (*subjects.JobReply, error) {
+	return jobReply(h.config.Jobs.Retry(ctx, r.Target))
+}
+
+func (h *Handler) jobDrop(ctx context.Context, r *subjects.JobRequest) (*subjects.JobReply, error) {
+	return jobReply(h.config.Jobs.Drop(ctx, r.Target))
+}
+
+// jobReply is how a job stands, as of what it has written.
+func jobReply(status *subjects.JobStatus, err error) (*subjects.JobReply, error) {
+	if err != nil {
+		return nil, err
 	}
+	return &subjects.JobReply{JobStatus: *status, Revision: status.Reached}, nil
+}
+
+func (h *Handler) jobList(ctx context.Context, r *subjects.JobListRequest, room subjects.Room) (*subjects.JobListReply, error) {
+	return h.config.Jobs.List(ctx, r, room.Limit, room.Size)
+}
+
+func (h *Handler) sealKey(context.Context, *subjects.SealKeyRequest) (*subjects.SealKeyReply, error) {
 	reply := h.config.Jobs.SealKey()
-	return subjects.AppendOpen(nil, &reply), subjects.Revision{}, nil
+	return &reply, nil
 }

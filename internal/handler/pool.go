@@ -67,25 +67,26 @@ const (
 	copies = 4
 )
 
-// isHeavy tells commands that read, or answer with, more than one credential.
-func isHeavy(command subjects.Command) bool {
-	switch command {
-	case subjects.List, subjects.StoreBatch, subjects.PatchBatch, subjects.RetrieveBatch, subjects.DeleteBatch, subjects.ValidateBatch,
-		subjects.JobShow, subjects.JobList, subjects.Reseal, subjects.Migrate:
-		return true
-	}
-	return false
-}
+// cost is what a command takes of the worker.
+type cost int
 
-// submit runs f on a goroutine once there is room for what command may take and a
+const (
+	single   cost = iota // it reads, and answers with, one credential at most
+	patching             // it makes a credential of another
+	many                 // it reads, or answers with, more than one
+	// everyReplica is a command that waits for all replicas, outside the pool.
+	everyReplica
+)
+
+// submit runs f on a goroutine once there is room for what its command may take and a
 // worker is free. It reports false, and does not run f, when the queue is full. A
 // request of any size is taken when nothing else waits.
-func (p *pool) submit(command subjects.Command, bytes int, f func()) bool {
+func (p *pool) submit(cost cost, bytes int, f func()) bool {
 	s, weight := &p.light, int64(lightWeight)
-	switch {
-	case isHeavy(command):
+	switch cost {
+	case many:
 		s, weight = &p.heavy, heavyWeight
-	case command == subjects.Patch:
+	case patching:
 		weight = patchWeight
 	}
 	if !s.take(int64(bytes)) {

@@ -22,7 +22,7 @@ func TestPoolBounds(t *testing.T) {
 		var running, ran atomic.Int64
 		release := make(chan struct{})
 		submit := func(bytes int) bool {
-			return p.submit(subjects.Retrieve, bytes, func() { running.Add(1); <-release; running.Add(-1); ran.Add(1) })
+			return p.submit(single, bytes, func() { running.Add(1); <-release; running.Add(-1); ran.Add(1) })
 		}
 		for n := range 5 { // two run, three wait
 			if !submit(10) {
@@ -49,7 +49,7 @@ func TestPoolBounds(t *testing.T) {
 		if n := ran.Load(); n != 6 {
 			t.Errorf("%d ran, want 6", n)
 		}
-		if !p.submit(subjects.Retrieve, 101, func() {}) {
+		if !p.submit(single, 101, func() {}) {
 			t.Error("a request over the bound is refused, though nothing waits")
 		}
 		p.wait()
@@ -79,7 +79,7 @@ func TestPoolBudget(t *testing.T) {
 		var running, ran, light atomic.Int64
 		release := make(chan struct{})
 		taken := 0
-		for p.submit(subjects.RetrieveBatch, 0, func() { running.Add(1); <-release; ran.Add(1) }) {
+		for p.submit(many, 0, func() { running.Add(1); <-release; ran.Add(1) }) {
 			taken++
 		}
 		synctest.Wait()
@@ -87,7 +87,7 @@ func TestPoolBudget(t *testing.T) {
 			t.Errorf("%d are taken and %d run at once, want 130 and %d", taken, running.Load(), atOnce)
 		}
 		for range 100 {
-			if !p.submit(subjects.Retrieve, 1000, func() { light.Add(1) }) {
+			if !p.submit(single, 1000, func() { light.Add(1) }) {
 				t.Fatal("a request on a single credential is refused")
 			}
 		}
@@ -108,7 +108,7 @@ func TestPoolBudget(t *testing.T) {
 func TestPoolRunsWhatIsLargerThanTheBudget(t *testing.T) {
 	p := newPool(1, 1, 1<<30, 1000)
 	done := make(chan struct{})
-	if !p.submit(subjects.StoreBatch, 1<<20, func() { close(done) }) {
+	if !p.submit(many, 1<<20, func() { close(done) }) {
 		t.Fatal("refused")
 	}
 	<-done
@@ -116,24 +116,39 @@ func TestPoolRunsWhatIsLargerThanTheBudget(t *testing.T) {
 	wantIdle(t, p)
 }
 
-// TestEveryCommandHasAWeight: a command that is new must be thought about.
-func TestEveryCommandHasAWeight(t *testing.T) {
-	light := []subjects.Command{subjects.Store, subjects.Patch, subjects.Retrieve, subjects.Delete, subjects.Validate,
-		subjects.JobCancel, subjects.JobRetry, subjects.JobDrop, subjects.SealKey}
-	for _, command := range slices.Concat(subjects.Commands, subjects.AdminCommands) {
-		if asks(command) {
-			continue // it is not in the pool
+// A command whose request or reply is about more than one credential waits behind others of
+// its kind, so that it cannot hold up those on a single one.
+func TestEveryCommandHasItsCost(t *testing.T) {
+	b := newBed(t, memory.New(), nil)
+	if want := len(subjects.Commands) + len(subjects.AdminCommands); len(b.endpoints) != want {
+		t.Errorf("%d commands are served, of %d", len(b.endpoints), want)
+	}
+	for _, command := range commandsBut(subjects.Patch, subjects.JobShow) {
+		e := b.endpoints[command]
+		if e == nil {
+			t.Errorf("%s is not served", command)
+			continue
 		}
-		if slices.Contains(light, command) == isHeavy(command) {
-			t.Errorf("%s: add it to asks, if it waits for all replicas, to isHeavy, if it reads or answers with more than one credential, or to those here", command)
+		place, want := subjects.PlaceOf(e.request()), []cost{everyReplica}
+		switch {
+		case place.Target != nil || command == subjects.SealKey:
+			want = []cost{single}
+		case place.Scope != nil:
+			want = []cost{many, everyReplica}
 		}
+		if !slices.Contains(want, e.cost) {
+			t.Errorf("%s: its cost is %d, want one of %d", command, e.cost, want)
+		}
+	}
+	if b.endpoints[subjects.Patch].cost != patching || b.endpoints[subjects.JobShow].cost != many { // the latter has results of many
+		t.Error("patch or job_show has another cost")
 	}
 }
 
 func TestPoolIsFreedByPanic(t *testing.T) {
 	p := newPool(1, 0, 10, 1<<20)
 	done := make(chan struct{})
-	if !p.submit(subjects.List, 5, func() {
+	if !p.submit(many, 5, func() {
 		defer close(done)
 		defer func() { recover() }() //nolint:errcheck // as dispatch does
 		panic("x")

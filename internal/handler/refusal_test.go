@@ -209,7 +209,7 @@ func TestReplyThatCannotBeSent(t *testing.T) {
 			if err := b.client.Flush(); err != nil {
 				t.Fatal(err)
 			}
-			c := &call{command: command, msg: &nats.Msg{Reply: replies.Subject}, json: what != "too large"}
+			c := &call{endpoint: b.endpoints[command], msg: &nats.Msg{Reply: replies.Subject}, json: what != "too large"}
 			b.send(c, body)
 			msg, err := replies.NextMsg(requestTimeout)
 			if err != nil {

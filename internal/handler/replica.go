@@ -201,7 +201,7 @@ func (h *Handler) report(kind string, tell func(subjects.Scope) subjects.Message
 				h.config.Logger.Warn("reply could not be sent", "command", kind, "error", err)
 			}
 		}
-		if !h.reports.submit("", len(msg.Data), answer) {
+		if !h.reports.submit(single, len(msg.Data), answer) {
 			h.counts.exhausted.Add(1)
 		}
 	}

@@ -2,8 +2,8 @@ package handler
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -33,9 +33,8 @@ type counters struct {
 // `nats service ls`, `info` and `stats` show the worker. The framework itself
 // is not used: it runs one request of an endpoint at a time.
 type service struct {
-	identity  micro.ServiceIdentity
-	started   time.Time
-	endpoints map[subjects.Command]*endpointStats
+	identity micro.ServiceIdentity
+	started  time.Time
 }
 
 type endpointStats struct {
@@ -44,37 +43,37 @@ type endpointStats struct {
 }
 
 func newService(name, host string) *service {
-	s := &service{
-		identity:  micro.ServiceIdentity{Name: serviceName, ID: name, Version: version, Metadata: map[string]string{"host": host}},
-		started:   time.Now().UTC(),
-		endpoints: make(map[subjects.Command]*endpointStats),
+	return &service{
+		identity: micro.ServiceIdentity{Name: serviceName, ID: name, Version: version, Metadata: map[string]string{"host": host}},
+		started:  time.Now().UTC(),
 	}
-	for _, command := range slices.Concat(subjects.Commands, subjects.AdminCommands) {
-		s.endpoints[command] = new(endpointStats)
-	}
-	return s
 }
 
 // Served is how many requests were answered, but for those about jobs.
 func (h *Handler) Served() (n int64) {
-	for command, stats := range h.service.endpoints {
-		switch command {
-		case subjects.JobShow, subjects.JobList, subjects.JobCancel, subjects.JobRetry, subjects.JobDrop, subjects.SealKey:
-		default:
-			n += stats.requests.Load()
+	for _, e := range h.endpoints {
+		if !e.ofJobs {
+			n += e.stats.requests.Load()
 		}
 	}
 	return n
 }
 
-// count records the end of a request, told being its error.
-func (s *service) count(c *call, told *subjects.Error) {
-	stats := s.endpoints[c.command]
+// count records the answer to a request of a command: every one but those of hits, which
+// count themselves. told is what the caller is told of err, both nil for a reply.
+func (h *Handler) count(c *call, err error, told *subjects.Error) {
+	stats := &c.endpoint.stats
 	stats.requests.Add(1)
 	stats.nanoseconds.Add(int64(time.Since(c.begun)))
-	if told != nil {
-		stats.errors.Add(1)
-		stats.lastError.Store(&told.Code)
+	if told == nil {
+		return
+	}
+	stats.errors.Add(1)
+	stats.lastError.Store(&told.Code)
+	if _, ok := errors.AsType[malformed](err); ok {
+		h.counts.malformed.Add(1)
+	} else if err == errFull { // itself: a store may be exhausted as well
+		h.counts.exhausted.Add(1)
 	}
 }
 
@@ -175,7 +174,7 @@ func (h *Handler) stats() any {
 	}
 	data, _ := json.Marshal(own)
 	for _, command := range subjects.Commands {
-		counted := h.service.endpoints[command]
+		counted := &h.endpoints[command].stats
 		endpoint := &micro.EndpointStats{
 			Name:           string(command),
 			Subject:        h.endpointSubject(command),

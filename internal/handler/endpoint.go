@@ -1,0 +1,104 @@
+package handler
+
+import (
+	"context"
+
+	"credbus/internal/manager"
+	"credbus/subjects"
+)
+
+// endpoint is how one command is served.
+type endpoint struct {
+	command subjects.Command
+	cost    cost
+	// ofJobs is set for the commands about jobs. off says why this worker does not serve
+	// the command, nil if it does.
+	ofJobs bool
+	off    error
+
+	// request makes an empty request of the command. run carries one out that was decoded
+	// and placed, and returns its open reply.
+	request func() subjects.PlacedRequest
+	run     func(context.Context, *call, subjects.PlacedRequest) ([]byte, subjects.Revision, error)
+
+	stats endpointStats
+}
+
+// request is a pointer to a request of the contract.
+type request[T any] interface {
+	*T
+	subjects.PlacedRequest
+}
+
+func newEndpoint[T any, P request[T]](cost cost, run func(context.Context, *call, P) ([]byte, subjects.Revision, error)) *endpoint {
+	return &endpoint{
+		cost:    cost,
+		request: func() subjects.PlacedRequest { return P(new(T)) },
+		run: func(ctx context.Context, c *call, r subjects.PlacedRequest) ([]byte, subjects.Revision, error) {
+			return run(ctx, c, r.(P)) // request made it
+		},
+	}
+}
+
+// command serves a command that takes its request and returns its reply.
+func command[T any, P request[T], R subjects.Reply](cost cost, run func(context.Context, P) (R, error)) *endpoint {
+	return newEndpoint(cost, func(ctx context.Context, _ *call, r P) ([]byte, subjects.Revision, error) {
+		return open(run(ctx, r))
+	})
+}
+
+// roomy serves a command that makes its reply as large as there is room for.
+func roomy[T any, P request[T], R subjects.Reply](h *Handler, cost cost, run func(context.Context, P, subjects.Room) (R, error)) *endpoint {
+	return newEndpoint(cost, func(ctx context.Context, c *call, r P) ([]byte, subjects.Revision, error) {
+		return open(run(ctx, r, h.room(c)))
+	})
+}
+
+// batch serves a command on many items. Each is placed by itself: one that names no scope is
+// in that of the batch, others may be anywhere in that of the subject.
+func batch[T any, P request[T], R subjects.Reply](h *Handler, run func(context.Context, P, manager.Resolve, subjects.Room) (R, error)) *endpoint {
+	return newEndpoint(many, func(ctx context.Context, c *call, r P) ([]byte, subjects.Revision, error) {
+		resolve, err := manager.ResolveWithin(c.scope, subjects.PlaceOf(r).Scope)
+		if err != nil {
+			return nil, subjects.Revision{}, err
+		}
+		return open(run(ctx, r, resolve, h.room(c)))
+	})
+}
+
+// encoded is the exception: it serves a command whose open reply comes encoded, as the cache
+// keeps it. Retrieves do, so that their values are not copied once more.
+func encoded[T any, P request[T]](cost cost, run func(context.Context, P) ([]byte, subjects.Revision, error)) *endpoint {
+	return newEndpoint(cost, func(ctx context.Context, _ *call, r P) ([]byte, subjects.Revision, error) {
+		return run(ctx, r)
+	})
+}
+
+// open encodes a reply but for its revision, and wipes the values in it.
+func open[R subjects.Reply](reply R, err error) ([]byte, subjects.Revision, error) {
+	if err != nil {
+		return nil, subjects.Revision{}, err
+	}
+	if values, ok := any(reply).(interface{ Wipe() }); ok {
+		defer values.Wipe()
+	}
+	return subjects.AppendOpen(nil, reply), subjects.RevisionOf(reply), nil
+}
+
+// room is how many bytes the reply to a call may take, and how they are counted.
+func (h *Handler) room(c *call) subjects.Room {
+	return subjects.Room{Limit: h.replyLimit(), Size: c.size}
+}
+
+// size is how many bytes of a reply a piece of msgpack takes.
+func (c *call) size(msgpack []byte) int {
+	if !c.json {
+		return len(msgpack)
+	}
+	text, err := subjects.ToJSON(msgpack)
+	if err != nil {
+		return len(msgpack)
+	}
+	defer clear(text)
+	return len(text) + len(",")
+}
