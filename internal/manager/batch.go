@@ -51,7 +51,7 @@ func ResolveWithin(authority subjects.Scope, named *subjects.Scope) (Resolve, er
 
 // StoreBatch stores every item and reports on each, as far as the reply has room.
 func (w *Writer) StoreBatch(ctx context.Context, request *subjects.StoreBatchRequest, resolve Resolve, room subjects.Room) (*subjects.StoreBatchReply, error) {
-	return batch(ctx, w.records, subjects.StoreBatch, request, resolve, room,
+	return batch(ctx, w.records, subjects.StoreBatch, request, resolve, room, nil,
 		func(item *subjects.StoreItem) *subjects.Target { return &item.Target },
 		func(reply *subjects.StoreReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, i int, item *subjects.StoreItem) (*subjects.StoreReply, error) {
@@ -61,7 +61,7 @@ func (w *Writer) StoreBatch(ctx context.Context, request *subjects.StoreBatchReq
 
 // PatchBatch patches every item and reports on each, as far as the reply has room.
 func (w *Writer) PatchBatch(ctx context.Context, request *subjects.PatchBatchRequest, resolve Resolve, room subjects.Room) (*subjects.PatchBatchReply, error) {
-	return batch(ctx, w.records, subjects.PatchBatch, request, resolve, room,
+	return batch(ctx, w.records, subjects.PatchBatch, request, resolve, room, nil,
 		func(item *subjects.PatchItem) *subjects.Target { return &item.Target },
 		func(reply *subjects.PatchReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, i int, item *subjects.PatchItem) (*subjects.PatchReply, error) {
@@ -72,11 +72,13 @@ func (w *Writer) PatchBatch(ctx context.Context, request *subjects.PatchBatchReq
 // RetrieveBatch retrieves every item. The values in the reply are the caller's
 // to wipe.
 func (r *Reader) RetrieveBatch(ctx context.Context, request *subjects.RetrieveBatchRequest, resolve Resolve, room subjects.Room) (*subjects.RetrieveBatchReply, error) {
-	return batch(ctx, r.records, subjects.RetrieveBatch, request, resolve, room,
+	gather := r.gathering(ctx, request.Scope, len(request.Items), r.atOnce(request.Concurrency))
+	fetch := r.fetching(gather)
+	return batch(ctx, r.records, subjects.RetrieveBatch, request, resolve, room, gather,
 		func(item *subjects.RetrieveItem) *subjects.Target { return &item.Target },
 		func(reply *subjects.RetrieveReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, _ int, item *subjects.RetrieveItem) (*subjects.RetrieveReply, error) {
-			encoded, revision, err := r.Retrieve(ctx, nil, *item, request.Revision)
+			encoded, revision, err := r.retrieve(ctx, fetch, nil, *item, request.Revision)
 			if err != nil {
 				return nil, err
 			}
@@ -87,7 +89,7 @@ func (r *Reader) RetrieveBatch(ctx context.Context, request *subjects.RetrieveBa
 
 // DeleteBatch deletes every item.
 func (w *Writer) DeleteBatch(ctx context.Context, request *subjects.DeleteBatchRequest, resolve Resolve, room subjects.Room) (*subjects.DeleteBatchReply, error) {
-	return batch(ctx, w.records, subjects.DeleteBatch, request, resolve, room,
+	return batch(ctx, w.records, subjects.DeleteBatch, request, resolve, room, nil,
 		func(item *subjects.DeleteItem) *subjects.Target { return &item.Target },
 		func(reply *subjects.DeleteReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, _ int, item *subjects.DeleteItem) (*subjects.DeleteReply, error) {
@@ -138,11 +140,13 @@ func (r *Reader) ValidateBatch(ctx context.Context, request *subjects.ValidateBa
 
 // validateItems validates what request lists.
 func (r *Reader) validateItems(ctx context.Context, request *subjects.BatchRequest[subjects.Target, *subjects.Target], resolve Resolve, room subjects.Room) (*subjects.ValidateBatchReply, error) {
-	return batch(ctx, r.records, subjects.ValidateBatch, request, resolve, room,
+	gather := r.gathering(ctx, request.Scope, len(request.Items), r.atOnce(request.Concurrency))
+	fetch := r.fetching(gather)
+	return batch(ctx, r.records, subjects.ValidateBatch, request, resolve, room, gather,
 		func(item *subjects.Target) *subjects.Target { return item },
 		func(reply *subjects.ValidateReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, _ int, item *subjects.Target) (*subjects.ValidateReply, error) {
-			return r.Validate(ctx, *item)
+			return r.validate(ctx, fetch, *item)
 		})
 }
 
@@ -155,13 +159,14 @@ func ItemRequestID(requestID string, i int) string {
 	return requestID + "-" + strconv.Itoa(i)
 }
 
-// batch runs command on every item, some at a time. Results stand in the order
+// batch runs command on every item, some at a time; with a gather all at once, because
+// items that wait for a shared call cost the store nothing. Results stand in the order
 // of the items, and no failure keeps another item from being tried; only reads
 // are not begun once the reply is full. The reply's revision is the latest of its
 // results'.
 func batch[T, R any, P subjects.Item[T], Q subjects.Item[R]](
 	ctx context.Context, on *records, name subjects.Command,
-	request *subjects.BatchRequest[T, P], resolve Resolve, room subjects.Room,
+	request *subjects.BatchRequest[T, P], resolve Resolve, room subjects.Room, gather *gather,
 	target func(*T) *subjects.Target,
 	revision func(Q) subjects.Revision,
 	command func(ctx context.Context, i int, item *T) (Q, error),
@@ -179,15 +184,15 @@ func batch[T, R any, P subjects.Item[T], Q subjects.Item[R]](
 		}
 		return about.Scope, about.ID
 	})
-	atOnce, ended := concurrency(request.Concurrency, on.config.BatchConcurrency), func() {}
-	if !name.Writes() {
-		ctx, atOnce, ended = on.gathering(ctx, request.Scope, len(request.Items), atOnce)
+	atOnce := on.atOnce(request.Concurrency)
+	if gather != nil {
+		atOnce = len(request.Items)
 	}
 	var group errgroup.Group
 	group.SetLimit(atOnce)
 	for i := range request.Items {
 		group.Go(func() error {
-			defer ended()
+			defer gather.leave()
 			if !name.Writes() && filling.Full() {
 				filling.Leave(i)
 				return nil
@@ -232,12 +237,12 @@ func batch[T, R any, P subjects.Item[T], Q subjects.Item[R]](
 	return reply, nil
 }
 
-// concurrency is what a request asks for, within what the worker allows.
-func concurrency(asked, allowed int) int {
-	if asked <= 0 || asked > allowed {
-		return allowed
+// atOnce is how many items are worked on at once for a request that asks for so many.
+func (r *records) atOnce(asked int) int {
+	if asked <= 0 {
+		return r.config.BatchConcurrency
 	}
-	return asked
+	return min(asked, r.config.BatchConcurrency)
 }
 
 // panicked is the error of what panicked.

@@ -21,6 +21,7 @@ import (
 // Each item has taken its token before it waits, so what the protocol between
 // replicas demands of a read holds for a shared one.
 type gather struct {
+	store   store.Store
 	batches func(subjects.Scope) bool
 	// read reads several records within the time of one read, whoever of the
 	// batch's items gives up meanwhile: others may have joined their flights.
@@ -46,19 +47,16 @@ type gathered struct {
 // take long to come.
 const gatherWindow = time.Millisecond
 
-type gatherKey struct{}
-
-// gathering gives the reads of a batch of n items below scope a gather, when
-// the store can make use of one. It returns how many items may be under way at
-// once, of those that are allowed: who waits for a shared call costs the store
-// nothing. ended is to be called as each item ends.
-func (r *records) gathering(ctx context.Context, scope subjects.Scope, n, allowed int) (_ context.Context, atOnce int, ended func()) {
+// gathering returns a gather for the reads of a batch of n items below scope, or nil if the
+// store cannot make use of one. allowed is how many reads may go to the store at once.
+func (r *records) gathering(ctx context.Context, scope subjects.Scope, n, allowed int) *gather {
 	if !store.CanBatch(r.config.Store, scope) {
-		return ctx, allowed, func() {}
+		return nil
 	}
 	batcher := r.config.Store.(store.Batcher)
 	background := context.WithoutCancel(ctx)
-	g := &gather{
+	return &gather{
+		store:   batcher,
 		batches: batcher.Batches,
 		read: func(keys []store.Key) ([]store.Found, error) {
 			ctx, cancel := context.WithTimeout(background, r.config.ReadTimeout)
@@ -68,15 +66,21 @@ func (r *records) gathering(ctx context.Context, scope subjects.Scope, n, allowe
 		alone:   make(chan struct{}, allowed),
 		working: n,
 	}
-	return context.WithValue(ctx, gatherKey{}, g), n, g.leave
 }
 
-// fetch reads a record, together with others where ctx is that of a batch.
-func (r *records) fetch(ctx context.Context, key store.Key) (*store.Record, error) {
-	g, ok := ctx.Value(gatherKey{}).(*gather)
-	if !ok {
-		return r.config.Store.Get(ctx, key)
+// fetch reads a record from the store.
+type fetch func(context.Context, store.Key) (*store.Record, error)
+
+// fetching is how the reads of a request fetch: together, if it has a gather.
+func (r *records) fetching(g *gather) fetch {
+	if g == nil {
+		return r.config.Store.Get
 	}
+	return g.fetch
+}
+
+// fetch reads a record, together with others of the batch.
+func (g *gather) fetch(ctx context.Context, key store.Key) (*store.Record, error) {
 	if !g.batches(key.Scope) {
 		select {
 		case g.alone <- struct{}{}:
@@ -84,14 +88,14 @@ func (r *records) fetch(ctx context.Context, key store.Key) (*store.Record, erro
 			return nil, ctx.Err()
 		}
 		defer func() { <-g.alone }()
-		return r.config.Store.Get(ctx, key)
+		return g.store.Get(ctx, key)
 	}
 	found, err := g.get(ctx, key)
 	if err != nil {
 		return nil, err
 	}
 	if errors.Is(found.Err, store.ErrUnavailable) || errors.Is(found.Err, store.ErrTimeout) {
-		return r.config.Store.Get(ctx, key) // which is tried again, as a part of a call is not
+		return g.store.Get(ctx, key) // which is tried again, as a part of a call is not
 	}
 	return found.Record, found.Err
 }
@@ -130,8 +134,11 @@ func (r *gathered) discard() {
 	}
 }
 
-// leave tells that an item has ended.
+// leave tells that an item has ended. A nil gather has nothing to hear.
 func (g *gather) leave() {
+	if g == nil {
+		return
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.working--; g.working <= 0 {

@@ -36,12 +36,12 @@ func (l loaded) answer() coherence.Answer {
 	return coherence.Answer{Asked: l.asked, Revision: l.record.Revision, Version: l.record.Version}
 }
 
-// get reads a key from the store, for a reader who has seen least. With linearizable
+// get reads a key from the store by fetch, for a reader who has seen least. With linearizable
 // the answer is no older than any write that was acknowledged before the call; a
 // reader that does not ask for it may be answered what was so a Lease ago.
-func (r *records) get(ctx context.Context, key subjects.Target, least subjects.Revision, linearizable bool) (found loaded, err error) {
+func (r *records) get(ctx context.Context, fetch fetch, key subjects.Target, least subjects.Revision, linearizable bool) (found loaded, err error) {
 	if !r.config.Replica.Lags(key.Scope) {
-		return r.ask(ctx, key)
+		return r.ask(ctx, fetch, key)
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.config.ReadTimeout)
 	defer cancel()
@@ -49,7 +49,7 @@ func (r *records) get(ctx context.Context, key subjects.Target, least subjects.R
 		return loaded{}, err
 	}
 	err = r.again(ctx, func() (done bool, err error) {
-		found, err = r.ask(ctx, key)
+		found, err = r.ask(ctx, fetch, key)
 		return err == nil && r.config.Replica.Settled(key, found.answer()), err
 	})
 	if err != nil {
@@ -107,7 +107,7 @@ func (w *Writer) put(ctx context.Context, key subjects.Target, pre store.Precond
 			return true, err
 		}
 		// All writes that are over were in the log before this one's intent.
-		found, reading := w.ask(ctx, key)
+		found, reading := w.ask(ctx, w.config.Store.Get, key)
 		switch {
 		case reading != nil:
 			return false, errNotYet // nothing was written, whatever keeps the store from answering

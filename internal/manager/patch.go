@@ -69,7 +69,7 @@ func (w *Writer) patchInTurn(ctx context.Context, item *subjects.PatchItem, writ
 
 // patchOnce is one try of a patch whose write is named write.
 func (w *Writer) patchOnce(ctx context.Context, item *subjects.PatchItem, write string) (*subjects.PatchReply, error) {
-	found, err := w.get(ctx, item.Target, subjects.Revision{}, true)
+	found, err := w.get(ctx, w.config.Store.Get, item.Target, subjects.Revision{}, true)
 	if err != nil {
 		return nil, err
 	}

@@ -62,12 +62,17 @@ func (r *Reader) Hit(dst, scope, id, min []byte) (reply []byte, ok bool) {
 // revision that it returns is the least for the reply to carry; Explain tells
 // that of an error.
 func (r *Reader) Retrieve(ctx context.Context, dst []byte, item subjects.RetrieveItem, min subjects.Revision) ([]byte, subjects.Revision, error) {
+	return r.retrieve(ctx, r.config.Store.Get, dst, item, min)
+}
+
+// retrieve is Retrieve that reads the store by fetch.
+func (r *Reader) retrieve(ctx context.Context, fetch fetch, dst []byte, item subjects.RetrieveItem, min subjects.Revision) ([]byte, subjects.Revision, error) {
 	if err := checkTarget(item.Target); err != nil {
 		return dst, subjects.Revision{}, err
 	}
 	var revision subjects.Revision
 	for target := item.Target; ; target.Scope = target.Scope.Parent() {
-		found, err := r.lookup(ctx, dst, target, item.Fresh, min)
+		found, err := r.lookup(ctx, fetch, dst, target, item.Fresh, min)
 		revision = later(revision, found.revision)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
@@ -95,12 +100,12 @@ type answer struct {
 
 // lookup answers for one scope. That there is nothing is store.ErrNotFound,
 // with the revision in the answer.
-func (r *Reader) lookup(ctx context.Context, dst []byte, key subjects.Target, fresh bool, min subjects.Revision) (answer, error) {
+func (r *Reader) lookup(ctx context.Context, fetch fetch, dst []byte, key subjects.Target, fresh bool, min subjects.Revision) (answer, error) {
 	if err := ctx.Err(); err != nil {
 		return answer{}, err // a hit would not notice
 	}
 	if fresh || r.caching.Cache == nil {
-		return r.read(ctx, dst, key, min, fresh)
+		return r.read(ctx, fetch, dst, key, min, fresh)
 	}
 	r.config.Replica.Renew(ctx)
 	if look := r.config.Replica.Look(); look.Reached(min) {
@@ -117,7 +122,7 @@ func (r *Reader) lookup(ctx context.Context, dst []byte, key subjects.Target, fr
 	}
 	token, ok := r.config.Replica.Token(key, min)
 	if !ok {
-		return r.read(ctx, dst, key, min, false)
+		return r.read(ctx, fetch, dst, key, min, false)
 	}
 	// Reads whose tokens differ see different states of the key and must not
 	// share a flight.
@@ -129,7 +134,7 @@ func (r *Reader) lookup(ctx context.Context, dst []byte, key subjects.Target, fr
 		// It runs on a goroutine of its own, where a panic ends the process.
 		err = runItem(func() (err error) {
 			// The flight outlives a caller that gives up: others may wait for it.
-			result, err = r.load(context.WithoutCancel(ctx), key, token)
+			result, err = r.load(context.WithoutCancel(ctx), fetch, key, token)
 			return err
 		})
 		return result, err
@@ -154,8 +159,8 @@ func (r *Reader) lookup(ctx context.Context, dst []byte, key subjects.Target, fr
 }
 
 // load reads a key for all who wait for it and fills the cache.
-func (r *Reader) load(ctx context.Context, key subjects.Target, token coherence.Token) (loaded, error) {
-	found, err := r.get(ctx, key, subjects.Revision{}, r.config.Replica.Strict())
+func (r *Reader) load(ctx context.Context, fetch fetch, key subjects.Target, token coherence.Token) (loaded, error) {
+	found, err := r.get(ctx, fetch, key, subjects.Revision{}, r.config.Replica.Strict())
 	if err != nil {
 		return found, err
 	}
@@ -230,8 +235,8 @@ func (r *Reader) fillAbsent(ctx context.Context, key subjects.Target, token cohe
 }
 
 // read answers from the store alone.
-func (r *Reader) read(ctx context.Context, dst []byte, key subjects.Target, min subjects.Revision, fresh bool) (answer, error) {
-	found, err := r.get(ctx, key, min, fresh || r.config.Replica.Strict())
+func (r *Reader) read(ctx context.Context, fetch fetch, dst []byte, key subjects.Target, min subjects.Revision, fresh bool) (answer, error) {
+	found, err := r.get(ctx, fetch, key, min, fresh || r.config.Replica.Strict())
 	if err != nil {
 		return answer{}, err
 	}

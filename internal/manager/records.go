@@ -79,10 +79,10 @@ type loaded struct {
 
 // ask asks the store, and the log for its end if the store alone does not tell
 // how new its answer is.
-func (r *records) ask(ctx context.Context, key subjects.Target) (loaded, error) {
+func (r *records) ask(ctx context.Context, fetch fetch, key subjects.Target) (loaded, error) {
 	found := loaded{asked: time.Now()}
 	var err error
-	found.record, err = r.record(ctx, key)
+	found.record, err = r.record(ctx, fetch, key)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		found.end, err = r.end(ctx)
@@ -95,10 +95,10 @@ func (r *records) ask(ctx context.Context, key subjects.Target) (loaded, error) 
 	return found, err
 }
 
-func (r *records) record(ctx context.Context, key subjects.Target) (*store.Record, error) {
+func (r *records) record(ctx context.Context, fetch fetch, key subjects.Target) (*store.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.config.ReadTimeout)
 	defer cancel()
-	record, err := r.fetch(ctx, store.Key(key))
+	record, err := fetch(ctx, store.Key(key))
 	if err != nil || record.Data == nil {
 		return record, err
 	}

@@ -22,7 +22,7 @@ type Standing struct {
 // Standing asks the store what it has of a credential. A damaged record exists, at
 // a version that nobody knows.
 func (r *Reader) Standing(ctx context.Context, target subjects.Target) (Standing, error) {
-	found, err := r.get(ctx, target, subjects.Revision{}, true)
+	found, err := r.get(ctx, r.config.Store.Get, target, subjects.Revision{}, true)
 	switch {
 	case errors.Is(err, store.ErrDamaged):
 		return Standing{Exists: true}, nil

@@ -15,11 +15,15 @@ import (
 // has not expired. Whether its rotation is due is told as well. It asks nobody
 // outside, and the cache neither answers nor is filled.
 func (r *Reader) Validate(ctx context.Context, target subjects.Target) (*subjects.ValidateReply, error) {
+	return r.validate(ctx, r.config.Store.Get, target)
+}
+
+func (r *Reader) validate(ctx context.Context, fetch fetch, target subjects.Target) (*subjects.ValidateReply, error) {
 	if err := checkTarget(target); err != nil {
 		return nil, err
 	}
 	reply := &subjects.ValidateReply{Target: target, Checked: time.Now().UTC()}
-	found, err := r.get(ctx, target, subjects.Revision{}, true)
+	found, err := r.get(ctx, fetch, target, subjects.Revision{}, true)
 	record := found.record
 	switch {
 	case err != nil:
