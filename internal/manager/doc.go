@@ -13,9 +13,13 @@
 // The items of a batch run side by side; where the store reads several records
 // in one call, those that miss share it (gather.go).
 //
-// A cached entry is the encoded reply, so that a hit is one copy. What is
-// passed between readers that share a store read is the sealed record: each
-// opens it for itself and wipes what it opened.
+// A cached entry is the encoded reply, so that a hit is one copy. Readers that
+// share a store read share the encoded reply, too: the record is opened once,
+// and the last reader wipes the reply (flight.go). What a store keeps in its
+// provider's own form is never sealed on its way.
+//
+// The replica decides under its lock what may be cached. Nothing is opened,
+// encoded or sealed under that lock: entries come to it sealed.
 //
 // Scopes arrive here checked: whether the caller may act there was decided
 // from the subject of its request.

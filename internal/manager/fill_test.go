@@ -1,6 +1,8 @@
 package manager_test
 
 import (
+	"crypto/rand"
+	"io"
 	"testing"
 	"time"
 
@@ -23,28 +25,50 @@ func (a *asking) Open(sealed []byte, b seal.Binding) ([]byte, error) {
 	return a.Keyring.Open(sealed, b)
 }
 
-// TestFillOpensOutsideTheLock has the replica asked for something whenever a record is
-// opened: opening takes long, and must not make everybody wait for the replica.
-func TestFillOpensOutsideTheLock(t *testing.T) {
+// asks is a source of random bytes that asks before it gives any.
+type asks struct {
+	io.Reader
+	ask func()
+}
+
+func (a asks) Read(b []byte) (int, error) {
+	a.ask()
+	return a.Reader.Read(b)
+}
+
+// TestFillWorksOutsideTheLock has the replica asked for something whenever a record is
+// opened, and whenever something is sealed for the cache, which takes random bytes: both
+// take long, and must not make everybody wait for the replica.
+func TestFillWorksOutsideTheLock(t *testing.T) {
 	ring := &asking{Keyring: keyring(t)}
 	b := newBed(t, memory.New(), nil, func(config *manager.Config) { config.Keyring = ring })
 	at := target("org:acme", "key")
 	b.store(t, at, "value")
-	opened := 0
-	ring.ask = func() {
-		opened++
-		answered := make(chan struct{})
-		go func() { defer close(answered); b.replica.Token(at, subjects.Revision{}) }()
-		select {
-		case <-answered:
-		case <-time.After(5 * time.Second):
-			t.Error("the replica is locked while a record is opened")
+	opened, sealed := 0, 0
+	asked := func(count *int, what string) func() {
+		return func() {
+			*count++
+			answered := make(chan struct{})
+			go func() { defer close(answered); b.replica.Token(at, subjects.Revision{}) }()
+			select {
+			case <-answered:
+			case <-time.After(5 * time.Second):
+				t.Errorf("the replica is locked while %s", what)
+			}
 		}
 	}
-	if _, err := b.retrieve(t.Context(), subjects.RetrieveItem{Target: at}, subjects.Revision{}); err != nil {
-		t.Fatal(err)
-	}
-	if held := b.cache.Stats().Entries; held != 1 || opened == 0 {
-		t.Errorf("%d entries are cached, and %d records were opened", held, opened)
+	ring.ask = asked(&opened, "a record is opened")
+	random := rand.Reader
+	defer func() { rand.Reader = random }()
+	rand.Reader = asks{random, asked(&sealed, "something is sealed for the cache")}
+	for i, at := range []subjects.Target{at, target("org:acme", "missing")} {
+		_, err := b.retrieve(t.Context(), subjects.RetrieveItem{Target: at}, subjects.Revision{})
+		if missing := i == 1; told(err) == subjects.NotFound != missing {
+			t.Fatal(err)
+		}
+		awaitFlights(t, b)
+		if held := b.cache.Stats().Entries; held != i+1 || sealed < i+1 || opened == 0 {
+			t.Errorf("%s: %d entries are cached, %d records were opened, and random bytes were taken %d times", at.ID, held, opened, sealed)
+		}
 	}
 }

@@ -50,7 +50,11 @@ func (r *records) get(ctx context.Context, fetch fetch, key subjects.Target, lea
 	}
 	err = r.again(ctx, func() (done bool, err error) {
 		found, err = r.ask(ctx, fetch, key)
-		return err == nil && r.config.Replica.Settled(key, found.answer()), err
+		if err != nil || r.config.Replica.Settled(key, found.answer()) {
+			return true, err
+		}
+		found.wipe()
+		return false, nil
 	})
 	if err != nil {
 		return loaded{}, err
@@ -108,6 +112,7 @@ func (w *Writer) put(ctx context.Context, key subjects.Target, pre store.Precond
 		}
 		// All writes that are over were in the log before this one's intent.
 		found, reading := w.ask(ctx, w.config.Store.Get, key)
+		defer found.wipe()
 		switch {
 		case reading != nil:
 			return false, errNotYet // nothing was written, whatever keeps the store from answering

@@ -6,50 +6,36 @@ import (
 	"fmt"
 	"time"
 
-	"credbus/internal/cache"
 	"credbus/internal/store"
 	"credbus/subjects"
 )
 
-// known returns a record ready for LastKnown, which serves it while the store is out; nil
-// without LastKnown. A change event drops it like a cache entry, so it is always the newest
-// version that any worker wrote.
-func (r *Reader) known(record *store.Record, flags uint8) *cache.Sealed {
-	if r.caching.LastKnown == nil {
-		return nil
-	}
-	found, err := r.openAs(nil, loaded{record: record}, time.Now())
-	if err != nil {
-		return nil
-	}
-	defer clear(found.reply)
-	return r.caching.LastKnown.Seal(string(record.Scope), string(record.ID), found.reply, flags)
-}
-
-// lastKnown answers a read that failed with err from what was read last, marked
-// as stale, when the store could not be reached. Otherwise it returns err: a
-// store that refuses is there, and means it.
-func (r *Reader) lastKnown(ctx context.Context, dst []byte, key subjects.Target, min subjects.Revision, err error) (answer, error) {
+// lastKnown answers a read that failed with err from what was read last, marked as stale,
+// if the store could not be reached. A store that refuses is there, and means it.
+//
+// A change event drops what is known like a cache entry, so it is always the newest version
+// that any worker wrote.
+func (r *Reader) lastKnown(ctx context.Context, dst []byte, key subjects.Target, min subjects.Revision, err error) (found answer, ok bool) {
 	if r.caching.LastKnown == nil || !outage(err) {
-		return answer{}, err
+		return answer{}, false
 	}
 	// A store that hangs takes longer than the replica's lease lives when nothing
 	// else is asked meanwhile.
 	r.config.Replica.Renew(ctx)
 	look := r.config.Replica.Look()
 	if !look.Reached(min) {
-		return answer{}, err
+		return answer{}, false
 	}
 	reply, flags, ok := r.caching.LastKnown.Get(dst, []byte(key.Scope), []byte(key.ID))
 	switch {
 	case !ok:
-		return answer{}, err
+		return answer{}, false
 	case !look.Live():
 		clear(reply[len(dst):])
-		return answer{}, err
+		return answer{}, false
 	}
 	r.config.Logger.Debug("answered with what was read last, since the store cannot be reached", "scope", key.Scope, "id", key.ID, "error", err)
-	return answer{reply: reply, exists: true, inheritable: flags&inheritable != 0}, nil
+	return answer{reply: reply, exists: true, inheritable: flags&inheritable != 0}, true
 }
 
 // errLate stands for what a store that hangs will fail with when the caller is gone.

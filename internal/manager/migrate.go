@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -220,19 +219,12 @@ func (m *Maintainer) compare(ctx context.Context, s named, original *store.Recor
 func (r *records) opened(ctx context.Context, s store.Store, key store.Key) (record *store.Record, data subjects.Data, wipe func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.config.ReadTimeout)
 	defer cancel()
-	record, err = s.Get(ctx, key)
-	switch {
-	case err != nil:
+	record, err = checked(s.Get(ctx, key))
+	if err != nil {
 		return nil, nil, nil, err
-	case record.Data == nil:
-		data, wipe, err = r.unseal(record)
-		return record, data, wipe, err
 	}
-	if err := record.Data.Check(); err != nil {
-		record.Data.Wipe()
-		return nil, nil, nil, fmt.Errorf("%w: what another program wrote breaks a limit: %w", store.ErrDamaged, err)
-	}
-	return record, record.Data, record.Data.Wipe, nil
+	data, wipe, err = r.unseal(record)
+	return record, data, wipe, err
 }
 
 // sameMetadata compares what a copy keeps, which is all but when the first

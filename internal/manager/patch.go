@@ -73,6 +73,7 @@ func (w *Writer) patchOnce(ctx context.Context, item *subjects.PatchItem, write 
 	if err != nil {
 		return nil, err
 	}
+	defer found.wipe()
 	record := found.record
 	if record == nil {
 		return nil, asOf(found.end, store.ErrNotFound)

@@ -3,10 +3,7 @@ package manager
 import (
 	"context"
 	"errors"
-	"strconv"
 	"time"
-
-	"golang.org/x/sync/singleflight"
 
 	"credbus/internal/cache"
 	"credbus/internal/coherence"
@@ -29,7 +26,7 @@ type ReaderConfig struct {
 type Reader struct {
 	*records
 	caching ReaderConfig
-	flights singleflight.Group
+	flights flights
 }
 
 func newReader(records *records, config ReaderConfig) *Reader {
@@ -78,7 +75,9 @@ func (r *Reader) retrieve(ctx context.Context, fetch fetch, dst []byte, item sub
 		case errors.Is(err, store.ErrNotFound):
 		case found.exists && target != item.Target && !found.inheritable:
 			// An ancestor keeps it to itself, whether or not its values open.
-			clear(found.reply[len(dst):])
+			if err == nil {
+				clear(found.reply[len(dst):])
+			}
 		case err != nil:
 			return dst, revision, err
 		default:
@@ -124,33 +123,36 @@ func (r *Reader) lookup(ctx context.Context, fetch fetch, dst []byte, key subjec
 	if !ok {
 		return r.read(ctx, fetch, dst, key, min, false)
 	}
-	// Reads whose tokens differ see different states of the key and must not
-	// share a flight.
-	name := key.String()
-	if !coherence.LeftOut(coherence.FlightToken) {
-		name += " " + strconv.FormatUint(token.Epoch, 36) + " " + strconv.FormatUint(token.Generation, 36)
+	shared := flightKey{key, token}
+	if coherence.LeftOut(coherence.FlightToken) {
+		shared.Token = coherence.Token{}
 	}
-	flight := r.flights.DoChan(name, func() (result any, err error) {
-		// It runs on a goroutine of its own, where a panic ends the process.
+	flight := r.flights.join(shared, func() (found answer, err error) {
 		err = runItem(func() (err error) {
 			// The flight outlives a caller that gives up: others may wait for it.
-			result, err = r.load(context.WithoutCancel(ctx), fetch, key, token)
+			found, err = r.load(context.WithoutCancel(ctx), fetch, key, token)
 			return err
 		})
-		return result, err
+		return found, err
 	})
+	defer r.flights.leave(flight)
 	late, stop := r.late(ctx)
 	defer stop()
 	for {
 		select {
-		case result := <-flight:
-			if result.Err != nil {
-				return r.lastKnown(ctx, dst, key, min, result.Err)
-			}
-			return r.open(dst, result.Val.(loaded))
-		case <-late:
-			if found, err := r.lastKnown(ctx, dst, key, min, errLate); err == nil {
+		case <-flight.done:
+			found, err := flight.found, flight.err
+			if err == nil {
+				found.reply = append(dst, found.reply...)
 				return found, nil
+			}
+			if known, ok := r.lastKnown(ctx, dst, key, min, err); ok {
+				return known, nil
+			}
+			return found, err
+		case <-late:
+			if known, ok := r.lastKnown(ctx, dst, key, min, errLate); ok {
+				return known, nil
 			}
 		case <-ctx.Done():
 			return answer{}, ctx.Err()
@@ -158,63 +160,54 @@ func (r *Reader) lookup(ctx context.Context, fetch fetch, dst []byte, key subjec
 	}
 }
 
-// load reads a key for all who wait for it and fills the cache.
-func (r *Reader) load(ctx context.Context, fetch fetch, key subjects.Target, token coherence.Token) (loaded, error) {
-	found, err := r.get(ctx, fetch, key, subjects.Revision{}, r.config.Replica.Strict())
+// load reads a key for all who wait for it, opens what it finds, and fills the caches.
+func (r *Reader) load(ctx context.Context, fetch fetch, key subjects.Target, token coherence.Token) (answer, error) {
+	from, err := r.get(ctx, fetch, key, subjects.Revision{}, r.config.Replica.Strict())
 	if err != nil {
-		return found, err
+		return answer{}, err
 	}
-	if found.record == nil {
-		if r.caching.NegativeCaching {
-			r.fillAbsent(ctx, key, token, found)
+	var known []byte // the reply for LastKnown
+	defer func() { clear(known) }()
+	found, err := r.open(from, func(reply *subjects.RetrieveReply) []byte {
+		if r.caching.LastKnown != nil {
+			stale := *reply
+			stale.StaleSince = time.Now()
+			known = subjects.AppendOpen(nil, &stale)
 		}
-		return found, nil
+		return subjects.AppendOpen(nil, reply)
+	})
+	switch {
+	case from.record == nil && r.caching.NegativeCaching:
+		r.fillAbsent(ctx, key, token, from)
+	case err == nil && from.end.IsZero(): // or else it is from ahead of all that this replica has applied
+		r.fillFound(key, token, from, found, known)
 	}
-	if !found.end.IsZero() {
-		return found, nil // from ahead of all that this replica has applied
-	}
-	if entries, ok := r.entries(found.record); ok {
-		defer entries.release()
-		r.config.Replica.Fill(key, token, found.answer(), entries.hold)
-	}
-	return found, nil
+	return found, err
 }
 
-// entries are a record ready for the caches. It is opened, encoded and sealed before Fill
-// locks the replica.
-type entries struct {
-	current, lastKnown *cache.Sealed // lastKnown may be nil
-}
-
-// entries returns false for a record that does not open. Callers that wait for it get the
-// error when they open it.
-func (r *Reader) entries(record *store.Record) (entries, bool) {
-	found, err := r.open(nil, loaded{record: record})
-	if err != nil {
-		return entries{}, false
-	}
-	defer clear(found.reply)
+// fillFound caches a reply, and known as the one to give while the store is out.
+func (r *Reader) fillFound(key subjects.Target, token coherence.Token, from loaded, found answer, known []byte) {
 	var flags uint8
 	if found.inheritable {
 		flags |= inheritable
 	}
-	return entries{
-		current:   r.caching.Cache.Seal(string(record.Scope), string(record.ID), found.reply, flags),
-		lastKnown: r.known(record, flags),
-	}, true
-}
-
-func (e entries) hold() {
-	e.current.Hold()
-	if e.lastKnown != nil {
-		e.lastKnown.Hold()
+	entries := []*cache.Sealed{r.caching.Cache.Seal(string(key.Scope), string(key.ID), found.reply, flags)}
+	if known != nil {
+		entries = append(entries, r.caching.LastKnown.Seal(string(key.Scope), string(key.ID), known, flags))
 	}
+	r.fill(key, token, from, entries...)
 }
 
-func (e entries) release() {
-	e.current.Release()
-	if e.lastKnown != nil {
-		e.lastKnown.Release()
+// fill puts entries into their caches if nothing happened to the key since token was taken.
+// The replica decides that under its lock, so the entries come sealed.
+func (r *Reader) fill(key subjects.Target, token coherence.Token, from loaded, entries ...*cache.Sealed) {
+	r.config.Replica.Fill(key, token, from.answer(), func() {
+		for _, entry := range entries {
+			entry.Hold()
+		}
+	})
+	for _, entry := range entries {
+		entry.Release()
 	}
 }
 
@@ -229,9 +222,7 @@ func (r *Reader) fillAbsent(ctx context.Context, key subjects.Target, token cohe
 	if r.config.Replica.Await(ctx, found.end) != nil {
 		return
 	}
-	r.config.Replica.Fill(key, token, found.answer(), func() {
-		r.caching.Cache.Put(string(key.Scope), string(key.ID), nil, cache.Absent)
-	})
+	r.fill(key, token, found, r.caching.Cache.Seal(string(key.Scope), string(key.ID), nil, cache.Absent))
 }
 
 // read answers from the store alone.
@@ -240,29 +231,22 @@ func (r *Reader) read(ctx context.Context, fetch fetch, dst []byte, key subjects
 	if err != nil {
 		return answer{}, err
 	}
-	return r.open(dst, found)
+	return r.open(found, func(reply *subjects.RetrieveReply) []byte { return subjects.AppendOpen(dst, reply) })
 }
 
-// open appends the encoded reply of a record to dst. With an error the answer
-// still has dst for its reply and, if the record's header is proven, what it says.
-func (r *Reader) open(dst []byte, from loaded) (answer, error) {
-	return r.openAs(dst, from, time.Time{})
-}
-
-// openAs is open for a reply that says since when it is stale.
-func (r *Reader) openAs(dst []byte, from loaded, staleSince time.Time) (answer, error) {
-	record := from.record
+// open opens what the store said, once: encode makes the answer's reply of it, and then the
+// values are wiped. With an error the answer has no reply, but says of the record what is
+// proven.
+func (r *Reader) open(from loaded, encode func(*subjects.RetrieveReply) []byte) (answer, error) {
+	found, record := answer{revision: from.end}, from.record
 	if record == nil {
-		return answer{reply: dst, revision: from.end}, store.ErrNotFound
+		return found, store.ErrNotFound
 	}
-	found := answer{
-		reply:    dst,
-		revision: from.end,
-	}
+	defer from.wipe()
 	if err := r.proven(record); err != nil {
 		return found, err // what it says decides nothing
 	}
-	data, wipe, err := r.unseal(record)
+	data, wipe, err := r.unsealProven(record)
 	if err != nil && len(record.Proof) == 0 {
 		return found, err // its seal is the only thing that could prove anything
 	}
@@ -272,9 +256,8 @@ func (r *Reader) openAs(dst []byte, from loaded, staleSince time.Time) (answer, 
 		return found, err
 	}
 	defer wipe()
-	found.reply = subjects.AppendOpen(dst, &subjects.RetrieveReply{Credential: subjects.Credential{
-		Scope: record.Scope, ID: record.ID, Version: record.Version,
-		Data: data, Metadata: record.Metadata, StaleSince: staleSince,
+	found.reply = encode(&subjects.RetrieveReply{Credential: subjects.Credential{
+		Scope: record.Scope, ID: record.ID, Version: record.Version, Data: data, Metadata: record.Metadata,
 	}})
 	return found, nil
 }

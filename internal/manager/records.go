@@ -77,6 +77,14 @@ type loaded struct {
 	end subjects.Revision
 }
 
+// wipe overwrites the values of a record that a store keeps in its provider's own form.
+// Who reads a record calls it at the end.
+func (l loaded) wipe() {
+	if l.record != nil {
+		l.record.Data.Wipe()
+	}
+}
+
 // ask asks the store, and the log for its end if the store alone does not tell
 // how new its answer is.
 func (r *records) ask(ctx context.Context, fetch fetch, key subjects.Target) (loaded, error) {
@@ -92,23 +100,31 @@ func (r *records) ask(ctx context.Context, fetch fetch, key subjects.Target) (lo
 			found.end = subjects.Revision{} // it is of no stream that was ever here
 		}
 	}
-	return found, err
+	if err != nil {
+		found.wipe()
+		return loaded{}, err
+	}
+	return found, nil
 }
 
+// record is the record of a key, with its values within their limits.
 func (r *records) record(ctx context.Context, fetch fetch, key subjects.Target) (*store.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.config.ReadTimeout)
 	defer cancel()
-	record, err := fetch(ctx, store.Key(key))
+	return checked(fetch(ctx, store.Key(key)))
+}
+
+// checked refuses values in a provider's own form that no worker would store: another
+// program wrote them.
+func checked(record *store.Record, err error) (*store.Record, error) {
 	if err != nil || record.Data == nil {
 		return record, err
 	}
-	// From here on, who shares it handles both forms alike, and none of them
-	// holds values that another one might still read or wipe.
-	defer record.Data.Wipe()
 	if err := record.Data.Check(); err != nil {
+		record.Data.Wipe()
 		return nil, fmt.Errorf("%w: what another program wrote breaks a limit: %w", store.ErrDamaged, err)
 	}
-	return record, r.seal(record, record.Data)
+	return record, nil
 }
 
 // checkTarget refuses what names no credential.

@@ -31,6 +31,7 @@ func (r *Reader) Standing(ctx context.Context, target subjects.Target) (Standing
 	case found.record == nil:
 		return Standing{Reached: found.end}, nil
 	}
+	defer found.wipe()
 	record := found.record
 	return Standing{
 		Exists: true, WriteID: record.WriteID, Version: record.Version, Revision: record.Revision,

@@ -30,6 +30,7 @@ func (r *Reader) validate(ctx context.Context, fetch fetch, target subjects.Targ
 	case record == nil:
 		reply.Revision, err = found.end, store.ErrNotFound
 	default:
+		defer found.wipe()
 		reply.Revision = later(r.config.Replica.Including(record.Revision), found.end)
 		var wipe func()
 		if _, wipe, err = r.unseal(record); err == nil {
