@@ -31,21 +31,21 @@ type (
 )
 
 func (r *BatchRequest[T, P]) items(d *decoder) {
-	before := d.refused
-	d.refused = nil
+	before := d.Refused
+	d.Refused = nil
 	d.items = true
 	r.Items = messages[T, P](d, MaxBatchItems, func(i int) {
-		if d.refused != nil {
+		if d.Refused != nil {
 			if r.Refused == nil {
 				r.Refused = make(map[int]error)
 			}
-			r.Refused[i] = d.refused
-			d.refused = nil
+			r.Refused[i] = d.Refused
+			d.Refused = nil
 		}
 	})
 	d.items = false
 	// What is left concerns the array as a whole.
-	d.refused = cmp.Or(before, d.refused)
+	d.Refused = cmp.Or(before, d.Refused)
 }
 
 // ValidateBatchRequest checks the listed credentials, or, with All, those of
@@ -68,9 +68,9 @@ func (r *Result[T, P]) encode(e *encoder) {
 		P(&r.Reply).encode(e)
 		return
 	}
-	e.str("scope", string(r.Err.Scope))
-	e.str("id", string(r.Err.ID))
-	e.name("error")
+	e.Str("scope", string(r.Err.Scope))
+	e.Str("id", string(r.Err.ID))
+	e.Name("error")
 	e.message(r.Err)
 }
 

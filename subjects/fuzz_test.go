@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"credbus/subjects/internal/wire"
 )
 
 // FuzzDecode reads any body as any message. What decodes must have one
@@ -65,7 +67,7 @@ func FuzzFromJSON(f *testing.F) {
 			}
 			return
 		}
-		if want := jsonCapacity(len(text)); cap(body) != want {
+		if want := wire.JSONCapacity(len(text)); cap(body) != want {
 			t.Fatalf("%q outgrew its buffer: %d of %d bytes", text, cap(body), want)
 		}
 		back, err := ToJSON(body)
@@ -124,7 +126,7 @@ func beyondLimits(text []byte) bool {
 	for {
 		token, err := decoder.Token()
 		if err != nil {
-			return deepest > maxDepth
+			return deepest > wire.MaxDepth
 		}
 		switch token := token.(type) {
 		case json.Delim:

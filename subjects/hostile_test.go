@@ -7,6 +7,8 @@ import (
 	"math"
 	"strings"
 	"testing"
+
+	"credbus/subjects/internal/wire"
 )
 
 // claims are headers that promise as much as their kind can.
@@ -182,7 +184,7 @@ func TestDecodeBoundsNesting(t *testing.T) {
 			body := "\x81\xa1x" + strings.Repeat(open, depth) + "\xc0"
 			err := Decode([]byte(body), new(RetrieveRequest))
 			// The innermost value is a level too.
-			if levels := depth + 1; levels <= maxDepth && err != nil || levels > maxDepth && (err == nil || !strings.Contains(err.Error(), "nests deeper than 8 levels")) {
+			if levels := depth + 1; levels <= wire.MaxDepth && err != nil || levels > wire.MaxDepth && (err == nil || !strings.Contains(err.Error(), "nests deeper than 8 levels")) {
 				t.Errorf("%d levels of %x: %v", levels, open, err)
 			}
 		}

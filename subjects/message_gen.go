@@ -8,14 +8,14 @@ import (
 )
 
 func (m *BatchRequest[T, P]) encode(e *encoder) {
-	e.str("scope", string(m.Scope))
+	e.Str("scope", string(m.Scope))
 	if len(m.Items) > 0 {
-		e.array("items", len(m.Items))
+		e.Array("items", len(m.Items))
 		for i := range m.Items {
 			e.message(P(&m.Items[i]))
 		}
 	}
-	e.integer("concurrency", int64(m.Concurrency))
+	e.Integer("concurrency", int64(m.Concurrency))
 	m.Envelope.encode(e)
 }
 
@@ -26,7 +26,7 @@ func (m *BatchRequest[T, P]) field(d *decoder, name []byte) bool {
 	case "items":
 		m.items(d)
 	case "concurrency":
-		m.Concurrency = d.upTo("concurrency", MaxBatchItems)
+		m.Concurrency = d.UpTo("concurrency", MaxBatchItems)
 	default:
 		return m.Envelope.field(d, name)
 	}
@@ -34,7 +34,7 @@ func (m *BatchRequest[T, P]) field(d *decoder, name []byte) bool {
 }
 
 func (m *ValidateBatchRequest) encode(e *encoder) {
-	e.boolean("all", m.All)
+	e.Boolean("all", m.All)
 	m.Paging.encode(e)
 	m.BatchRequest.encode(e)
 }
@@ -42,7 +42,7 @@ func (m *ValidateBatchRequest) encode(e *encoder) {
 func (m *ValidateBatchRequest) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "all":
-		m.All = d.boolean()
+		m.All = d.Boolean()
 	default:
 		return m.Paging.field(d, name) || m.BatchRequest.field(d, name)
 	}
@@ -50,11 +50,11 @@ func (m *ValidateBatchRequest) field(d *decoder, name []byte) bool {
 }
 
 func (m *BatchReply[T, P]) encode(e *encoder) {
-	e.array("results", len(m.Results))
+	e.Array("results", len(m.Results))
 	for i := range m.Results {
 		e.message(&m.Results[i])
 	}
-	e.str("cursor", m.Cursor)
+	e.Str("cursor", m.Cursor)
 }
 
 func (m *BatchReply[T, P]) field(d *decoder, name []byte) bool {
@@ -62,7 +62,7 @@ func (m *BatchReply[T, P]) field(d *decoder, name []byte) bool {
 	case "results":
 		m.Results = messages[Result[T, P]](d, MaxListItems, nil)
 	case "cursor":
-		m.Cursor = d.str(MaxCursorLen)
+		m.Cursor = d.Str(MaxCursorLen)
 	case "revision":
 		m.Revision = d.revision()
 	default:
@@ -72,28 +72,28 @@ func (m *BatchReply[T, P]) field(d *decoder, name []byte) bool {
 }
 
 func (m *Error) encode(e *encoder) {
-	e.str("code", string(m.Code))
-	e.str("message", m.Message)
-	e.str("scope", string(m.Scope))
-	e.str("id", string(m.ID))
-	e.boolean("retryable", m.Retryable)
-	e.boolean("outcome_unknown", m.OutcomeUnknown)
+	e.Str("code", string(m.Code))
+	e.Str("message", m.Message)
+	e.Str("scope", string(m.Scope))
+	e.Str("id", string(m.ID))
+	e.Boolean("retryable", m.Retryable)
+	e.Boolean("outcome_unknown", m.OutcomeUnknown)
 }
 
 func (m *Error) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "code":
-		m.Code = Code(d.str(maxTextLen))
+		m.Code = Code(d.Str(maxTextLen))
 	case "message":
-		m.Message = d.str(8 * maxTextLen)
+		m.Message = d.Str(8 * maxTextLen)
 	case "scope":
 		m.Scope = d.scope()
 	case "id":
 		m.ID = d.id()
 	case "retryable":
-		m.Retryable = d.boolean()
+		m.Retryable = d.Boolean()
 	case "outcome_unknown":
-		m.OutcomeUnknown = d.boolean()
+		m.OutcomeUnknown = d.Boolean()
 	case "revision":
 		m.Revision = d.revision()
 	default:
@@ -103,31 +103,31 @@ func (m *Error) field(d *decoder, name []byte) bool {
 }
 
 func (m *Metadata) encode(e *encoder) {
-	e.time("created", m.Created)
-	e.time("modified", m.Modified)
-	e.time("expires", m.Expires)
-	e.str("description", m.Description)
+	e.Time("created", m.Created)
+	e.Time("modified", m.Modified)
+	e.Time("expires", m.Expires)
+	e.Str("description", m.Description)
 	e.tags(m.Tags)
-	e.integer("rotation_days", int64(m.RotationDays))
-	e.boolean("inheritable", m.Inheritable)
+	e.Integer("rotation_days", int64(m.RotationDays))
+	e.Boolean("inheritable", m.Inheritable)
 }
 
 func (m *Metadata) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "created":
-		m.Created = d.time("created")
+		m.Created = d.Time("created")
 	case "modified":
-		m.Modified = d.time("modified")
+		m.Modified = d.Time("modified")
 	case "expires":
-		m.Expires = d.time("expires")
+		m.Expires = d.Time("expires")
 	case "description":
-		m.Description = d.str(4 * MaxDescriptionLen)
+		m.Description = d.Str(4 * MaxDescriptionLen)
 	case "tags":
 		m.Tags = d.tags()
 	case "rotation_days":
 		m.RotationDays = d.rotationDays()
 	case "inheritable":
-		m.Inheritable = d.boolean()
+		m.Inheritable = d.Boolean()
 	default:
 		return false
 	}
@@ -135,13 +135,13 @@ func (m *Metadata) field(d *decoder, name []byte) bool {
 }
 
 func (m *Credential) encode(e *encoder) {
-	e.str("scope", string(m.Scope))
-	e.str("id", string(m.ID))
-	e.str("version", m.Version)
+	e.Str("scope", string(m.Scope))
+	e.Str("id", string(m.ID))
+	e.Str("version", m.Version)
 	e.data(m.Data)
 	m.Metadata.encode(e)
-	e.str("damaged", m.Damaged)
-	e.time("stale_since", m.StaleSince)
+	e.Str("damaged", m.Damaged)
+	e.Time("stale_since", m.StaleSince)
 }
 
 func (m *Credential) field(d *decoder, name []byte) bool {
@@ -151,13 +151,13 @@ func (m *Credential) field(d *decoder, name []byte) bool {
 	case "id":
 		m.ID = d.id()
 	case "version":
-		m.Version = d.str(maxTextLen)
+		m.Version = d.Str(maxTextLen)
 	case "data":
 		m.Data = d.data()
 	case "damaged":
-		m.Damaged = d.str(maxTextLen)
+		m.Damaged = d.Str(maxTextLen)
 	case "stale_since":
-		m.StaleSince = d.time("stale_since")
+		m.StaleSince = d.Time("stale_since")
 	default:
 		return m.Metadata.field(d, name)
 	}
@@ -165,16 +165,16 @@ func (m *Credential) field(d *decoder, name []byte) bool {
 }
 
 func (m *Fact) encode(e *encoder) {
-	e.str("name", m.Name)
-	e.str("value", m.Value)
+	e.Str("name", m.Name)
+	e.Str("value", m.Value)
 }
 
 func (m *Fact) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "name":
-		m.Name = d.str(maxTextLen)
+		m.Name = d.Str(maxTextLen)
 	case "value":
-		m.Value = d.str(MaxFactLen)
+		m.Value = d.Str(MaxFactLen)
 	default:
 		return false
 	}
@@ -182,8 +182,8 @@ func (m *Fact) field(d *decoder, name []byte) bool {
 }
 
 func (m *ReplicaFacts) encode(e *encoder) {
-	e.str("replica", m.Replica)
-	e.array("facts", len(m.Facts))
+	e.Str("replica", m.Replica)
+	e.Array("facts", len(m.Facts))
 	for i := range m.Facts {
 		e.message(&m.Facts[i])
 	}
@@ -192,7 +192,7 @@ func (m *ReplicaFacts) encode(e *encoder) {
 func (m *ReplicaFacts) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "replica":
-		m.Replica = d.str(maxTextLen)
+		m.Replica = d.Str(maxTextLen)
 	case "facts":
 		m.Facts = messages[Fact](d, MaxFacts, nil)
 	default:
@@ -202,47 +202,47 @@ func (m *ReplicaFacts) field(d *decoder, name []byte) bool {
 }
 
 func (m *Event) encode(e *encoder) {
-	e.str("event", string(m.Kind))
+	e.Str("event", string(m.Kind))
 	m.Target.encode(e)
-	e.str("version", m.Version)
-	e.time("at", m.At)
-	e.str("write_id", m.WriteID)
-	e.str("replica", m.Replica)
-	e.boolean("acknowledge", m.Acknowledge)
-	e.milliseconds("hold", m.Hold)
+	e.Str("version", m.Version)
+	e.Time("at", m.At)
+	e.Str("write_id", m.WriteID)
+	e.Str("replica", m.Replica)
+	e.Boolean("acknowledge", m.Acknowledge)
+	e.Milliseconds("hold", m.Hold)
 	e.revision("revision", m.Revision)
-	e.time("expires", m.Expires)
-	e.str("index", m.Index)
-	e.milliseconds("lease", m.Lease)
-	e.integer("protocol", int64(m.Protocol))
+	e.Time("expires", m.Expires)
+	e.Str("index", m.Index)
+	e.Milliseconds("lease", m.Lease)
+	e.Integer("protocol", int64(m.Protocol))
 }
 
 func (m *Event) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "event":
-		m.Kind = EventKind(d.str(maxTextLen))
+		m.Kind = EventKind(d.Str(maxTextLen))
 	case "version":
-		m.Version = d.str(maxTextLen)
+		m.Version = d.Str(maxTextLen)
 	case "at":
-		m.At = d.time("at")
+		m.At = d.Time("at")
 	case "write_id":
-		m.WriteID = d.str(maxTextLen)
+		m.WriteID = d.Str(maxTextLen)
 	case "replica":
-		m.Replica = d.str(maxTextLen)
+		m.Replica = d.Str(maxTextLen)
 	case "acknowledge":
-		m.Acknowledge = d.boolean()
+		m.Acknowledge = d.Boolean()
 	case "hold":
-		m.Hold = d.milliseconds()
+		m.Hold = d.Milliseconds()
 	case "revision":
 		m.Revision = d.revision()
 	case "expires":
-		m.Expires = d.time("expires")
+		m.Expires = d.Time("expires")
 	case "index":
-		m.Index = d.str(MaxIndexLen)
+		m.Index = d.Str(MaxIndexLen)
 	case "lease":
-		m.Lease = d.milliseconds()
+		m.Lease = d.Milliseconds()
 	case "protocol":
-		m.Protocol = d.count("protocol")
+		m.Protocol = d.Count("protocol")
 	default:
 		return m.Target.field(d, name)
 	}
@@ -250,16 +250,16 @@ func (m *Event) field(d *decoder, name []byte) bool {
 }
 
 func (m *Job) encode(e *encoder) {
-	e.str("job", string(m.ID))
-	e.str("batch", string(m.Batch))
-	e.integer("parts", int64(m.Parts))
-	e.time("not_before", m.NotBefore)
-	e.time("expires_at", m.ExpiresAt)
-	e.time("submitted", m.Submitted)
-	e.boolean("all", m.All)
+	e.Str("job", string(m.ID))
+	e.Str("batch", string(m.Batch))
+	e.Integer("parts", int64(m.Parts))
+	e.Time("not_before", m.NotBefore)
+	e.Time("expires_at", m.ExpiresAt)
+	e.Time("submitted", m.Submitted)
+	e.Boolean("all", m.All)
 	m.Filter.encode(e)
-	e.bytes("sealed", m.Sealed)
-	e.str("sealed_to", m.SealedTo)
+	e.Bytes("sealed", m.Sealed)
+	e.Str("sealed_to", m.SealedTo)
 }
 
 func (m *Job) field(d *decoder, name []byte) bool {
@@ -269,19 +269,19 @@ func (m *Job) field(d *decoder, name []byte) bool {
 	case "batch":
 		m.Batch = d.jobID()
 	case "parts":
-		m.Parts = d.count("parts")
+		m.Parts = d.Count("parts")
 	case "not_before":
-		m.NotBefore = d.time("not_before")
+		m.NotBefore = d.Time("not_before")
 	case "expires_at":
-		m.ExpiresAt = d.time("expires_at")
+		m.ExpiresAt = d.Time("expires_at")
 	case "submitted":
-		m.Submitted = d.time("submitted")
+		m.Submitted = d.Time("submitted")
 	case "all":
-		m.All = d.boolean()
+		m.All = d.Boolean()
 	case "sealed":
-		m.Sealed = d.blob()
+		m.Sealed = d.Blob()
 	case "sealed_to":
-		m.SealedTo = d.str(maxTextLen)
+		m.SealedTo = d.Str(maxTextLen)
 	default:
 		return m.Filter.field(d, name)
 	}
@@ -299,34 +299,34 @@ func (m *JobOf[T, P]) field(d *decoder, name []byte) bool {
 
 func (m *JobStatus) encode(e *encoder) {
 	m.Target.encode(e)
-	e.str("batch", string(m.Batch))
-	e.integer("parts", int64(m.Parts))
-	e.str("command", string(m.Command))
-	e.str("state", string(m.State))
-	e.str("reason", m.Reason)
-	e.integer("items", int64(m.Items))
-	e.integer("succeeded", int64(m.Succeeded))
-	e.integer("failed", int64(m.Failed))
-	e.integer("expired", int64(m.Expired))
-	e.integer("not_found", int64(m.NotFound))
-	e.integer("malformed", int64(m.Malformed))
-	e.integer("rotation_due", int64(m.RotationDue))
-	e.integer("attempts", int64(m.Attempts))
-	e.integer("conflicts", int64(m.Conflicts))
-	e.time("submitted", m.Submitted)
-	e.time("not_before", m.NotBefore)
-	e.time("expires_at", m.ExpiresAt)
-	e.time("retry_at", m.RetryAt)
-	e.time("updated", m.Updated)
-	e.str("worker", m.Worker)
-	e.boolean("cancelling", m.Cancelling)
-	e.boolean("dead", m.Dead)
-	e.str("content", m.Content)
+	e.Str("batch", string(m.Batch))
+	e.Integer("parts", int64(m.Parts))
+	e.Str("command", string(m.Command))
+	e.Str("state", string(m.State))
+	e.Str("reason", m.Reason)
+	e.Integer("items", int64(m.Items))
+	e.Integer("succeeded", int64(m.Succeeded))
+	e.Integer("failed", int64(m.Failed))
+	e.Integer("expired", int64(m.Expired))
+	e.Integer("not_found", int64(m.NotFound))
+	e.Integer("malformed", int64(m.Malformed))
+	e.Integer("rotation_due", int64(m.RotationDue))
+	e.Integer("attempts", int64(m.Attempts))
+	e.Integer("conflicts", int64(m.Conflicts))
+	e.Time("submitted", m.Submitted)
+	e.Time("not_before", m.NotBefore)
+	e.Time("expires_at", m.ExpiresAt)
+	e.Time("retry_at", m.RetryAt)
+	e.Time("updated", m.Updated)
+	e.Str("worker", m.Worker)
+	e.Boolean("cancelling", m.Cancelling)
+	e.Boolean("dead", m.Dead)
+	e.Str("content", m.Content)
 	e.revision("began", m.Began)
 	e.revision("reached", m.Reached)
-	e.str("cursor", m.Cursor)
+	e.Str("cursor", m.Cursor)
 	if len(m.Results) > 0 {
-		e.array("results", len(m.Results))
+		e.Array("results", len(m.Results))
 		for i := range m.Results {
 			e.message(&m.Results[i])
 		}
@@ -338,55 +338,55 @@ func (m *JobStatus) field(d *decoder, name []byte) bool {
 	case "batch":
 		m.Batch = d.jobID()
 	case "parts":
-		m.Parts = d.count("parts")
+		m.Parts = d.Count("parts")
 	case "command":
-		m.Command = Command(d.str(maxTextLen))
+		m.Command = Command(d.Str(maxTextLen))
 	case "state":
-		m.State = JobState(d.str(maxTextLen))
+		m.State = JobState(d.Str(maxTextLen))
 	case "reason":
-		m.Reason = d.str(8 * maxTextLen)
+		m.Reason = d.Str(8 * maxTextLen)
 	case "items":
-		m.Items = d.count("items")
+		m.Items = d.Count("items")
 	case "succeeded":
-		m.Succeeded = d.count("succeeded")
+		m.Succeeded = d.Count("succeeded")
 	case "failed":
-		m.Failed = d.count("failed")
+		m.Failed = d.Count("failed")
 	case "expired":
-		m.Expired = d.count("expired")
+		m.Expired = d.Count("expired")
 	case "not_found":
-		m.NotFound = d.count("not_found")
+		m.NotFound = d.Count("not_found")
 	case "malformed":
-		m.Malformed = d.count("malformed")
+		m.Malformed = d.Count("malformed")
 	case "rotation_due":
-		m.RotationDue = d.count("rotation_due")
+		m.RotationDue = d.Count("rotation_due")
 	case "attempts":
-		m.Attempts = d.count("attempts")
+		m.Attempts = d.Count("attempts")
 	case "conflicts":
-		m.Conflicts = d.count("conflicts")
+		m.Conflicts = d.Count("conflicts")
 	case "submitted":
-		m.Submitted = d.time("submitted")
+		m.Submitted = d.Time("submitted")
 	case "not_before":
-		m.NotBefore = d.time("not_before")
+		m.NotBefore = d.Time("not_before")
 	case "expires_at":
-		m.ExpiresAt = d.time("expires_at")
+		m.ExpiresAt = d.Time("expires_at")
 	case "retry_at":
-		m.RetryAt = d.time("retry_at")
+		m.RetryAt = d.Time("retry_at")
 	case "updated":
-		m.Updated = d.time("updated")
+		m.Updated = d.Time("updated")
 	case "worker":
-		m.Worker = d.str(maxTextLen)
+		m.Worker = d.Str(maxTextLen)
 	case "cancelling":
-		m.Cancelling = d.boolean()
+		m.Cancelling = d.Boolean()
 	case "dead":
-		m.Dead = d.boolean()
+		m.Dead = d.Boolean()
 	case "content":
-		m.Content = d.str(maxTextLen)
+		m.Content = d.Str(maxTextLen)
 	case "began":
 		m.Began = d.revision()
 	case "reached":
 		m.Reached = d.revision()
 	case "cursor":
-		m.Cursor = d.str(MaxCursorLen)
+		m.Cursor = d.Str(MaxCursorLen)
 	case "results":
 		m.Results = messages[JobResult](d, MaxBatchItems, nil)
 	default:
@@ -397,14 +397,14 @@ func (m *JobStatus) field(d *decoder, name []byte) bool {
 
 func (m *JobResult) encode(e *encoder) {
 	m.Target.encode(e)
-	e.boolean("pending", m.Pending)
-	e.str("version", m.Version)
-	e.str("status", string(m.Status))
-	e.time("expires", m.Expires)
-	e.boolean("rotation_due", m.RotationDue)
-	e.str("reason", m.Reason)
+	e.Boolean("pending", m.Pending)
+	e.Str("version", m.Version)
+	e.Str("status", string(m.Status))
+	e.Time("expires", m.Expires)
+	e.Boolean("rotation_due", m.RotationDue)
+	e.Str("reason", m.Reason)
 	if m.Err != nil {
-		e.name("error")
+		e.Name("error")
 		e.message(m.Err)
 	}
 }
@@ -412,17 +412,17 @@ func (m *JobResult) encode(e *encoder) {
 func (m *JobResult) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "pending":
-		m.Pending = d.boolean()
+		m.Pending = d.Boolean()
 	case "version":
-		m.Version = d.str(maxTextLen)
+		m.Version = d.Str(maxTextLen)
 	case "status":
-		m.Status = Status(d.str(maxTextLen))
+		m.Status = Status(d.Str(maxTextLen))
 	case "expires":
-		m.Expires = d.time("expires")
+		m.Expires = d.Time("expires")
 	case "rotation_due":
-		m.RotationDue = d.boolean()
+		m.RotationDue = d.Boolean()
 	case "reason":
-		m.Reason = d.str(maxTextLen)
+		m.Reason = d.Str(maxTextLen)
 	case "error":
 		m.Err = new(Error)
 		d.message(m.Err)
@@ -433,9 +433,9 @@ func (m *JobResult) field(d *decoder, name []byte) bool {
 }
 
 func (m *DeadJob) encode(e *encoder) {
-	e.name("status")
+	e.Name("status")
 	e.message(&m.Status)
-	e.bytes("body", m.Body)
+	e.Bytes("body", m.Body)
 }
 
 func (m *DeadJob) field(d *decoder, name []byte) bool {
@@ -443,7 +443,7 @@ func (m *DeadJob) field(d *decoder, name []byte) bool {
 	case "status":
 		d.message(&m.Status)
 	case "body":
-		m.Body = slices.Clone(d.blob())
+		m.Body = slices.Clone(d.Blob())
 	default:
 		return false
 	}
@@ -461,16 +461,16 @@ func (m *JobRequest) field(d *decoder, name []byte) bool {
 
 func (m *JobShowRequest) encode(e *encoder) {
 	m.JobRequest.encode(e)
-	e.str("command", string(m.Command))
-	e.bytes("posted", m.Posted)
+	e.Str("command", string(m.Command))
+	e.Bytes("posted", m.Posted)
 }
 
 func (m *JobShowRequest) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "command":
-		m.Command = Command(d.str(maxTextLen))
+		m.Command = Command(d.Str(maxTextLen))
 	case "posted":
-		m.Posted = d.blob()
+		m.Posted = d.Blob()
 	default:
 		return m.JobRequest.field(d, name)
 	}
@@ -488,10 +488,10 @@ func (m *JobReply) field(d *decoder, name []byte) bool {
 }
 
 func (m *JobListRequest) encode(e *encoder) {
-	e.str("scope", string(m.Scope))
-	e.str("state", string(m.State))
-	e.str("batch", string(m.Batch))
-	e.boolean("dead", m.Dead)
+	e.Str("scope", string(m.Scope))
+	e.Str("state", string(m.State))
+	e.Str("batch", string(m.Batch))
+	e.Boolean("dead", m.Dead)
 	m.Paging.encode(e)
 	m.Envelope.encode(e)
 }
@@ -505,7 +505,7 @@ func (m *JobListRequest) field(d *decoder, name []byte) bool {
 	case "batch":
 		m.Batch = d.jobID()
 	case "dead":
-		m.Dead = d.boolean()
+		m.Dead = d.Boolean()
 	default:
 		return m.Paging.field(d, name) || m.Envelope.field(d, name)
 	}
@@ -513,11 +513,11 @@ func (m *JobListRequest) field(d *decoder, name []byte) bool {
 }
 
 func (m *JobListReply) encode(e *encoder) {
-	e.array("jobs", len(m.Jobs))
+	e.Array("jobs", len(m.Jobs))
 	for i := range m.Jobs {
 		e.message(&m.Jobs[i])
 	}
-	e.str("cursor", m.Cursor)
+	e.Str("cursor", m.Cursor)
 }
 
 func (m *JobListReply) field(d *decoder, name []byte) bool {
@@ -525,7 +525,7 @@ func (m *JobListReply) field(d *decoder, name []byte) bool {
 	case "jobs":
 		m.Jobs = messages[JobStatus](d, MaxListItems, nil)
 	case "cursor":
-		m.Cursor = d.str(MaxCursorLen)
+		m.Cursor = d.Str(MaxCursorLen)
 	case "revision":
 		m.Revision = d.revision()
 	default:
@@ -535,22 +535,22 @@ func (m *JobListReply) field(d *decoder, name []byte) bool {
 }
 
 func (m *SealKeyReply) encode(e *encoder) {
-	e.str("key_id", m.KeyID)
-	e.bytes("key", m.Key)
-	e.time("now", m.Now)
-	e.integer("max_delay", int64(m.MaxDelay/time.Second))
+	e.Str("key_id", m.KeyID)
+	e.Bytes("key", m.Key)
+	e.Time("now", m.Now)
+	e.Integer("max_delay", int64(m.MaxDelay/time.Second))
 }
 
 func (m *SealKeyReply) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "key_id":
-		m.KeyID = d.str(maxTextLen)
+		m.KeyID = d.Str(maxTextLen)
 	case "key":
-		m.Key = slices.Clone(d.blob())
+		m.Key = slices.Clone(d.Blob())
 	case "now":
-		m.Now = d.time("now")
+		m.Now = d.Time("now")
 	case "max_delay":
-		m.MaxDelay = time.Duration(d.count("max_delay")) * time.Second
+		m.MaxDelay = time.Duration(d.Count("max_delay")) * time.Second
 	case "revision":
 		m.Revision = d.revision()
 	default:
@@ -560,9 +560,9 @@ func (m *SealKeyReply) field(d *decoder, name []byte) bool {
 }
 
 func (m *Key) encode(e *encoder) {
-	e.integer("id", int64(m.ID))
-	e.str("status", m.Status)
-	e.boolean("primary", m.Primary)
+	e.Integer("id", int64(m.ID))
+	e.Str("status", m.Status)
+	e.Boolean("primary", m.Primary)
 }
 
 func (m *Key) field(d *decoder, name []byte) bool {
@@ -570,9 +570,9 @@ func (m *Key) field(d *decoder, name []byte) bool {
 	case "id":
 		m.ID = d.keyID()
 	case "status":
-		m.Status = d.str(maxTextLen)
+		m.Status = d.Str(maxTextLen)
 	case "primary":
-		m.Primary = d.boolean()
+		m.Primary = d.Boolean()
 	default:
 		return false
 	}
@@ -580,22 +580,22 @@ func (m *Key) field(d *decoder, name []byte) bool {
 }
 
 func (m *ReplicaKeys) encode(e *encoder) {
-	e.str("replica", m.Replica)
-	e.array("keys", len(m.Keys))
+	e.Str("replica", m.Replica)
+	e.Array("keys", len(m.Keys))
 	for i := range m.Keys {
 		e.message(&m.Keys[i])
 	}
-	e.time("loaded", m.Loaded)
+	e.Time("loaded", m.Loaded)
 }
 
 func (m *ReplicaKeys) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "replica":
-		m.Replica = d.str(maxTextLen)
+		m.Replica = d.Str(maxTextLen)
 	case "keys":
 		m.Keys = messages[Key](d, MaxKeys, nil)
 	case "loaded":
-		m.Loaded = d.time("loaded")
+		m.Loaded = d.Time("loaded")
 	default:
 		return false
 	}
@@ -603,7 +603,7 @@ func (m *ReplicaKeys) field(d *decoder, name []byte) bool {
 }
 
 func (m *ResealRequest) encode(e *encoder) {
-	e.str("scope", string(m.Scope))
+	e.Str("scope", string(m.Scope))
 	m.Paging.encode(e)
 	m.Envelope.encode(e)
 }
@@ -619,18 +619,18 @@ func (m *ResealRequest) field(d *decoder, name []byte) bool {
 }
 
 func (m *ResealReply) encode(e *encoder) {
-	e.integer("primary", int64(m.Primary))
-	e.number("resealed", m.Resealed)
-	e.number("current", m.Current)
-	e.number("native", m.Native)
-	e.number("remaining", m.Remaining)
+	e.Integer("primary", int64(m.Primary))
+	e.Number("resealed", m.Resealed)
+	e.Number("current", m.Current)
+	e.Number("native", m.Native)
+	e.Number("remaining", m.Remaining)
 	if len(m.Failed) > 0 {
-		e.array("failed", len(m.Failed))
+		e.Array("failed", len(m.Failed))
 		for i := range m.Failed {
 			e.message(&m.Failed[i])
 		}
 	}
-	e.str("cursor", m.Cursor)
+	e.Str("cursor", m.Cursor)
 }
 
 func (m *ResealReply) field(d *decoder, name []byte) bool {
@@ -638,17 +638,17 @@ func (m *ResealReply) field(d *decoder, name []byte) bool {
 	case "primary":
 		m.Primary = d.keyID()
 	case "resealed":
-		m.Resealed = d.integer()
+		m.Resealed = d.Integer()
 	case "current":
-		m.Current = d.integer()
+		m.Current = d.Integer()
 	case "native":
-		m.Native = d.integer()
+		m.Native = d.Integer()
 	case "remaining":
-		m.Remaining = d.integer()
+		m.Remaining = d.Integer()
 	case "failed":
 		m.Failed = d.failures()
 	case "cursor":
-		m.Cursor = d.str(MaxCursorLen)
+		m.Cursor = d.Str(MaxCursorLen)
 	case "revision":
 		m.Revision = d.revision()
 	default:
@@ -658,10 +658,10 @@ func (m *ResealReply) field(d *decoder, name []byte) bool {
 }
 
 func (m *MigrateRequest) encode(e *encoder) {
-	e.str("scope", string(m.Scope))
-	e.str("from", m.From)
-	e.str("to", m.To)
-	e.boolean("prune", m.Prune)
+	e.Str("scope", string(m.Scope))
+	e.Str("from", m.From)
+	e.Str("to", m.To)
+	e.Boolean("prune", m.Prune)
 	m.Paging.encode(e)
 	m.Envelope.encode(e)
 }
@@ -671,11 +671,11 @@ func (m *MigrateRequest) field(d *decoder, name []byte) bool {
 	case "scope":
 		m.Scope = d.scope()
 	case "from":
-		m.From = d.str(MaxStoreNameLen)
+		m.From = d.Str(MaxStoreNameLen)
 	case "to":
-		m.To = d.str(MaxStoreNameLen)
+		m.To = d.Str(MaxStoreNameLen)
 	case "prune":
-		m.Prune = d.boolean()
+		m.Prune = d.Boolean()
 	default:
 		return m.Paging.field(d, name) || m.Envelope.field(d, name)
 	}
@@ -683,39 +683,39 @@ func (m *MigrateRequest) field(d *decoder, name []byte) bool {
 }
 
 func (m *MigrateReply) encode(e *encoder) {
-	e.number("copied", m.Copied)
-	e.number("current", m.Current)
-	e.number("newer", m.Newer)
-	e.number("gone", m.Gone)
-	e.number("pruned", m.Pruned)
-	e.number("remaining", m.Remaining)
+	e.Number("copied", m.Copied)
+	e.Number("current", m.Current)
+	e.Number("newer", m.Newer)
+	e.Number("gone", m.Gone)
+	e.Number("pruned", m.Pruned)
+	e.Number("remaining", m.Remaining)
 	if len(m.Failed) > 0 {
-		e.array("failed", len(m.Failed))
+		e.Array("failed", len(m.Failed))
 		for i := range m.Failed {
 			e.message(&m.Failed[i])
 		}
 	}
-	e.str("cursor", m.Cursor)
+	e.Str("cursor", m.Cursor)
 }
 
 func (m *MigrateReply) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "copied":
-		m.Copied = d.integer()
+		m.Copied = d.Integer()
 	case "current":
-		m.Current = d.integer()
+		m.Current = d.Integer()
 	case "newer":
-		m.Newer = d.integer()
+		m.Newer = d.Integer()
 	case "gone":
-		m.Gone = d.integer()
+		m.Gone = d.Integer()
 	case "pruned":
-		m.Pruned = d.integer()
+		m.Pruned = d.Integer()
 	case "remaining":
-		m.Remaining = d.integer()
+		m.Remaining = d.Integer()
 	case "failed":
 		m.Failed = d.failures()
 	case "cursor":
-		m.Cursor = d.str(MaxCursorLen)
+		m.Cursor = d.Str(MaxCursorLen)
 	case "revision":
 		m.Revision = d.revision()
 	default:
@@ -735,25 +735,25 @@ func (m *PatchRequest) field(d *decoder, name []byte) bool {
 
 func (m *PatchReply) encode(e *encoder) {
 	m.Target.encode(e)
-	e.str("version", m.Version)
+	e.Str("version", m.Version)
 	if m.Kept != (Kept{}) {
-		e.name("kept")
+		e.Name("kept")
 		e.message(&m.Kept)
 	}
-	e.strings("absent_data", m.AbsentData)
-	e.strings("absent_tags", m.AbsentTags)
+	e.Strings("absent_data", m.AbsentData)
+	e.Strings("absent_tags", m.AbsentTags)
 }
 
 func (m *PatchReply) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "version":
-		m.Version = d.str(maxTextLen)
+		m.Version = d.Str(maxTextLen)
 	case "kept":
 		d.message(&m.Kept)
 	case "absent_data":
-		m.AbsentData = d.strings(2*MaxDataNames, maxTextLen)
+		m.AbsentData = d.Strings(2*MaxDataNames, maxTextLen)
 	case "absent_tags":
-		m.AbsentTags = d.strings(2*MaxTags, maxTextLen)
+		m.AbsentTags = d.Strings(2*MaxTags, maxTextLen)
 	case "revision":
 		m.Revision = d.revision()
 	default:
@@ -763,28 +763,28 @@ func (m *PatchReply) field(d *decoder, name []byte) bool {
 }
 
 func (m *Kept) encode(e *encoder) {
-	e.integer("values", int64(m.Values))
-	e.integer("tags", int64(m.Tags))
-	e.boolean("description", m.Description)
-	e.time("expires", m.Expires)
-	e.integer("rotation_days", int64(m.RotationDays))
-	e.boolean("inheritable", m.Inheritable)
+	e.Integer("values", int64(m.Values))
+	e.Integer("tags", int64(m.Tags))
+	e.Boolean("description", m.Description)
+	e.Time("expires", m.Expires)
+	e.Integer("rotation_days", int64(m.RotationDays))
+	e.Boolean("inheritable", m.Inheritable)
 }
 
 func (m *Kept) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "values":
-		m.Values = d.count("values")
+		m.Values = d.Count("values")
 	case "tags":
-		m.Tags = d.count("tags")
+		m.Tags = d.Count("tags")
 	case "description":
-		m.Description = d.boolean()
+		m.Description = d.Boolean()
 	case "expires":
-		m.Expires = d.time("expires")
+		m.Expires = d.Time("expires")
 	case "rotation_days":
-		m.RotationDays = d.count("rotation_days")
+		m.RotationDays = d.Count("rotation_days")
 	case "inheritable":
-		m.Inheritable = d.boolean()
+		m.Inheritable = d.Boolean()
 	default:
 		return false
 	}
@@ -792,11 +792,11 @@ func (m *Kept) field(d *decoder, name []byte) bool {
 }
 
 func (m *ReplicasReply[T, P]) encode(e *encoder) {
-	e.array("replicas", len(m.Replicas))
+	e.Array("replicas", len(m.Replicas))
 	for i := range m.Replicas {
 		e.message(P(&m.Replicas[i]))
 	}
-	e.strings("missing", m.Missing)
+	e.Strings("missing", m.Missing)
 }
 
 func (m *ReplicasReply[T, P]) field(d *decoder, name []byte) bool {
@@ -804,7 +804,7 @@ func (m *ReplicasReply[T, P]) field(d *decoder, name []byte) bool {
 	case "replicas":
 		m.Replicas = messages[T, P](d, MaxReplicas, nil)
 	case "missing":
-		m.Missing = d.strings(MaxReplicas, maxTextLen)
+		m.Missing = d.Strings(MaxReplicas, maxTextLen)
 	case "revision":
 		m.Revision = d.revision()
 	default:
@@ -815,13 +815,13 @@ func (m *ReplicasReply[T, P]) field(d *decoder, name []byte) bool {
 
 func (m *StoreReply) encode(e *encoder) {
 	m.Target.encode(e)
-	e.str("version", m.Version)
+	e.Str("version", m.Version)
 }
 
 func (m *StoreReply) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "version":
-		m.Version = d.str(maxTextLen)
+		m.Version = d.Str(maxTextLen)
 	case "revision":
 		m.Revision = d.revision()
 	default:
@@ -851,11 +851,11 @@ func (m *DeleteReply) field(d *decoder, name []byte) bool {
 }
 
 func (m *ListReply) encode(e *encoder) {
-	e.array("items", len(m.Items))
+	e.Array("items", len(m.Items))
 	for i := range m.Items {
 		e.message(&m.Items[i])
 	}
-	e.str("cursor", m.Cursor)
+	e.Str("cursor", m.Cursor)
 }
 
 func (m *ListReply) field(d *decoder, name []byte) bool {
@@ -863,7 +863,7 @@ func (m *ListReply) field(d *decoder, name []byte) bool {
 	case "items":
 		m.Items = messages[Credential](d, MaxListItems, nil)
 	case "cursor":
-		m.Cursor = d.str(MaxCursorLen)
+		m.Cursor = d.Str(MaxCursorLen)
 	case "revision":
 		m.Revision = d.revision()
 	default:
@@ -874,28 +874,28 @@ func (m *ListReply) field(d *decoder, name []byte) bool {
 
 func (m *ValidateReply) encode(e *encoder) {
 	m.Target.encode(e)
-	e.str("status", string(m.Status))
-	e.str("version", m.Version)
-	e.time("expires", m.Expires)
-	e.time("checked", m.Checked)
-	e.boolean("rotation_due", m.RotationDue)
-	e.str("reason", m.Reason)
+	e.Str("status", string(m.Status))
+	e.Str("version", m.Version)
+	e.Time("expires", m.Expires)
+	e.Time("checked", m.Checked)
+	e.Boolean("rotation_due", m.RotationDue)
+	e.Str("reason", m.Reason)
 }
 
 func (m *ValidateReply) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "status":
-		m.Status = Status(d.str(maxTextLen))
+		m.Status = Status(d.Str(maxTextLen))
 	case "version":
-		m.Version = d.str(maxTextLen)
+		m.Version = d.Str(maxTextLen)
 	case "expires":
-		m.Expires = d.time("expires")
+		m.Expires = d.Time("expires")
 	case "checked":
-		m.Checked = d.time("checked")
+		m.Checked = d.Time("checked")
 	case "rotation_due":
-		m.RotationDue = d.boolean()
+		m.RotationDue = d.Boolean()
 	case "reason":
-		m.Reason = d.str(maxTextLen)
+		m.Reason = d.Str(maxTextLen)
 	case "revision":
 		m.Revision = d.revision()
 	default:
@@ -905,16 +905,16 @@ func (m *ValidateReply) field(d *decoder, name []byte) bool {
 }
 
 func (m *ClearCacheReply) encode(e *encoder) {
-	e.strings("replicas", m.Replicas)
-	e.strings("missing", m.Missing)
+	e.Strings("replicas", m.Replicas)
+	e.Strings("missing", m.Missing)
 }
 
 func (m *ClearCacheReply) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "replicas":
-		m.Replicas = d.strings(MaxReplicas, maxTextLen)
+		m.Replicas = d.Strings(MaxReplicas, maxTextLen)
 	case "missing":
-		m.Missing = d.strings(MaxReplicas, maxTextLen)
+		m.Missing = d.Strings(MaxReplicas, maxTextLen)
 	case "revision":
 		m.Revision = d.revision()
 	default:
@@ -924,9 +924,9 @@ func (m *ClearCacheReply) field(d *decoder, name []byte) bool {
 }
 
 func (m *Envelope) encode(e *encoder) {
-	e.str("request_id", m.RequestID)
-	e.unix("deadline", m.Deadline)
-	e.milliseconds("timeout", m.Timeout)
+	e.Str("request_id", m.RequestID)
+	e.Unix("deadline", m.Deadline)
+	e.Milliseconds("timeout", m.Timeout)
 	e.revision("revision", m.Revision)
 }
 
@@ -935,9 +935,9 @@ func (m *Envelope) field(d *decoder, name []byte) bool {
 	case "request_id":
 		m.RequestID = d.requestID()
 	case "deadline":
-		m.Deadline = d.unix()
+		m.Deadline = d.Unix()
 	case "timeout":
-		m.Timeout = d.milliseconds()
+		m.Timeout = d.Milliseconds()
 	case "revision":
 		m.Revision = d.revision()
 	default:
@@ -947,8 +947,8 @@ func (m *Envelope) field(d *decoder, name []byte) bool {
 }
 
 func (m *Target) encode(e *encoder) {
-	e.str("scope", string(m.Scope))
-	e.str("id", string(m.ID))
+	e.Str("scope", string(m.Scope))
+	e.Str("id", string(m.ID))
 }
 
 func (m *Target) field(d *decoder, name []byte) bool {
@@ -967,9 +967,9 @@ func (m *StoreItem) encode(e *encoder) {
 	m.Target.encode(e)
 	e.data(m.Data)
 	m.Metadata.encode(e)
-	e.boolean("create_only", m.CreateOnly)
-	e.boolean("update_only", m.UpdateOnly)
-	e.str("version", m.Version)
+	e.Boolean("create_only", m.CreateOnly)
+	e.Boolean("update_only", m.UpdateOnly)
+	e.Str("version", m.Version)
 }
 
 func (m *StoreItem) field(d *decoder, name []byte) bool {
@@ -977,9 +977,9 @@ func (m *StoreItem) field(d *decoder, name []byte) bool {
 	case "data", "value":
 		m.Data = d.dataOr(m.Data, name)
 	case "create_only":
-		m.CreateOnly = d.boolean()
+		m.CreateOnly = d.Boolean()
 	case "update_only":
-		m.UpdateOnly = d.boolean()
+		m.UpdateOnly = d.Boolean()
 	case "version":
 		m.Version = d.version()
 	default:
@@ -999,16 +999,16 @@ func (m *StoreRequest) field(d *decoder, name []byte) bool {
 
 func (m *RetrieveItem) encode(e *encoder) {
 	m.Target.encode(e)
-	e.boolean("inherit", m.Inherit)
-	e.boolean("fresh", m.Fresh)
+	e.Boolean("inherit", m.Inherit)
+	e.Boolean("fresh", m.Fresh)
 }
 
 func (m *RetrieveItem) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "inherit":
-		m.Inherit = d.boolean()
+		m.Inherit = d.Boolean()
 	case "fresh":
-		m.Fresh = d.boolean()
+		m.Fresh = d.Boolean()
 	default:
 		return m.Target.field(d, name)
 	}
@@ -1026,7 +1026,7 @@ func (m *RetrieveRequest) field(d *decoder, name []byte) bool {
 
 func (m *DeleteItem) encode(e *encoder) {
 	m.Target.encode(e)
-	e.str("version", m.Version)
+	e.Str("version", m.Version)
 }
 
 func (m *DeleteItem) field(d *decoder, name []byte) bool {
@@ -1058,16 +1058,16 @@ func (m *ValidateRequest) field(d *decoder, name []byte) bool {
 }
 
 func (m *Paging) encode(e *encoder) {
-	e.str("cursor", m.Cursor)
-	e.integer("limit", int64(m.Limit))
+	e.Str("cursor", m.Cursor)
+	e.Integer("limit", int64(m.Limit))
 }
 
 func (m *Paging) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "cursor":
-		m.Cursor = d.str(MaxCursorLen)
+		m.Cursor = d.Str(MaxCursorLen)
 	case "limit":
-		m.Limit = d.upTo("limit", MaxListItems)
+		m.Limit = d.UpTo("limit", MaxListItems)
 	default:
 		return false
 	}
@@ -1076,8 +1076,8 @@ func (m *Paging) field(d *decoder, name []byte) bool {
 
 func (m *Filter) encode(e *encoder) {
 	e.tags(m.Tags)
-	e.str("id_prefix", m.IDPrefix)
-	e.time("expires_before", m.ExpiresBefore)
+	e.Str("id_prefix", m.IDPrefix)
+	e.Time("expires_before", m.ExpiresBefore)
 }
 
 func (m *Filter) field(d *decoder, name []byte) bool {
@@ -1085,9 +1085,9 @@ func (m *Filter) field(d *decoder, name []byte) bool {
 	case "tags":
 		m.Tags = d.tags()
 	case "id_prefix":
-		m.IDPrefix = d.str(MaxIDLen)
+		m.IDPrefix = d.Str(MaxIDLen)
 	case "expires_before":
-		m.ExpiresBefore = d.time("expires_before")
+		m.ExpiresBefore = d.Time("expires_before")
 	default:
 		return false
 	}
@@ -1095,7 +1095,7 @@ func (m *Filter) field(d *decoder, name []byte) bool {
 }
 
 func (m *ListRequest) encode(e *encoder) {
-	e.str("scope", string(m.Scope))
+	e.Str("scope", string(m.Scope))
 	m.Filter.encode(e)
 	m.Paging.encode(e)
 	m.Envelope.encode(e)
@@ -1121,7 +1121,7 @@ func (m *ClearCacheRequest) field(d *decoder, name []byte) bool {
 }
 
 func (m *CacheStatsRequest) encode(e *encoder) {
-	e.str("scope", string(m.Scope))
+	e.Str("scope", string(m.Scope))
 	m.Envelope.encode(e)
 }
 
@@ -1136,28 +1136,28 @@ func (m *CacheStatsRequest) field(d *decoder, name []byte) bool {
 }
 
 func (m *StoreState) encode(e *encoder) {
-	e.str("name", m.Name)
-	e.str("type", m.Type)
-	e.str("state", m.State)
-	e.time("since", m.Since)
-	e.str("error", string(m.Error))
-	e.str("refuses", m.Refuses)
+	e.Str("name", m.Name)
+	e.Str("type", m.Type)
+	e.Str("state", m.State)
+	e.Time("since", m.Since)
+	e.Str("error", string(m.Error))
+	e.Str("refuses", m.Refuses)
 }
 
 func (m *StoreState) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "name":
-		m.Name = d.str(maxTextLen)
+		m.Name = d.Str(maxTextLen)
 	case "type":
-		m.Type = d.str(maxTextLen)
+		m.Type = d.Str(maxTextLen)
 	case "state":
-		m.State = d.str(maxTextLen)
+		m.State = d.Str(maxTextLen)
 	case "since":
-		m.Since = d.time("since")
+		m.Since = d.Time("since")
 	case "error":
-		m.Error = Code(d.str(maxTextLen))
+		m.Error = Code(d.Str(maxTextLen))
 	case "refuses":
-		m.Refuses = d.str(maxTextLen)
+		m.Refuses = d.Str(maxTextLen)
 	default:
 		return false
 	}
@@ -1166,13 +1166,13 @@ func (m *StoreState) field(d *decoder, name []byte) bool {
 
 func (m *StoreStatus) encode(e *encoder) {
 	m.StoreState.encode(e)
-	e.str("replica", m.Replica)
+	e.Str("replica", m.Replica)
 }
 
 func (m *StoreStatus) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "replica":
-		m.Replica = d.str(maxTextLen)
+		m.Replica = d.Str(maxTextLen)
 	default:
 		return m.StoreState.field(d, name)
 	}
@@ -1180,25 +1180,25 @@ func (m *StoreStatus) field(d *decoder, name []byte) bool {
 }
 
 func (m *ScopeStats) encode(e *encoder) {
-	e.str("replica", m.Replica)
-	e.boolean("trusted", m.Trusted)
-	e.number("entries", m.Entries)
-	e.number("negative", m.Negative)
-	e.number("bytes", m.Bytes)
+	e.Str("replica", m.Replica)
+	e.Boolean("trusted", m.Trusted)
+	e.Number("entries", m.Entries)
+	e.Number("negative", m.Negative)
+	e.Number("bytes", m.Bytes)
 }
 
 func (m *ScopeStats) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "replica":
-		m.Replica = d.str(maxTextLen)
+		m.Replica = d.Str(maxTextLen)
 	case "trusted":
-		m.Trusted = d.boolean()
+		m.Trusted = d.Boolean()
 	case "entries":
-		m.Entries = d.integer()
+		m.Entries = d.Integer()
 	case "negative":
-		m.Negative = d.integer()
+		m.Negative = d.Integer()
 	case "bytes":
-		m.Bytes = d.integer()
+		m.Bytes = d.Integer()
 	default:
 		return false
 	}
@@ -1206,22 +1206,22 @@ func (m *ScopeStats) field(d *decoder, name []byte) bool {
 }
 
 func (m *ReplicaStats) encode(e *encoder) {
-	e.str("replica", m.Replica)
-	e.str("host", m.Host)
-	e.number("hits", m.Hits)
-	e.number("misses", m.Misses)
-	e.number("evictions", m.Evictions)
-	e.number("expired", m.Expired)
-	e.number("refused", m.Refused)
-	e.number("entries", m.Entries)
-	e.number("negative", m.Negative)
-	e.number("capacity", m.Capacity)
-	e.number("bytes", m.Bytes)
-	e.number("max_bytes", m.MaxBytes)
-	e.float("hit_rate", m.HitRate())
-	e.str("trust", m.Trust)
+	e.Str("replica", m.Replica)
+	e.Str("host", m.Host)
+	e.Number("hits", m.Hits)
+	e.Number("misses", m.Misses)
+	e.Number("evictions", m.Evictions)
+	e.Number("expired", m.Expired)
+	e.Number("refused", m.Refused)
+	e.Number("entries", m.Entries)
+	e.Number("negative", m.Negative)
+	e.Number("capacity", m.Capacity)
+	e.Number("bytes", m.Bytes)
+	e.Number("max_bytes", m.MaxBytes)
+	e.Float("hit_rate", m.HitRate())
+	e.Str("trust", m.Trust)
 	if len(m.Stores) > 0 {
-		e.array("stores", len(m.Stores))
+		e.Array("stores", len(m.Stores))
 		for i := range m.Stores {
 			e.message(&m.Stores[i])
 		}
@@ -1231,31 +1231,31 @@ func (m *ReplicaStats) encode(e *encoder) {
 func (m *ReplicaStats) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "replica":
-		m.Replica = d.str(maxTextLen)
+		m.Replica = d.Str(maxTextLen)
 	case "host":
-		m.Host = d.str(maxTextLen)
+		m.Host = d.Str(maxTextLen)
 	case "hits":
-		m.Hits = d.integer()
+		m.Hits = d.Integer()
 	case "misses":
-		m.Misses = d.integer()
+		m.Misses = d.Integer()
 	case "evictions":
-		m.Evictions = d.integer()
+		m.Evictions = d.Integer()
 	case "expired":
-		m.Expired = d.integer()
+		m.Expired = d.Integer()
 	case "refused":
-		m.Refused = d.integer()
+		m.Refused = d.Integer()
 	case "entries":
-		m.Entries = d.integer()
+		m.Entries = d.Integer()
 	case "negative":
-		m.Negative = d.integer()
+		m.Negative = d.Integer()
 	case "capacity":
-		m.Capacity = d.integer()
+		m.Capacity = d.Integer()
 	case "bytes":
-		m.Bytes = d.integer()
+		m.Bytes = d.Integer()
 	case "max_bytes":
-		m.MaxBytes = d.integer()
+		m.MaxBytes = d.Integer()
 	case "trust":
-		m.Trust = d.str(maxTextLen)
+		m.Trust = d.Str(maxTextLen)
 	case "stores":
 		m.Stores = messages[StoreState](d, MaxStores, nil)
 	default:

@@ -4,8 +4,6 @@ import (
 	"maps"
 	"slices"
 	"time"
-
-	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
 // PatchItem is a change of one credential, as a JSON merge patch (RFC 7396): what it does
@@ -34,43 +32,43 @@ type PatchItem struct {
 func (p *PatchItem) encode(e *encoder) {
 	p.Target.encode(e)
 	if len(p.Data)+len(p.RemoveData) > 0 {
-		e.patchMap("data", slices.Collect(maps.Keys(p.Data)), p.RemoveData, func(name string) { e.putBytes(p.Data[name].Bytes()) })
+		e.patchMap("data", slices.Collect(maps.Keys(p.Data)), p.RemoveData, func(name string) { e.PutBytes(p.Data[name].Bytes()) })
 	}
 	if p.RemoveAllTags {
-		e.name("tags")
-		e.putNull()
+		e.Name("tags")
+		e.PutNull()
 	} else if len(p.Tags)+len(p.RemoveTags) > 0 {
-		e.patchMap("tags", slices.Collect(maps.Keys(p.Tags)), p.RemoveTags, func(key string) { e.putString(p.Tags[key]) })
+		e.patchMap("tags", slices.Collect(maps.Keys(p.Tags)), p.RemoveTags, func(key string) { e.PutString(p.Tags[key]) })
 	}
 	if text := p.Description; text != nil {
-		e.orNull("description", *text == "", func() { e.str("description", *text) })
+		e.orNull("description", *text == "", func() { e.Str("description", *text) })
 	}
 	if at := p.Expires; at != nil {
-		e.orNull("expires", at.IsZero(), func() { e.time("expires", *at) })
+		e.orNull("expires", at.IsZero(), func() { e.Time("expires", *at) })
 	}
 	if days := p.RotationDays; days != nil {
-		e.orNull("rotation_days", *days == 0, func() { e.integer("rotation_days", int64(*days)) })
+		e.orNull("rotation_days", *days == 0, func() { e.Integer("rotation_days", int64(*days)) })
 	}
 	if p.Inheritable != nil {
-		e.name("inheritable")
-		e.putBoolean(*p.Inheritable)
+		e.Name("inheritable")
+		e.PutBoolean(*p.Inheritable)
 	}
-	e.str("version", p.Version)
+	e.Str("version", p.Version)
 }
 
 // patchMap writes the names that are set, with their values, and those that are removed,
 // with null, in the order of the names.
 func (e *encoder) patchMap(field string, set, remove []string, put func(name string)) {
-	e.name(field)
-	e.putLen(len(set)+len(remove), 0x80, 0xde)
+	e.Name(field)
+	e.PutLen(len(set)+len(remove), 0x80, 0xde)
 	removed := make(map[string]bool, len(remove))
 	for _, name := range remove {
 		removed[name] = true
 	}
 	for _, name := range slices.Sorted(slices.Values(slices.Concat(set, remove))) {
-		e.putString(name)
+		e.PutString(name)
 		if removed[name] {
-			e.putNull()
+			e.PutNull()
 		} else {
 			put(name)
 		}
@@ -83,46 +81,44 @@ func (e *encoder) orNull(name string, null bool, put func()) {
 		put()
 		return
 	}
-	e.name(name)
-	e.putNull()
+	e.Name(name)
+	e.PutNull()
 }
-
-func (e *encoder) putNull() { e.b = append(reserve(e.b, 1), msgpcode.Nil) }
 
 func (p *PatchItem) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "data", "value":
 		if p.Data != nil || p.RemoveData != nil {
-			d.refusef("value is short for data with a single value: give one of them")
+			d.Refusef("value is short for data with a single value: give one of them")
 		}
 		if string(name) == "data" {
 			p.Data, p.RemoveData = d.patchData()
-		} else if d.isNull() {
+		} else if d.IsNull() {
 			p.RemoveData = []string{ValueName}
 		} else {
-			p.Data = Value(d.value())
+			p.Data = Value(d.Value())
 		}
 	case "tags":
-		if p.RemoveAllTags = d.isNull(); !p.RemoveAllTags {
+		if p.RemoveAllTags = d.IsNull(); !p.RemoveAllTags {
 			p.Tags, p.RemoveTags = d.patchTags()
 		}
 	case "description":
 		p.Description = new("")
-		if !d.isNull() {
-			*p.Description = d.str(4 * MaxDescriptionLen)
+		if !d.IsNull() {
+			*p.Description = d.Str(4 * MaxDescriptionLen)
 		}
 	case "expires":
 		p.Expires = new(time.Time)
-		if !d.isNull() {
-			*p.Expires = d.time("expires")
+		if !d.IsNull() {
+			*p.Expires = d.Time("expires")
 		}
 	case "rotation_days":
 		p.RotationDays = new(0)
-		if !d.isNull() {
+		if !d.IsNull() {
 			*p.RotationDays = d.rotationDays()
 		}
 	case "inheritable":
-		p.Inheritable = new(d.boolean())
+		p.Inheritable = new(d.Boolean())
 	case "version":
 		p.Version = d.version()
 	default:
@@ -133,20 +129,20 @@ func (p *PatchItem) field(d *decoder, name []byte) bool {
 
 // patchData reads the named values to set, and the names that have null.
 func (d *decoder) patchData() (set Data, remove []string) {
-	n := d.mapLen(2 * MaxDataNames) // all of them replaced by others
+	n := d.MapLen(2 * MaxDataNames) // all of them replaced by others
 	for range n {
-		name := d.str(maxTextLen)
+		name := d.Str(maxTextLen)
 		if _, ok := set[name]; ok || slices.Contains(remove, name) {
-			d.refusef("data has the name %q twice", printable(name))
+			d.Refusef("data has the name %q twice", printable(name))
 		}
-		if d.isNull() {
+		if d.IsNull() {
 			remove = append(remove, name)
 			continue
 		}
 		if set == nil {
 			set = make(Data)
 		}
-		set[name] = NewSecret(d.value())
+		set[name] = NewSecret(d.Value())
 	}
 	slices.Sort(remove)
 	return set, remove
@@ -155,19 +151,19 @@ func (d *decoder) patchData() (set Data, remove []string) {
 // patchTags reads the tags to set, and the keys that have null.
 func (d *decoder) patchTags() (set map[string]string, remove []string) {
 	const utf8Max = 4 // bytes of the longest character
-	for range d.mapLen(2 * MaxTags) {
-		key := d.str(utf8Max * MaxTagKeyLen)
+	for range d.MapLen(2 * MaxTags) {
+		key := d.Str(utf8Max * MaxTagKeyLen)
 		if _, ok := set[key]; ok || slices.Contains(remove, key) {
-			d.refusef("tag %q stands twice", printable(key))
+			d.Refusef("tag %q stands twice", printable(key))
 		}
-		if d.isNull() {
+		if d.IsNull() {
 			remove = append(remove, key)
 			continue
 		}
 		if set == nil {
 			set = make(map[string]string)
 		}
-		set[key] = d.str(utf8Max * MaxTagValueLen)
+		set[key] = d.Str(utf8Max * MaxTagValueLen)
 	}
 	slices.Sort(remove)
 	return set, remove

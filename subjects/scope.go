@@ -2,10 +2,10 @@ package subjects
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"credbus/subjects/internal/wire"
 )
 
 // Limits of names, in bytes (every permitted character is one byte).
@@ -17,11 +17,9 @@ const (
 
 // ErrInvalid is wrapped by every error that reports a malformed scope, ID,
 // subject or message. Its text names the rule that was broken.
-var ErrInvalid = errors.New("invalid argument")
+var ErrInvalid = wire.ErrInvalid
 
-func invalidf(format string, args ...any) error {
-	return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
-}
+func invalidf(format string, args ...any) error { return wire.Invalidf(format, args...) }
 
 // ID names a credential within its scope: 1 to 255 characters of
 // A-Z a-z 0-9 - _. The same ID may stand in many scopes.

@@ -61,7 +61,7 @@ func (c *contract) encoding(m *message) string {
 			b.WriteString(c.encode(f, at))
 		}
 		if name, method, ok := strings.Cut(f.derived, ","); ok {
-			fmt.Fprintf(&b, "e.float(%q, m.%s())\n", name, method)
+			fmt.Fprintf(&b, "e.Float(%q, m.%s())\n", name, method)
 		}
 	}
 	return b.String()
@@ -70,25 +70,25 @@ func (c *contract) encoding(m *message) string {
 func (c *contract) encode(f *field, at string) string {
 	switch t := f.goType; {
 	case t == "string":
-		return fmt.Sprintf("e.str(%q, %s)\n", f.name, at)
+		return fmt.Sprintf("e.Str(%q, %s)\n", f.name, at)
 	case c.texts[t]:
-		return fmt.Sprintf("e.str(%q, string(%s))\n", f.name, at)
+		return fmt.Sprintf("e.Str(%q, string(%s))\n", f.name, at)
 	case t == "bool":
-		return fmt.Sprintf("e.boolean(%q, %s)\n", f.name, at)
+		return fmt.Sprintf("e.Boolean(%q, %s)\n", f.name, at)
 	case t == "int64" && f.is("always"):
-		return fmt.Sprintf("e.number(%q, %s)\n", f.name, at)
+		return fmt.Sprintf("e.Number(%q, %s)\n", f.name, at)
 	case t == "int64":
-		return fmt.Sprintf("e.integer(%q, %s)\n", f.name, at)
+		return fmt.Sprintf("e.Integer(%q, %s)\n", f.name, at)
 	case t == "int", t == "uint32":
-		return fmt.Sprintf("e.integer(%q, int64(%s))\n", f.name, at)
+		return fmt.Sprintf("e.Integer(%q, int64(%s))\n", f.name, at)
 	case t == "time.Time" && f.is("unix"):
-		return fmt.Sprintf("e.unix(%q, %s)\n", f.name, at)
+		return fmt.Sprintf("e.Unix(%q, %s)\n", f.name, at)
 	case t == "time.Time":
-		return fmt.Sprintf("e.time(%q, %s)\n", f.name, at)
+		return fmt.Sprintf("e.Time(%q, %s)\n", f.name, at)
 	case t == "time.Duration" && f.is("seconds"):
-		return fmt.Sprintf("e.integer(%q, int64(%s/time.Second))\n", f.name, at)
+		return fmt.Sprintf("e.Integer(%q, int64(%s/time.Second))\n", f.name, at)
 	case t == "time.Duration":
-		return fmt.Sprintf("e.milliseconds(%q, %s)\n", f.name, at)
+		return fmt.Sprintf("e.Milliseconds(%q, %s)\n", f.name, at)
 	case t == "Revision":
 		return fmt.Sprintf("e.revision(%q, %s)\n", f.name, at)
 	case t == "Data":
@@ -96,25 +96,25 @@ func (c *contract) encode(f *field, at string) string {
 	case t == "map[string]string":
 		return fmt.Sprintf("e.tags(%s)\n", at)
 	case t == "[]byte":
-		return fmt.Sprintf("e.bytes(%q, %s)\n", f.name, at)
+		return fmt.Sprintf("e.Bytes(%q, %s)\n", f.name, at)
 	case t == "[]string":
-		return fmt.Sprintf("e.strings(%q, %s)\n", f.name, at)
+		return fmt.Sprintf("e.Strings(%q, %s)\n", f.name, at)
 	case strings.HasPrefix(t, "[]"):
 		element := "&" + at + "[i]"
 		if t == "[]T" {
 			element = "P(" + element + ")"
 		}
-		list := fmt.Sprintf("e.array(%q, len(%s))\nfor i := range %s {\ne.message(%s)\n}\n", f.name, at, at, element)
+		list := fmt.Sprintf("e.Array(%q, len(%s))\nfor i := range %s {\ne.message(%s)\n}\n", f.name, at, at, element)
 		if f.is("always") {
 			return list
 		}
 		return fmt.Sprintf("if len(%s) > 0 {\n%s}\n", at, list)
 	case strings.HasPrefix(t, "*"):
-		return fmt.Sprintf("if %s != nil {\ne.name(%q)\ne.message(%s)\n}\n", at, f.name, at)
+		return fmt.Sprintf("if %s != nil {\ne.Name(%q)\ne.message(%s)\n}\n", at, f.name, at)
 	case f.is("always"):
-		return fmt.Sprintf("e.name(%q)\ne.message(&%s)\n", f.name, at)
+		return fmt.Sprintf("e.Name(%q)\ne.message(&%s)\n", f.name, at)
 	default:
-		return fmt.Sprintf("if %s != (%s{}) {\ne.name(%q)\ne.message(&%s)\n}\n", at, t, f.name, at)
+		return fmt.Sprintf("if %s != (%s{}) {\ne.Name(%q)\ne.message(&%s)\n}\n", at, t, f.name, at)
 	}
 }
 
@@ -160,25 +160,25 @@ func (c *contract) decode(f *field, at string) string {
 	case t == "ID":
 		return set("d.id()")
 	case t == "string":
-		return set("d.str(%s)", limit)
+		return set("d.Str(%s)", limit)
 	case c.texts[t]:
-		return set("%s(d.str(%s))", t, limit)
+		return set("%s(d.Str(%s))", t, limit)
 	case t == "bool":
-		return set("d.boolean()")
+		return set("d.Boolean()")
 	case t == "int" && f.is("most"):
-		return set("d.upTo(%q, %s)", f.name, f.options["most"])
+		return set("d.UpTo(%q, %s)", f.name, f.options["most"])
 	case t == "int":
-		return set("d.count(%q)", f.name)
+		return set("d.Count(%q)", f.name)
 	case t == "int64":
-		return set("d.integer()")
+		return set("d.Integer()")
 	case t == "time.Time" && f.is("unix"):
-		return set("d.unix()")
+		return set("d.Unix()")
 	case t == "time.Time":
-		return set("d.time(%q)", f.name)
+		return set("d.Time(%q)", f.name)
 	case t == "time.Duration" && f.is("seconds"):
-		return set("time.Duration(d.count(%q)) * time.Second", f.name)
+		return set("time.Duration(d.Count(%q)) * time.Second", f.name)
 	case t == "time.Duration":
-		return set("d.milliseconds()")
+		return set("d.Milliseconds()")
 	case t == "Revision":
 		return set("d.revision()")
 	case t == "Data" && f.is("short"):
@@ -188,11 +188,11 @@ func (c *contract) decode(f *field, at string) string {
 	case t == "map[string]string":
 		return set("d.tags()")
 	case t == "[]byte" && f.is("clone"):
-		return set("slices.Clone(d.blob())")
+		return set("slices.Clone(d.Blob())")
 	case t == "[]byte":
-		return set("d.blob()")
+		return set("d.Blob()")
 	case t == "[]string":
-		return set("d.strings(%s, maxTextLen)", limit)
+		return set("d.Strings(%s, maxTextLen)", limit)
 	case t == "[]T":
 		return set("messages[T, P](d, %s, nil)", limit)
 	case strings.HasPrefix(t, "[]"):
