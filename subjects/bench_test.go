@@ -178,3 +178,30 @@ func BenchmarkParseCommand(b *testing.B) {
 		}
 	}
 }
+
+// Every message of the contract, for comparisons of one state of the code with another.
+
+func BenchmarkDecodeAll(b *testing.B) {
+	all := samples()
+	bodies := make([][]byte, len(all))
+	for i, sample := range all {
+		bodies[i] = encoded(sample.full)
+	}
+	for b.Loop() {
+		for i, sample := range all {
+			if err := Decode(bodies[i], sample.zero()); err != nil {
+				b.Fatal(sample.name, err)
+			}
+		}
+	}
+}
+
+func BenchmarkAppendAll(b *testing.B) {
+	all := samples()
+	var out []byte
+	for b.Loop() {
+		for _, sample := range all {
+			out = Append(out[:0], sample.full)
+		}
+	}
+}
