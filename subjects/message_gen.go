@@ -33,6 +33,8 @@ func (m *BatchRequest[T, P]) field(d *decoder, name []byte) bool {
 	return true
 }
 
+func (m *BatchRequest[T, P]) place() Place { return Place{Scope: &m.Scope} }
+
 func (m *ValidateBatchRequest) encode(e *encoder) {
 	e.Boolean("all", m.All)
 	m.Paging.encode(e)
@@ -71,6 +73,8 @@ func (m *BatchReply[T, P]) field(d *decoder, name []byte) bool {
 	return true
 }
 
+func (m *BatchReply[T, P]) reached() Revision { return m.Revision }
+
 func (m *Error) encode(e *encoder) {
 	e.Str("code", string(m.Code))
 	e.Str("message", m.Message)
@@ -101,6 +105,8 @@ func (m *Error) field(d *decoder, name []byte) bool {
 	}
 	return true
 }
+
+func (m *Error) reached() Revision { return m.Revision }
 
 func (m *Metadata) encode(e *encoder) {
 	e.Time("created", m.Created)
@@ -163,6 +169,8 @@ func (m *Credential) field(d *decoder, name []byte) bool {
 	}
 	return true
 }
+
+func (m *DeploymentRequest) place() Place { return Place{} }
 
 func (m *Fact) encode(e *encoder) {
 	e.Str("name", m.Name)
@@ -487,6 +495,8 @@ func (m *JobReply) field(d *decoder, name []byte) bool {
 	return true
 }
 
+func (m *JobReply) reached() Revision { return m.Revision }
+
 func (m *JobListRequest) encode(e *encoder) {
 	e.Str("scope", string(m.Scope))
 	e.Str("state", string(m.State))
@@ -512,6 +522,8 @@ func (m *JobListRequest) field(d *decoder, name []byte) bool {
 	return true
 }
 
+func (m *JobListRequest) place() Place { return Place{Scope: &m.Scope} }
+
 func (m *JobListReply) encode(e *encoder) {
 	e.Array("jobs", len(m.Jobs))
 	for i := range m.Jobs {
@@ -533,6 +545,10 @@ func (m *JobListReply) field(d *decoder, name []byte) bool {
 	}
 	return true
 }
+
+func (m *JobListReply) reached() Revision { return m.Revision }
+
+func (m *SealKeyRequest) place() Place { return Place{} }
 
 func (m *SealKeyReply) encode(e *encoder) {
 	e.Str("key_id", m.KeyID)
@@ -558,6 +574,10 @@ func (m *SealKeyReply) field(d *decoder, name []byte) bool {
 	}
 	return true
 }
+
+func (m *SealKeyReply) reached() Revision { return m.Revision }
+
+func (m *KeysRequest) place() Place { return Place{} }
 
 func (m *Key) encode(e *encoder) {
 	e.Integer("id", int64(m.ID))
@@ -618,6 +638,8 @@ func (m *ResealRequest) field(d *decoder, name []byte) bool {
 	return true
 }
 
+func (m *ResealRequest) place() Place { return Place{Scope: &m.Scope} }
+
 func (m *ResealReply) encode(e *encoder) {
 	e.Integer("primary", int64(m.Primary))
 	e.Number("resealed", m.Resealed)
@@ -657,6 +679,8 @@ func (m *ResealReply) field(d *decoder, name []byte) bool {
 	return true
 }
 
+func (m *ResealReply) reached() Revision { return m.Revision }
+
 func (m *MigrateRequest) encode(e *encoder) {
 	e.Str("scope", string(m.Scope))
 	e.Str("from", m.From)
@@ -681,6 +705,8 @@ func (m *MigrateRequest) field(d *decoder, name []byte) bool {
 	}
 	return true
 }
+
+func (m *MigrateRequest) place() Place { return Place{Scope: &m.Scope} }
 
 func (m *MigrateReply) encode(e *encoder) {
 	e.Number("copied", m.Copied)
@@ -724,6 +750,8 @@ func (m *MigrateReply) field(d *decoder, name []byte) bool {
 	return true
 }
 
+func (m *MigrateReply) reached() Revision { return m.Revision }
+
 func (m *PatchRequest) encode(e *encoder) {
 	m.PatchItem.encode(e)
 	m.Envelope.encode(e)
@@ -761,6 +789,8 @@ func (m *PatchReply) field(d *decoder, name []byte) bool {
 	}
 	return true
 }
+
+func (m *PatchReply) reached() Revision { return m.Revision }
 
 func (m *Kept) encode(e *encoder) {
 	e.Integer("values", int64(m.Values))
@@ -813,6 +843,8 @@ func (m *ReplicasReply[T, P]) field(d *decoder, name []byte) bool {
 	return true
 }
 
+func (m *ReplicasReply[T, P]) reached() Revision { return m.Revision }
+
 func (m *StoreReply) encode(e *encoder) {
 	m.Target.encode(e)
 	e.Str("version", m.Version)
@@ -830,6 +862,8 @@ func (m *StoreReply) field(d *decoder, name []byte) bool {
 	return true
 }
 
+func (m *StoreReply) reached() Revision { return m.Revision }
+
 func (m *RetrieveReply) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "revision":
@@ -840,6 +874,8 @@ func (m *RetrieveReply) field(d *decoder, name []byte) bool {
 	return true
 }
 
+func (m *RetrieveReply) reached() Revision { return m.Revision }
+
 func (m *DeleteReply) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "revision":
@@ -849,6 +885,8 @@ func (m *DeleteReply) field(d *decoder, name []byte) bool {
 	}
 	return true
 }
+
+func (m *DeleteReply) reached() Revision { return m.Revision }
 
 func (m *ListReply) encode(e *encoder) {
 	e.Array("items", len(m.Items))
@@ -871,6 +909,8 @@ func (m *ListReply) field(d *decoder, name []byte) bool {
 	}
 	return true
 }
+
+func (m *ListReply) reached() Revision { return m.Revision }
 
 func (m *ValidateReply) encode(e *encoder) {
 	m.Target.encode(e)
@@ -904,6 +944,8 @@ func (m *ValidateReply) field(d *decoder, name []byte) bool {
 	return true
 }
 
+func (m *ValidateReply) reached() Revision { return m.Revision }
+
 func (m *ClearCacheReply) encode(e *encoder) {
 	e.Strings("replicas", m.Replicas)
 	e.Strings("missing", m.Missing)
@@ -922,6 +964,8 @@ func (m *ClearCacheReply) field(d *decoder, name []byte) bool {
 	}
 	return true
 }
+
+func (m *ClearCacheReply) reached() Revision { return m.Revision }
 
 func (m *Envelope) encode(e *encoder) {
 	e.Str("request_id", m.RequestID)
@@ -1111,6 +1155,8 @@ func (m *ListRequest) field(d *decoder, name []byte) bool {
 	return true
 }
 
+func (m *ListRequest) place() Place { return Place{Scope: &m.Scope} }
+
 func (m *ClearCacheRequest) encode(e *encoder) {
 	m.Target.encode(e)
 	m.Envelope.encode(e)
@@ -1119,6 +1165,8 @@ func (m *ClearCacheRequest) encode(e *encoder) {
 func (m *ClearCacheRequest) field(d *decoder, name []byte) bool {
 	return m.Target.field(d, name) || m.Envelope.field(d, name)
 }
+
+func (m *AdminCacheStatsRequest) place() Place { return Place{} }
 
 func (m *CacheStatsRequest) encode(e *encoder) {
 	e.Str("scope", string(m.Scope))
@@ -1134,6 +1182,8 @@ func (m *CacheStatsRequest) field(d *decoder, name []byte) bool {
 	}
 	return true
 }
+
+func (m *CacheStatsRequest) place() Place { return Place{Scope: &m.Scope} }
 
 func (m *StoreState) encode(e *encoder) {
 	e.Str("name", m.Name)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"go/format"
+	"slices"
 	"strings"
 )
 
@@ -25,8 +26,14 @@ func (c *contract) codec() ([]byte, error) {
 		if body := c.encoding(m); !m.byHand["encode"] && !(len(parents) == 1 && strings.Count(body, "\n") == 1) {
 			fmt.Fprintf(&out, "\nfunc (m *%s) encode(e *encoder) {\n%s}\n", receiver, body)
 		}
-		if !m.byHand["field"] && len(parents)+m.read_() > 1 || len(parents) == 0 && !m.byHand["field"] {
+		if !m.byHand["field"] && len(parents)+m.own() > 1 || len(parents) == 0 && !m.byHand["field"] {
 			fmt.Fprintf(&out, "\nfunc (m *%s) field(d *decoder, name []byte) bool {\n%s}\n", receiver, c.decoding(m))
+		}
+		if place := m.place(); place != "" && !m.byHand["place"] {
+			fmt.Fprintf(&out, "\nfunc (m *%s) place() Place { return %s }\n", receiver, place)
+		}
+		if slices.ContainsFunc(m.fields, func(f *field) bool { return f.is("reply") }) && !m.byHand["reached"] {
+			fmt.Fprintf(&out, "\nfunc (m *%s) reached() Revision { return m.Revision }\n", receiver)
 		}
 	}
 	source, err := format.Source(out.Bytes())
@@ -34,6 +41,23 @@ func (c *contract) codec() ([]byte, error) {
 		return nil, fmt.Errorf("%w in\n%s", err, out.Bytes())
 	}
 	return source, nil
+}
+
+// place is what a request is about, as subjects.Place says it: "" of what is no request, or
+// embeds what says it.
+func (m *message) place() string {
+	embeds := func(name string) bool {
+		return slices.ContainsFunc(m.fields, func(f *field) bool { return f.embedded && f.goName == name })
+	}
+	switch {
+	case !embeds("Envelope"):
+		return ""
+	case slices.ContainsFunc(m.fields, func(f *field) bool { return f.goName == "Scope" }):
+		return "Place{Scope: &m.Scope}"
+	case len(m.parents()) > 1: // a target
+		return ""
+	}
+	return "Place{}"
 }
 
 // parents are the messages whose fields are also m's.
@@ -46,8 +70,8 @@ func (m *message) parents() (parents []*field) {
 	return parents
 }
 
-// read_ is how many fields m reads itself.
-func (m *message) read_() int { return len(m.fields) - len(m.parents()) }
+// own is how many fields m reads itself.
+func (m *message) own() int { return len(m.fields) - len(m.parents()) }
 
 func (c *contract) encoding(m *message) string {
 	var b strings.Builder
