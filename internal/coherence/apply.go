@@ -67,6 +67,7 @@ func (r *Replica) deliver(at subjects.Revision, entry *subjects.Event) {
 		r.config.Observe(entry)
 	}
 	r.protocols.heard(r, entry)
+	text, field := at.String(), subjects.AppendRevision(nil, at) // not under the lock
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.joined && at.Seq <= r.position.Seq {
@@ -87,7 +88,7 @@ func (r *Replica) deliver(at subjects.Revision, entry *subjects.Event) {
 	v := *r.view.Load()
 	v.followed = at
 	if first || !changesNothing(entry.Kind) {
-		v.applied, v.text, v.field = at, at.String(), subjects.AppendRevision(nil, at)
+		v.applied, v.text, v.field = at, text, field
 	}
 	switch {
 	case entry.Kind == Ping && entry.Replica == r.config.Name:
