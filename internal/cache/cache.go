@@ -164,19 +164,30 @@ func (c *Cache) Get(dst, scope, id []byte) (value []byte, flags uint8, ok bool) 
 	return c.getBut(0, dst, scope, id)
 }
 
-// Probe is Get for a caller that wants what exists, and asks again by Get when
-// it misses: it counts a hit, but no miss, and to it a negative entry is a miss.
+// Probe is Get for a caller that wants what exists: it passes over a negative entry, and
+// returns Absent without ok. That counts as nothing, since only Get returns the entry.
 func (c *Cache) Probe(dst, scope, id []byte) (value []byte, flags uint8, ok bool) {
 	value, flags, ok = c.getBut(Absent, dst, scope, id)
-	if !ok {
-		c.mu.Lock()
-		c.index.stats.Misses--
-		c.mu.Unlock()
+	if !ok && flags != 0 {
+		c.forgive()
 	}
 	return value, flags, ok
 }
 
-// getBut is Get that passes over entries with a flag of but.
+// Again is Get for a caller whose Probe has missed, and counts in place of that.
+func (c *Cache) Again(dst, scope, id []byte) (value []byte, flags uint8, ok bool) {
+	defer c.forgive()
+	return c.Get(dst, scope, id)
+}
+
+// forgive takes back a miss that was counted.
+func (c *Cache) forgive() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.index.stats.Misses--
+}
+
+// getBut is Get that passes over entries with flags of but, which it returns then.
 func (c *Cache) getBut(but uint8, dst, scope, id []byte) (value []byte, flags uint8, ok bool) {
 	s := c.scratches.Get().(*scratch)
 	s.name = appendName(s.name[:0], scope, id)
@@ -189,7 +200,7 @@ func (c *Cache) getBut(but uint8, dst, scope, id []byte) (value []byte, flags ui
 func (c *Cache) get(but uint8, dst []byte, s *scratch) (value []byte, flags uint8, ok bool) {
 	e, at, flags := c.lookup(but, s)
 	if e == nil {
-		return dst, 0, false
+		return dst, flags, false
 	}
 	// The entry may leave or move meanwhile: what is at this place stays.
 	sealed, ok := at.segment.get(at.key)
@@ -203,14 +214,15 @@ func (c *Cache) get(but uint8, dst []byte, s *scratch) (value []byte, flags uint
 }
 
 // lookup finds the live entry of s.name, counts the use, and copies its secret
-// to s: from then on the entry may leave and be wiped at any time.
+// to s: from then on the entry may leave and be wiped at any time. Without an entry the
+// flags are those for which one was passed over.
 func (c *Cache) lookup(but uint8, s *scratch) (e *entry, at place, flags uint8) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	// The clock is read under mu, so that waiting for it cannot extend a life.
-	e = c.index.use(s.name, but, c.now())
+	e, passed := c.index.use(s.name, but, c.now())
 	if e == nil {
-		return nil, place{}, 0
+		return nil, place{}, passed
 	}
 	s.secret = e.secret
 	return e, e.place, e.flags

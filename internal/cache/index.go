@@ -88,8 +88,8 @@ func newIndex(config Config, left func(*entry)) index {
 }
 
 // use returns the live entry of name, now the most recently used, or nil when
-// there is none or it has a flag of but.
-func (x *index) use(name []byte, but uint8, now time.Duration) *entry {
+// there is none or it has flags of but, which are passed then.
+func (x *index) use(name []byte, but uint8, now time.Duration) (used *entry, passed uint8) {
 	e := x.byName[string(name)]
 	if e != nil && x.expired(e, now) {
 		x.expire(e)
@@ -97,12 +97,15 @@ func (x *index) use(name []byte, but uint8, now time.Duration) *entry {
 	}
 	if e == nil || e.flags&but != 0 {
 		x.stats.Misses++
-		return nil
+		if e != nil {
+			passed = e.flags & but
+		}
+		return nil, passed
 	}
 	x.stats.Hits++
 	e.used = now
 	x.uses.moveToFront(e)
-	return e
+	return e, 0
 }
 
 // admit makes room for e and holds it in place of what has its name.

@@ -105,15 +105,21 @@ func (m *model) dropOldestNegative() {
 	m.stats.Evictions++
 }
 
-// probe is get of what exists, and a miss of it is not counted.
+// probe is get but for negative entries, which it passes over and does not count.
 func (m *model) probe(scope, id string) (modelEntry, bool) {
 	m.forgetExpired()
 	for _, e := range m.entries {
-		if e.scope == scope && e.id == id && !e.negative() {
-			return m.get(scope, id)
+		if e.scope == scope && e.id == id && e.negative() {
+			return modelEntry{flags: Absent}, false
 		}
 	}
-	return modelEntry{}, false
+	return m.get(scope, id)
+}
+
+// again takes back the miss that Probe is said to have counted.
+func (m *model) again(scope, id string) (modelEntry, bool) {
+	m.stats.Misses--
+	return m.get(scope, id)
 }
 
 func (m *model) get(scope, id string) (modelEntry, bool) {
@@ -158,13 +164,17 @@ func runModel(t *testing.T, program []byte) {
 			op, name, argument := next(), next(), next()
 			scope, id := scopes[int(name)%len(scopes)], fmt.Sprint("id", name/64)
 			switch {
-			case op < 100: // Get or Probe
+			case op < 100: // Get, Probe, or Again after a Probe that missed
 				ask, askModel := c.Get, m.get
 				if op < 40 {
 					ask, askModel = c.Probe, m.probe
 				}
 				value, flags, ok := ask([]byte("head"), []byte(scope), []byte(id))
 				want, wantOK := askModel(scope, id)
+				if op < 20 && !ok && flags == 0 && want.flags == 0 {
+					value, flags, ok = c.Again([]byte("head"), []byte(scope), []byte(id))
+					want, wantOK = m.again(scope, id)
+				}
 				if ok != wantOK || flags != want.flags || string(value) != "head"+want.value {
 					t.Fatalf("step %d: Get(%q, %q) = %d bytes, %d, %v; want %d bytes, %d, %v (%+v)",
 						step, scope, id, len(value)-4, flags, ok, len(want.value), want.flags, wantOK, config)

@@ -16,8 +16,8 @@ func TestNegativeEntryIsAnEntryToGetAndAMissToProbe(t *testing.T) {
 		}
 		before := c.Stats()
 		dst := append(make([]byte, 0, 64), "head:"...)
-		if got, flags, ok := c.Probe(dst, scope, id); ok || flags != 0 || string(got) != "head:" {
-			t.Errorf("Probe = %q, %d, %v; want dst as it was", got, flags, ok)
+		if got, flags, ok := c.Probe(dst, scope, id); ok || flags != Absent || string(got) != "head:" {
+			t.Errorf("Probe = %q, %d, %v; want dst as it was, and Absent", got, flags, ok)
 		}
 		if got := string(dst[:cap(dst)][5:8]); got != "\x00\x00\x00" {
 			t.Errorf("Probe wrote %q behind dst", got)
@@ -53,6 +53,33 @@ func TestNegativeEntryIsAnEntryToGetAndAMissToProbe(t *testing.T) {
 	wantMiss(t, c, "org:a", "id")
 	if s := c.Stats(); s.Entries != 0 || s.Negative != 0 {
 		t.Errorf("stats %+v", s)
+	}
+}
+
+// TestAgainCountsOnce has a name looked up twice, by Probe and Again: it is one miss, or one
+// hit if it was put meanwhile.
+func TestAgainCountsOnce(t *testing.T) {
+	scope, id := []byte("org:a"), []byte("id")
+	for name, put := range map[string]func(*Cache){
+		"missing": func(*Cache) {},
+		"there":   func(c *Cache) { mustPut(t, c, "org:a", "id", "value") },
+		"absent":  func(c *Cache) { putAbsent(t, c, "org:a", "id") },
+	} {
+		c := newCache(t, Config{})
+		if _, flags, ok := c.Probe(nil, scope, id); ok || flags != 0 {
+			t.Errorf("%s: Probe = %d, %v", name, flags, ok)
+		}
+		if s := c.Stats(); s.Hits != 0 || s.Misses != 1 {
+			t.Errorf("%s: after Probe %+v", name, s)
+		}
+		put(c)
+		hits := 0
+		if _, _, ok := c.Again(nil, scope, id); ok {
+			hits = 1
+		}
+		if s := c.Stats(); hits != map[string]int{"there": 1, "absent": 1}[name] || s.Hits != uint64(hits) || s.Misses != uint64(1-hits) {
+			t.Errorf("%s: %d hits, %+v", name, hits, s)
+		}
 	}
 }
 

@@ -27,6 +27,7 @@ const requestTimeout = 10 * time.Second
 type bed struct {
 	*Handler
 	client *nats.Conn
+	cache  *cache.Cache
 	log    *coherencetest.Log
 	logged *logBuffer
 }
@@ -44,6 +45,7 @@ func newBed(t *testing.T, s store.Store, change func(*Config)) *bed {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.cache = c
 	replica := coherence.NewReplica(b.log, c, coherence.Config{})
 	following, stop := context.WithCancel(context.Background())
 	var ended sync.WaitGroup

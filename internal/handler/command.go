@@ -13,7 +13,7 @@ func (h *Handler) commands() map[subjects.Command]*endpoint {
 	table := map[subjects.Command]*endpoint{
 		subjects.Store:    command(single, h.store),
 		subjects.Patch:    command(patching, h.patch),
-		subjects.Retrieve: encoded(single, h.retrieve),
+		subjects.Retrieve: newEndpoint(single, h.retrieve),
 		subjects.Delete:   command(single, h.delete),
 		subjects.List:     roomy(h, many, h.list),
 		subjects.Validate: command(single, h.validate),
@@ -55,8 +55,10 @@ func (h *Handler) patch(ctx context.Context, r *subjects.PatchRequest) (*subject
 	return h.config.Manager.Patch(ctx, &r.PatchItem, r.RequestID)
 }
 
-func (h *Handler) retrieve(ctx context.Context, r *subjects.RetrieveRequest) ([]byte, subjects.Revision, error) {
-	return h.config.Manager.Retrieve(ctx, nil, r.RetrieveItem, r.Revision)
+// retrieve is the exception: its open reply comes encoded, as the cache keeps it, so that its
+// values are not copied once more.
+func (h *Handler) retrieve(ctx context.Context, c *call, r *subjects.RetrieveRequest) ([]byte, subjects.Revision, error) {
+	return h.config.Manager.RetrieveMissed(ctx, nil, r.RetrieveItem, r.Revision, c.miss)
 }
 
 func (h *Handler) delete(ctx context.Context, r *subjects.DeleteRequest) (*subjects.DeleteReply, error) {

@@ -18,12 +18,13 @@ type call struct {
 	scope    subjects.Scope // the scope of the subject: what the caller may touch
 	json     bool
 	begun    time.Time
-	sent     time.Time // before begun if it may have been held up on its way from the server
+	sent     time.Time    // before begun if it may have been held up on its way from the server
+	miss     manager.Miss // of a retrieve that the cache was asked for
 }
 
 // serve returns the callback of a command's subscriptions:
 //
-//	serve: accept its reply subject, read its scope
+//	receive: accept its reply subject, read its scope
 //	└─ dispatch, in the pool, or beside it if the command waits for all replicas
 //	   ├─ carryOut
 //	   │  ├─ decode (JSON is turned into msgpack first)
@@ -36,31 +37,34 @@ type call struct {
 // its reply or an error.
 func (h *Handler) serve(command subjects.Command) nats.MsgHandler {
 	e := h.endpoints[command]
-	return func(msg *nats.Msg) {
-		taken := false
-		defer func() {
-			if !taken {
-				clear(msg.Data) // it may hold values; dispatch wipes what it takes
-			}
-		}()
-		if !h.accept(msg) {
-			return
-		}
-		c := &call{endpoint: e, msg: msg, begun: time.Now(), json: subjects.IsJSON(msg.Data)}
-		c.sent = h.sent(c.begun)
-		var err error
-		if c.scope, err = h.config.Prefix.ParseCommand(command, msg.Subject); err != nil {
-			h.refuse(c, malformed{err})
-			return
-		}
-		if e.cost == everyReplica {
-			taken = h.waiting.TryGo(func() error { h.dispatch(c); return nil })
-		} else {
-			taken = h.pool.submit(e.cost, len(msg.Data), func() { h.dispatch(c) })
-		}
+	return func(msg *nats.Msg) { h.receive(e, msg, manager.Miss{}) }
+}
+
+// receive takes a request up or refuses it.
+func (h *Handler) receive(e *endpoint, msg *nats.Msg, miss manager.Miss) {
+	taken := false
+	defer func() {
 		if !taken {
-			h.refuse(c, errFull)
+			clear(msg.Data) // it may hold values; dispatch wipes what it takes
 		}
+	}()
+	if !h.accept(msg) {
+		return
+	}
+	c := &call{endpoint: e, msg: msg, begun: time.Now(), json: subjects.IsJSON(msg.Data), miss: miss}
+	c.sent = h.sent(c.begun)
+	var err error
+	if c.scope, err = h.config.Prefix.ParseCommand(e.command, msg.Subject); err != nil {
+		h.refuse(c, malformed{err})
+		return
+	}
+	if e.cost == everyReplica {
+		taken = h.waiting.TryGo(func() error { h.dispatch(c); return nil })
+	} else {
+		taken = h.pool.submit(e.cost, len(msg.Data), func() { h.dispatch(c) })
+	}
+	if !taken {
+		h.refuse(c, errFull)
 	}
 }
 

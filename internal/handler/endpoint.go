@@ -66,14 +66,6 @@ func batch[T any, P request[T], R subjects.Reply](h *Handler, run func(context.C
 	})
 }
 
-// encoded is the exception: it serves a command whose open reply comes encoded, as the cache
-// keeps it. Retrieves do, so that their values are not copied once more.
-func encoded[T any, P request[T]](cost cost, run func(context.Context, P) ([]byte, subjects.Revision, error)) *endpoint {
-	return newEndpoint(cost, func(ctx context.Context, _ *call, r P) ([]byte, subjects.Revision, error) {
-		return run(ctx, r)
-	})
-}
-
 // open encodes a reply but for its revision, and wipes the values in it.
 func open[R subjects.Reply](reply R, err error) ([]byte, subjects.Revision, error) {
 	if err != nil {

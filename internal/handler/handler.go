@@ -178,7 +178,7 @@ func (h *Handler) Start(ctx context.Context) error {
 		for _, suffix := range []string{"", ".>"} {
 			serve := h.serve(command)
 			if command == subjects.Retrieve {
-				serve = h.hitOr(serve)
+				serve = h.serveHits()
 			}
 			subject := h.config.Prefix.Command(command, subjects.Root) + suffix
 			if err := h.subscriptions.Subscribe(subject, h.config.Queue, serve); err != nil {

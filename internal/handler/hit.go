@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"credbus/internal/manager"
 	"credbus/subjects"
 )
 
@@ -18,9 +19,8 @@ import (
 // writes cost the server and the clients more than opening the entries costs
 // the worker. When nothing waits, a reply goes out at once.
 type hits struct {
-	h     *Handler
-	serve nats.MsgHandler // for all but plain hits, bad requests included
-	stats *endpointStats
+	h        *Handler
+	endpoint *endpoint // for all but plain hits, bad requests included
 
 	scope   []byte
 	replies []byte // one after the other
@@ -42,23 +42,22 @@ const (
 	largestReply = 168 << 10
 )
 
-// hitOr returns a callback that answers what the cache holds and leaves the
-// rest to serve.
-func (h *Handler) hitOr(serve nats.MsgHandler) nats.MsgHandler {
+// serveHits returns a callback for retrieves that answers what the cache holds, and leaves
+// the rest to receive.
+func (h *Handler) serveHits() nats.MsgHandler {
 	s := &hits{
-		h:       h,
-		serve:   serve,
-		stats:   &h.endpoints[subjects.Retrieve].stats,
-		scope:   make([]byte, 0, subjects.MaxScopeLen),
-		replies: make([]byte, 0, mostHeldBytes+largestReply),
-		held:    make([]heldReply, 0, mostHeld),
+		h:        h,
+		endpoint: h.endpoints[subjects.Retrieve],
+		scope:    make([]byte, 0, subjects.MaxScopeLen),
+		replies:  make([]byte, 0, mostHeldBytes+largestReply),
+		held:     make([]heldReply, 0, mostHeld),
 	}
 	return s.handle
 }
 
 func (s *hits) handle(msg *nats.Msg) {
-	if !s.hit(msg) {
-		s.serve(msg)
+	if miss, ok := s.hit(msg); !ok {
+		s.h.receive(s.endpoint, msg, miss)
 	}
 	if len(s.held) == 0 {
 		return
@@ -70,11 +69,12 @@ func (s *hits) handle(msg *nats.Msg) {
 	}
 }
 
-// hit adds the reply to what is held, or reports false.
-func (s *hits) hit(msg *nats.Msg) bool {
+// hit adds the reply to what is held, or reports false. If the cache was asked and has
+// nothing, miss says so.
+func (s *hits) hit(msg *nats.Msg) (miss manager.Miss, ok bool) {
 	lookup, ok := subjects.ReadLookup(msg.Data)
 	if !ok || lookup.Fresh || !s.h.isInbox(msg.Reply) {
-		return false
+		return miss, false
 	}
 	if len(s.held) == 0 {
 		s.begun = time.Now()
@@ -82,22 +82,22 @@ func (s *hits) hit(msg *nats.Msg) bool {
 	// The clock is read once for all that is held together, which takes less
 	// than a deadline's millisecond.
 	if lookup.Deadline != 0 && s.begun.UnixMilli() >= lookup.Deadline {
-		return false
+		return miss, false
 	}
 	if s.scope, ok = s.h.config.Prefix.AppendScope(s.scope[:0], subjects.Retrieve, msg.Subject); !ok {
-		return false
+		return miss, false
 	}
 	scope := s.scope
 	if len(lookup.Scope) > 0 {
 		if !contains(scope, lookup.Scope) {
-			return false
+			return miss, false
 		}
 		scope = lookup.Scope
 	}
 	begin := len(s.replies)
-	replies, ok := s.h.config.Manager.Hit(s.replies, scope, lookup.ID, lookup.Revision)
+	replies, miss, ok := s.h.config.Manager.Hit(s.replies, scope, lookup.ID, lookup.Revision)
 	if !ok {
-		return false
+		return miss, false
 	}
 	replies = s.h.config.Replica.AppendApplied(replies)
 	if cap(replies) != cap(s.replies) {
@@ -106,11 +106,11 @@ func (s *hits) hit(msg *nats.Msg) bool {
 	}
 	if len(replies)-begin > s.h.replyLimit() {
 		clear(replies[begin:])
-		return false
+		return miss, false
 	}
 	s.replies = replies
 	s.held = append(s.held, heldReply{to: msg.Reply, end: len(replies)})
-	return true
+	return miss, true
 }
 
 // publish sends what is held, and wipes it.
@@ -122,8 +122,8 @@ func (s *hits) publish() {
 		}
 		begin = reply.end
 	}
-	s.stats.requests.Add(int64(len(s.held)))
-	s.stats.nanoseconds.Add(int64(time.Since(s.begun)))
+	s.endpoint.stats.requests.Add(int64(len(s.held)))
+	s.endpoint.stats.nanoseconds.Add(int64(time.Since(s.begun)))
 	clear(s.replies)
 	clear(s.held)
 	s.replies, s.held = s.replies[:0], s.held[:0]

@@ -106,7 +106,7 @@ func TestStoreReadAheadOfTheLog(t *testing.T) {
 	if n := l.fresh.replica.Refused() - refused; n != 2 {
 		t.Errorf("%d of 2 fills from ahead of the log were refused", n)
 	}
-	if _, ok := l.fresh.Hit(nil, []byte(l.at.Scope), []byte(l.at.ID), nil); ok {
+	if _, _, ok := l.fresh.Hit(nil, []byte(l.at.Scope), []byte(l.at.ID), nil); ok {
 		t.Error("what was read ahead of the log is cached, where hits carry too low a revision")
 	}
 
@@ -141,7 +141,7 @@ func TestStoreReadAheadOfTheLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.fresh.value(t, item)
-	if _, ok := l.fresh.Hit(nil, []byte(l.at.Scope), []byte(l.at.ID), nil); !ok {
+	if _, _, ok := l.fresh.Hit(nil, []byte(l.at.Scope), []byte(l.at.ID), nil); !ok {
 		t.Error("once the write is applied, what it made is not cached")
 	}
 }

@@ -78,7 +78,7 @@ func (r *Reader) RetrieveBatch(ctx context.Context, request *subjects.RetrieveBa
 		func(item *subjects.RetrieveItem) *subjects.Target { return &item.Target },
 		func(reply *subjects.RetrieveReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, _ int, item *subjects.RetrieveItem) (*subjects.RetrieveReply, error) {
-			encoded, revision, err := r.retrieve(ctx, fetch, nil, *item, request.Revision)
+			encoded, revision, err := r.retrieve(ctx, fetch, nil, *item, request.Revision, Miss{})
 			if err != nil {
 				return nil, err
 			}

@@ -21,7 +21,7 @@ func BenchmarkHit(b *testing.B) {
 			scope, id := []byte(at.Scope), []byte(at.ID)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, ok := bed.Hit(dst, scope, id, min); !ok {
+				if _, _, ok := bed.Hit(dst, scope, id, min); !ok {
 					b.Fatal("no hit: ", bed.replica.Trust())
 				}
 			}

@@ -37,7 +37,7 @@ func TestPauseBeforeTheReply(t *testing.T) {
 			pause.Store(int64(coherence.DefaultLease))
 			if how == "hit" {
 				dst := make([]byte, 4, 1024)
-				reply, ok := p.reader.Hit(dst, []byte(p.at.Scope), []byte(p.at.ID), nil)
+				reply, _, ok := p.reader.Hit(dst, []byte(p.at.Scope), []byte(p.at.ID), nil)
 				if ok || len(reply) != len(dst) {
 					t.Error("what was opened before a pause longer than the lease is handed out as a hit")
 				}

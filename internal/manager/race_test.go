@@ -217,7 +217,7 @@ func TestPartitionedReplicaReadsTheStore(t *testing.T) {
 		p.writer.store(t, p.at, "new")
 		p.ask(t).answers(t, "within the lease, from the cache,", "old")
 		time.Sleep(coherence.DefaultLease)
-		if _, ok := p.reader.Hit(nil, []byte(p.at.Scope), []byte(p.at.ID), nil); ok {
+		if _, _, ok := p.reader.Hit(nil, []byte(p.at.Scope), []byte(p.at.ID), nil); ok {
 			t.Error("past its lease it answers from its cache")
 		}
 		reads := p.readStore.Calls(storetest.Get)
@@ -388,7 +388,7 @@ func TestIdleReplicaHitsAgain(t *testing.T) {
 		synctest.Wait()
 		p.ask(t).answers(t, "the first reader", "value")
 		time.Sleep(time.Minute)
-		if _, ok := p.reader.Hit(nil, []byte(p.at.Scope), []byte(p.at.ID), nil); ok {
+		if _, _, ok := p.reader.Hit(nil, []byte(p.at.Scope), []byte(p.at.ID), nil); ok {
 			t.Error("a lease outlives a minute in which nobody asked")
 		}
 		reads := p.readStore.Calls(storetest.Get)
@@ -396,7 +396,7 @@ func TestIdleReplicaHitsAgain(t *testing.T) {
 		if n := p.readStore.Calls(storetest.Get) - reads; n != 0 {
 			t.Errorf("it made %d reads of the store", n)
 		}
-		if _, ok := p.reader.Hit(nil, []byte(p.at.Scope), []byte(p.at.ID), nil); !ok {
+		if _, _, ok := p.reader.Hit(nil, []byte(p.at.Scope), []byte(p.at.ID), nil); !ok {
 			t.Error("and the next is no hit")
 		}
 	})

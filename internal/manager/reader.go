@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"credbus/internal/cache"
@@ -27,6 +28,7 @@ type Reader struct {
 	*records
 	caching ReaderConfig
 	flights flights
+	fills   atomic.Uint64 // how often something was cached
 }
 
 func newReader(records *records, config ReaderConfig) *Reader {
@@ -38,38 +40,60 @@ const inheritable uint8 = 1
 
 // Hit answers a retrieve from the cache: it appends the encoded reply, left
 // open for its revision, to dst. min is the text of the least revision that is
-// asked for. Without ok the caller asks Retrieve. The bytes are the caller's to
-// wipe.
-func (r *Reader) Hit(dst, scope, id, min []byte) (reply []byte, ok bool) {
+// asked for. Without ok the caller asks RetrieveMissed. The bytes are the caller's
+// to wipe.
+func (r *Reader) Hit(dst, scope, id, min []byte) (reply []byte, miss Miss, ok bool) {
 	if r.caching.Cache == nil {
-		return dst, false
+		return dst, Miss{}, false
 	}
 	look := r.config.Replica.Look()
 	if !look.ReachedText(min) {
-		return dst, false
+		return dst, Miss{}, false
 	}
-	if reply, _, ok = r.caching.Cache.Probe(dst, scope, id); ok && !look.Live() {
+	fills := r.fills.Load()
+	reply, flags, ok := r.caching.Cache.Probe(dst, scope, id)
+	switch {
+	case ok && !look.Live():
 		clear(reply[len(dst):])
-		return dst, false
+		return dst, Miss{}, false
+	case !ok && flags&cache.Absent == 0:
+		miss = Miss{looked: true, fills: fills}
 	}
-	return reply, ok
+	return reply, miss, ok
 }
+
+// Miss is what Hit has found out about a credential that is not cached, so that nobody
+// looks for it twice. The zero Miss says nothing.
+type Miss struct {
+	looked bool
+	fills  uint64 // Reader.fills before the look
+}
+
+// stands reports whether nothing was cached since. Many requests for the same credential
+// may come at once, and wait for the pool while the first of them fills the cache.
+func (m Miss) stands(fills uint64) bool { return m.looked && m.fills == fills }
 
 // Retrieve appends the encoded reply, left open for its revision, to dst. The
 // revision that it returns is the least for the reply to carry; Explain tells
 // that of an error.
 func (r *Reader) Retrieve(ctx context.Context, dst []byte, item subjects.RetrieveItem, min subjects.Revision) ([]byte, subjects.Revision, error) {
-	return r.retrieve(ctx, r.config.Store.Get, dst, item, min)
+	return r.RetrieveMissed(ctx, dst, item, min, Miss{})
+}
+
+// RetrieveMissed is Retrieve after Hit has missed.
+func (r *Reader) RetrieveMissed(ctx context.Context, dst []byte, item subjects.RetrieveItem, min subjects.Revision, miss Miss) ([]byte, subjects.Revision, error) {
+	return r.retrieve(ctx, r.config.Store.Get, dst, item, min, miss)
 }
 
 // retrieve is Retrieve that reads the store by fetch.
-func (r *Reader) retrieve(ctx context.Context, fetch fetch, dst []byte, item subjects.RetrieveItem, min subjects.Revision) ([]byte, subjects.Revision, error) {
+func (r *Reader) retrieve(ctx context.Context, fetch fetch, dst []byte, item subjects.RetrieveItem, min subjects.Revision, miss Miss) ([]byte, subjects.Revision, error) {
 	if err := checkTarget(item.Target); err != nil {
 		return dst, subjects.Revision{}, err
 	}
 	var revision subjects.Revision
 	for target := item.Target; ; target.Scope = target.Scope.Parent() {
-		found, err := r.lookup(ctx, fetch, dst, target, item.Fresh, min)
+		found, err := r.lookup(ctx, fetch, dst, target, item.Fresh, min, miss)
+		miss = Miss{} // it says nothing of ancestors
 		revision = later(revision, found.revision)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
@@ -99,7 +123,7 @@ type answer struct {
 
 // lookup answers for one scope. That there is nothing is store.ErrNotFound,
 // with the revision in the answer.
-func (r *Reader) lookup(ctx context.Context, fetch fetch, dst []byte, key subjects.Target, fresh bool, min subjects.Revision) (answer, error) {
+func (r *Reader) lookup(ctx context.Context, fetch fetch, dst []byte, key subjects.Target, fresh bool, min subjects.Revision, miss Miss) (answer, error) {
 	if err := ctx.Err(); err != nil {
 		return answer{}, err // a hit would not notice
 	}
@@ -107,8 +131,8 @@ func (r *Reader) lookup(ctx context.Context, fetch fetch, dst []byte, key subjec
 		return r.read(ctx, fetch, dst, key, min, fresh)
 	}
 	r.config.Replica.Renew(ctx)
-	if look := r.config.Replica.Look(); look.Reached(min) {
-		reply, flags, ok := r.caching.Cache.Get(dst, []byte(key.Scope), []byte(key.ID))
+	if look := r.config.Replica.Look(); look.Reached(min) && !miss.stands(r.fills.Load()) {
+		reply, flags, ok := r.look(dst, key, miss)
 		switch {
 		case !ok:
 		case !look.Live():
@@ -160,6 +184,14 @@ func (r *Reader) lookup(ctx context.Context, fetch fetch, dst []byte, key subjec
 	}
 }
 
+// look looks a credential up in the cache, perhaps again.
+func (r *Reader) look(dst []byte, key subjects.Target, miss Miss) (reply []byte, flags uint8, ok bool) {
+	if miss.looked {
+		return r.caching.Cache.Again(dst, []byte(key.Scope), []byte(key.ID))
+	}
+	return r.caching.Cache.Get(dst, []byte(key.Scope), []byte(key.ID))
+}
+
 // load reads a key for all who wait for it, opens what it finds, and fills the caches.
 func (r *Reader) load(ctx context.Context, fetch fetch, key subjects.Target, token coherence.Token) (answer, error) {
 	from, err := r.get(ctx, fetch, key, subjects.Revision{}, r.config.Replica.Strict())
@@ -201,11 +233,14 @@ func (r *Reader) fillFound(key subjects.Target, token coherence.Token, from load
 // fill puts entries into their caches if nothing happened to the key since token was taken.
 // The replica decides that under its lock, so the entries come sealed.
 func (r *Reader) fill(key subjects.Target, token coherence.Token, from loaded, entries ...*cache.Sealed) {
-	r.config.Replica.Fill(key, token, from.answer(), func() {
+	filled := r.config.Replica.Fill(key, token, from.answer(), func() {
 		for _, entry := range entries {
 			entry.Hold()
 		}
 	})
+	if filled {
+		r.fills.Add(1)
+	}
 	for _, entry := range entries {
 		entry.Release()
 	}

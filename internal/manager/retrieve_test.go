@@ -28,7 +28,7 @@ func TestHitNeedsNoStore(t *testing.T) {
 		if got := b.value(t, item); got != "one" {
 			t.Fatalf("got %q", got)
 		}
-		reply, ok := b.Hit(nil, []byte(at.Scope), []byte(at.ID), nil)
+		reply, _, ok := b.Hit(nil, []byte(at.Scope), []byte(at.ID), nil)
 		if !ok || len(reply) == 0 {
 			t.Fatal("what is cached is no hit")
 		}
@@ -40,6 +40,49 @@ func TestHitNeedsNoStore(t *testing.T) {
 	b.value(t, item)
 	if n := faults.Calls(storetest.Get) - reads; n != 1 {
 		t.Errorf("%d reads of the store for a fresh retrieve, want 1", n)
+	}
+}
+
+// What Hit has not found is looked for again only if something was cached since, and counts
+// once in either case.
+func TestMissIsLookedUpOnce(t *testing.T) {
+	faults := storetest.NewFaults(memory.New())
+	b := newBed(t, faults, nil, nil)
+	at, other := target("org:acme", "db"), target("org:acme", "other")
+	b.store(t, at, "one")
+	b.store(t, other, "two")
+	miss := func() manager.Miss {
+		_, miss, ok := b.Hit(nil, []byte(at.Scope), []byte(at.ID), nil)
+		if ok || miss == (manager.Miss{}) {
+			t.Fatalf("what is not cached: %+v, %v", miss, ok)
+		}
+		return miss
+	}
+	missed := func(miss manager.Miss) {
+		if _, _, err := b.RetrieveMissed(t.Context(), nil, subjects.RetrieveItem{Target: at}, subjects.Revision{}, miss); err != nil {
+			t.Fatal(err)
+		}
+		awaitFlights(t, b)
+	}
+	early, late := miss(), miss()
+	if s := b.cache.Stats(); s.Misses != 2 || s.Hits != 0 {
+		t.Errorf("two looks count as %+v", s)
+	}
+	reads := faults.Calls(storetest.Get)
+	missed(early) // reads the store and fills
+	missed(late)  // finds that
+	if n := faults.Calls(storetest.Get) - reads; n != 1 {
+		t.Errorf("two that missed at once made %d reads of the store", n)
+	}
+	if s := b.cache.Stats(); s.Misses != 1 || s.Hits != 1 {
+		t.Errorf("a miss, and a miss that became a hit, count as %+v", s)
+	}
+	b.cache.Drop(string(at.Scope), string(at.ID))
+	late = miss()
+	b.value(t, subjects.RetrieveItem{Target: other}) // fills, but another
+	missed(late)
+	if s := b.cache.Stats(); s.Misses != 3 || s.Hits != 1 {
+		t.Errorf("a miss that was looked up again counts as %+v", s)
 	}
 }
 

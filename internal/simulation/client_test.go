@@ -158,14 +158,14 @@ func (s *session) read(key subjects.ID) {
 
 // retrieve is what a handler does with a request.
 func (w *world) retrieve(ctx context.Context, p *process, item subjects.RetrieveItem, min subjects.Revision) (r reply) {
-	encoded, ok := []byte(nil), false
+	encoded, miss, ok := []byte(nil), manager.Miss{}, false
 	if !item.Fresh {
-		encoded, ok = p.Hit(nil, []byte(item.Scope), []byte(item.ID), []byte(min.String()))
+		encoded, miss, ok = p.Hit(nil, []byte(item.Scope), []byte(item.ID), []byte(min.String()))
 	}
 	if ok {
 		r.hit, r.left, r.revision = true, w.now(), p.replica.Applied()
 	} else {
-		if encoded, r.revision, r.err = p.Retrieve(ctx, nil, item, min); r.err != nil {
+		if encoded, r.revision, r.err = p.RetrieveMissed(ctx, nil, item, min, miss); r.err != nil {
 			told, _ := manager.Explain(r.err, item.Target)
 			r.err = told
 			r.revision = told.Revision

@@ -1,0 +1,68 @@
+package handler
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"credbus/internal/store"
+	"credbus/internal/store/memory"
+	"credbus/subjects"
+)
+
+// blocked is a store that does not answer for one ID until it is released.
+type blocked struct {
+	store.Store
+	asked, release chan struct{}
+}
+
+func (s blocked) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+	if key.ID == "blocked" {
+		close(s.asked)
+		<-s.release
+	}
+	return s.Store.Get(ctx, key)
+}
+
+// A retrieve that the cache does not answer is looked up once: what comes into the cache
+// behind the manager's back, while the retrieve waits for the pool, is not found.
+func TestMissIsLookedUpOnce(t *testing.T) {
+	s := blocked{memory.New(), make(chan struct{}), make(chan struct{})}
+	b := newBed(t, s, func(c *Config) { c.Workers = 1 })
+	at := subjects.Target{Scope: "org:acme", ID: "db"}
+	send := func(id subjects.ID, fresh bool) (code chan subjects.Code) {
+		request := &subjects.RetrieveRequest{RetrieveItem: subjects.RetrieveItem{Target: subjects.Target{ID: id}, Fresh: fresh}}
+		code = make(chan subjects.Code, 1)
+		go func() {
+			msg, err := b.client.Request(subjects.DefaultPrefix.Command(subjects.Retrieve, at.Scope), subjects.Append(nil, request), requestTimeout)
+			if err != nil {
+				t.Error(err)
+				close(code)
+				return
+			}
+			if told := refusal(t, msg); told != nil {
+				code <- told.Code
+			}
+			close(code)
+		}()
+		return code
+	}
+	first := send("blocked", true)
+	<-s.asked // it has the only worker
+	waits := send(at.ID, false)
+	for end := time.Now().Add(requestTimeout); b.cache.Stats().Misses == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the cache is not asked")
+		}
+	}
+	b.cache.Put(string(at.Scope), string(at.ID), subjects.AppendOpen(nil, &subjects.RetrieveReply{}), 0)
+	close(s.release)
+	for _, code := range []chan subjects.Code{first, waits} {
+		if got := <-code; got != subjects.NotFound {
+			t.Errorf("got %q, want what the store has", got)
+		}
+	}
+	if s := b.cache.Stats(); s.Misses != 1 || s.Hits != 0 {
+		t.Errorf("%d misses and %d hits for one look", s.Misses, s.Hits)
+	}
+}
