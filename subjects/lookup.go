@@ -1,13 +1,44 @@
 package subjects
 
-// Lookup is what a cache needs of a retrieve request. Its bytes are those of
-// the body it was read from, and unchecked: they are good for looking up what
-// is known already, nothing else.
+import (
+	"time"
+	"unicode/utf8"
+)
+
+// Lookup is a retrieve request that is read and not checked. Its bytes are those of
+// the body it was read from: they are good for looking up what is known already.
+// For anything else there is Request.
 type Lookup struct {
-	Scope, ID []byte
-	Revision  []byte // its text
-	Deadline  int64  // Unix milliseconds, 0 for none
-	Fresh     bool
+	Scope, ID      []byte
+	Revision       []byte // its text
+	RequestID      []byte
+	Deadline       int64 // Unix milliseconds, 0 for none
+	Timeout        int64 // milliseconds, 0 for none
+	Inherit, Fresh bool
+}
+
+// Request is the checked request, as Decode returns it. Without ok, Decode is to judge the
+// body and to say what is wrong.
+func (l Lookup) Request() (r *RetrieveRequest, ok bool) {
+	scope, badScope := ParseScope(string(l.Scope))
+	id, badID := ParseID(string(l.ID))
+	if badScope != nil || badID != nil || l.Deadline < 0 || !utf8.Valid(l.RequestID) {
+		return nil, false
+	}
+	r = &RetrieveRequest{
+		Envelope:     Envelope{RequestID: string(l.RequestID), Timeout: time.Duration(l.Timeout) * time.Millisecond},
+		RetrieveItem: RetrieveItem{Target: Target{Scope: scope, ID: id}, Inherit: l.Inherit, Fresh: l.Fresh},
+	}
+	if l.Deadline != 0 {
+		r.Deadline = time.UnixMilli(l.Deadline).UTC()
+	}
+	if len(l.Revision) > 0 {
+		var err error
+		if r.Revision, err = ParseRevision(string(l.Revision)); err != nil {
+			return nil, false
+		}
+	}
+	return r, true
 }
 
 // ReadLookup reads a retrieve request in the plain form that clients send: a
@@ -22,7 +53,7 @@ func ReadLookup(body []byte) (l Lookup, ok bool) {
 		return l, false
 	}
 	n, body := int(body[0]&0x0f), body[1:]
-	var name, value []byte
+	var name []byte
 	var seen, field uint8 // one bit a field: none may stand twice
 	for range n {
 		if name, body, ok = cutText(body); !ok {
@@ -40,17 +71,17 @@ func ReadLookup(body []byte) (l Lookup, ok bool) {
 			l.Revision, body, ok = cutText(body)
 		case "request_id":
 			field = 1 << 3
-			value, body, ok = cutText(body)
-			ok = ok && len(value) > 0 && len(value) <= MaxRequestIDLen
+			l.RequestID, body, ok = cutText(body)
+			ok = ok && len(l.RequestID) > 0 && len(l.RequestID) <= MaxRequestIDLen
 		case "deadline":
 			field = 1 << 4
 			l.Deadline, body, ok = cutInt64(body)
 		case "timeout": // a hit is answered well within a millisecond
 			field = 1 << 7
-			body, ok = skipCount(body)
+			l.Timeout, body, ok = cutCount(body)
 		case "inherit": // an entry of the scope itself answers either way
 			field = 1 << 5
-			_, body, ok = cutBool(body)
+			l.Inherit, body, ok = cutBool(body)
 		case "fresh":
 			field = 1 << 6
 			l.Fresh, body, ok = cutBool(body)
@@ -95,11 +126,11 @@ func cutInt64(b []byte) (n int64, rest []byte, ok bool) {
 	return n, b[9:], true
 }
 
-// skipCount cuts an integer that is not negative off b, in the forms that take
+// cutCount cuts an integer that is not negative off b, in the forms that take
 // up to four bytes: milliseconds of up to 24 days.
-func skipCount(b []byte) (rest []byte, ok bool) {
+func cutCount(b []byte) (n int64, rest []byte, ok bool) {
 	if len(b) == 0 {
-		return nil, false
+		return 0, nil, false
 	}
 	size, signed := 0, false
 	switch b[0] {
@@ -108,12 +139,15 @@ func skipCount(b []byte) (rest []byte, ok bool) {
 	case 0xd0, 0xd1, 0xd2:
 		size, signed = 1<<(b[0]-0xd0), true
 	default:
-		return b[1:], b[0] < 0x80
+		return int64(b[0]), b[1:], b[0] < 0x80
 	}
 	if len(b) <= size || signed && b[1] >= 0x80 {
-		return nil, false
+		return 0, nil, false
 	}
-	return b[1+size:], true
+	for _, c := range b[1 : 1+size] {
+		n = n<<8 | int64(c)
+	}
+	return n, b[1+size:], true
 }
 
 func cutBool(b []byte) (value bool, rest []byte, ok bool) {

@@ -26,6 +26,9 @@ func TestReadLookup(t *testing.T) {
 		!bytes.Equal(l.Revision, want.Revision) || l.Deadline != want.Deadline || l.Fresh != want.Fresh {
 		t.Errorf("got %+v, %v", l, ok)
 	}
+	if r, ok := l.Request(); !ok || *r != *lookupRequest() {
+		t.Errorf("the request is %+v, %v", r, ok)
+	}
 	for name, body := range map[string][]byte{
 		"empty":           {},
 		"JSON":            []byte(`{"id":"db"}`),
@@ -45,8 +48,12 @@ func TestReadLookupWithTimeout(t *testing.T) {
 		5 * time.Second, 32768 * time.Millisecond, 65536 * time.Millisecond, time.Hour, 24 * 24 * time.Hour} {
 		r := lookupRequest()
 		r.Deadline, r.Timeout = time.Time{}, timeout
-		if l, ok := ReadLookup(Append(nil, r)); !ok || string(l.ID) != string(r.ID) || !l.Fresh {
+		l, ok := ReadLookup(Append(nil, r))
+		if !ok || string(l.ID) != string(r.ID) || !l.Fresh {
 			t.Errorf("%v: %+v, %v", timeout, l, ok)
+		}
+		if request, ok := l.Request(); !ok || request.Timeout != timeout.Truncate(time.Millisecond) && timeout >= time.Millisecond {
+			t.Errorf("%v: %+v, %v", timeout, request, ok)
 		}
 	}
 	for _, timeout := range []string{"\xff", "\xd0\x80", "\xd1\xff\x00", "\xd2\xff\x00\x00\x00", "\xcd\x13", ""} {
@@ -109,7 +116,11 @@ func FuzzReadLookup(f *testing.F) {
 			return
 		}
 		var r RetrieveRequest
-		if err := Decode(body, &r); err != nil {
+		err := Decode(body, &r)
+		if request, ok := l.Request(); ok && (err != nil || *request != r) {
+			t.Fatalf("read by hand: %+v; decoded: %+v, %v", request, r, err)
+		}
+		if err != nil {
 			_, badScope := ParseScope(string(l.Scope))
 			_, badID := ParseID(string(l.ID))
 			_, badRevision := ParseRevision(string(l.Revision))

@@ -58,7 +58,7 @@ func (h *Handler) patch(ctx context.Context, r *subjects.PatchRequest) (*subject
 // retrieve is the exception: its open reply comes encoded, as the cache keeps it, so that its
 // values are not copied once more.
 func (h *Handler) retrieve(ctx context.Context, c *call, r *subjects.RetrieveRequest) ([]byte, subjects.Revision, error) {
-	return h.config.Manager.RetrieveMissed(ctx, nil, r.RetrieveItem, r.Revision, c.miss)
+	return h.config.Manager.RetrieveMissed(ctx, nil, r.RetrieveItem, r.Revision, c.asked.miss)
 }
 
 func (h *Handler) delete(ctx context.Context, r *subjects.DeleteRequest) (*subjects.DeleteReply, error) {

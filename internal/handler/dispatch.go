@@ -18,8 +18,8 @@ type call struct {
 	scope    subjects.Scope // the scope of the subject: what the caller may touch
 	json     bool
 	begun    time.Time
-	sent     time.Time    // before begun if it may have been held up on its way from the server
-	miss     manager.Miss // of a retrieve that the cache was asked for
+	sent     time.Time // before begun if it may have been held up on its way from the server
+	asked    asked     // of a retrieve
 }
 
 // serve returns the callback of a command's subscriptions:
@@ -27,7 +27,7 @@ type call struct {
 //	receive: accept its reply subject, read its scope
 //	└─ dispatch, in the pool, or beside it if the command waits for all replicas
 //	   ├─ carryOut
-//	   │  ├─ decode (JSON is turned into msgpack first)
+//	   │  ├─ read: decode (JSON is turned into msgpack first), unless hit.go has done so
 //	   │  ├─ begin: the deadline
 //	   │  ├─ place: into the scope of the subject
 //	   │  └─ run, the command itself
@@ -37,11 +37,11 @@ type call struct {
 // its reply or an error.
 func (h *Handler) serve(command subjects.Command) nats.MsgHandler {
 	e := h.endpoints[command]
-	return func(msg *nats.Msg) { h.receive(e, msg, manager.Miss{}) }
+	return func(msg *nats.Msg) { h.receive(e, msg, asked{}) }
 }
 
 // receive takes a request up or refuses it.
-func (h *Handler) receive(e *endpoint, msg *nats.Msg, miss manager.Miss) {
+func (h *Handler) receive(e *endpoint, msg *nats.Msg, asked asked) {
 	taken := false
 	defer func() {
 		if !taken {
@@ -51,7 +51,7 @@ func (h *Handler) receive(e *endpoint, msg *nats.Msg, miss manager.Miss) {
 	if !h.accept(msg) {
 		return
 	}
-	c := &call{endpoint: e, msg: msg, begun: time.Now(), json: subjects.IsJSON(msg.Data), miss: miss}
+	c := &call{endpoint: e, msg: msg, begun: time.Now(), json: subjects.IsJSON(msg.Data), asked: asked}
 	c.sent = h.sent(c.begun)
 	var err error
 	if c.scope, err = h.config.Prefix.ParseCommand(e.command, msg.Subject); err != nil {
@@ -82,17 +82,11 @@ func (h *Handler) dispatch(c *call) {
 
 // carryOut returns the open reply to a request, and its revision.
 func (h *Handler) carryOut(c *call) (reply []byte, revision subjects.Revision, err error) {
-	request := c.endpoint.request()
-	body := c.msg.Data
-	if c.json {
-		if body, err = subjects.FromJSON(body); err != nil {
-			return nil, revision, malformed{err}
-		}
-		defer clear(body)
-	}
-	if err := h.decode(body, request); err != nil {
+	request, wipe, err := h.read(c)
+	if err != nil {
 		return nil, revision, malformed{err}
 	}
+	defer wipe()
 	ctx, cancel, err := h.begin(c, subjects.EnvelopeOf(request))
 	if err != nil {
 		return nil, revision, err
@@ -113,6 +107,28 @@ func (h *Handler) carryOut(c *call) (reply []byte, revision subjects.Revision, e
 		err = failure{err, target}
 	}
 	return reply, revision, err
+}
+
+// read returns a request. wipe is called when it is done with, as it may refer to the body.
+func (h *Handler) read(c *call) (request subjects.PlacedRequest, wipe func(), err error) {
+	if c.asked.plain {
+		if request, ok := c.asked.lookup.Request(); ok {
+			return request, func() {}, nil
+		}
+	}
+	body, wipe := c.msg.Data, func() {} // dispatch wipes that
+	if c.json {
+		if body, err = subjects.FromJSON(body); err != nil {
+			return nil, nil, err
+		}
+		wipe = func() { clear(body) }
+	}
+	request = c.endpoint.request()
+	if err := h.decode(body, request); err != nil {
+		wipe()
+		return nil, nil, err
+	}
+	return request, wipe, nil
 }
 
 // decode reads a body; an empty one is a request without arguments.

@@ -28,6 +28,13 @@ type hits struct {
 	begun   time.Time // when the first of held was taken up
 }
 
+// asked is what is known of a retrieve when the cache was asked for it.
+type asked struct {
+	lookup subjects.Lookup // if plain
+	plain  bool            // it was read by hand
+	miss   manager.Miss
+}
+
 type heldReply struct {
 	to  string
 	end int // in replies
@@ -56,8 +63,13 @@ func (h *Handler) serveHits() nats.MsgHandler {
 }
 
 func (s *hits) handle(msg *nats.Msg) {
-	if miss, ok := s.hit(msg); !ok {
-		s.h.receive(s.endpoint, msg, miss)
+	var asked asked
+	hit := false
+	if asked.lookup, asked.plain = subjects.ReadLookup(msg.Data); asked.plain {
+		asked.miss, hit = s.hit(msg, &asked.lookup)
+	}
+	if !hit {
+		s.h.receive(s.endpoint, msg, asked)
 	}
 	if len(s.held) == 0 {
 		return
@@ -71,9 +83,8 @@ func (s *hits) handle(msg *nats.Msg) {
 
 // hit adds the reply to what is held, or reports false. If the cache was asked and has
 // nothing, miss says so.
-func (s *hits) hit(msg *nats.Msg) (miss manager.Miss, ok bool) {
-	lookup, ok := subjects.ReadLookup(msg.Data)
-	if !ok || lookup.Fresh || !s.h.isInbox(msg.Reply) {
+func (s *hits) hit(msg *nats.Msg, lookup *subjects.Lookup) (miss manager.Miss, ok bool) {
+	if lookup.Fresh || !s.h.isInbox(msg.Reply) {
 		return miss, false
 	}
 	if len(s.held) == 0 {
