@@ -243,6 +243,26 @@ func TestList(t *testing.T) {
 	}
 }
 
+func TestDescribe(t *testing.T) {
+	c, scope := connect(t, workerURL, nil), scopeOf(t)
+	if _, err := c.Describe(t.Context(), scope, "db"); !errors.Is(err, client.ErrNotFound) {
+		t.Errorf("missing: %v", err)
+	}
+	for _, tag := range []string{"old", "new"} {
+		store(t, c, scope, "db", "s3cret", &client.StoreOptions{Tags: map[string]string{"state": tag}})
+		got, err := c.Describe(t.Context(), scope, "db")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Scope != scope || got.ID != "db" || got.Version == "" || got.Tags["state"] != tag || got.Data != nil || got.Modified.IsZero() {
+			t.Errorf("described as %+v", got)
+		}
+	}
+	if _, err := c.Describe(t.Context(), scope, ""); !errors.Is(err, client.ErrInvalidArgument) {
+		t.Errorf("no ID: %v", err)
+	}
+}
+
 func TestValidate(t *testing.T) {
 	c, scope := connect(t, workerURL, nil), scopeOf(t)
 	store(t, c, scope, "good", "1", nil)

@@ -22,13 +22,13 @@ type (
 // stays the caller's to wipe once it is stored.
 func Value(b []byte) Data { return subjects.Value(b) }
 
-// Credential is what Retrieve and List return. Printing one shows no value.
+// Credential is what Retrieve, List and Describe return. Printing one shows no value.
 // Call Wipe, which overwrites the values with zeros, after their last use.
 //
 // Its values lie in the buffer that the reply came in; those of a batch lie in
 // one buffer, which lives as long as any of them.
 type Credential struct{ subjects.Credential }
 
-// Value is the single, unnamed value: not a copy, nil after Wipe, in lists, and
-// for a credential that has named values only, which are in Data.
+// Value is the single, unnamed value: not a copy, nil after Wipe, from List and
+// Describe, and for a credential that has named values only, which are in Data.
 func (c *Credential) Value() []byte { return c.Data[subjects.ValueName].Bytes() }

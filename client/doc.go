@@ -44,7 +44,8 @@
 // Config.Hedge is the least of these times, or turns hedging off. Hedges go on while they
 // help. If workers are only slow, all replies come in the end, and the client limits
 // hedges to a tenth of the reads and 100 more. Only commands that change nothing are
-// hedged: Retrieve, Validate, List, their batches, Job, Jobs and the reports of replicas.
+// hedged: Retrieve, Validate, their batches, List, Describe, Job, Jobs and the reports of
+// replicas.
 //
 // # The inbox
 //

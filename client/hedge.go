@@ -40,6 +40,7 @@ const (
 // has measured a reply.
 var hedged = map[subjects.Command]time.Duration{
 	subjects.Retrieve:      250 * time.Millisecond,
+	subjects.Describe:      250 * time.Millisecond,
 	subjects.Validate:      250 * time.Millisecond,
 	subjects.RetrieveBatch: 250 * time.Millisecond,
 	subjects.ValidateBatch: 250 * time.Millisecond,

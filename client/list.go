@@ -65,3 +65,22 @@ func (c *Client) list(ctx context.Context, scope Scope, request *subjects.ListRe
 		fits: func() bool { return reply.Cursor == "" || reply.Cursor != request.Cursor },
 	})
 }
+
+// Describe returns one credential as List shows it, without its values, or ErrNotFound.
+// One that cannot be read is no error: its Damaged is set.
+func (c *Client) Describe(ctx context.Context, scope Scope, id ID) (*Credential, error) {
+	if err := checkTarget(scope, id); err != nil {
+		return nil, err
+	}
+	request := subjects.DescribeRequest{Target: Target{ID: id}}
+	var reply subjects.DescribeReply
+	err := c.exchange(ctx, call{
+		command: subjects.Describe, scope: scope,
+		request: &request, reply: &reply, revision: &reply.Revision,
+		fits: func() bool { return reply.Scope == scope && reply.ID == id },
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Credential{reply.Credential}, nil
+}

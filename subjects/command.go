@@ -11,6 +11,7 @@ const (
 	Retrieve      Command = "retrieve"       // RetrieveRequest, RetrieveReply: read a credential
 	Delete        Command = "delete"         // DeleteRequest, DeleteReply: delete a credential
 	List          Command = "list"           // ListRequest, ListReply: IDs and metadata of a scope and below, without values
+	Describe      Command = "describe"       // DescribeRequest, DescribeReply: the metadata of a credential, without values
 	Validate      Command = "validate"       // ValidateRequest, ValidateReply: check whether a credential can be read and has not expired
 	StoreBatch    Command = "store_batch"    // StoreBatchRequest, StoreBatchReply: several stores
 	PatchBatch    Command = "patch_batch"    // PatchBatchRequest, PatchBatchReply: several patches
@@ -39,7 +40,7 @@ const (
 
 // Commands are all commands, in the order in which documentation shows them.
 var Commands = []Command{
-	Store, Patch, Retrieve, Delete, List, Validate,
+	Store, Patch, Retrieve, Delete, List, Describe, Validate,
 	StoreBatch, PatchBatch, RetrieveBatch, DeleteBatch, ValidateBatch,
 	ClearCache, CacheStats,
 	JobShow, JobList, JobCancel, JobRetry, JobDrop, SealKey,

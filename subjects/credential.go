@@ -102,10 +102,10 @@ type Credential struct {
 	Scope   Scope  `wire:"scope" json:"scope"`
 	ID      ID     `wire:"id" json:"id"`
 	Version string `wire:"version" json:"version"`     // another one after each write
-	Data    Data   `wire:"data" json:"data,omitempty"` // not in lists
+	Data    Data   `wire:"data" json:"data,omitempty"` // not in lists and descriptions
 	Metadata
-	// Damaged is set in lists, with the reason, on a credential that is stored
-	// and cannot be read.
+	// Damaged is set in lists and descriptions, with the reason, on a credential
+	// that is stored and cannot be read.
 	Damaged string `wire:"damaged" json:"damaged,omitempty"`
 	// StaleSince is set where the store could not be reached and the worker may
 	// answer with what it read last: when that was. No worker has changed the

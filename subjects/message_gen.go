@@ -209,6 +209,27 @@ func (m *ReplicaFacts) field(d *decoder, name []byte) bool {
 	return true
 }
 
+func (m *DescribeRequest) encode(e *encoder) {
+	m.Target.encode(e)
+	m.Envelope.encode(e)
+}
+
+func (m *DescribeRequest) field(d *decoder, name []byte) bool {
+	return m.Target.field(d, name) || m.Envelope.field(d, name)
+}
+
+func (m *DescribeReply) field(d *decoder, name []byte) bool {
+	switch string(name) {
+	case "revision":
+		m.Revision = d.revision()
+	default:
+		return m.Credential.field(d, name)
+	}
+	return true
+}
+
+func (m *DescribeReply) reached() Revision { return m.Revision }
+
 func (m *Event) encode(e *encoder) {
 	e.Str("event", string(m.Kind))
 	m.Target.encode(e)

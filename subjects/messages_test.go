@@ -245,6 +245,9 @@ func samples() []sample {
 		{"patch_batch_request", ref(batchOf[PatchItem](samplePatchItem(), sampleRemoval(), PatchItem{})), func() Message { return new(PatchBatchRequest) }},
 		{"patch_batch_reply", unknownOf(resultsOf[PatchReply](samplePatchReply())), func() Message { return new(PatchBatchReply) }},
 		{"job_of_patches", &JobOf[PatchItem, *PatchItem]{submittedJob(), batchOf[PatchItem](samplePatchItem(), sampleRemoval())}, func() Message { return new(JobOf[PatchItem, *PatchItem]) }},
+
+		{"describe_request", &DescribeRequest{sampleEnvelope, sampleTarget}, func() Message { return new(DescribeRequest) }},
+		{"describe_reply", &DescribeReply{sampleCredential(), sampleRevision}, func() Message { return new(DescribeReply) }},
 	}
 }
 

@@ -68,3 +68,24 @@ func TestDocumentedError(t *testing.T) {
 		t.Errorf("the error %s is not in docs/protocol.md", text)
 	}
 }
+
+// TestDocumentedCommands: each command that tenants may send has a row in docs/protocol.md
+// that says what goes in and what comes out, beside the tables that are generated.
+func TestDocumentedCommands(t *testing.T) {
+	page, err := os.ReadFile("../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "\n| command | request | reply |\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	var named strings.Builder
+	for row := range strings.Lines(table) {
+		cell, _, _ := strings.Cut(strings.TrimPrefix(row, "|"), "|")
+		named.WriteString(cell)
+	}
+	for _, command := range Commands {
+		if !strings.Contains(named.String(), "`"+string(command)+"`") {
+			t.Errorf("%s has no row in the table of commands", command)
+		}
+	}
+}

@@ -40,7 +40,7 @@ none is given. It shows no values. Filters that are given must all match.
 	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
 		options.Tags, options.ExpiresBefore = tags.m, before.Time
 		found := false
-		table := newTable(p.stdout, "SCOPE", "ID", "EXPIRES", "ROTATION", "TAGS", "DESCRIPTION")
+		table := newTable(p.stdout, listColumns...)
 		for credential, err := range c.List(ctx, target(args).Scope, &options) {
 			if err != nil {
 				return err
@@ -49,8 +49,7 @@ none is given. It shows no values. Filters that are given must all match.
 			if format.chosen == asJSON {
 				err = writeJSON(p.stdout, &credential.Credential)
 			} else {
-				err = table.row(string(credential.Scope), string(credential.ID), shown(credential.Expires),
-					rotation(credential.RotationDays), joinTags(credential.Tags), described(credential))
+				err = table.row(listed(credential)...)
 			}
 			if err != nil {
 				return err
@@ -67,6 +66,16 @@ none is given. It shows no values. Filters that are given must all match.
 		return nil
 	})
 	return cmd
+}
+
+// listColumns are those of list and describe, and listed the cells of a credential in them.
+var listColumns = []string{"SCOPE", "ID", "EXPIRES", "ROTATION", "TAGS", "DESCRIPTION"}
+
+func listed(credential *client.Credential) []string {
+	return []string{
+		string(credential.Scope), string(credential.ID), shown(credential.Expires),
+		rotation(credential.RotationDays), joinTags(credential.Tags), described(credential),
+	}
 }
 
 // nothing is the verdict on an empty scope. It is most often a misspelt one.

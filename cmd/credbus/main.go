@@ -5,6 +5,7 @@
 //	credbus retrieve SCOPE ID     prints the value alone
 //	credbus delete SCOPE ID
 //	credbus list [SCOPE]
+//	credbus describe SCOPE ID     what list shows of one
 //	credbus validate SCOPE [ID]   the exit status is the verdict
 //	credbus import FILE|-         credbus export SCOPE
 //	credbus watch [SCOPE]         follows changes

@@ -87,7 +87,7 @@ Exit status:
 	p.connection.register(root.PersistentFlags())
 	root.SetFlagErrorFunc(flagError)
 	for _, command := range []*cobra.Command{
-		p.storeCommand(), p.patchCommand(), p.retrieveCommand(), p.deleteCommand(), p.listCommand(), p.validateCommand(),
+		p.storeCommand(), p.patchCommand(), p.retrieveCommand(), p.deleteCommand(), p.listCommand(), p.describeCommand(), p.validateCommand(),
 		p.importCommand(), p.exportCommand(), p.watchCommand(), p.cacheCommand(), p.keysCommand(), p.migrateCommand(), p.deploymentCommand(),
 		p.jobsCommand(),
 	} {

@@ -16,6 +16,7 @@ func (h *Handler) commands() map[subjects.Command]*endpoint {
 		subjects.Retrieve: newEndpoint(single, h.retrieve),
 		subjects.Delete:   command(single, h.delete),
 		subjects.List:     roomy(h, many, h.list),
+		subjects.Describe: command(single, h.describe),
 		subjects.Validate: command(single, h.validate),
 
 		subjects.StoreBatch:    batch(h, m.StoreBatch),
@@ -67,6 +68,10 @@ func (h *Handler) delete(ctx context.Context, r *subjects.DeleteRequest) (*subje
 
 func (h *Handler) list(ctx context.Context, r *subjects.ListRequest, room subjects.Room) (*subjects.ListReply, error) {
 	return h.config.Manager.List(ctx, r, room.Limit, room.Size)
+}
+
+func (h *Handler) describe(ctx context.Context, r *subjects.DescribeRequest) (*subjects.DescribeReply, error) {
+	return h.config.Manager.Describe(ctx, r.Target)
 }
 
 func (h *Handler) validate(ctx context.Context, r *subjects.ValidateRequest) (*subjects.ValidateReply, error) {

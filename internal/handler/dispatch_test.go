@@ -59,7 +59,7 @@ func TestItemsStayInTheScopeOfTheSubject(t *testing.T) {
 // Those of others name none.
 func TestErrorsNameTheirCredential(t *testing.T) {
 	b := newBed(t, panickyStore{memory.New()}, nil)
-	for _, command := range []subjects.Command{subjects.Store, subjects.Patch, subjects.Retrieve, subjects.Delete, subjects.Validate} {
+	for _, command := range []subjects.Command{subjects.Store, subjects.Patch, subjects.Retrieve, subjects.Delete, subjects.Describe, subjects.Validate} {
 		told := b.ask(t, command, `{"id":"db","value":""}`)
 		if told == nil {
 			t.Errorf("%s: no error", command)
@@ -68,7 +68,7 @@ func TestErrorsNameTheirCredential(t *testing.T) {
 		}
 	}
 	b = newBed(t, memory.New(), nil)
-	for _, command := range []subjects.Command{subjects.Patch, subjects.Retrieve, subjects.Delete} {
+	for _, command := range []subjects.Command{subjects.Patch, subjects.Retrieve, subjects.Delete, subjects.Describe} {
 		for scope, want := range map[string]subjects.Scope{"": "org:acme", "org:acme/team:eng": "org:acme/team:eng"} {
 			body := `{"id":"db","value":"x"}`
 			if scope != "" {
@@ -134,7 +134,7 @@ func TestEveryAnswerIsCounted(t *testing.T) {
 func TestRepliesCarryARevision(t *testing.T) {
 	b := newBed(t, memory.New(), nil)
 	var last subjects.Revision
-	for _, command := range []subjects.Command{subjects.Store, subjects.Patch, subjects.Retrieve, subjects.List, subjects.Validate, subjects.ClearCache, subjects.Delete} {
+	for _, command := range []subjects.Command{subjects.Store, subjects.Patch, subjects.Retrieve, subjects.List, subjects.Describe, subjects.Validate, subjects.ClearCache, subjects.Delete} {
 		request := &subjects.StoreRequest{StoreItem: subjects.StoreItem{Target: subjects.Target{ID: "db"}, Data: subjects.Value([]byte("v"))}}
 		msg, err := b.client.RequestMsg(&nats.Msg{Subject: subjects.DefaultPrefix.Command(command, "org:acme"), Data: subjects.Append(nil, request)}, requestTimeout)
 		if err != nil {

@@ -75,7 +75,7 @@ func (panickyStore) Delete(context.Context, store.Key, store.Precondition) error
 // nothing down; what it carries may be a value, and is told nobody.
 func TestPanic(t *testing.T) {
 	b := newBed(t, panickyStore{memory.New()}, nil)
-	for _, command := range []subjects.Command{subjects.Store, subjects.Retrieve, subjects.Delete, subjects.List, subjects.Validate} {
+	for _, command := range []subjects.Command{subjects.Store, subjects.Retrieve, subjects.Delete, subjects.List, subjects.Describe, subjects.Validate} {
 		for _, body := range []string{`{"id":"db","value":"canary"}`, `{"id":"db","value":"canary","fresh":true}`} {
 			told := b.ask(t, command, body)
 			if told == nil || told.Code != subjects.Internal || strings.Contains(told.Error(), "canary") {

@@ -120,6 +120,11 @@ func TestStoreReadAheadOfTheLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.reaches(t, "a validation", verdict.Revision)
+	described, err := l.fresh.Describe(t.Context(), l.at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.reaches(t, "a description", described.Revision)
 
 	l.log.Fail(errors.New("no stream")) // the records alone tell
 	list, err := l.fresh.List(t.Context(), &subjects.ListRequest{Scope: l.at.Scope}, 1<<20, func(b []byte) int { return len(b) })
@@ -178,6 +183,12 @@ func TestStoreReadAheadOfADelete(t *testing.T) {
 		t.Fatal(verdict, err)
 	}
 	l.reaches(t, "a validation", verdict.Revision)
+	_, err = l.fresh.Describe(t.Context(), l.at)
+	missing, _ := manager.Explain(err, l.at)
+	if missing.Code != subjects.NotFound {
+		t.Fatal(err)
+	}
+	l.reaches(t, "a description", missing.Revision)
 	request := &subjects.ValidateBatchRequest{}
 	request.Items = []subjects.Target{l.at}
 	for _, all := range []bool{false, true} {

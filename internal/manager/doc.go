@@ -6,8 +6,8 @@
 //	                                                     token still holds
 //	Store ───► seal ─► intent ─► store ─► done ─► reply with revision
 //
-// It has three parts, by purpose: Reader (retrieve, list, validate), Writer (store,
-// patch, delete) and Maintainer (reseal, migrate). They share the records: the store,
+// It has three parts, by purpose: Reader (retrieve, list, describe, validate), Writer
+// (store, patch, delete) and Maintainer (reseal, migrate). They share the records: the store,
 // the keyring and the replica that says how new the records are.
 //
 // The items of a batch run side by side; where the store reads several records

@@ -2,6 +2,7 @@ package manager
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"credbus/internal/store"
@@ -84,7 +85,7 @@ func (r *Reader) take(l *listing, page store.Page) (more bool, err error) {
 		if !matches(record, &l.request.Filter) {
 			continue
 		}
-		item := r.item(record)
+		item := r.item(subjects.List, record)
 		bytes := l.size(subjects.Append(nil, &item))
 		if full = used+bytes > l.room; full {
 			break
@@ -116,15 +117,55 @@ func (r *Reader) take(l *listing, page store.Page) (more bool, err error) {
 	return !full && page.Next != "", nil
 }
 
-// item is what a list shows of a record.
-func (r *Reader) item(record *store.Record) subjects.Credential {
+// Describe is what List shows of one credential. A record that cannot be read is no error:
+// Damaged says why. The store answers, and the cache neither answers nor is filled.
+func (r *Reader) Describe(ctx context.Context, target subjects.Target) (*subjects.DescribeReply, error) {
+	if err := checkTarget(target); err != nil {
+		return nil, err
+	}
+	found, err := r.get(ctx, r.config.Store.Get, target, subjects.Revision{}, true)
+	switch {
+	case errors.Is(err, store.ErrDamaged):
+	case err != nil:
+		return nil, err
+	case found.record == nil:
+		return nil, asOf(found.end, store.ErrNotFound)
+	default:
+		defer found.wipe()
+		err = r.listable(found.record)
+	}
+	record := found.record
+	if err != nil {
+		record = &store.Record{Key: store.Key(target), Damaged: err.Error()}
+	}
+	return &subjects.DescribeReply{
+		Credential: r.item(subjects.Describe, record),
+		Revision:   later(r.config.Replica.Including(record.Revision), found.end),
+	}, nil
+}
+
+// listable checks a record as a list does: what it says of itself must be proven, of
+// format 1 by opening it.
+func (r *Reader) listable(record *store.Record) error {
+	if record.Data != nil || len(record.Proof) > 0 {
+		return r.proven(record)
+	}
+	_, wipe, err := r.unseal(record)
+	if err == nil {
+		wipe()
+	}
+	return err
+}
+
+// item is what a command shows of a record without its values.
+func (r *Reader) item(command subjects.Command, record *store.Record) subjects.Credential {
 	item := subjects.Credential{
 		Scope: record.Scope, ID: record.ID, Version: record.Version,
 		Metadata: record.Metadata,
 	}
 	if record.Damaged != "" {
 		// The store's own words name files and hosts.
-		item.Damaged = r.explain(subjects.List, damaged(record), subjects.Target(record.Key)).Message
+		item.Damaged = r.explain(command, damaged(record), subjects.Target(record.Key)).Message
 	}
 	return item
 }

@@ -23,7 +23,7 @@ type ReaderConfig struct {
 	LastKnown *cache.Cache
 }
 
-// Reader answers what does not change a credential: retrieve, list, validate.
+// Reader answers what does not change a credential: retrieve, list, describe, validate.
 type Reader struct {
 	*records
 	caching ReaderConfig

@@ -3,6 +3,7 @@ package manager_test
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -146,6 +147,10 @@ func TestMutatedRecordIsRefused(t *testing.T) {
 		if len(items) != 2 || items[0].ID != at.ID || items[0].Damaged == "" || items[0].Tags != nil || !items[0].Expires.IsZero() {
 			accepted++
 			t.Errorf("%s: list: %+v", name, items)
+		}
+		if reply, err := b.Describe(t.Context(), at); err != nil || !reflect.DeepEqual(reply.Credential, items[0]) {
+			accepted++
+			t.Errorf("%s: describe: %+v, %v", name, reply, err)
 		}
 	}
 	t.Logf("mutations=%d accepted=%d, %d of them not asked of list", len(mutations), accepted, len(unlisted))

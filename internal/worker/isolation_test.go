@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -163,6 +164,7 @@ func attacks(named subjects.Scope, id subjects.ID) (all []attack) {
 	add(subjects.Retrieve, " fresh", &subjects.RetrieveRequest{RetrieveItem: subjects.RetrieveItem{Target: at, Fresh: true}})
 	add(subjects.Retrieve, " inherit", &subjects.RetrieveRequest{RetrieveItem: subjects.RetrieveItem{Target: at, Inherit: true}})
 	add(subjects.Delete, "", &subjects.DeleteRequest{DeleteItem: subjects.DeleteItem{Target: at}})
+	add(subjects.Describe, "", &subjects.DescribeRequest{Target: at})
 	add(subjects.Validate, "", &subjects.ValidateRequest{Target: at})
 	add(subjects.ClearCache, "", &subjects.ClearCacheRequest{Target: at})
 	list := &subjects.ListRequest{Scope: named, Filter: subjects.Filter{IDPrefix: string(id)}}
@@ -201,6 +203,18 @@ func attacks(named subjects.Scope, id subjects.ID) (all []attack) {
 		add(subjects.ValidateBatch, " all cursor", &next)
 	}
 	return all
+}
+
+// TestAttacksHaveEveryCommand: a command that can name a scope is tried by TestIsolation.
+func TestAttacksHaveEveryCommand(t *testing.T) {
+	tried := attacks("org:acme", "db")
+	ofAllScopes := []subjects.Command{subjects.SealKey, subjects.Keys, subjects.Deployment, subjects.AdminCacheStats}
+	for _, command := range slices.Concat(subjects.Commands, subjects.AdminCommands) {
+		is := func(a attack) bool { return a.command == command }
+		if slices.Contains(ofAllScopes, command) == slices.ContainsFunc(tried, is) {
+			t.Errorf("%s: add it to attacks if it can name a scope, or else to those here", command)
+		}
+	}
 }
 
 // reach makes one attempt and returns the reply without what may differ

@@ -86,7 +86,7 @@ func may(t *testing.T, as *nats.Conn, do func() error) bool {
 // and nothing else: no other command, no other scope, nothing of workers.
 func TestRoles(t *testing.T) {
 	r := startRoles(t)
-	read := []subjects.Command{subjects.Retrieve, subjects.List, subjects.Validate, subjects.RetrieveBatch, subjects.ValidateBatch, subjects.CacheStats}
+	read := []subjects.Command{subjects.Retrieve, subjects.List, subjects.Describe, subjects.Validate, subjects.RetrieveBatch, subjects.ValidateBatch, subjects.CacheStats}
 	write := []subjects.Command{subjects.Store, subjects.Patch, subjects.Delete, subjects.StoreBatch, subjects.PatchBatch, subjects.DeleteBatch, subjects.ClearCache}
 	jobs := []subjects.Command{subjects.SealKey, subjects.JobShow, subjects.JobList, subjects.JobCancel, subjects.JobRetry, subjects.JobDrop}
 	if all := len(read) + len(write) + len(jobs); all != len(subjects.Commands) {

@@ -122,8 +122,10 @@ func TestSecrecy(t *testing.T) {
 		}
 	}
 	for _, id := range []string{"one", "two", "gone"} {
-		if msg := asJSON(subjects.Validate, `{"id":%q}`, id); c.in(msg.Data) {
-			t.Errorf("validate shows the value: %s", msg.Data)
+		for _, name := range []subjects.Command{subjects.Describe, subjects.Validate} {
+			if msg := asJSON(name, `{"id":%q}`, id); c.in(msg.Data) {
+				t.Errorf("%s shows the value: %s", name, msg.Data)
+			}
 		}
 	}
 
