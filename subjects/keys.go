@@ -55,7 +55,7 @@ type ResealReply struct {
 	Primary  uint32 `wire:"primary,read=keyID"` // the key that sealed
 	Resealed int64  `wire:"resealed,always"`    // were sealed by another key, or in format 1, by whatever key
 	Current  int64  `wire:"current,always"`     // were sealed by the primary in format 2 already
-	Native   int64  `wire:"native,always"`      // are kept in the provider's own form, which credbus does not seal
+	Native   int64  `wire:"native,always"`      // are kept in the provider's own form, which workers do not seal
 	// Remaining were not begun, since the time was up: send the request again
 	// with the cursor that it had.
 	Remaining int64 `wire:"remaining,always"`

@@ -92,7 +92,7 @@ func (c *contract) asyncapi() ([]byte, error) {
 		"asyncapi": "3.0.0",
 		"info": object{
 			"title": "credbus", "version": "v1",
-			"description": "Commands, events and jobs of credbus over NATS. Bodies are maps of msgpack, or JSON. docs/protocol.md says what they mean.",
+			"description": "Commands, events and jobs over NATS. Bodies are maps of msgpack, or JSON. docs/protocol.md says what they mean.",
 		},
 		"defaultContentType": "application/msgpack",
 		"servers":            object{"local": object{"host": "127.0.0.1:4222", "protocol": "nats"}},

@@ -33,6 +33,7 @@ var codeTable = []struct {
 	{context.Canceled, subjects.StorageUnavailable, "the worker is stopping: send the request again"},
 	{store.ErrUnavailable, subjects.StorageUnavailable, "the store cannot be reached: try again later"},
 	{store.ErrClosed, subjects.StorageUnavailable, "the worker is stopping: send the request again"},
+	{errReused, subjects.InvalidArgument, "nothing was written: another write of this credential had the same request_id: give each write an id of its own"},
 	{subjects.ErrTooLarge, subjects.PayloadTooLarge, ""},
 	{subjects.ErrInvalid, subjects.InvalidArgument, ""},
 }

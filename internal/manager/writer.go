@@ -173,7 +173,7 @@ func (w *Writer) write(ctx context.Context, key subjects.Target,
 }
 
 // errReused reports a request id under which something else was written.
-var errReused = fmt.Errorf("%w: nothing was written: another write of this credential had the same request_id: give each write an id of its own", subjects.ErrInvalid)
+var errReused = fmt.Errorf("%w: the request id is that of another write", subjects.ErrInvalid)
 
 // definite reports whether an error of the store says for certain that it
 // changed nothing.
