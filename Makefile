@@ -55,7 +55,7 @@ cross:
 	GOOS=darwin $(GO) vet ./...
 	GOOS=windows $(GO) vet ./...
 
-# What is generated from the messages of subjects is what their declarations say.
+# The files that are generated from package subjects must be current.
 contract:
 	$(GO) run ./internal/contract -root . -check
 

@@ -9,8 +9,7 @@ type Item[T any] interface {
 	about() (Scope, ID)
 }
 
-// BatchRequest applies one command to up to MaxBatchItems items. An item that
-// names no scope is in Scope.
+// BatchRequest applies one command to several items. An item that names no scope is in Scope.
 type BatchRequest[T any, P Item[T]] struct {
 	Envelope
 	Scope Scope `wire:"scope"`
@@ -18,8 +17,8 @@ type BatchRequest[T any, P Item[T]] struct {
 	// Refused holds, by index, why an item that was decoded breaks a rule.
 	// Decode sets it, and the rest of the batch is not affected.
 	Refused map[int]error
-	// Concurrency is how many items are worked on at once, 0 for the worker's
-	// own setting, which is also the most.
+	// Concurrency is how many items are worked on at once, but not more than the
+	// worker's own setting, which 0 stands for.
 	Concurrency int `wire:"concurrency,most=MaxBatchItems"`
 }
 
@@ -48,8 +47,8 @@ func (r *BatchRequest[T, P]) items(d *decoder) {
 	d.Refused = cmp.Or(before, d.Refused)
 }
 
-// ValidateBatchRequest checks the listed credentials, or, with All, those of
-// Scope and everything below it, page by page.
+// ValidateBatchRequest checks the credentials of Items or, with All, those of Scope and below,
+// page by page.
 type ValidateBatchRequest struct {
 	All bool `wire:"all"`
 	Paging
@@ -83,14 +82,13 @@ func (r *Result[T, P]) field(d *decoder, name []byte) bool {
 	return P(&r.Reply).field(d, name)
 }
 
-// BatchReply holds one result for each item, in the order of the request: what the command
-// replies, or an error. A
-// result that would have taken the reply over the server's maximum payload is
-// the error payload_too_large with Retryable set: ask for it by itself. When it
-// is that of a write, which was done, its OutcomeUnknown is set as well.
+// BatchReply holds one result for each item, in the order of the request: the reply of the
+// command, or an error. If a result would take the reply over the server's maximum payload, it
+// is the error PayloadTooLarge with Error.Retryable set: ask for that one by itself. If it is
+// the result of a write, the write was done, and Error.OutcomeUnknown is set as well.
 type BatchReply[T any, P Item[T]] struct {
 	Results []Result[T, P] `wire:"results,always,max=MaxListItems"`
-	// Cursor continues a validation of a whole scope, "" at its end.
+	// Cursor continues a validation of a whole scope. It is empty on the last page.
 	Cursor   string   `wire:"cursor,max=MaxCursorLen"`
 	Revision Revision `wire:"revision,reply"`
 }

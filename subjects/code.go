@@ -69,20 +69,19 @@ const (
 	HeaderErrorCode = "Nats-Service-Error-Code"
 )
 
-// Error is an error as the wire carries it. It never holds a value.
+// Error is an error reply, or the error of an item. It never holds a value.
 type Error struct {
 	Code      Code   `wire:"code"`
 	Message   string `wire:"message,max=8*maxTextLen"`
 	Scope     Scope  `wire:"scope"`
 	ID        ID     `wire:"id"`
-	Retryable bool   `wire:"retryable"`
-	// OutcomeUnknown is set for a write that may have taken effect, or may still
-	// do so: it must not be taken for a failure. Retrieve the credential with
-	// fresh to see, or send the write again with the same request id, with which
-	// it acts once; a delete that is repeated after it took effect is not_found.
-	// An error of a write that is not so marked means that nothing was written.
+	Retryable bool   `wire:"retryable"` // the same request may succeed later
+	// OutcomeUnknown is set for a write that may have taken effect, or may still do so. Do
+	// not take it for a failure: read the credential with fresh to see, or send the write
+	// again with the same request_id. An error of a write without it means that nothing
+	// was written.
 	OutcomeUnknown bool     `wire:"outcome_unknown"`
-	Revision       Revision `wire:"revision,reply"` // of an error reply, as of any other
+	Revision       Revision `wire:"revision,reply"` // only that of an error reply
 }
 
 // UnknownOutcomeRule ends the message of an error that MarkOutcomeUnknown marks.

@@ -17,17 +17,17 @@ const (
 	MaxRotationDays   = 36500
 )
 
-// Metadata is what is known of a credential beside its values. None of it is
-// secret: stores keep it in clear, and list shows it.
+// Metadata describes a credential. None of it is secret: stores keep it in clear, and list
+// shows it.
 type Metadata struct {
-	Description string            `wire:"description,max=4*MaxDescriptionLen" json:"description,omitempty"`
+	Description string            `wire:"description,chars=MaxDescriptionLen" json:"description,omitempty"`
 	Tags        map[string]string `wire:"tags" json:"tags,omitempty"`
 	Created     time.Time         `wire:"created,early" json:"created,omitzero"`   // when the first version was stored
 	Modified    time.Time         `wire:"modified,early" json:"modified,omitzero"` // when the values were stored
 	Expires     time.Time         `wire:"expires,early" json:"expires,omitzero"`   // empty: never
-	// RotationDays is the rotation policy: how old a value may become, in
-	// days; 0 is none.
-	RotationDays int `wire:"rotation_days,read=rotationDays" json:"rotation_days,omitempty"`
+	// RotationDays is the rotation policy: how many days old the values may become. 0 is
+	// no policy.
+	RotationDays int `wire:"rotation_days,most=MaxRotationDays,read=rotationDays" json:"rotation_days,omitempty"`
 	// Inheritable lets scopes below read the credential with inherit.
 	Inheritable bool `wire:"inheritable" json:"inheritable,omitempty"`
 }
@@ -97,7 +97,7 @@ func checkDataName(name string) error {
 	return nil
 }
 
-// Credential is a credential as a reply carries it.
+// Credential is a credential in a reply.
 type Credential struct {
 	Scope   Scope  `wire:"scope" json:"scope"`
 	ID      ID     `wire:"id" json:"id"`
@@ -107,9 +107,9 @@ type Credential struct {
 	// Damaged is set in lists and descriptions, with the reason, on a credential
 	// that is stored and cannot be read.
 	Damaged string `wire:"damaged" json:"damaged,omitempty"`
-	// StaleSince is set where the store could not be reached and the worker may
-	// answer with what it read last: when that was. No worker has changed the
-	// credential since; whoever else writes to the store may have.
+	// StaleSince is when the worker read this, if the store cannot be reached now and the
+	// worker may answer with what it read last. No worker has changed the credential
+	// since, but other programs that write to the store may have.
 	StaleSince time.Time `wire:"stale_since" json:"stale_since,omitzero"`
 }
 

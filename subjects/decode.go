@@ -30,8 +30,8 @@ const (
 // decoded once only.
 func Decode(body []byte, m Message) error { return decode(body, m, false) }
 
-// DecodeStrict is Decode that refuses fields which m does not have: whoever wrote one
-// meant something by it.
+// DecodeStrict is Decode that refuses fields which m does not have: their author meant
+// something by them.
 func DecodeStrict(body []byte, m Message) error { return decode(body, m, true) }
 
 func decode(body []byte, m Message, strict bool) error {
@@ -57,7 +57,7 @@ type decoder struct {
 var decoders = sync.Pool{New: func() any { return new(decoder) }}
 
 // message reads a map and hands each field to m. A field that stands twice is
-// refused, since whoever checked the body before may have seen the other one.
+// refused, since a program that checked the body before may have read the other one.
 func (d *decoder) message(m Message) {
 	outer := d.Field
 	seen := make([][]byte, 0, 20) // no message has more fields

@@ -6,8 +6,8 @@ type DescribeRequest struct {
 	Target
 }
 
-// DescribeReply is a credential as a list shows it: without values, and with Damaged where
-// it cannot be read.
+// DescribeReply is a credential without its values, as in a list. Damaged is set if it cannot be
+// read.
 type DescribeReply struct {
 	Credential
 	Revision Revision `wire:"revision,reply"`

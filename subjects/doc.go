@@ -39,7 +39,7 @@
 //
 // Bodies come from anyone. [Decode] allocates no more than what a body holds
 // calls for, quotes no value in an error, and leaves values where they are:
-// whoever owns a body wipes it, and every [Secret] in it, with one clear.
+// the owner of a body wipes it, and every [Secret] in it, with one clear.
 package subjects
 
 //go:generate go run ../internal/contract

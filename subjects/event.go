@@ -19,33 +19,30 @@ const (
 type Event struct {
 	Kind EventKind `wire:"event"`
 	Target
-	// Version is the credential's version after the change, empty when it was
-	// deleted; the one that expires.
+	// Version is the credential's version after the change, or the one that expires. It is
+	// empty if the credential was deleted.
 	Version string    `wire:"version"`
-	At      time.Time `wire:"at"` // the clock of the worker that made the change, or found it
-	// WriteID names the write between the replicas.
-	WriteID string `wire:"write_id"`
-	// Replica names the worker that made the change, or noticed it first.
-	Replica string `wire:"replica"`
-	// Acknowledge asks the replicas to tell that worker once they have applied
-	// this; between the replicas only.
+	At      time.Time `wire:"at"`       // when, by the clock of the worker that made or found the change
+	WriteID string    `wire:"write_id"` // names the write
+	Replica string    `wire:"replica"`  // the worker that made the change, or found it first
+	// Acknowledge asks the replicas to say when they have applied this. It is between the
+	// replicas.
 	Acknowledge bool `wire:"acknowledge"`
-	// Hold is for how long a write of that worker may still take effect after it was
-	// announced; between the replicas only.
+	// Hold is how long the write may still take effect after it was announced. It is
+	// between the replicas.
 	Hold time.Duration `wire:"hold"`
-	// Revision is one that a read must name to be sure to see the change.
+	// Revision is that of the change. A read that names it sees the change.
 	Revision Revision `wire:"revision"`
-	// Expires is when the credential expires or has expired; of EventExpiring and
-	// EventExpired only.
+	// Expires is when the credential expires or has expired. Only EventExpiring and
+	// EventExpired have it.
 	Expires time.Time `wire:"expires"`
-	// Index is the consistency index that the store gave the write; between the replicas
-	// only, which seal it, so that clients cannot read it.
+	// Index is the consistency index that the store gave the write. It is between the
+	// replicas, which seal it so that clients cannot read it.
 	Index string `wire:"index,max=MaxIndexLen"`
-	// Lease is for how long that worker may answer from its cache after it sent this,
-	// Protocol the version of what the replicas say to each other; between the replicas
-	// only.
+	// Lease is how long the worker may answer from its cache after it sent this. It is
+	// between the replicas.
 	Lease    time.Duration `wire:"lease"`
-	Protocol int           `wire:"protocol"`
+	Protocol int           `wire:"protocol"` // the version of the protocol between the replicas
 }
 
 // MaxIndexLen bounds an Index, in bytes.

@@ -15,33 +15,31 @@ const (
 // items of a job that stores have to be sealed, since the servers keep the body
 // on disk.
 type Job struct {
-	// ID names the job in its scope, and what is published again under the same
-	// ID is not done again. Where the job's subject ends with it, it need not stand
-	// here.
-	ID ID `wire:"job,read=jobID"`
-	// Batch names the jobs that were submitted as one, the ID if there is only one.
-	Batch ID `wire:"batch,read=jobID"`
+	// ID names the job in its scope. The same job that is published again under its ID is
+	// not done again. Instead, the subject may end
+	// with it.
+	ID ID `wire:"job,max=MaxJobIDLen,read=jobID"`
+	// Batch names the jobs that were submitted as one. Empty: the ID, of one job.
+	Batch ID `wire:"batch,max=MaxJobIDLen,read=jobID"`
 	// Parts is how many jobs the batch has, at least 1.
-	Parts int `wire:"parts"`
-	// NotBefore is when the job may be begun, ExpiresAt when it may be no longer.
-	// Zero: any time.
-	NotBefore time.Time `wire:"not_before"`
-	ExpiresAt time.Time `wire:"expires_at"`
-	// Submitted is when the job was made, by the workers' time (SealKeyReply.Now). A
-	// sealed job has it beside its items: workers take none that is older than what
-	// they remember, so that nobody can publish an old one again.
+	Parts     int       `wire:"parts"`
+	NotBefore time.Time `wire:"not_before"` // when it may be begun. Empty: at once
+	ExpiresAt time.Time `wire:"expires_at"` // when it may no longer be begun. Empty: never
+	// Submitted is when the job was made, by the workers' time (SealKeyReply.Now). It is
+	// sealed with the items: workers refuse a job that is older than what they remember,
+	// so that nobody can publish an old one again.
 	Submitted time.Time `wire:"submitted"`
-	// All selects the credentials of the job's scope, and of all below it, that
-	// match Filter.
+	// All selects the credentials of the job's scope and below that match the filter, in
+	// place of items.
 	All bool `wire:"all"`
 	Filter
-	// Sealed is the whole job as it would be in clear, sealed to the workers' key that
-	// SealedTo names. What stands beside it must be the same as what is sealed.
+	// Sealed is the whole job as it would be in clear, sealed to the key of SealedTo. The
+	// fields beside it must be the same as those within.
 	Sealed   []byte `wire:"sealed"`
-	SealedTo string `wire:"sealed_to"`
+	SealedTo string `wire:"sealed_to"` // SealKeyReply.KeyID
 }
 
-// JobOf joins a job with the batch request whose items it carries in clear.
+// JobOf is the body of a job of one command, with its items in clear.
 type JobOf[T any, P Item[T]] struct {
 	Job
 	Request BatchRequest[T, P] `wire:",inline"`
@@ -81,53 +79,54 @@ func (s JobState) Ended() bool { return s == JobDone || s == JobFailed || s == J
 // kept for a day after the last one.
 type JobStatus struct {
 	Target    // the job's own scope and ID
-	Batch  ID `wire:"batch,read=jobID"`
-	// Parts is how many jobs the batch has. That of a job with Job.All grows while
-	// it makes jobs of what it finds.
+	Batch  ID `wire:"batch,max=MaxJobIDLen,read=jobID"`
+	// Parts is how many jobs the batch has. It grows while a job with all makes jobs of
+	// what it finds.
 	Parts   int      `wire:"parts"`
 	Command Command  `wire:"command"`
 	State   JobState `wire:"state"`
-	Reason  string   `wire:"reason,max=8*maxTextLen"` // of JobFailed, and why an attempt is to be repeated
+	Reason  string   `wire:"reason,max=8*maxTextLen"` // why the job failed, or why an attempt is repeated
 
-	// Of Items, so many Succeeded and so many Failed; the others have no outcome.
-	Items     int `wire:"items"`
-	Succeeded int `wire:"succeeded"`
-	Failed    int `wire:"failed"`
+	Items     int `wire:"items"`     // how many the job has
+	Succeeded int `wire:"succeeded"` // how many of them were done
+	Failed    int `wire:"failed"`    // how many of them were not; the others have no outcome yet
 
-	// Of those that Succeeded in validating, so many were found Expired, NotFound or
-	// Malformed, and so many valid with rotation due.
-	Expired     int `wire:"expired"`
-	NotFound    int `wire:"not_found"`
-	Malformed   int `wire:"malformed"`
-	RotationDue int `wire:"rotation_due"`
+	// What validating found of those that Succeeded.
+
+	Expired     int `wire:"expired"`      // how many have expired
+	NotFound    int `wire:"not_found"`    // how many do not exist
+	Malformed   int `wire:"malformed"`    // how many cannot be read
+	RotationDue int `wire:"rotation_due"` // how many are valid and due for rotation
 
 	// Attempts is how often the job was begun.
 	Attempts int `wire:"attempts"`
 	// Conflicts is how many other jobs came under this one's name and were refused:
 	// those of another command or with other items.
-	Conflicts int       `wire:"conflicts"`
-	Submitted time.Time `wire:"submitted"`
-	NotBefore time.Time `wire:"not_before"`
-	ExpiresAt time.Time `wire:"expires_at"`
-	RetryAt   time.Time `wire:"retry_at"`
-	Updated   time.Time `wire:"updated"` // by the clock of the NATS servers, as all times of a status
-	Worker    string    `wire:"worker"`  // the one that runs it, or ran it last
-	// Cancelling is set when the job was told to end and has not yet.
+	Conflicts int `wire:"conflicts"`
+
+	// Times are by the clock of the NATS servers.
+
+	Submitted time.Time `wire:"submitted"`  // when the queue got the job
+	NotBefore time.Time `wire:"not_before"` // as in the job
+	ExpiresAt time.Time `wire:"expires_at"` // as in the job
+	RetryAt   time.Time `wire:"retry_at"`   // when the next attempt is
+	Updated   time.Time `wire:"updated"`    // when this was published
+	Worker    string    `wire:"worker"`     // the one that runs it, or ran it last
+	// Cancelling is set if the job was told to end and has not ended yet.
 	Cancelling bool `wire:"cancelling"`
-	// Dead is set when the job is kept among the dead letters, to be retried or
-	// dropped.
+	// Dead is set while the job is a dead letter, which can be retried or dropped.
 	Dead bool `wire:"dead"`
 	// Content is a keyed digest of the command and the items, which only workers can
 	// compute. It is empty where nothing could be read.
 	Content string `wire:"content"`
 
-	// Began is the revision that was reached when the job was first begun.
+	// Began is the revision when the job was first begun. It is for the workers.
 	Began Revision `wire:"began"`
 	// Reached is a revision whose readers see all that the job has written.
 	Reached Revision `wire:"reached"`
-	// Cursor is where a job with Job.All goes on.
+	// Cursor is where a job with all goes on. It is for the workers.
 	Cursor string `wire:"cursor,max=MaxCursorLen"`
-	// Results has one for each item, in order. A list of jobs has none.
+	// Results are in the order of the items. A list of jobs has none.
 	Results []JobResult `wire:"results,max=MaxBatchItems"`
 }
 
@@ -162,20 +161,20 @@ func (s *JobStatus) Count() {
 // JobResult is the outcome of one item of a job.
 type JobResult struct {
 	Target
-	// Pending is set while there is none; Err is then why the last attempt at it
-	// failed, and is to be repeated.
+	// Pending is set while there is no outcome. Err says then why the last attempt failed.
 	Pending bool `wire:"pending"`
-	// Version is that of what was stored, retrieved or validated, and of what is
-	// about to be deleted.
+	// Version is that of the credential that was stored, retrieved or validated, or that
+	// will be deleted.
 	Version string `wire:"version"`
 
-	// Of a validation, as in ValidateReply.
+	// Those of ValidateReply, after a validation.
+
 	Status      Status    `wire:"status"`
 	Expires     time.Time `wire:"expires"`
 	RotationDue bool      `wire:"rotation_due"`
 	Reason      string    `wire:"reason"`
 
-	Err *Error `wire:"error"`
+	Err *Error `wire:"error"` // why the item failed
 }
 
 // DeadJob is a dead letter: a job that was given up. Only workers see it.
@@ -186,22 +185,21 @@ type DeadJob struct {
 	Body []byte `wire:"body,clone"`
 }
 
-// JobRequest asks about one job, or for something to be done with it.
+// JobRequest asks about one job, or to end, retry or drop it.
 type JobRequest struct {
 	Envelope
 	Target // the job's
 }
 
-// JobShowRequest asks about one job. With Posted, the body that was published as a
-// job of Command, it also asks whether that is the job of this name: the answer to
-// another one is AlreadyExists.
+// JobShowRequest asks for the status of a job. With Posted it also asks whether that is the
+// job of this name. If it is not, the error is AlreadyExists.
 type JobShowRequest struct {
 	JobRequest
-	Command Command `wire:"command"`
-	Posted  []byte  `wire:"posted"`
+	Command Command `wire:"command"` // the one that Posted is a job of
+	Posted  []byte  `wire:"posted"`  // a body that was published as a job
 }
 
-// JobReply is how the job stands.
+// JobReply is the status of a job.
 type JobReply struct {
 	JobStatus
 	Revision Revision `wire:"revision,reply"`
@@ -213,32 +211,30 @@ type JobListRequest struct {
 	Envelope
 	Scope Scope    `wire:"scope"`
 	State JobState `wire:"state,read=jobState"`
-	Batch ID       `wire:"batch,read=jobID"`
-	// Dead asks for the dead letters, which are kept for longer than what else is
-	// known of a job.
+	Batch ID       `wire:"batch,max=MaxJobIDLen,read=jobID"`
+	// Dead asks for the dead letters, which are kept longer than other statuses.
 	Dead bool `wire:"dead"`
 	Paging
 }
 
-// JobListReply is a page of jobs, without results. One that changes while they are
-// paged through may stand on two pages.
+// JobListReply is a page of jobs, without results. A job that changes meanwhile may be on two
+// pages.
 type JobListReply struct {
 	Jobs     []JobStatus `wire:"jobs,always,max=MaxListItems"`
-	Cursor   string      `wire:"cursor,max=MaxCursorLen"` // "" on the last page
+	Cursor   string      `wire:"cursor,max=MaxCursorLen"` // empty on the last page
 	Revision Revision    `wire:"revision,reply"`
 }
 
-// SealKeyRequest asks for the key that bodies are sealed to.
+// SealKeyRequest asks for the key that jobs are sealed to.
 type SealKeyRequest struct{ Envelope }
 
 // SealKeyReply is the workers' public key: that of HPKE (RFC 9180) with ML-KEM-768 and
 // X25519, HKDF-SHA256 and AES-256-GCM.
 type SealKeyReply struct {
-	KeyID string `wire:"key_id"`
-	Key   []byte `wire:"key,clone"`
-	// Now is the time by which jobs are judged, that of the NATS servers.
-	Now time.Time `wire:"now"`
-	// MaxDelay is how far ahead a job's NotBefore may be, in whole seconds.
+	KeyID string    `wire:"key_id"`
+	Key   []byte    `wire:"key,clone"`
+	Now   time.Time `wire:"now"` // by the clock of the NATS servers, by which jobs are judged
+	// MaxDelay is how far ahead Job.NotBefore may be.
 	MaxDelay time.Duration `wire:"max_delay,seconds"`
 	Revision Revision      `wire:"revision,reply"`
 }

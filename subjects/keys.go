@@ -5,11 +5,11 @@ import "time"
 // KeysRequest asks every replica which keys it holds.
 type KeysRequest struct{ Envelope }
 
-// Key is what is told of a key of the keyring, none of which is secret.
+// Key describes a key of the keyring. Nothing of it is secret.
 type Key struct {
 	ID      uint32 `wire:"id,read=keyID"`
 	Status  string `wire:"status"`  // enabled or disabled
-	Primary bool   `wire:"primary"` // it seals
+	Primary bool   `wire:"primary"` // whether it seals
 }
 
 // MaxKeys bounds the keys of one replica in a reply.
@@ -19,7 +19,7 @@ const MaxKeys = 1000
 type ReplicaKeys struct {
 	Replica string    `wire:"replica"`
 	Keys    []Key     `wire:"keys,always,max=MaxKeys"`
-	Loaded  time.Time `wire:"loaded"` // when it read them
+	Loaded  time.Time `wire:"loaded"` // when the replica read its keyring
 }
 
 // Primary is the number of the key that the replica seals with.
@@ -42,8 +42,8 @@ func (r *ReplicaKeys) Has(id uint32) bool {
 	return false
 }
 
-// ResealRequest asks for a page of the credentials of a scope and below to be
-// sealed by the primary key, where they are not. It may be repeated at any time.
+// ResealRequest asks to seal a page of the credentials of a scope and below by the primary
+// key. It may be repeated at any time.
 type ResealRequest struct {
 	Envelope
 	Scope Scope `wire:"scope"`
@@ -53,14 +53,14 @@ type ResealRequest struct {
 // ResealReply says what became of a page. Every credential of it is counted once.
 type ResealReply struct {
 	Primary  uint32 `wire:"primary,read=keyID"` // the key that sealed
-	Resealed int64  `wire:"resealed,always"`    // were sealed by another key, or in format 1, by whatever key
-	Current  int64  `wire:"current,always"`     // were sealed by the primary in format 2 already
-	Native   int64  `wire:"native,always"`      // are kept in the provider's own form, which workers do not seal
-	// Remaining were not begun, since the time was up: send the request again
+	Resealed int64  `wire:"resealed,always"`    // how many were sealed anew: by another key before, or in format 1
+	Current  int64  `wire:"current,always"`     // how many were sealed by the primary in format 2 already
+	Native   int64  `wire:"native,always"`      // how many are in the provider's own form, which workers do not seal
+	// Remaining is how many were not begun because the time was up. Send the request again
 	// with the cursor that it had.
 	Remaining int64 `wire:"remaining,always"`
-	// Failed are those that could not be opened or written, with scope and ID.
+	// Failed has an error for each that could not be opened or written.
 	Failed   []Error  `wire:"failed,max=MaxListItems,read=failures"`
-	Cursor   string   `wire:"cursor,max=MaxCursorLen"` // "" on the last page
+	Cursor   string   `wire:"cursor,max=MaxCursorLen"` // empty on the last page
 	Revision Revision `wire:"revision,reply"`
 }

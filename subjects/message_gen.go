@@ -5,6 +5,7 @@ package subjects
 import (
 	"slices"
 	"time"
+	"unicode/utf8"
 )
 
 func (m *BatchRequest[T, P]) encode(e *encoder) {
@@ -127,7 +128,7 @@ func (m *Metadata) field(d *decoder, name []byte) bool {
 	case "expires":
 		m.Expires = d.Time("expires")
 	case "description":
-		m.Description = d.Str(4 * MaxDescriptionLen)
+		m.Description = d.Str(utf8.UTFMax * MaxDescriptionLen)
 	case "tags":
 		m.Tags = d.tags()
 	case "rotation_days":

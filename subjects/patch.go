@@ -6,26 +6,27 @@ import (
 	"time"
 )
 
-// PatchItem is a change of one credential, as a JSON merge patch (RFC 7396): what it does
-// not name is kept, and null removes. This is the only message in which null has a meaning.
+// PatchItem is a change of one credential, as a JSON merge patch (RFC 7396): a field that is
+// left out is kept, and null removes. Only here does null have a meaning.
 type PatchItem struct {
 	Target
-	// Data are the named values to set. At least one named value must remain.
+	// Data has the named values to set. null removes a name. At least one value must
+	// remain.
 	Data       Data     `wire:"data,short=value,null"`
-	RemoveData []string // the names to remove, which have null on the wire
-	// Tags are the tags to set.
+	RemoveData []string // the names that have null on the wire
+	// Tags has the tags to set. null removes a tag or, in place of the map, all tags.
 	Tags          map[string]string `wire:"tags,null"`
-	RemoveTags    []string          // the keys of those to remove, which have null on the wire
-	RemoveAllTags bool              // null in place of all tags
+	RemoveTags    []string          // the keys that have null on the wire
+	RemoveAllTags bool              // null on the wire in place of the map
 
 	// A nil pointer keeps the field. A pointer to the zero value removes it.
 
-	Description  *string    `wire:"description,max=4*MaxDescriptionLen,null"`
+	Description  *string    `wire:"description,chars=MaxDescriptionLen,null"`
 	Expires      *time.Time `wire:"expires,null"`
-	RotationDays *int       `wire:"rotation_days,null"`
+	RotationDays *int       `wire:"rotation_days,most=MaxRotationDays,null"`
 	Inheritable  *bool      `wire:"inheritable"`
-	// Version is a precondition. Without it the worker reads the newest version, and
-	// reads again if somebody else writes meanwhile.
+	// Version is the one that the credential must be at. Without it the worker changes the
+	// newest version, and begins again if somebody else writes meanwhile.
 	Version string `wire:"version"`
 }
 
@@ -300,20 +301,18 @@ type PatchReply struct {
 	Version string `wire:"version"`
 	Kept    Kept   `wire:"kept"`
 
-	// What was to be removed and was not there. A request that repeats one which took
-	// effect is not told.
+	// A repeat of a patch that took effect names nothing absent.
 
-	AbsentData []string `wire:"absent_data,max=2*MaxDataNames"` // names of values
-	AbsentTags []string `wire:"absent_tags,max=2*MaxTags"`      // keys of tags
+	AbsentData []string `wire:"absent_data,max=2*MaxDataNames"` // names that the patch removes and that were not there
+	AbsentTags []string `wire:"absent_tags,max=2*MaxTags"`      // tags that the patch removes and that were not there
 	Revision   Revision `wire:"revision,reply"`
 }
 
-// Kept is what a patch left as it was: how many named values and tags, whether there is a
-// description, and the other fields that are set.
+// Kept says what a patch left as it was.
 type Kept struct {
-	Values       int       `wire:"values" json:"values,omitempty"`
-	Tags         int       `wire:"tags" json:"tags,omitempty"`
-	Description  bool      `wire:"description" json:"description,omitempty"`
+	Values       int       `wire:"values" json:"values,omitempty"`           // how many
+	Tags         int       `wire:"tags" json:"tags,omitempty"`               // how many
+	Description  bool      `wire:"description" json:"description,omitempty"` // whether there is one
 	Expires      time.Time `wire:"expires" json:"expires,omitzero"`
 	RotationDays int       `wire:"rotation_days" json:"rotation_days,omitempty"`
 	Inheritable  bool      `wire:"inheritable" json:"inheritable,omitempty"`

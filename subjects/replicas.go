@@ -1,13 +1,12 @@
 package subjects
 
-// ReplicasReply holds what every replica that answered in time says of itself, and the
-// names of those that are known and did not answer.
+// ReplicasReply holds what each replica says of itself.
 type ReplicasReply[T any, P interface {
 	*T
 	Message
 }] struct {
 	Replicas []T      `wire:"replicas,always,max=MaxReplicas"`
-	Missing  []string `wire:"missing,max=MaxReplicas"`
+	Missing  []string `wire:"missing,max=MaxReplicas"` // those that did not answer in time
 	Revision Revision `wire:"revision,reply"`
 }
 

@@ -14,8 +14,8 @@ type StoreReply struct {
 
 func (c *Credential) about() (Scope, ID) { return c.Scope, c.ID }
 
-// RetrieveReply is a credential. Its Scope is the one it was found in, which
-// with inherit may be an ancestor of the one that was asked for.
+// RetrieveReply is a credential. Its Scope says where it was found: with inherit, that may be
+// above the scope of the request.
 type RetrieveReply struct {
 	Credential
 	Revision Revision `wire:"revision,reply"`
@@ -30,7 +30,7 @@ type DeleteReply struct {
 // ListReply is a page of a list.
 type ListReply struct {
 	Items    []Credential `wire:"items,always,max=MaxListItems"` // without values
-	Cursor   string       `wire:"cursor,max=MaxCursorLen"`       // "" on the last page
+	Cursor   string       `wire:"cursor,max=MaxCursorLen"`       // empty on the last page
 	Revision Revision     `wire:"revision,reply"`
 }
 
@@ -45,26 +45,25 @@ const (
 	Malformed Status = "malformed" // stored, but it cannot be read or opened
 )
 
-// ValidateReply says whether a credential is valid, judged from what is
-// stored, without asking whoever issued it.
+// ValidateReply says whether a credential is valid. The worker judges by what is stored, and
+// does not ask the issuer.
 type ValidateReply struct {
 	Target
 	Status  Status    `wire:"status"`
 	Version string    `wire:"version"`
 	Expires time.Time `wire:"expires"` // empty: never, which is valid
-	Checked time.Time `wire:"checked"` // the worker's clock at the check
-	// RotationDue is set when the value is older than its rotation policy
-	// allows, or has less than a quarter of its life left; Reason says which.
+	Checked time.Time `wire:"checked"` // when, by the worker's clock
+	// RotationDue is set if the values have expired, are older than the rotation policy
+	// allows, or have less than a quarter of their life left. Reason says which.
 	RotationDue bool     `wire:"rotation_due"`
 	Reason      string   `wire:"reason"` // a text for people
 	Revision    Revision `wire:"revision,reply"`
 }
 
-// ClearCacheReply names the replicas that dropped their entries, and those
-// known of that did not say so in time.
+// ClearCacheReply names the replicas.
 type ClearCacheReply struct {
-	Replicas []string `wire:"replicas,max=MaxReplicas"`
-	Missing  []string `wire:"missing,max=MaxReplicas"`
+	Replicas []string `wire:"replicas,max=MaxReplicas"` // those that dropped their entries
+	Missing  []string `wire:"missing,max=MaxReplicas"`  // the others, which did not answer in time
 	Revision Revision `wire:"revision,reply"`
 }
 

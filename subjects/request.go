@@ -4,19 +4,17 @@ import "time"
 
 // Envelope is what every request may carry beside its arguments.
 type Envelope struct {
-	// RequestID names a write, which takes effect once when it is sent again under the
-	// same name while nobody else writes there.
+	// RequestID names a write. If the write is sent again under the same name, and nobody
+	// else has written the credential in between, it takes effect once.
 	RequestID string `wire:"request_id,max=MaxRequestIDLen,read=requestID"`
 	// Deadline is when the sender stops waiting, by its clock: Timeout says the same
 	// and needs no clocks that agree. If both are given, the earlier ends the request.
 	Deadline time.Time `wire:"deadline,unix"`
-	// Timeout is how long the sender goes on waiting from when it sends, in
-	// whole milliseconds. The worker counts from when it receives the request,
-	// so that their clocks need not agree, and does not begin a request whose
-	// time is up. With 0 the worker's own limits hold.
+	// Timeout is how long the sender waits from when it sends. The worker counts from
+	// when it receives the request, so that their clocks need not agree, and does not
+	// begin a request whose time is up. With 0 the worker's own limits hold.
 	Timeout time.Duration `wire:"timeout"`
-	// Revision is the least revision that the answer must reflect, empty for
-	// any.
+	// Revision is the least revision that the answer must reflect. Empty: any.
 	Revision Revision `wire:"revision"`
 }
 
@@ -76,10 +74,12 @@ type StoreItem struct {
 	// Metadata replaces what was there. Created and Modified are the
 	// worker's to set.
 	Metadata
-	// At most one of create_only, update_only and version is set:
+
+	// At most one of these is set.
+
 	CreateOnly bool   `wire:"create_only"`          // the credential must not exist
-	UpdateOnly bool   `wire:"update_only"`          // it must exist
-	Version    string `wire:"version,read=version"` // it must be at this version
+	UpdateOnly bool   `wire:"update_only"`          // the credential must exist
+	Version    string `wire:"version,read=version"` // the credential must be at this version
 }
 
 // StoreRequest creates or replaces a credential.
@@ -91,10 +91,10 @@ type StoreRequest struct {
 // RetrieveItem is one credential to retrieve.
 type RetrieveItem struct {
 	Target
-	// Inherit also accepts the nearest ancestor scope's credential of that ID
-	// that is inheritable.
+	// Inherit accepts a credential of that ID in a scope above, too: the nearest one that
+	// is inheritable.
 	Inherit bool `wire:"inherit"`
-	// Fresh reads the store itself.
+	// Fresh reads the store, past every cache.
 	Fresh bool `wire:"fresh"`
 }
 
@@ -107,7 +107,7 @@ type RetrieveRequest struct {
 // DeleteItem is one credential to delete; a Version is a precondition.
 type DeleteItem struct {
 	Target
-	Version string `wire:"version,read=version"` // that the credential must be at
+	Version string `wire:"version,read=version"` // the credential must be at this version
 }
 
 // DeleteRequest deletes a credential.
@@ -124,7 +124,7 @@ type ValidateRequest struct {
 
 // Paging selects a page of a list.
 type Paging struct {
-	// Cursor is that of the page before, or empty.
+	// Cursor is that of the page before. Empty: the first page.
 	Cursor string `wire:"cursor,max=MaxCursorLen"`
 	// Limit is the most items of a page, DefaultListItems if it is 0. A page may be
 	// shorter and still have a cursor.
@@ -138,12 +138,11 @@ const MaxCursorLen = 8 << 10
 // DefaultListItems is the size of a page whose request names none.
 const DefaultListItems = 100
 
-// Filter selects credentials by what is known of them. All that is set must
-// match.
+// Filter selects credentials by their metadata. All fields that are set must match.
 type Filter struct {
-	Tags          map[string]string `wire:"tags"`                   // it has all of them
-	IDPrefix      string            `wire:"id_prefix,max=MaxIDLen"` // its ID begins with that
-	ExpiresBefore time.Time         `wire:"expires_before"`         // it expires, and before that
+	Tags          map[string]string `wire:"tags"`                   // selects credentials that have all of these
+	IDPrefix      string            `wire:"id_prefix,max=MaxIDLen"` // selects IDs that begin with it
+	ExpiresBefore time.Time         `wire:"expires_before"`         // selects what expires before that time
 }
 
 // IsZero reports whether f selects nothing in particular.
@@ -159,8 +158,8 @@ type ListRequest struct {
 	Paging
 }
 
-// ClearCacheRequest drops cached entries on every replica: all of a scope and
-// below, or one credential when an ID is given.
+// ClearCacheRequest drops cached entries on every replica: those of a scope and below, or of
+// one credential if an ID is given.
 type ClearCacheRequest struct {
 	Envelope
 	Target

@@ -20,20 +20,20 @@ const (
 	RefusesAll    = "all"
 )
 
-// StoreState is how a replica finds one of its stores.
+// StoreState says whether a store of a replica answers.
 type StoreState struct {
-	Name  string    `wire:"name"`  // "default", or as in stores of its configuration
-	Type  string    `wire:"type"`  // store.type
+	Name  string    `wire:"name"`  // "default", or the name in the setting stores
+	Type  string    `wire:"type"`  // the setting store.type
 	State string    `wire:"state"` // StoreOK or StoreFailing
-	Since time.Time `wire:"since"` // when it began
-	Error Code      `wire:"error"` // what calls failed with; of StoreFailing only
-	// Refuses is which calls are refused: RefusesReads, RefusesWrites or RefusesAll; of
-	// StoreFailing only. Replicas that do not tell refuse all.
+	Since time.Time `wire:"since"` // when it began to fail
+	Error Code      `wire:"error"` // what calls failed with, if it is StoreFailing
+	// Refuses says which calls are refused without a try: RefusesReads, RefusesWrites or
+	// RefusesAll. Empty, of a store that is StoreFailing: all.
 	Refuses string `wire:"refuses"`
 }
 
-// StoreStatus is the body of what a replica tells when one of its stores begins to
-// fail, or answers again.
+// StoreStatus is what a replica publishes when one of its stores begins to fail, or answers
+// again.
 type StoreStatus struct {
 	StoreState
 	Replica string `wire:"replica"`
@@ -45,7 +45,7 @@ type ScopeStats struct {
 	Replica  string `wire:"replica"`
 	Trusted  bool   `wire:"trusted"` // whether the replica answers from its cache
 	Entries  int64  `wire:"entries,always"`
-	Negative int64  `wire:"negative,always"` // those of Entries that say that a credential does not exist
+	Negative int64  `wire:"negative,always"` // how many Entries say that a credential does not exist
 	Bytes    int64  `wire:"bytes,always"`    // of values, as cache.bytes counts them
 }
 
@@ -60,15 +60,13 @@ type ReplicaStats struct {
 	Expired   int64  `wire:"expired,always"`   // entries found past their TTL or idle time
 	Refused   int64  `wire:"refused,always"`   // fills refused because the entry changed meanwhile
 	Entries   int64  `wire:"entries,always"`
-	Negative  int64  `wire:"negative,always"` // those of Entries that say that a credential does not exist
+	Negative  int64  `wire:"negative,always"` // how many Entries say that a credential does not exist
 	Capacity  int64  `wire:"capacity,always"` // the most Entries may be
 	Bytes     int64  `wire:"bytes,always"`
 	MaxBytes  int64  `wire:"max_bytes,always" derived:"hit_rate,HitRate"` // the most Bytes may be
-	// Trust says whether the replica answers from its cache: "trusted", or
-	// why not.
+	// Trust is "trusted" if the replica answers from its cache, or says why it does not.
 	Trust string `wire:"trust"`
-	// Stores are in the order of their names; none of a replica of before there
-	// was this field.
+	// Stores are in the order of their names. Replicas of early versions send none.
 	Stores []StoreState `wire:"stores,max=MaxStores"`
 }
 

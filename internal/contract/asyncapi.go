@@ -158,7 +158,7 @@ func (c *contract) property(f *field) (object, error) {
 
 func (c *contract) plainProperty(f *field) (object, error) {
 	t := strings.TrimPrefix(f.goType, "*")
-	limit, err := c.value(cmp.Or(f.options["max"], "maxTextLen"))
+	limit, err := c.value(cmp.Or(f.options["chars"], f.options["max"], "maxTextLen"))
 	if err != nil {
 		return nil, err
 	}

@@ -241,7 +241,7 @@ func TestSchemasHoldGoldenMessages(t *testing.T) {
 	}
 }
 
-// TestRefusedDeclarations has mistakes in declarations, each of which is told.
+// TestRefusedDeclarations makes a mistake in each declaration, and wants it named.
 func TestRefusedDeclarations(t *testing.T) {
 	for source, want := range map[string]string{
 		"type A struct { B string `wire:\"b,sometimes\"` }":                             "unknown option",

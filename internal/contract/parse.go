@@ -52,6 +52,7 @@ type message struct {
 //	reply     of replies: AppendRevision writes it
 //	null      it may be null, which removes what was there
 //	max=N     the most bytes of a text, or elements of an array
+//	chars=N   the most characters of a text
 //	most=N    the most that a number may be
 //	short=S   the name of the short form, a single value without a name
 //	unix      milliseconds of Unix time, not text
@@ -205,7 +206,7 @@ func (m *message) read(t *ast.StructType) error {
 	return nil
 }
 
-var options = []string{"inline", "always", "early", "reply", "null", "max", "most", "short", "unix", "seconds", "clone", "read", "by"}
+var options = []string{"inline", "always", "early", "reply", "null", "max", "chars", "most", "short", "unix", "seconds", "clone", "read", "by"}
 
 // check drops structs that are no messages, and refuses fields that stand twice.
 func (c *contract) check() error {

@@ -66,7 +66,7 @@ func (c *contract) documented() (names []string) {
 	return names
 }
 
-// element is the message that a field holds, or a list of which.
+// element is the message that a field holds, or that the elements of its list are.
 func element(goType string) string {
 	name, params, _ := strings.Cut(strings.TrimLeft(goType, "*[]"), "[")
 	if name == "Result" { // that of an item, or its error
@@ -126,9 +126,9 @@ func (c *contract) kind(f *field) (string, error) {
 	switch {
 	case !f.is("null"):
 	case f.goType == "Data":
-		kind = "map of names to bytes, secret, or null"
+		kind += "; each may be null"
 	case f.goType == "map[string]string":
-		kind = "map of text to text or null, or null"
+		kind += "; each may be null, and so may the map"
 	default:
 		kind += ", or null"
 	}
@@ -141,6 +141,8 @@ func (c *contract) plainKind(f *field) (string, error) {
 	switch {
 	case t == "Scope":
 		return "scope", nil
+	case t == "ID" && f.is("max"):
+		return c.number("ID of up to %s characters", limit)
 	case t == "ID":
 		return "ID", nil
 	case t == "Revision":
@@ -160,15 +162,17 @@ func (c *contract) plainKind(f *field) (string, error) {
 	case t == "time.Duration":
 		return "integer, milliseconds", nil
 	case t == "Data":
-		return "map of names to bytes, secret", nil
+		return c.number("map of up to %s names to bytes, secret", "MaxDataNames")
 	case t == "map[string]string":
-		return "map of text to text", nil
+		return c.number("map of up to %s texts to texts", "MaxTags")
 	case t == "[]byte":
 		return "bytes", nil
 	case t == "[]string":
 		return c.number("up to %s texts", limit)
 	case t != "Command" && c.texts[t] && len(c.values[t]) > 0:
 		return "`" + strings.Join(c.values[t], "`, `") + "`", nil
+	case f.is("chars"):
+		return c.number("text of up to %s characters", f.options["chars"])
 	case t == "string", c.texts[t]:
 		return c.number("text of up to %s bytes", limit)
 	case strings.HasPrefix(t, "[]"):

@@ -68,7 +68,7 @@ func (h *Handler) receive(e *endpoint, msg *nats.Msg, asked asked) {
 	}
 }
 
-// dispatch answers a request, whatever happens in its command, and wipes it.
+// dispatch answers a request, also if its command panics, and wipes it.
 func (h *Handler) dispatch(c *call) {
 	defer clear(c.msg.Data) // it may hold values
 	defer h.recover(c)

@@ -56,7 +56,7 @@ func (h *Handler) submission(msg *nats.Msg) {
 // busy is an answer of a stream, which is what submitters read.
 var busy = []byte(`{"error":{"code":429,"description":"the worker is full, so the job was not accepted: submit it again later"}}`)
 
-var errNoJobs = subjects.Errorf(subjects.StorageUnavailable, "this worker runs no jobs: whoever runs it has set jobs.enabled to false")
+var errNoJobs = subjects.Errorf(subjects.StorageUnavailable, "this worker runs no jobs: its setting jobs.enabled is false")
 
 // ofJobs marks a command about jobs, which a worker without jobs refuses.
 func (h *Handler) ofJobs(e *endpoint) *endpoint {

@@ -1,4 +1,4 @@
-// Package imports holds the rules of who may import whom, as a test.
+// Package imports tests which packages import which.
 package imports
 
 import (
@@ -49,8 +49,8 @@ var sideways = map[string][]string{
 	"internal/store/kubernetes": {"internal/store/record"},
 }
 
-// modules are those that only some packages may import, with what lies below these in the
-// tree. Those that are not listed belong to whoever needs them.
+// modules may be imported by some packages only, with what lies below these in the
+// tree. Any package may import the others.
 var modules = []struct {
 	module   string
 	packages []string

@@ -23,8 +23,8 @@ import (
 type gather struct {
 	store   store.Store
 	batches func(subjects.Scope) bool
-	// read reads several records within the time of one read, whoever of the
-	// batch's items gives up meanwhile: others may have joined their flights.
+	// read reads several records within the time of one read. It goes on if an item
+	// of the batch gives up, since other readers may have joined that flight.
 	read  func([]store.Key) ([]store.Found, error)
 	alone chan struct{} // one for each read under way of what cannot be shared
 

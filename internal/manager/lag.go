@@ -36,9 +36,9 @@ func (l loaded) answer() coherence.Answer {
 	return coherence.Answer{Asked: l.asked, Revision: l.record.Revision, Version: l.record.Version}
 }
 
-// get reads a key from the store by fetch, for a reader who has seen least. With linearizable
-// the answer is no older than any write that was acknowledged before the call; a
-// reader that does not ask for it may be answered what was so a Lease ago.
+// get reads a key from the store by fetch. The answer is no older than the revision least.
+// With linearizable it is no older than any write that was acknowledged before the call.
+// Without, it may be as old as a lease.
 func (r *records) get(ctx context.Context, fetch fetch, key subjects.Target, least subjects.Revision, linearizable bool) (found loaded, err error) {
 	if !r.config.Replica.Lags(key.Scope) {
 		return r.ask(ctx, fetch, key)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"credbus/internal/manager"
+	"credbus/internal/seal"
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
 	"credbus/internal/store/storetest"
@@ -94,9 +95,11 @@ func TestRepeatIsNotReadable(t *testing.T) {
 	if _, err := b.Store(t.Context(), &item, "r1"); err != nil {
 		t.Fatal(err)
 	}
-	shared.Set(storetest.Get, storetest.Fault{Err: store.ErrUnavailable})
-	_, err := b.Store(t.Context(), &item, "r1")
-	if told, _ := manager.Explain(err, at); !errors.Is(err, store.ErrUnavailable) || !told.OutcomeUnknown {
-		t.Errorf("a repeat whose record cannot be read: %v", err)
+	for _, fault := range []error{store.ErrUnavailable, store.ErrDamaged, store.ErrPermission, seal.ErrDecrypt} {
+		shared.Set(storetest.Get, storetest.Fault{Err: fault})
+		_, err := b.Store(t.Context(), &item, "r1")
+		if told, _ := manager.Explain(err, at); !errors.Is(err, fault) || !told.OutcomeUnknown {
+			t.Errorf("a repeat whose record cannot be read: %v (%+v)", err, told)
+		}
 	}
 }

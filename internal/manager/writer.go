@@ -97,7 +97,8 @@ func (w *Writer) repeated(ctx context.Context, record *store.Record, data subjec
 	case errors.Is(err, store.ErrNotFound):
 		return "", fmt.Errorf("%w: the credential was deleted while it was looked up", store.ErrUnavailable)
 	case err != nil:
-		return "", err
+		// The first of the two has taken effect: this is no refusal.
+		return "", fmt.Errorf("%w: what was written under this request id cannot be read: %w", store.ErrUnavailable, err)
 	}
 	defer wipe()
 	if there.WriteID == record.WriteID && !(sameContent(there.Metadata, record.Metadata) && sameData(values, data)) {

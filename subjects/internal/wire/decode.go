@@ -110,7 +110,7 @@ func (d *Decoder) IsNull() bool {
 }
 
 // Null passes over a nil and refuses it: the library would read it as an empty value,
-// and whoever sent it may have meant to remove something, or to send what was missing.
+// and its sender may have meant to remove something, or to send a value that it lacked.
 func (d *Decoder) Null() bool {
 	if !d.IsNull() {
 		return false

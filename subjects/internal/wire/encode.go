@@ -62,7 +62,7 @@ func (e *Encoder) Milliseconds(name string, d time.Duration) {
 	}
 }
 
-// Number writes one of which zero is worth saying, too.
+// Number writes a number also if it is zero.
 func (e *Encoder) Number(name string, value int64) {
 	e.Name(name)
 	e.PutInt(value)
