@@ -26,7 +26,7 @@ func (c *contract) codec() ([]byte, error) {
 		if body := c.encoding(m); !m.byHand["encode"] && !(len(parents) == 1 && strings.Count(body, "\n") == 1) {
 			fmt.Fprintf(&out, "\nfunc (m *%s) encode(e *encoder) {\n%s}\n", receiver, body)
 		}
-		if !m.byHand["field"] && len(parents)+m.own() > 1 || len(parents) == 0 && !m.byHand["field"] {
+		if !m.byHand["field"] && !(len(parents) == 1 && len(m.fields) == 1) {
 			fmt.Fprintf(&out, "\nfunc (m *%s) field(d *decoder, name []byte) bool {\n%s}\n", receiver, c.decoding(m))
 		}
 		if place := m.place(); place != "" && !m.byHand["place"] {
@@ -69,9 +69,6 @@ func (m *message) parents() (parents []*field) {
 	}
 	return parents
 }
-
-// own is how many fields m reads itself.
-func (m *message) own() int { return len(m.fields) - len(m.parents()) }
 
 func (c *contract) encoding(m *message) string {
 	var b strings.Builder

@@ -62,39 +62,56 @@ func (d *Decoder) Left() int { return d.r.Len() }
 // Failf and Refusef format nothing once there is an error, so that a body
 // that is wrong throughout costs one message.
 
-// At is the position in the body.
-func (d *Decoder) At() int { return len(d.body) - d.r.Len() }
+// Failf notes an error that leaves the rest of the body unreadable.
+func (d *Decoder) Failf(format string, args ...any) {
+	if d.Err == nil {
+		d.Err = Invalidf(format, args...)
+	}
+}
 
-// Check turns an error of the library, whose text may quote the input, into
+// Refuse notes that a value that could be read breaks a rule.
+func (d *Decoder) Refuse(err error) { d.Refused = cmp.Or(d.Refused, err) }
+
+// Refusef is Refuse of a text.
+func (d *Decoder) Refusef(format string, args ...any) {
+	if d.Refused == nil {
+		d.Refused = Invalidf(format, args...)
+	}
+}
+
+// at is the position in the body.
+func (d *Decoder) at() int { return len(d.body) - d.r.Len() }
+
+// check turns an error of the library, whose text may quote the input, into
 // one that says where the body stopped making sense.
-func (d *Decoder) Check(err error) bool {
+func (d *Decoder) check(err error) bool {
 	switch {
 	case d.Err != nil, err == nil:
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		d.Failf("body ends within a value")
 	default:
-		d.Failf("%s has a value that is no msgpack", d.Where())
+		d.Failf("%s has a value that is no msgpack", d.where())
 	}
 	return d.Err == nil
 }
 
-// Code looks at the byte that the next value begins with.
-func (d *Decoder) Code() byte {
+// code looks at the byte that the next value begins with.
+func (d *Decoder) code() byte {
 	if d.Err != nil || d.r.Len() == 0 {
-		d.Check(io.EOF)
+		d.check(io.EOF)
 		return msgpcode.Nil
 	}
-	return d.body[d.At()]
+	return d.body[d.at()]
 }
 
-// Expect is check for a value that began at a position and was read as one
+// expect is check for a value that began at a position and was read as one
 // type: one of another type is refused and passed over.
-func (d *Decoder) Expect(begin int, err error) bool {
+func (d *Decoder) expect(begin int, err error) bool {
 	if d.Err != nil || err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return d.Check(err)
+		return d.check(err)
 	}
-	d.Refusef("%s has a value of the wrong type", d.Where())
-	if _, err := d.r.Seek(int64(begin), io.SeekStart); d.Check(err) {
+	d.Refusef("%s has a value of the wrong type", d.where())
+	if _, err := d.r.Seek(int64(begin), io.SeekStart); d.check(err) {
 		d.Skip(MaxDepth)
 	}
 	return false
@@ -102,59 +119,45 @@ func (d *Decoder) Expect(begin int, err error) bool {
 
 // IsNull passes over a nil. Only a patch gives it a meaning.
 func (d *Decoder) IsNull() bool {
-	if d.Code() != msgpcode.Nil || d.Err != nil {
+	if d.code() != msgpcode.Nil || d.Err != nil {
 		return false
 	}
-	d.Check(d.mp.DecodeNil())
+	d.check(d.mp.DecodeNil())
 	return true
 }
 
-// Null passes over a nil and refuses it: the library would read it as an empty value,
+// null passes over a nil and refuses it: the library would read it as an empty value,
 // and its sender may have meant to remove something, or to send a value that it lacked.
-func (d *Decoder) Null() bool {
+func (d *Decoder) null() bool {
 	if !d.IsNull() {
 		return false
 	}
-	d.Refusef("%s is null: leave it out, or give it a value", d.Where())
+	d.Refusef("%s is null: leave it out, or give it a value", d.where())
 	return true
 }
 
-// Where names what is being read. A field that is named is one of ours, so
+// where names what is being read. A field that is named is one of ours, so
 // that nothing of the input is quoted.
-func (d *Decoder) Where() string {
+func (d *Decoder) where() string {
 	if d.Field != nil {
 		return fmt.Sprintf("field %q", d.Field)
 	}
-	return fmt.Sprintf("body, up to byte %d,", d.At())
-}
-
-func (d *Decoder) Failf(format string, args ...any) {
-	if d.Err == nil {
-		d.Err = Invalidf(format, args...)
-	}
-}
-
-func (d *Decoder) Refuse(err error) { d.Refused = cmp.Or(d.Refused, err) }
-
-func (d *Decoder) Refusef(format string, args ...any) {
-	if d.Refused == nil {
-		d.Refused = Invalidf(format, args...)
-	}
+	return fmt.Sprintf("body, up to byte %d,", d.at())
 }
 
 // Bytes reads a str or a bin without copying it.
 func (d *Decoder) Bytes(limit int) []byte {
-	if d.Err != nil || d.Null() {
+	if d.Err != nil || d.null() {
 		return nil
 	}
-	begin := d.At()
+	begin := d.at()
 	n, err := d.mp.DecodeBytesLen()
-	if !d.Expect(begin, err) || n <= 0 {
+	if !d.expect(begin, err) || n <= 0 {
 		return nil
 	}
-	value := d.Take(n)
+	value := d.take(n)
 	if len(value) > limit {
-		d.Refusef("%s has %d bytes: at most %d are allowed", d.Where(), n, limit)
+		d.Refusef("%s has %d bytes: at most %d are allowed", d.where(), n, limit)
 		return nil
 	}
 	return value
@@ -164,24 +167,24 @@ func (d *Decoder) Bytes(limit int) []byte {
 // that a header cannot promise more than the body holds.
 func (d *Decoder) MapLen(limit int) int {
 	// The library passes over the header of an extension before a map.
-	if msgpcode.IsExt(d.Code()) {
-		d.Failf("an extension stands at byte %d, where a map is expected", d.At())
+	if msgpcode.IsExt(d.code()) {
+		d.Failf("an extension stands at byte %d, where a map is expected", d.at())
 	}
-	if d.Err != nil || d.Null() {
+	if d.Err != nil || d.null() {
 		return 0
 	}
-	begin := d.At()
+	begin := d.at()
 	n, err := d.mp.DecodeMapLen()
-	if !d.Expect(begin, err) {
+	if !d.expect(begin, err) {
 		return 0
 	}
 	if n > d.r.Len()/2 {
-		d.Failf("a map of %d elements is announced at byte %d: only %d bytes follow", n, d.At(), d.r.Len())
+		d.Failf("a map of %d elements is announced at byte %d: only %d bytes follow", n, d.at(), d.r.Len())
 		return 0
 	}
 	if n > limit {
-		d.Refusef("%s has %d elements: at most %d are allowed", d.Where(), n, limit)
-		d.SkipAll(2 * n)
+		d.Refusef("%s has %d elements: at most %d are allowed", d.where(), n, limit)
+		d.skipAll(2 * n)
 		return 0
 	}
 	return n
@@ -194,10 +197,10 @@ func (d *Decoder) Skip(depth int) {
 		return
 	}
 	if depth == 0 {
-		d.Failf("body nests deeper than %d levels at byte %d", MaxDepth, d.At())
+		d.Failf("body nests deeper than %d levels at byte %d", MaxDepth, d.at())
 		return
 	}
-	code := d.Code()
+	code := d.code()
 	switch {
 	case msgpcode.IsFixedMap(code), code == msgpcode.Map16, code == msgpcode.Map32:
 		for range 2 * d.MapLen(len(d.body)) {
@@ -211,84 +214,88 @@ func (d *Decoder) Skip(depth int) {
 		d.Bytes(len(d.body))
 	case msgpcode.IsExt(code):
 		_, n, err := d.mp.DecodeExtHeader()
-		if d.Check(err) {
-			d.Take(n)
+		if d.check(err) {
+			d.take(n)
 		}
 	default:
 		// Numbers, booleans and nil hold no length.
-		d.Check(d.mp.Skip())
+		d.check(d.mp.Skip())
 	}
 }
 
-// SkipAll passes over n values.
-func (d *Decoder) SkipAll(n int) {
+// skipAll passes over n values.
+func (d *Decoder) skipAll(n int) {
 	for i := 0; i < n && d.Err == nil; i++ {
 		d.Skip(MaxDepth)
 	}
 }
 
-// Take passes over n bytes and returns them.
-func (d *Decoder) Take(n int) []byte {
-	at := d.At()
+// take passes over n bytes and returns them.
+func (d *Decoder) take(n int) []byte {
+	at := d.at()
 	if n < 0 || n > d.r.Len() {
 		d.Failf("%d bytes are announced at byte %d: only %d follow", n, at, d.r.Len())
 		return nil
 	}
 	_, err := d.r.Seek(int64(n), io.SeekCurrent)
-	d.Check(err)
+	d.check(err)
 	return d.body[at : at+n : at+n]
 }
 
+// ArrayLen reads the header of an array, as MapLen does.
 func (d *Decoder) ArrayLen(limit int) int {
-	if d.Err != nil || d.Null() {
+	if d.Err != nil || d.null() {
 		return 0
 	}
-	begin := d.At()
+	begin := d.at()
 	n, err := d.mp.DecodeArrayLen()
-	if !d.Expect(begin, err) {
+	if !d.expect(begin, err) {
 		return 0
 	}
 	if n > d.r.Len() {
-		d.Failf("an array of %d elements is announced at byte %d: only %d bytes follow", n, d.At(), d.r.Len())
+		d.Failf("an array of %d elements is announced at byte %d: only %d bytes follow", n, d.at(), d.r.Len())
 		return 0
 	}
 	if n > limit {
-		d.Refusef("%s has %d elements: at most %d are allowed", d.Where(), n, limit)
-		d.SkipAll(n)
+		d.Refusef("%s has %d elements: at most %d are allowed", d.where(), n, limit)
+		d.skipAll(n)
 		return 0
 	}
 	return n
 }
 
+// Boolean reads a boolean.
 func (d *Decoder) Boolean() bool {
-	if d.Err != nil || d.Null() {
+	if d.Err != nil || d.null() {
 		return false
 	}
-	begin := d.At()
+	begin := d.at()
 	b, err := d.mp.DecodeBool()
-	return d.Expect(begin, err) && b
+	return d.expect(begin, err) && b
 }
 
+// Float reads a float of 64 bits.
 func (d *Decoder) Float() float64 {
-	if d.Err != nil || d.Null() {
+	if d.Err != nil || d.null() {
 		return 0
 	}
-	begin := d.At()
+	begin := d.at()
 	f, err := d.mp.DecodeFloat64()
-	if !d.Expect(begin, err) {
+	if !d.expect(begin, err) {
 		return 0
 	}
 	return f
 }
 
+// Integer reads an integer of any width, signed or not.
 func (d *Decoder) Integer() int64 {
-	if d.Err != nil || d.Null() {
+	if d.Err != nil || d.null() {
 		return 0
 	}
-	unsigned := d.Code() == msgpcode.Uint64
-	begin := d.At()
+	unsigned := d.code() == msgpcode.Uint64
+	begin := d.at()
 	n, err := d.mp.DecodeInt64()
-	if !d.Expect(begin, err) {
+	if !d.expect(begin, err) {
 		return 0
 	}
 	if unsigned && n < 0 {
@@ -298,6 +305,7 @@ func (d *Decoder) Integer() int64 {
 	return n
 }
 
+// Str reads a text. It is copied, so it is no place for a secret.
 func (d *Decoder) Str(limit int) string { return string(d.Bytes(limit)) }
 
 // Count reads a number of things, as far as one can be counted to.
@@ -359,7 +367,7 @@ func (d *Decoder) Blob() []byte {
 func (d *Decoder) Value() []byte { return d.valueBy(decodeInPlace) }
 
 func (d *Decoder) valueBy(decode func(base64 []byte) ([]byte, error)) []byte {
-	if code := d.Code(); !msgpcode.IsFixedMap(code) && code != msgpcode.Map16 {
+	if code := d.code(); !msgpcode.IsFixedMap(code) && code != msgpcode.Map16 {
 		return d.Bytes(len(d.body))
 	}
 	if d.MapLen(1) == 1 {
@@ -377,6 +385,7 @@ func (d *Decoder) valueBy(decode func(base64 []byte) ([]byte, error)) []byte {
 	return nil
 }
 
+// Strings reads an array of up to limit texts of up to length bytes each.
 func (d *Decoder) Strings(limit, length int) []string {
 	n := d.ArrayLen(limit)
 	if n == 0 {
@@ -395,7 +404,7 @@ func (d *Decoder) Milliseconds() time.Duration {
 	const longest = int64(1<<63-1) / int64(time.Millisecond)
 	ms := d.Integer()
 	if ms < 0 {
-		d.Refusef("%s is %d: it must not be less than 0", d.Where(), ms)
+		d.Refusef("%s is %d: it must not be less than 0", d.where(), ms)
 		return 0
 	}
 	return time.Duration(min(ms, longest)) * time.Millisecond

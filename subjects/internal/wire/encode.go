@@ -11,8 +11,6 @@ import (
 // Encoder appends standard msgpack. It grows its buffer through Reserve alone,
 // which wipes what it outgrows. Nearly every message has fewer than 16 fields,
 // so their count is patched into the one byte that begins a map of that size.
-//
-// Str, Bytes, Integer, Boolean, Time and their like leave out a field that is zero.
 type Encoder struct {
 	Body   []byte
 	Fields int // of the map that is being written
@@ -32,12 +30,14 @@ func Reserve(dst []byte, n int) []byte {
 	return grown
 }
 
+// BeginMap begins a map, whose fields are counted until EndMap.
 func (e *Encoder) BeginMap() (at int) {
 	e.Fields = 0
 	e.Body = append(Reserve(e.Body, 1), 0)
 	return len(e.Body) - 1
 }
 
+// EndMap writes how many fields the map has that was begun at that place.
 func (e *Encoder) EndMap(at int) {
 	if e.Fields < 16 {
 		e.Body[at] = 0x80 | byte(e.Fields)
@@ -50,6 +50,7 @@ func (e *Encoder) EndMap(at int) {
 	binary.BigEndian.PutUint16(e.Body[at+1:], uint16(e.Fields))
 }
 
+// Name writes the name of a field. Its value must follow.
 func (e *Encoder) Name(name string) {
 	e.Fields++
 	e.PutString(name)
@@ -65,9 +66,10 @@ func (e *Encoder) Milliseconds(name string, d time.Duration) {
 // Number writes a number also if it is zero.
 func (e *Encoder) Number(name string, value int64) {
 	e.Name(name)
-	e.PutInt(value)
+	e.putInt(value)
 }
 
+// Boolean writes a field unless it is false.
 func (e *Encoder) Boolean(name string, value bool) {
 	if value {
 		e.Name(name)
@@ -75,6 +77,7 @@ func (e *Encoder) Boolean(name string, value bool) {
 	}
 }
 
+// Bytes writes a field unless it is empty.
 func (e *Encoder) Bytes(name string, value []byte) {
 	if len(value) > 0 {
 		e.Name(name)
@@ -82,18 +85,21 @@ func (e *Encoder) Bytes(name string, value []byte) {
 	}
 }
 
+// Float writes a field also if it is 0.
 func (e *Encoder) Float(name string, value float64) {
 	e.Name(name)
-	e.PutFloat(value)
+	e.putFloat(value)
 }
 
+// Integer writes a field unless it is 0.
 func (e *Encoder) Integer(name string, value int64) {
 	if value != 0 {
 		e.Name(name)
-		e.PutInt(value)
+		e.putInt(value)
 	}
 }
 
+// Str writes a field unless it is empty.
 func (e *Encoder) Str(name, value string) {
 	if value != "" {
 		e.Name(name)
@@ -101,6 +107,7 @@ func (e *Encoder) Str(name, value string) {
 	}
 }
 
+// Time writes a field unless it is the zero time.
 func (e *Encoder) Time(name string, value time.Time) {
 	if value.IsZero() {
 		return
@@ -127,11 +134,13 @@ func (e *Encoder) PutLen(n int, fix, wide byte) {
 	e.Body = append(e.Body, wide, byte(n>>8), byte(n))
 }
 
+// Array writes the name of a field that is an array of n elements, which must follow.
 func (e *Encoder) Array(name string, n int) {
 	e.Name(name)
 	e.PutLen(n, 0x90, 0xdc)
 }
 
+// PutBoolean writes a value.
 func (e *Encoder) PutBoolean(v bool) {
 	code := byte(0xc2)
 	if v {
@@ -140,6 +149,7 @@ func (e *Encoder) PutBoolean(v bool) {
 	e.Body = append(Reserve(e.Body, 1), code)
 }
 
+// PutBytes writes a value.
 func (e *Encoder) PutBytes(b []byte) {
 	e.Body = Reserve(e.Body, len(b)+5)
 	switch n := len(b); {
@@ -153,13 +163,13 @@ func (e *Encoder) PutBytes(b []byte) {
 	e.Body = append(e.Body, b...)
 }
 
-func (e *Encoder) PutFloat(v float64) {
+func (e *Encoder) putFloat(v float64) {
 	e.Body = Reserve(e.Body, 9)
 	e.Body = append(e.Body, 0xcb)
 	e.Body = binary.BigEndian.AppendUint64(e.Body, math.Float64bits(v))
 }
 
-func (e *Encoder) PutInt(v int64) {
+func (e *Encoder) putInt(v int64) {
 	e.Body = Reserve(e.Body, 9)
 	switch {
 	case v >= 0 && v < 128:
@@ -171,6 +181,7 @@ func (e *Encoder) PutInt(v int64) {
 	}
 }
 
+// PutString writes a value or, in a map, a key.
 func (e *Encoder) PutString(s string) {
 	e.Body = Reserve(e.Body, len(s)+5)
 	switch n := len(s); {
@@ -186,6 +197,7 @@ func (e *Encoder) PutString(s string) {
 	e.Body = append(e.Body, s...)
 }
 
+// Strings writes a field unless it is empty.
 func (e *Encoder) Strings(name string, values []string) {
 	if len(values) == 0 {
 		return
@@ -196,4 +208,5 @@ func (e *Encoder) Strings(name string, values []string) {
 	}
 }
 
+// PutNull writes a nil.
 func (e *Encoder) PutNull() { e.Body = append(Reserve(e.Body, 1), msgpcode.Nil) }

@@ -16,12 +16,8 @@ import (
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
-// A body may be JSON instead of msgpack, so that commands can be typed by
-// hand. It is the same message: JSON is turned into msgpack before it is
-// decoded, and a reply back into JSON after it was encoded. A value of a
-// credential is a JSON string, or {"base64": "..."} where its bytes are no
-// valid UTF-8. Neither direction makes a Go string of a value or leaves a copy
-// of it in a buffer that was outgrown.
+// JSON is turned into msgpack before it is decoded, and back after it was encoded. Neither
+// direction makes a Go string of a value, or leaves a copy of it in a buffer that was outgrown.
 
 // IsJSON reports whether a body is JSON: a msgpack map never begins with '{'.
 func IsJSON(body []byte) bool { return len(body) > 0 && body[0] == '{' }
@@ -226,9 +222,9 @@ func (j *jsonReader) scalar() error {
 	text := unsafe.String(&token[0], len(token)) // only looked at
 	e := Encoder{Body: j.out}
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-		e.PutInt(n)
+		e.putInt(n)
 	} else if f, err := strconv.ParseFloat(text, 64); err == nil {
-		e.PutFloat(f)
+		e.putFloat(f)
 	} else {
 		return Invalidf("a number is out of range")
 	}
@@ -269,7 +265,7 @@ const maxJSONScalar = 32
 
 func appendJSON(dst []byte, d *Decoder, depth int) []byte {
 	dst = Reserve(dst, maxJSONScalar)
-	code := d.Code()
+	code := d.code()
 	switch {
 	case d.Err != nil:
 	case depth == 0:
@@ -307,7 +303,7 @@ func appendJSON(dst []byte, d *Decoder, depth int) []byte {
 	case code == msgpcode.True, code == msgpcode.False:
 		dst = strconv.AppendBool(dst, d.Boolean())
 	case code == msgpcode.Nil:
-		d.Check(d.mp.DecodeNil())
+		d.check(d.mp.DecodeNil())
 		dst = append(dst, "null"...)
 	case code == msgpcode.Double:
 		f := d.Float()
