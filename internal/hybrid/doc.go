@@ -4,10 +4,10 @@
 //
 //	client:  [PublicKey.Seal] ─► enc ‖ ciphertext ─► servers, disks ─► [PrivateKey.Open] :worker
 //
-// Servers keep jobs on disk for days. Somebody who copies them today and has a quantum
-// computer one day must break ML-KEM as well as X25519 to read them.
+// Servers keep jobs on disk for days. An attacker who copies them today and has a
+// quantum computer one day must break ML-KEM as well as X25519 to read them.
 //
 // Each message has a key of its own. Everybody who knows the public key can seal, so
-// a message that opens proves nothing about its sender. The context, which both sides
-// must know alike, ties a message to one purpose.
+// a message that opens proves nothing about its sender. The context ties a message to
+// one purpose; both sides must use the same.
 package hybrid

@@ -28,7 +28,7 @@ func TestSealAndOpen(t *testing.T) {
 			t.Errorf("%d bytes became %d", len(plaintext), len(sealed))
 		}
 		if len(plaintext) > 0 && bytes.Contains(sealed, plaintext) {
-			t.Error("the plaintext is to be seen")
+			t.Error("the plaintext is visible")
 		}
 		opened, err := key.Open(sealed, "a job")
 		if err != nil || !bytes.Equal(opened, plaintext) {
@@ -36,7 +36,7 @@ func TestSealAndOpen(t *testing.T) {
 		}
 		again, err := key.Public().Seal(plaintext, "a job")
 		if err != nil || bytes.Equal(sealed, again) {
-			t.Errorf("the same twice is sealed alike (%v)", err)
+			t.Errorf("the same plaintext sealed twice gives the same bytes (%v)", err)
 		}
 	}
 }
@@ -69,6 +69,13 @@ func TestKeysTravel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	copied := bytes.Clone(private)
+	defer func(key hybrid.PrivateKey) {
+		clear(private)
+		if again, err := key.Bytes(); err != nil || !bytes.Equal(again, copied) {
+			t.Errorf("the key changed when its bytes were wiped: %v", err)
+		}
+	}(key)
 	again, err := hybrid.ParsePrivateKey(private)
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +114,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if opened, err := key.Open(b, "another job"); err == nil || opened != nil {
-			t.Fatal("what nobody sealed for this opens")
+			t.Fatal("a message opens that was not sealed for this context")
 		}
 	})
 }

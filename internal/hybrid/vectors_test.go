@@ -11,7 +11,7 @@ import (
 	"credbus/internal/hybrid"
 )
 
-var update = flag.Bool("update", false, "write testdata/vectors.json anew")
+var update = flag.Bool("update", false, "rewrite testdata/vectors.json")
 
 // vector is a message that every implementation of the protocol must open. All but
 // the ID and the info are hexadecimal.
