@@ -13,12 +13,12 @@ MEMORY ?=
 SEEDS ?= 200
 SIM ?= -duration 60s
 
-.PHONY: all check fmt tidy vet staticcheck vuln cross imports contract beds test test-all test-root test-sim test-stores test-integration sim test-faults smoke fuzz bench bench-cache hit-ratio memory crash rotation
+.PHONY: all check fmt tidy vet staticcheck vuln cross imports contract small beds test test-all test-root test-sim test-stores test-integration test-fips sim test-faults smoke fuzz bench bench-cache hit-ratio memory crash rotation
 
 all: check test
 
-## check: what a reader should not have to look for
-check: fmt tidy vet staticcheck vuln cross imports contract
+## check: everything that a reviewer should not have to look for
+check: fmt tidy vet staticcheck vuln cross imports contract small
 
 fmt:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
@@ -40,8 +40,8 @@ vet:
 staticcheck:
 	$(GO) tool staticcheck ./...
 
-## vuln: known vulnerabilities of what the programs call; skipped, and said so, where
-## the database cannot be reached
+## vuln: known vulnerabilities in the code that the programs call; skipped, with a message,
+## if the database cannot be reached
 vuln:
 	@found=$$($(GO) tool govulncheck ./... 2>&1); status=$$?; echo "$$found"; \
 	case "$$status $$found" in \
@@ -50,10 +50,15 @@ vuln:
 	*) exit 1 ;; \
 	esac
 
-# What the other platforms compile, tests included.
+# Vet for the other platforms, tests included.
 cross:
 	GOOS=darwin $(GO) vet ./...
 	GOOS=windows $(GO) vet ./...
+
+# No binary is committed.
+small:
+	@large=$$(git ls-tree -r -l HEAD | awk '$$4 > 1048576'); \
+	if [ -n "$$large" ]; then echo "larger than 1 MiB:"; echo "$$large"; exit 1; fi
 
 # The files that are generated from package subjects must be current.
 contract:
@@ -70,25 +75,31 @@ test:
 	$(GO) build -race -o $(CURDIR)/.beds/nats ./internal/testbed/natsbed
 	CREDBUS_TEST_BEDS=$(CURDIR)/.beds $(GO) test -race -short -vet=off -p 3 -timeout 15m ./internal/worker ./internal/store/... ./...
 	$(GO) test -race -tags simulation -count=1 -run Simulation ./internal/simulation -seeds 1
-	@echo "make test: ok. It asked no Vault and no Kubernetes, and ran no containers: make test-all does"
+	@echo "make test: ok. It used no Vault, no Kubernetes and no containers: make test-all does"
 
-## test-all: all that make test leaves out; the first time it builds the servers that stores
-## are tested against. Then the long runs, each for seconds
-test-all: test-root test-stores test-sim test-integration smoke
+## test-all: everything that make test leaves out; the first time it builds the servers that
+## stores are tested against. Then the long runs, each for seconds
+test-all: test-root test-stores test-sim test-integration test-fips smoke
 
 test-root: beds
 	CREDBUS_TEST_BEDS=$(CURDIR)/.beds $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v -e /internal/store/ -e /internal/worker)
 	CREDBUS_TEST_BEDS=$(CURDIR)/.beds $(GO) test -race -timeout 20m ./internal/worker # alone: 10,000 clients at once fill a machine
 
+## test-fips: the suite in FIPS 140-3 mode, which refuses all that is not approved. The bar of
+## memory is for the usual mode: in this one the worker takes some MiB more
+test-fips:
+	$(GO) build -o $(CURDIR)/.beds/nats ./internal/testbed/natsbed
+	GODEBUG=fips140=only CREDBUS_TEST_BEDS=$(CURDIR)/.beds $(GO) test -short -vet=off -p 3 -timeout 15m $$($(GO) list ./... | grep -v /internal/footprint)
+
 # The protocol between replicas in synthetic time: a few seeds under the race
-# detector, then each mutant until it is caught, which wants speed instead.
+# detector, then each mutant until it is caught, without the detector, to be fast.
 test-sim:
 	$(GO) test -race -tags simulation -count=1 -timeout 20m ./internal/coherence
 	$(GO) test -race -tags simulation -count=1 -timeout 20m -v -run Simulation ./internal/simulation
 	$(GO) test -tags simulation -count=1 -timeout 20m -v -run Mutants ./internal/simulation
 
 ## test-stores: every driver against a real server of its kind, with a report of
-## what each was asked and where it differs
+## the cases of each and where it differs
 test-stores: beds
 	GO='$(GO)' CREDBUS_TEST_BEDS=$(CURDIR)/.beds $(GO) run ./internal/storereport -race -count=1 -timeout 30m ./internal/store/...
 
@@ -110,8 +121,8 @@ test-integration:
 sim:
 	$(GO) test -tags simulation -count=1 -timeout 3h -v ./internal/simulation -seeds $(SEEDS) $(SIM)
 
-## test-faults: cuts, pauses, kills and restarts in beds of containers, judged from
-## what clients saw; FAULTS="-bed cluster -mode strict -fault cut,pause -seconds 60"; and
+## test-faults: cuts, pauses, kills and restarts of containers, judged from the results
+## that clients got; FAULTS="-bed cluster -mode strict -fault cut,pause -seconds 60"; and
 ## batch jobs in the same, judged from the store's log; FAULTS="-run JobFaults -seed 7"
 test-faults:
 	$(GO) -C integration test -race -tags faults -v -count=1 -run Faults -timeout 60m . $(FAULTS)
@@ -137,26 +148,27 @@ fuzz:
 		done; \
 	done
 
-## bench: cache hits beside a bare NATS responder, and beside those without the
+## bench: cache hits against a bare NATS responder, and against hits without the
 ## protocol between replicas, with the ratios as the last lines; then, for each
-## store, misses beside the SDK's own call, and batches beside one by one; then jobs
-## beside batch requests, and what requests wait while jobs run
+## store, misses against the SDK's own call, and batches against one by one; then jobs
+## against batch requests, and how long requests wait while jobs run
 bench: beds
 	$(GO) run ./internal/bench $(BENCH)
 	CREDBUS_TEST_BEDS=$(CURDIR)/.beds $(GO) test ./internal/worker -run '^$$' -bench 'Miss$$' -benchtime $(MISSES)
 	CREDBUS_TEST_BEDS=$(CURDIR)/.beds $(GO) test ./internal/worker -run '^$$' -bench 'Batch$$' -benchtime $(BATCHES)
 	$(GO) test ./internal/worker -run '^$$' -bench 'Jobs$$' -benchtime 1x $(SHORT)
+	$(GO) test ./internal/worker -run '^$$' -bench 'Neighbour$$' -benchtime 1x $(SHORT)
 
 ## bench-cache: the benchmarks of single packages
 bench-cache:
 	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -benchmem $(SHORT) ./subjects ./internal/cache ./internal/manager ./internal/seal ./internal/store/...
 
-## hit-ratio: the cache beside exact LRU; TRACE names an xz file of big-endian int32
+## hit-ratio: the cache against exact LRU; TRACE names an xz file of big-endian int32
 hit-ratio:
 	$(GO) test ./internal/cache -count=1 -run HitRatio -v $(if $(TRACE),-requests $(abspath $(TRACE)))
 
-## memory: what a worker takes, as the resident size of its process: 100,000 cached
-## entries, the worst requests of each kind at once, and reads under a limit
+## memory: the resident size of a worker: 100,000 cached entries, the worst requests
+## of each kind at once, and reads under a limit
 memory:
 	$(GO) run ./internal/footprint $(MEMORY)
 

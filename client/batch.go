@@ -14,8 +14,8 @@ import (
 	"credbus/subjects"
 )
 
-// StoreItem is one credential of StoreBatch. An empty Scope is that of the
-// call; another must lie below it. RequestID must stay empty: that of
+// StoreItem is one credential of StoreBatch. An empty Scope means the scope of
+// the call; any other must lie below it. RequestID must stay empty: the one of
 // BatchOptions is for all items.
 type StoreItem struct {
 	Scope Scope
@@ -26,19 +26,19 @@ type StoreItem struct {
 
 // RetrieveItem is one credential of RetrieveBatch.
 type RetrieveItem struct {
-	Scope Scope // empty: that of the call
+	Scope Scope // empty: the scope of the call
 	ID    ID
 	RetrieveOptions
 }
 
 // DeleteItem is one credential of DeleteBatch. RequestID must stay empty.
 type DeleteItem struct {
-	Scope Scope // empty: that of the call
+	Scope Scope // empty: the scope of the call
 	ID    ID
 	DeleteOptions
 }
 
-// What a store and a delete reply with. Their Revision is zero in a batch.
+// The replies to a store and a delete. Their Revision is zero in a batch.
 type (
 	Stored  = subjects.StoreReply
 	Deleted = subjects.DeleteReply
@@ -50,27 +50,26 @@ type Result[T any] struct {
 	Err   error
 }
 
-// BatchOptions say how a batch is done.
+// BatchOptions are options of a batch.
 type BatchOptions struct {
-	// Concurrency is how many items a worker works on at once, at most 100;
-	// zero is the worker's own setting, which is also the most.
+	// Concurrency is how many items a worker works on at once, at most 100.
+	// Zero means the worker's own setting, which is also the upper limit.
 	Concurrency int
 	// RequestID repeats a store or delete of exactly the same items, as in
 	// StoreOptions. At most 48 characters of A-Z a-z 0-9 - _.
 	RequestID string
 }
 
-// maxBatchRequestID leaves room for what requestOf appends.
+// maxBatchRequestID leaves room for the number that send appends.
 const maxBatchRequestID = 48
 
-// StoreBatch stores any number of credentials. The results stand in the order
-// of the items, one for each, and no item's failure keeps another from being
-// tried.
+// StoreBatch stores any number of credentials. The results are in the order
+// of the items, one for each. If one item fails, the others are still tried.
 //
-// The items go out in as few requests as their number and the NATS server's
-// maximum payload allow, one request after another. When a whole request
-// fails, the batch stops: err is the reason, its items and those not sent yet
-// have it as their Err, and only those that were sent can be an
+// The client sends the items in as few requests as their number and the NATS
+// server's maximum payload allow, one request after another. If a whole request
+// fails, the batch stops, and err is the reason. It is also the Err of the items
+// of that request and of those not sent yet; only items that were sent can have an
 // OutcomeUnknownError. A nil opts is the zero BatchOptions.
 func (c *Client) StoreBatch(ctx context.Context, scope Scope, items []StoreItem, opts *BatchOptions) (results []Result[Stored], err error) {
 	b := batch[subjects.StoreItem, Stored, *subjects.StoreItem, *Stored]{
@@ -163,10 +162,10 @@ type batch[I, R any, P subjects.Item[I], Q subjects.Item[R]] struct {
 	writes  bool
 	request func(*subjects.BatchRequest[I, P]) subjects.Request
 	check   func(*I) error
-	// fits reports whether a reply is that of an item of a call at scope.
+	// fits reports whether a reply belongs to an item of a call at scope.
 	fits func(scope Scope, item *I, reply *R) bool
 	// single asks for an item whose result did not fit into the reply. Writes
-	// have none: the item was acted on already, and its outcome is unknown.
+	// have none: the worker has acted on the item, and its outcome is unknown.
 	single func(context.Context, *I) (*R, error)
 }
 
@@ -175,7 +174,7 @@ func asItIs[I any, P subjects.Item[I]](r *subjects.BatchRequest[I, P]) subjects.
 // run does the whole batch:
 //
 //	run
-//	├─ check each item; what breaks a rule is not sent
+//	├─ check each item; one that breaks a rule is not sent
 //	├─ split the others by number and size
 //	└─ send each part, and collect its results
 //	   └─ ask again for those that were left out
@@ -194,7 +193,7 @@ func (b *batch[I, R, P, Q]) run(ctx context.Context, c *Client, scope Scope, ite
 	options.RequestID = cmp.Or(options.RequestID, rand.Text())
 
 	results := make([]Result[R], len(items))
-	parts := b.split(items, results, c.maxPayload())
+	parts := b.split(items, results, c.maxBody())
 	for n, part := range parts {
 		err := b.send(ctx, c, scope, part, options)
 		if err == nil {
@@ -209,9 +208,9 @@ func (b *batch[I, R, P, Q]) run(ctx context.Context, c *Client, scope Scope, ite
 	return results, nil
 }
 
-// notSent is the error of items that an earlier failure kept from being sent.
-// It drops what that failure says of an unknown outcome, which is not true of
-// them.
+// notSent is the error of items that were not sent because of an earlier failure.
+// If that failure has an unknown outcome, the error drops this: it is not true for
+// these items.
 func notSent(err error) error {
 	if unknown, ok := errors.AsType[*OutcomeUnknownError](err); ok {
 		err = unknown.Err
@@ -225,7 +224,7 @@ func notSent(err error) error {
 	return fmt.Errorf("not sent, since an earlier request of the batch failed: %w", err)
 }
 
-// part is what one request of a batch holds.
+// part holds the items of one request of a batch.
 type part[I, R any] struct {
 	items   []I
 	results []*Result[R] // where the outcome of each item goes
@@ -239,17 +238,16 @@ func (p *part[I, R]) fail(err error) {
 }
 
 const (
-	// requestOverhead is the most that a request holds beside its items.
+	// requestOverhead is the most bytes that a request has beside its items.
 	requestOverhead = 2 << 10
-	// resultSize is the most that a result without values takes in a reply:
+	// resultSize is the most bytes that a result without values has in a reply:
 	// scope and ID, twice in an error, and a message.
 	resultSize = 2 << 10
 )
 
 // split gives items that break a rule their result, and divides the others. An
-// item counts as what it takes in the request or as resultSize, whichever is
-// more: a write's result that does not fit into the reply is not to be had
-// again.
+// item counts with its size in the request or with resultSize, whichever is
+// larger: if a write's result does not fit into the reply, it is lost.
 func (b *batch[I, R, P, Q]) split(items []I, results []Result[R], maxPayload int) []*part[I, R] {
 	limit := maxPayload - requestOverhead
 	var parts []*part[I, R]
@@ -281,13 +279,13 @@ func (b *batch[I, R, P, Q]) split(items []I, results []Result[R], maxPayload int
 	return parts
 }
 
-// send sends one part and collects its results. The error is one of the
-// request as a whole.
+// send sends one part and collects its results. An error is that of the whole
+// request.
 func (b *batch[I, R, P, Q]) send(ctx context.Context, c *Client, scope Scope, part *part[I, R], options BatchOptions) error {
 	request := &subjects.BatchRequest[I, P]{Items: part.items, Concurrency: options.Concurrency}
 	if b.writes {
-		// Named after the place of its first item, so that the same items,
-		// split otherwise for another server, never take each other's ids.
+		// Named after the index of its first item: if the same items are split
+		// differently for another server, no two parts have the same id.
 		request.RequestID = options.RequestID + "-" + strconv.Itoa(part.first)
 	}
 	var reply subjects.BatchReply[R, Q]
@@ -339,10 +337,10 @@ func (b *batch[I, R, P, Q]) answered(scope Scope, part *part[I, R], reply *subje
 	return true
 }
 
-// leftOut reports whether a result was too much for its reply.
+// leftOut reports whether a result was too large for its reply.
 func leftOut(err *Error) bool { return err.Code == subjects.PayloadTooLarge && err.Retryable }
 
-// wire is an item as it travels.
+// wire is the wire form of an item.
 func (i *StoreItem) wire() subjects.StoreItem {
 	return subjects.StoreItem{
 		Target: Target{Scope: i.Scope, ID: i.ID},

@@ -15,8 +15,8 @@ import (
 	"credbus/subjects"
 )
 
-// Batches of more items than a request may have, with items that are bad in
-// every way at both ends and in the middle.
+// Batches of more items than a request may have, with bad items at both ends and
+// in the middle.
 func TestBatchOfAnyNumber(t *testing.T) {
 	c, scope := connect(t, workerURL, nil), scopeOf(t)
 	const n = 251
@@ -256,8 +256,8 @@ func TestBatchStops(t *testing.T) {
 	}
 }
 
-// Results that a worker leaves out are asked for one by one where that is
-// safe, and an item that fails then keeps that error.
+// The client asks one by one for results that a worker left out, if that is safe.
+// An item that then fails has the new error.
 func TestBatchLeftOut(t *testing.T) {
 	leftOut := subjects.Errorf(subjects.PayloadTooLarge, "ask for this one by itself")
 	leftOut.Retryable = true
@@ -302,8 +302,8 @@ func TestBatchLeftOut(t *testing.T) {
 	}
 }
 
-// An item of a batch of writes has an unknown outcome exactly when its result
-// says so, or says what nobody here understands.
+// An item of a batch of writes has an unknown outcome exactly if its result says
+// so, or has a code that this version does not know.
 func TestBatchOutcomes(t *testing.T) {
 	marked := subjects.Errorf(subjects.StorageTimeout, "slow")
 	marked.MarkOutcomeUnknown()
@@ -354,8 +354,8 @@ func TestBatchOutcomes(t *testing.T) {
 	}
 }
 
-// When the worker does not know what became of a whole request, those of its
-// items are unknown, and those that were not sent are not.
+// If the worker reports an unknown outcome for a whole request, those of its items
+// are unknown, and those of items that were not sent are not.
 func TestBatchStopsAtAnUnknownOutcome(t *testing.T) {
 	c := fakeWorker(t, nil, func(*nats.Msg) *nats.Msg {
 		failure := subjects.Errorf(subjects.Internal, "the worker failed")

@@ -8,20 +8,20 @@ import (
 
 type (
 	// ClearedCache names the worker replicas that dropped their entries, and
-	// those Missing, which did not say so in time: they may be gone, or still
-	// serve what they have.
+	// the Missing ones, which did not confirm that in time: they may be gone, or
+	// still serve old entries.
 	ClearedCache = subjects.ClearCacheReply
-	// CacheStats say what every replica that answered in time has cached of a
-	// scope, and name those Missing, which did not.
+	// CacheStats say how much of a scope each replica has cached, and name the
+	// Missing ones, which did not answer in time.
 	CacheStats = subjects.CacheStatsReply
-	// Statistics are those of every replica that answered in time, and the names
-	// of those Missing, which did not.
+	// Statistics are the statistics of each replica, and the names of the Missing
+	// ones, which did not answer in time.
 	Statistics = subjects.AdminCacheStatsReply
 )
 
 // ClearCache makes every replica drop what it has cached of one credential or,
 // with an empty id, of a scope and all scopes below it. Writes through workers
-// need no clearing: this is for changes that were made behind their back.
+// need no clearing: use it after somebody changed a store without them.
 func (c *Client) ClearCache(ctx context.Context, scope Scope, id ID) (*ClearedCache, error) {
 	check := checkScope(scope)
 	if id != "" {
@@ -60,8 +60,8 @@ func (c *Client) CacheStats(ctx context.Context, scope Scope) (*CacheStats, erro
 	return &reply, nil
 }
 
-// Statistics asks every replica for the statistics of its cache, and how its stores
-// are. It is for operators: tenants have no permission for it.
+// Statistics asks every replica for the statistics of its cache, and the state of its
+// stores. It is for operators: tenants have no permission for it.
 func (c *Client) Statistics(ctx context.Context) (*Statistics, error) {
 	var reply Statistics
 	err := c.exchange(ctx, call{

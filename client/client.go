@@ -28,25 +28,26 @@ const (
 // Config changes what Connect does. Every field may be left zero.
 type Config struct {
 	// Context names a nats context, as the nats command keeps them, or is the
-	// absolute path of a context file. Its URL is used when Connect is given
+	// absolute path of a context file. Connect uses its URL if it is given
 	// none.
 	Context string
 	// Conn is an existing connection to use instead of a new one. Close leaves
-	// it open. Its handlers are left alone as well, and only they hear of a
-	// subject that NATS refuses and of a connection that breaks: commands that
-	// wait meanwhile end with their timeout, and only then does the client notice
+	// it open. Its handlers stay as they are, so the client does not learn that
+	// NATS refused a subject or that the connection broke: commands that wait
+	// then end with their timeout, and only after that does the client notice
 	// that NATS refuses its inbox.
 	Conn *nats.Conn
-	// Prefix is that of the workers, subjects.DefaultPrefix when empty.
+	// Prefix is the prefix of the workers, subjects.DefaultPrefix if empty.
 	Prefix string
-	// Timeout bounds a request with all its repetitions where the context has
-	// no deadline, DefaultTimeout when zero. Batches and iterators send
-	// several requests, each with a timeout of its own.
+	// Timeout bounds a request with all its repetitions if the context has no
+	// deadline. Zero means DefaultTimeout. Batches and iterators send several
+	// requests, each with a timeout of its own.
 	Timeout time.Duration
-	// Retries is how often a request is repeated, after 100 ms, 200 ms and so
-	// on doubling, each shortened at random by up to half, and never past the
-	// deadline. Zero is DefaultRetries, which rides out 1.5 to 3 s without a
-	// connection or a worker; negative is never.
+	// Retries is how often the client repeats a request: after 100 ms, 200 ms and
+	// so on, doubling, each shortened at random by up to half, and never past the
+	// deadline. Zero means DefaultRetries, enough for 1.5 to 3 s without a
+	// connection or a worker; negative means never. Refusals by a limit that say when to come
+	// back do not count: the deadline bounds them.
 	Retries int
 	// Hedge is the least time after which the client sends a read again if it has no
 	// reply, in case the worker is stuck. NATS chooses the worker of each copy. If replies
@@ -56,7 +57,15 @@ type Config struct {
 	// a tenth of the reads and 100 more. Writes never go to a second worker. Zero is
 	// DefaultHedge; a negative value turns hedging off.
 	Hedge time.Duration
-	// Name is shown by NATS servers, DefaultName when empty.
+	// Clear sends requests in clear. Then the operators of the NATS servers, and all who may
+	// listen there, can read the values. Otherwise all requests and replies are sealed end to
+	// end, and the client's account needs permission for seal_key.
+	Clear bool
+	// WireKey is the public key that signs the workers' keys. "credbus keys wire" prints it.
+	// The client accepts only keys with that signature. If WireKey is empty, the client trusts
+	// each key that it gets, and an attacker who controls the NATS servers can pose as a worker.
+	WireKey string
+	// Name is the name that NATS servers show, DefaultName if empty.
 	Name string
 	// NATSOptions are applied after those that Connect sets, and so override
 	// them.
@@ -84,15 +93,16 @@ func (c Config) check(url string) error {
 
 // Client sends commands to workers. All methods may be called concurrently.
 type Client struct {
-	nc      *nats.Conn
-	owned   bool // Close closes nc
-	inbox   *inbox
-	hedges  *hedges // nil for none
-	prefix  subjects.Prefix
-	timeout time.Duration
-	retries int
-	closing sync.Once
-	done    chan struct{} // closed by Close
+	nc       *nats.Conn
+	owned    bool // Close closes nc
+	inbox    *inbox
+	hedges   *hedges // nil for none
+	sessions *sessions
+	prefix   subjects.Prefix
+	timeout  time.Duration
+	retries  int
+	closing  sync.Once
+	done     chan struct{} // closed by Close
 
 	mu       sync.Mutex
 	revision Revision
@@ -100,10 +110,10 @@ type Client struct {
 }
 
 // Connect connects to the NATS server at url, which may name several servers
-// separated by commas, and is nats://127.0.0.1:4222 when neither it nor config
-// says otherwise. A nil config is the zero Config. Connect fails when no server
-// can be reached now; a connection that is lost later is restored for as long
-// as the client is open.
+// separated by commas. If neither url nor config names one, it connects to
+// nats://127.0.0.1:4222. A nil config is the zero Config. Connect fails if it can
+// reach no server now. If the connection is lost later, the client restores it as
+// long as it is open.
 func Connect(url string, config *Config) (*Client, error) {
 	var cfg Config
 	if config != nil {
@@ -117,15 +127,20 @@ func Connect(url string, config *Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
+	sessions, err := newSessions(cfg.Clear, cfg.WireKey)
+	if err != nil {
+		return nil, err
+	}
 	c := &Client{
-		nc:      cfg.Conn,
-		owned:   cfg.Conn == nil,
-		prefix:  prefix,
-		timeout: cfg.Timeout,
-		retries: cfg.Retries,
-		hedges:  newHedges(cfg.Hedge),
-		done:    make(chan struct{}),
-		waiting: make(map[*waiter]struct{}),
+		nc:       cfg.Conn,
+		owned:    cfg.Conn == nil,
+		prefix:   prefix,
+		timeout:  cfg.Timeout,
+		retries:  cfg.Retries,
+		hedges:   newHedges(cfg.Hedge),
+		sessions: sessions,
+		done:     make(chan struct{}),
+		waiting:  make(map[*waiter]struct{}),
 	}
 	c.inbox = newInbox(c.closedConnection)
 	if c.owned {
@@ -137,8 +152,8 @@ func Connect(url string, config *Config) (*Client, error) {
 	return c, nil
 }
 
-// Close ends what runs, commands and event streams included, with ErrClosed,
-// and closes the connection unless Config gave it. It may be called twice.
+// Close ends all commands and event streams under way with ErrClosed, and closes
+// the connection unless Config gave it. It may be called twice.
 func (c *Client) Close() {
 	c.closing.Do(func() { close(c.done) })
 	c.mu.Lock()
@@ -150,15 +165,15 @@ func (c *Client) Close() {
 	}
 }
 
-// Revision is the highest revision that any reply carried, or Observe was given, so far.
+// Revision is the highest revision so far that a reply carried or Observe was given.
 func (c *Client) Revision() Revision {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.revision
 }
 
-// Observe tells the client of a revision that another one has seen: what this
-// client reads from now on is no older. Its text form, Revision.String and
+// Observe gives the client a revision that another client has seen: from now on,
+// this client reads nothing older. Its text form, Revision.String and
 // subjects.ParseRevision, carries it between processes. Pass only revisions that
 // come from workers. No worker ever reaches a made-up one, so each later read of this
 // client would have to go to the store.
@@ -183,8 +198,8 @@ func (c *Client) dial(url string, cfg Config) (*nats.Conn, error) {
 		nats.IgnoreAuthErrorAbort(),
 		nats.PingInterval(5 * time.Second),
 		nats.MaxPingsOutstanding(2),
-		// What is sent while disconnected would be kept, in clear, and reach a
-		// worker at an unknown time: exchange repeats it instead.
+		// While disconnected, nats.go would keep messages, in clear, and send them
+		// at an unknown time. exchange repeats requests instead.
 		nats.ReconnectBufSize(-1),
 		nats.RetryOnFailedConnect(false),
 	}
@@ -211,8 +226,8 @@ func (c *Client) dial(url string, cfg Config) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// hostsOf is what of a list of URLs may be shown: user names among them may be
-// tokens.
+// hostsOf returns the hosts of a list of URLs, which errors may show: user names
+// may be tokens.
 func hostsOf(urls string) (string, error) {
 	if urls == "" {
 		return "", nil
@@ -234,7 +249,7 @@ func hostsOf(urls string) (string, error) {
 
 var errMalformedURL = errors.New("client: a NATS server's URL is malformed: write nats://HOST:PORT")
 
-// explain adds what to do to an error of connecting.
+// explain adds what to do to the error of a connection.
 func explain(err error) error {
 	var parse *url.Error
 	var network *net.OpError
@@ -249,7 +264,7 @@ func explain(err error) error {
 	return err
 }
 
-// withTimeout gives ctx a deadline where it has none.
+// withTimeout gives ctx a deadline if it has none.
 func (c *Client) withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return ctx, func() {}

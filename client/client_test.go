@@ -17,7 +17,7 @@ import (
 
 var scopes atomic.Uint64
 
-// segment makes a test's name fit for a scope.
+// segment turns a test's name into a segment of a scope.
 func segment(name string) string {
 	return strings.Map(func(r rune) rune {
 		if strings.ContainsRune("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", r) {
@@ -96,22 +96,22 @@ func TestErrors(t *testing.T) {
 	for name, test := range map[string]struct {
 		err, want error
 	}{
-		"retrieve what is not there": {get(scope, "missing"), client.ErrNotFound},
-		"retrieve of a sibling":      {get(scope+"-sibling", "exists"), client.ErrNotFound},
-		"create what exists":         {put(scope, "exists", one, &client.StoreOptions{CreateOnly: true}), client.ErrAlreadyExists},
-		"update what is not there":   {put(scope, "missing", one, &client.StoreOptions{UpdateOnly: true}), client.ErrNotFound},
-		"replace another version":    {put(scope, "exists", one, &client.StoreOptions{Version: old}), client.ErrVersionConflict},
-		"two preconditions":          {put(scope, "exists", one, &client.StoreOptions{Version: old, CreateOnly: true}), client.ErrInvalidArgument},
-		"delete what is not there":   {c.Delete(ctx, scope, "missing", nil), client.ErrNotFound},
-		"delete another version":     {c.Delete(ctx, scope, "exists", &client.DeleteOptions{Version: old}), client.ErrVersionConflict},
-		"wildcard scope":             {get("org:*", "exists"), client.ErrInvalidArgument},
-		"dot in scope":               {get("org:a.b", "exists"), client.ErrInvalidArgument},
-		"id of two tokens":           {get(scope, "a.b"), client.ErrInvalidArgument},
-		"no id":                      {get(scope, ""), client.ErrInvalidArgument},
-		"root holds nothing":         {put("", "a", one, nil), client.ErrInvalidArgument},
-		"no data":                    {put(scope, "a", nil, nil), client.ErrInvalidArgument},
-		"too many days":              {put(scope, "a", one, &client.StoreOptions{RotationDays: 1e6}), client.ErrInvalidArgument},
-		"over 64 KiB":                {put(scope, "a", client.Value(make([]byte, 64<<10+1)), nil), client.ErrPayloadTooLarge},
+		"retrieve a missing one":  {get(scope, "missing"), client.ErrNotFound},
+		"retrieve of a sibling":   {get(scope+"-sibling", "exists"), client.ErrNotFound},
+		"create an existing one":  {put(scope, "exists", one, &client.StoreOptions{CreateOnly: true}), client.ErrAlreadyExists},
+		"update a missing one":    {put(scope, "missing", one, &client.StoreOptions{UpdateOnly: true}), client.ErrNotFound},
+		"replace another version": {put(scope, "exists", one, &client.StoreOptions{Version: old}), client.ErrVersionConflict},
+		"two preconditions":       {put(scope, "exists", one, &client.StoreOptions{Version: old, CreateOnly: true}), client.ErrInvalidArgument},
+		"delete a missing one":    {c.Delete(ctx, scope, "missing", nil), client.ErrNotFound},
+		"delete another version":  {c.Delete(ctx, scope, "exists", &client.DeleteOptions{Version: old}), client.ErrVersionConflict},
+		"wildcard scope":          {get("org:*", "exists"), client.ErrInvalidArgument},
+		"dot in scope":            {get("org:a.b", "exists"), client.ErrInvalidArgument},
+		"id of two tokens":        {get(scope, "a.b"), client.ErrInvalidArgument},
+		"no id":                   {get(scope, ""), client.ErrInvalidArgument},
+		"root holds nothing":      {put("", "a", one, nil), client.ErrInvalidArgument},
+		"no data":                 {put(scope, "a", nil, nil), client.ErrInvalidArgument},
+		"too many days":           {put(scope, "a", one, &client.StoreOptions{RotationDays: 1e6}), client.ErrInvalidArgument},
+		"over 64 KiB":             {put(scope, "a", client.Value(make([]byte, 64<<10+1)), nil), client.ErrPayloadTooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if !errors.Is(test.err, test.want) {
@@ -123,7 +123,7 @@ func TestErrors(t *testing.T) {
 				}
 			}
 			if failure, ok := errors.AsType[*client.Error](test.err); !ok || failure.Message == "" {
-				t.Errorf("%v is no *client.Error with a message", test.err)
+				t.Errorf("%v is not a *client.Error with a message", test.err)
 			}
 			if _, unknown := errors.AsType[*client.OutcomeUnknownError](test.err); unknown {
 				t.Errorf("a refusal leaves nothing unknown: %v", test.err)
@@ -136,7 +136,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// What the client refuses by itself says what it is about, as a worker would.
+// An error of the client itself names scope and ID, as a worker's does.
 func TestRefusedBeforeItIsSent(t *testing.T) {
 	c, scope := connect(t, workerURL, nil), scopeOf(t)
 	_, err := c.Store(t.Context(), scope, "a", client.Value(make([]byte, 64<<10+1)), nil)
@@ -162,7 +162,7 @@ func TestInherit(t *testing.T) {
 		t.Errorf("found in %s", cred.Scope)
 	}
 	if _, err := c.Retrieve(t.Context(), child, "private", &client.RetrieveOptions{Inherit: true}); !errors.Is(err, client.ErrNotFound) {
-		t.Errorf("what is not inheritable: %v", err)
+		t.Errorf("one that is not inheritable: %v", err)
 	}
 }
 
@@ -310,7 +310,7 @@ func TestCacheCommands(t *testing.T) {
 		}
 	}
 	// Right after a write, until the replica has applied it, the store answers, and
-	// nothing is cached. The worker is also that of other tests, but this scope is not.
+	// nothing is cached. Other tests use the same worker, but not this scope.
 	for deadline := time.Now().Add(10 * time.Second); cached() != 1; {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d entries of %s are cached, want 1", cached(), scope)
@@ -374,7 +374,7 @@ func TestRevisionFollowsReplies(t *testing.T) {
 		t.Errorf("other client: %v", err)
 	}
 
-	// What does not exist was seen not to exist at a revision too.
+	// The reply that a credential does not exist carries a revision, too.
 	third := connect(t, workerURL, nil)
 	if _, err := third.Retrieve(t.Context(), scope, "missing", nil); !errors.Is(err, client.ErrNotFound) {
 		t.Fatal(err)

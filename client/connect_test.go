@@ -57,7 +57,7 @@ func TestContextFile(t *testing.T) {
 	c, scope := connect(t, "", &client.Config{Context: path}), scopeOf(t)
 	store(t, c, scope, "a", "1", nil)
 
-	// A URL beside the context goes before the context's.
+	// A URL given in addition replaces that of the context.
 	if err := os.WriteFile(path, []byte(`{"url": "nats://127.0.0.1:1"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}

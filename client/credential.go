@@ -10,7 +10,7 @@ type (
 	ID = subjects.ID
 	// Target is a scope and an ID.
 	Target = subjects.Target
-	// Data is what a credential holds: named values.
+	// Data holds the named values of a credential.
 	Data = subjects.Data
 	// Secret is one value. It prints as "[redacted]".
 	Secret = subjects.Secret
@@ -18,17 +18,17 @@ type (
 	Revision = subjects.Revision
 )
 
-// Value makes the Data of a single, unnamed value. It does not copy b, which
-// stays the caller's to wipe once it is stored.
+// Value makes the Data of a single, unnamed value. It does not copy b: the
+// caller must wipe b after the store.
 func Value(b []byte) Data { return subjects.Value(b) }
 
 // Credential is what Retrieve, List and Describe return. Printing one shows no value.
 // Call Wipe, which overwrites the values with zeros, after their last use.
 //
-// Its values lie in the buffer that the reply came in; those of a batch lie in
-// one buffer, which lives as long as any of them.
+// Its values are parts of the buffer of the reply. Those of a batch share one
+// buffer, which lives as long as any of them.
 type Credential struct{ subjects.Credential }
 
-// Value is the single, unnamed value: not a copy, nil after Wipe, from List and
-// Describe, and for a credential that has named values only, which are in Data.
+// Value returns the single, unnamed value, without a copy. It is nil after Wipe,
+// from List and Describe, and if the credential has only named values: see Data.
 func (c *Credential) Value() []byte { return c.Data[subjects.ValueName].Bytes() }

@@ -28,7 +28,7 @@ func serverFor(t *testing.T, user string, port int) *server.Server {
 	return s
 }
 
-// A client whose user is missing for a while is back when the user is.
+// If the server lacks the client's user for a while, the client connects again after that.
 func TestMissingUser(t *testing.T) {
 	s := serverFor(t, "program", server.RANDOM_PORT)
 	port := s.Addr().(*net.TCPAddr).Port

@@ -6,8 +6,8 @@ import (
 	"credbus/subjects"
 )
 
-// Deployment holds the facts of every worker replica that answered in time, and
-// the names of those Missing, which did not.
+// Deployment holds the facts of each worker replica, and the names of the Missing
+// ones, which did not answer in time.
 type Deployment = subjects.DeploymentReply
 
 // Deployment asks every replica for its version, its settings, and the deployment

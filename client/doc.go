@@ -15,10 +15,10 @@
 //	              ▼                          ▼
 //	           nothing is sent        <prefix>.<command>.<scope> ──► a worker
 //
-// Reads repeat every failure that may pass, and so do writes as long as nothing
-// was written: a worker says so by not saying otherwise. When a write's fate is
-// not known, the error is an [OutcomeUnknownError], and repeating the call with
-// its RequestID is safe.
+// The client repeats a read after every failure that may pass. It repeats a write
+// only if nothing was written, which is so unless the worker says otherwise. If the
+// outcome of a write is unknown, the error is an [OutcomeUnknownError], and
+// repeating the call with its RequestID is safe.
 //
 // A client remembers the highest revision that any reply carried and sends it with
 // each command, so that no worker answers it with anything older than what it has
@@ -30,8 +30,8 @@
 // errors.Is. A command whose context ends matches context.DeadlineExceeded or
 // context.Canceled. No error text holds a value.
 //
-// A request carries the time that is left of its context, which workers count
-// from when they receive it: the clocks of clients and workers need not agree.
+// A request carries the time that its context has left. Workers count it from when
+// they receive the request, so the clocks of clients and workers need not agree.
 //
 // # Stuck workers
 //
@@ -55,10 +55,10 @@
 // at most every 250 ms, so the client recovers on the same connection as soon as the
 // permission is back.
 //
-// # Batch jobs
+// # Jobs
 //
-// What nobody has to wait for is a job, which workers carry out from a durable
-// queue, each item once, whatever crashes meanwhile:
+// Use a job for work that nobody has to wait for. Workers take it from a durable
+// queue and carry out each item once, whatever crashes meanwhile:
 //
 //	b, err := c.StoreJob(ctx, "org:acme", items, nil) // any number; durable when it returns
 //	status, err := b.Wait(ctx)                        // or Watch, or neither
@@ -67,15 +67,15 @@
 //	items ── check all ── divide ── seal ──► queue ──► a worker ──► status
 //	                      (100 a job)                               ──► Wait, Watch
 //
-// [Client.Batch] opens a batch that another process submitted, within a day of its
-// last change. When the fate of a submission is not known, the error is a
+// [Client.Submission] opens a submission that another process submitted, within a day of its
+// last change. If the outcome of a submission is unknown, the error is a
 // [SubmitError], and submitting the same again under its name is safe.
 //
 // # Secrets in memory
 //
-// Request bodies are wiped as soon as the command ends, and the values of a
-// [Credential] lie in the buffer its reply came in until [Credential.Wipe].
-// That is as far as this package reaches: nats.go keeps the bytes that it last
-// sent and received in buffers of its own until later traffic overwrites them. A
-// reply that comes after its command was given up is wiped as it comes.
+// The client wipes request bodies as soon as the command ends. The values of a
+// [Credential] stay in the buffer of their reply until [Credential.Wipe]. A reply
+// that comes after its command has ended is wiped at once. Beyond the reach of this
+// package, nats.go keeps the bytes that it last sent and received in buffers of its
+// own until later traffic overwrites them.
 package client

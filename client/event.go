@@ -9,13 +9,13 @@ import (
 	"credbus/subjects"
 )
 
-// Event says that a credential was changed, or expires, never what its values are.
+// Event reports that a credential was changed, or expires. It never holds values.
 type Event = subjects.Event
 
-// EventGap is the kind of an event that the client itself puts in where events
-// were, or may have been, lost: after a reconnect, when the loop that reads
-// them is too slow, and for one that cannot be read. Its Scope is the one that
-// is followed and nothing else is set. Read anew what matters.
+// EventGap is the kind of an event that the client itself inserts if events were
+// lost, or may have been: after a reconnect, if the loop that reads them is too
+// slow, and for an event that does not decode. Only its Scope is set, to the
+// followed one. Read the credentials again that matter to you.
 const EventGap subjects.EventKind = "gap"
 
 // The kinds of events that workers send.
@@ -30,18 +30,18 @@ const (
 const eventBuffer = 4096
 
 // Events follows the changes of a scope and of all scopes below it; the root
-// scope follows all. It begins before Events returns: no later change is
+// scope follows all. It is subscribed when it returns: no later change is
 // missed without an EventGap.
 //
 //	events, err := c.Events(ctx, "org:acme")
 //	for event, err := range events { ... }
 //
-// The loop ends, quietly, when ctx does, and with an error when the client
+// The loop ends without an error when ctx ends, and with one when the client
 // closes, the connection is closed, or NATS refuses the subject. It can be run
 // once; leaving it unsubscribes, as does the end of ctx.
 //
-// Events come at most once, and what is lost between the servers of a NATS
-// cluster is not noticed here: they are a prompt to read again, not a log.
+// Events come at most once, and the client does not notice those that are lost
+// between the servers of a NATS cluster: they are a prompt to read again, not a log.
 //
 // Nothing proves that a worker sent an event: any client that may publish on the subject
 // can forge one. Therefore events do not raise Client.Revision, and a read that follows an
@@ -86,8 +86,8 @@ func (s *eventStream) run(yield func(Event, error) bool) {
 				yield(Event{}, errConnectionClosed)
 				return
 			}
-			// nats.go subscribes again before it sends anything else, so what
-			// is read because of this gap is read under the subscription.
+			// nats.go subscribes again before it sends anything else, so a
+			// read after this gap comes after the new subscription.
 			if !yield(s.gap(), nil) {
 				return
 			}

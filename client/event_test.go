@@ -175,7 +175,7 @@ func TestEventsAfterAReconnect(t *testing.T) {
 	if err != nil || gap.Kind != client.EventGap || gap.Scope != "org:a" || gap.ID != "" {
 		t.Fatalf("got %+v, %v", gap, err)
 	}
-	// What happens after the gap is seen.
+	// Changes after the gap are seen.
 	startWorker(t, ns.ClientURL())
 	store(t, c, "org:a", "a", "1", nil)
 	event, err := next()
@@ -184,7 +184,7 @@ func TestEventsAfterAReconnect(t *testing.T) {
 	}
 }
 
-// A loop that is too slow is told so, as often as events are lost.
+// A loop that is too slow gets a gap each time that events are lost.
 func TestEventsOfASlowLoop(t *testing.T) {
 	nc, err := nats.Connect(workerURL)
 	if err != nil {
@@ -208,7 +208,7 @@ func TestEventsOfASlowLoop(t *testing.T) {
 		if err := nc.Flush(); err != nil {
 			t.Fatal(err)
 		}
-		// The worker's reply comes behind the events on the client's connection.
+		// The reply comes after the events on the client's connection.
 		if _, err := c.Retrieve(t.Context(), "org:a", "a", nil); !errors.Is(err, client.ErrNoWorkers) {
 			t.Fatal(err)
 		}
@@ -237,7 +237,7 @@ func TestEventsOfASlowLoop(t *testing.T) {
 	}
 }
 
-// An event that cannot be trusted is one that was lost.
+// A malformed event counts as a lost one.
 func TestMalformedEvents(t *testing.T) {
 	nc, err := nats.Connect(workerURL)
 	if err != nil {
@@ -306,12 +306,12 @@ func TestForgedEvent(t *testing.T) {
 	}
 }
 
-// A job's status is as easy to forge. Only a worker's reply says whether a job has ended,
+// A job's status can be forged as easily. Only a worker's reply says whether a job has ended,
 // and at which revision.
 func TestForgedJobStatus(t *testing.T) {
 	const id = client.ID("nightly-0")
 	running := subjects.JobStatus{
-		Target: client.Target{Scope: "org:a", ID: id}, Batch: "nightly", Parts: 1, Command: subjects.StoreBatch,
+		Target: client.Target{Scope: "org:a", ID: id}, Submission: "nightly", Parts: 1, Command: subjects.StoreBatch,
 		State: client.JobRunning, Items: 1, Updated: time.Unix(1, 0),
 	}
 	var now atomic.Pointer[subjects.JobStatus]
@@ -319,7 +319,7 @@ func TestForgedJobStatus(t *testing.T) {
 	var cfg client.Config
 	c := fakeWorker(t, &cfg, func(msg *nats.Msg) *nats.Msg {
 		if msg.Reply == "" {
-			return nil // a status, which this one hears too
+			return nil // a status: this subscription gets these, too
 		}
 		return answer(&subjects.JobReply{JobStatus: *now.Load()})
 	})
@@ -328,7 +328,7 @@ func TestForgedJobStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	watching, err := c.Batch("org:a", "nightly").Watch(t.Context())
+	watching, err := c.Submission("org:a", "nightly").Watch(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -346,7 +346,7 @@ func TestForgedJobStatus(t *testing.T) {
 	done.State, done.Reached, done.Failed, done.Updated = client.JobDone, subjects.Revision{Stream: 1, Seq: 9}, 1, time.Unix(4, 0)
 
 	yielded := 0
-	var last client.BatchStatus
+	var last client.SubmissionStatus
 	for status, err := range watching {
 		if err != nil {
 			t.Fatal(err)

@@ -33,7 +33,7 @@ func Example() {
 	// Output: db-password has 6 bytes and prints as map[value:[redacted]]
 }
 
-// A write can be held to a version, so that nobody else's change is lost.
+// A write can name the version that it replaces, so that nobody else's change is lost.
 func ExampleClient_Store_compareAndSet() {
 	ctx := context.Background()
 	c, err := client.Connect(workerURL, nil)
@@ -54,7 +54,7 @@ func ExampleClient_Store_compareAndSet() {
 		next := append(cred.Value(), '1')
 		_, err = c.Store(ctx, scope, id, client.Value(next), &client.StoreOptions{Version: cred.Version})
 		if errors.Is(err, client.ErrVersionConflict) {
-			continue // somebody was faster: begin again from what is there now
+			continue // somebody wrote first: begin again with the new version
 		}
 		if err != nil {
 			log.Fatal(err)
@@ -87,7 +87,7 @@ func ExampleOutcomeUnknownError() {
 	// Output: <nil>
 }
 
-// Errors are told apart with errors.Is, and say what they are about.
+// errors.Is tells errors apart, and their texts name scope and ID.
 func Example_errors() {
 	ctx := context.Background()
 	c, err := client.Connect(workerURL, nil)
@@ -105,7 +105,7 @@ func Example_errors() {
 	// true invalid_argument: scope segment "org=acme" is not level:value
 }
 
-// What an organisation marks as inheritable, its teams can read.
+// Teams can read credentials that their organisation marks as inheritable.
 func ExampleClient_Retrieve_inherit() {
 	ctx := context.Background()
 	c, err := client.Connect(workerURL, nil)
@@ -410,8 +410,8 @@ func ExampleClient_ClearCache() {
 	// Output: cleared on 1 of 1
 }
 
-// A job that was told of a write by another process reads no older state,
-// whichever replica answers it.
+// A process that gets the revision of another one reads no older state,
+// whichever replica answers.
 func ExampleClient_Observe() {
 	ctx := context.Background()
 	writer, err := client.Connect(workerURL, nil)
@@ -437,7 +437,7 @@ func ExampleClient_Observe() {
 	// Output: new
 }
 
-// A job is stored by workers later, and tells of each item.
+// Workers carry out a job later, and report on each item.
 func ExampleClient_StoreJob() {
 	ctx := context.Background()
 	c, err := client.Connect(workerURL, nil)
@@ -456,7 +456,7 @@ func ExampleClient_StoreJob() {
 		log.Fatal(err)
 	}
 	// It is durable: the program could end here, and another one go on with
-	// c.Batch("org:acme/team:jobs", batch.ID).
+	// c.Submission("org:acme/team:jobs", batch.ID).
 	status, err := batch.Wait(ctx)
 	if err != nil {
 		log.Fatal(err)
@@ -475,7 +475,7 @@ func ExampleClient_StoreJob() {
 	// token -> not_found
 }
 
-// Workers find by themselves what a job is for.
+// Workers can select the credentials of a job themselves.
 func ExampleClient_SelectJob() {
 	ctx := context.Background()
 	c, err := client.Connect(workerURL, nil)
@@ -497,7 +497,7 @@ func ExampleClient_SelectJob() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	var last client.BatchStatus
+	var last client.SubmissionStatus
 	for status, err := range watching {
 		if err != nil {
 			log.Fatal(err)

@@ -21,7 +21,7 @@ import (
 func TestNoWorkers(t *testing.T) {
 	c := connect(t, workerURL, &client.Config{Prefix: "nobody.home", Retries: -1})
 	_, err := c.Retrieve(t.Context(), "org:a", "a", nil)
-	if !errors.Is(err, client.ErrNoWorkers) || errors.Is(err, client.ErrNotFound) || !strings.Contains(err.Error(), "nobody.home.retrieve.org:a") {
+	if !errors.Is(err, client.ErrNoWorkers) || errors.Is(err, client.ErrNotFound) || !strings.Contains(err.Error(), "nobody.home.seal_key.org:a") {
 		t.Errorf("retrieve: %v", err)
 	}
 	_, err = c.Store(t.Context(), "org:a", "a", client.Value([]byte("1")), nil)
@@ -58,7 +58,7 @@ func TestTimeouts(t *testing.T) {
 	}
 }
 
-// A reply that comes after its command was given up answers nothing else.
+// A reply that comes after its command has ended answers no other command.
 func TestLateReply(t *testing.T) {
 	var late *nats.Msg
 	ctx, cancel := context.WithCancel(t.Context())
@@ -82,7 +82,7 @@ func TestLateReply(t *testing.T) {
 	}
 }
 
-// What is repeated, and how often.
+// Which failures are repeated, and how often.
 func TestRepetition(t *testing.T) {
 	for _, test := range []struct {
 		code          subjects.Code
@@ -159,8 +159,8 @@ func TestRepetitionSucceeds(t *testing.T) {
 	}
 }
 
-// NATS does not answer what it refuses: the command must not wait for its
-// whole timeout, and a write is known not to have happened.
+// NATS does not answer a request that it refuses: the command must not wait for
+// its whole timeout, and a write is known not to have happened.
 func TestRefusedByNATS(t *testing.T) {
 	ns := startServer(t, &server.Options{Users: []*server.User{
 		{Username: "worker", Password: "w"},
@@ -230,8 +230,8 @@ func TestRefusedByNATS(t *testing.T) {
 func TestDisconnect(t *testing.T) {
 	ns := startServer(t, &server.Options{})
 	quick := []nats.Option{nats.ReconnectWait(20 * time.Millisecond), nats.ReconnectJitter(0, 0)}
-	once := connect(t, ns.ClientURL(), &client.Config{Retries: -1, Timeout: time.Minute, NATSOptions: quick})
-	patient := connect(t, ns.ClientURL(), &client.Config{Retries: 10, Timeout: time.Minute, NATSOptions: quick})
+	once := connect(t, ns.ClientURL(), &client.Config{Clear: true, Retries: -1, Timeout: time.Minute, NATSOptions: quick})
+	patient := connect(t, ns.ClientURL(), &client.Config{Clear: true, Retries: 10, Timeout: time.Minute, NATSOptions: quick})
 	holder, err := nats.Connect(ns.ClientURL())
 	if err != nil {
 		t.Fatal(err)
@@ -299,7 +299,7 @@ func TestRestart(t *testing.T) {
 	store(t, c, "org:a", "a", "1", nil)
 }
 
-func TestCloseEndsWhatRuns(t *testing.T) {
+func TestCloseEndsCommands(t *testing.T) {
 	var c *client.Client
 	waiting := make(chan struct{})
 	c = fakeWorker(t, nil, func(*nats.Msg) *nats.Msg { close(waiting); return nil })

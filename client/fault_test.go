@@ -18,7 +18,7 @@ import (
 )
 
 // fakeWorker answers commands in the place of a worker, under a prefix of its
-// own, with what a real one does not do on demand. A nil message is no answer.
+// own, with replies that a real one does not give on demand. nil means no reply.
 func fakeWorker(t *testing.T, cfg *client.Config, handle func(*nats.Msg) *nats.Msg) *client.Client {
 	t.Helper()
 	nc, err := nats.Connect(workerURL)
@@ -29,6 +29,7 @@ func fakeWorker(t *testing.T, cfg *client.Config, handle func(*nats.Msg) *nats.M
 	if cfg == nil {
 		cfg = new(client.Config)
 	}
+	cfg.Clear = true // it knows no sessions
 	cfg.Prefix = fmt.Sprintf("fake.%d", scopes.Add(1))
 	if _, err := nc.Subscribe(cfg.Prefix+".>", func(msg *nats.Msg) {
 		if reply := handle(msg); reply != nil {
@@ -113,8 +114,8 @@ func TestRequestsCarryTheirEnvelope(t *testing.T) {
 	}
 }
 
-// A read that was refused for a passing reason, and found no time to be repeated,
-// says that reason: no reply to the last attempt is no news.
+// If a read is refused for a reason that may pass, and its repetition gets no reply in
+// time, the error gives that reason, too.
 func TestTheReasonSurvivesTheDeadline(t *testing.T) {
 	alive, expire := context.WithCancel(t.Context())
 	var asked atomic.Int32
@@ -196,8 +197,7 @@ func TestMalformedBatchReplies(t *testing.T) {
 	}
 }
 
-// A worker that hands out the same cursor again would keep a walk going
-// forever.
+// A worker that returns the same cursor again would keep a walk going forever.
 func TestListThatNeverEnds(t *testing.T) {
 	c := fakeWorker(t, nil, func(msg *nats.Msg) *nats.Msg {
 		if command(msg) == subjects.ValidateBatch {

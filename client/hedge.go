@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"credbus/internal/wireseal"
 	"credbus/subjects"
 )
 
@@ -53,9 +54,10 @@ var hedged = map[subjects.Command]time.Duration{
 	subjects.Deployment:    reportLate,
 
 	subjects.AdminCacheStats: reportLate,
+	subjects.Audit:           250 * time.Millisecond,
 }
 
-// hedges is what a client knows of the replies to its reads.
+// hedges holds what a client knows about the replies to its reads.
 type hedges struct {
 	late   map[subjects.Command]*lateness // by each of hedged
 	budget budget
@@ -85,7 +87,7 @@ func (h *hedges) of(call *call) *lateness {
 
 // lateness estimates the 95th percentile of the time that replies take. A late reply
 // raises the estimate by 20 %, any other lowers it by 1 %, so that it settles where one in
-// twenty is late. Of two moves at once one may be lost, which does no harm.
+// twenty is late. If two calls change it at once, one change may be lost: that does no harm.
 type lateness struct {
 	floor    time.Duration
 	measured atomic.Bool
@@ -145,19 +147,20 @@ func (b *budget) add(n float64) {
 // slow, not stuck, and the work was done twice.
 func (b *budget) superfluous() { b.add(-1) }
 
-// race is one attempt at a read, sent as often as it takes.
+// race is one attempt at a read, sent as often as needed.
 type race struct {
 	*request
 	c       *Client
 	late    *lateness
 	replies chan *nats.Msg
 	tries   []try
-	first   [1]try // most often all tries
+	first   [1]try // in most cases, all tries
 	open    int    // of tries, those without a reply
 }
 
 type try struct {
-	reply string // the subject that its reply comes to
+	reply string // the subject of its reply
+	nonce wireseal.Nonce
 	sent  time.Time
 }
 
@@ -166,7 +169,7 @@ type try struct {
 func (c *Client) race(ctx context.Context, request *request, late *lateness) error {
 	r := &race{request: request, c: c, late: late, replies: make(chan *nats.Msg, maxTries)}
 	r.tries = r.first[:0]
-	if err := r.send(r.body); err != nil {
+	if err := r.send(); err != nil {
 		return err
 	}
 	winner, err := r.run(ctx)
@@ -194,7 +197,7 @@ func (r *race) run(ctx context.Context) (winner int, err error) {
 			}
 			timer.Reset(interval)
 		case <-timer.C:
-			if len(r.replies) > 0 { // both came while this program did something else
+			if len(r.replies) > 0 { // reply and timer came while this program did something else
 				timer.Reset(interval)
 				continue
 			}
@@ -209,7 +212,7 @@ func (r *race) run(ctx context.Context) (winner int, err error) {
 			}
 			timer.Reset(interval)
 		case <-ctx.Done():
-			_ = r.c.inbox.notice() // the next request is told
+			_ = r.c.inbox.notice() // the next request reports it
 			if failure == nil {
 				failure = ended(ctx, r.subject)
 			}
@@ -218,12 +221,13 @@ func (r *race) run(ctx context.Context) (winner int, err error) {
 	}
 }
 
-func (r *race) send(body []byte) error {
+func (r *race) send() error {
+	body, nonce := r.seal()
 	msg := &nats.Msg{Subject: r.subject, Data: body}
 	if err := r.c.inbox.send(msg, r.replies); err != nil {
 		return r.c.notSent(r.subject, err)
 	}
-	r.tries = append(r.tries, try{msg.Reply, time.Now()})
+	r.tries = append(r.tries, try{msg.Reply, nonce, time.Now()})
 	r.open++
 	return nil
 }
@@ -232,16 +236,21 @@ func (r *race) read(msg *nats.Msg) error {
 	if noResponders(msg) {
 		return r.c.noWorkers(r.subject)
 	}
-	_, err := decode(msg, r.subject, r.call)
+	var nonce wireseal.Nonce
+	if n := r.index(msg); n >= 0 {
+		nonce = r.tries[n].nonce
+	}
+	_, err := r.decode(msg, nonce)
 	return err
 }
 
-// hedge sends one more, unless there were too many or the budget has none left.
+// hedge sends one more copy, unless there were too many or the budget is used up.
 func (r *race) hedge() bool {
 	if len(r.tries) == maxTries || !r.c.hedges.budget.take() {
 		return false
 	}
-	if r.send(r.encode()) != nil { // the connection broke, which ends the context as well
+	r.encode()
+	if r.send() != nil { // the connection broke, which ends the context as well
 		r.c.hedges.budget.add(1)
 		return false
 	}

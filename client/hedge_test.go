@@ -15,8 +15,8 @@ import (
 	"credbus/subjects"
 )
 
-// replies answers as a worker would, each request as answer says for its number, from 1
-// on: after a time, or never when that is negative.
+// replies answers as a worker would. answer gets the number of the request, from 1 on, and
+// returns the reply and its delay; a negative delay means no reply.
 func replies(t *testing.T, cfg *client.Config, answer func(n int32) (*nats.Msg, time.Duration)) (c *client.Client, asked *atomic.Int32) {
 	t.Helper()
 	asked = new(atomic.Int32)
@@ -40,7 +40,7 @@ func replies(t *testing.T, cfg *client.Config, answer func(n int32) (*nats.Msg, 
 	return c, asked
 }
 
-// A read that several workers leave unanswered is sent again until one does.
+// A read that several workers leave unanswered is sent again until one answers.
 func TestHedgedReads(t *testing.T) {
 	const unanswered = 7
 	c, asked := replies(t, &client.Config{Retries: -1}, func(n int32) (*nats.Msg, time.Duration) {
@@ -49,7 +49,7 @@ func TestHedgedReads(t *testing.T) {
 		}
 		return retrieveReply("a"), 0
 	})
-	for range 2 { // the first tells how long a reply takes
+	for range 2 { // the first measures how long a reply takes
 		if _, err := c.Retrieve(t.Context(), "org:a", "a", nil); err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +71,7 @@ func TestHedgingIsOff(t *testing.T) {
 	}
 }
 
-// Writes go to one worker, and so do questions about a job that a worker would enter.
+// Writes go to one worker, and so do questions about a job that make a worker register it.
 func TestWritesAreNotHedged(t *testing.T) {
 	c, asked := replies(t, &client.Config{Timeout: 300 * time.Millisecond}, func(n int32) (*nats.Msg, time.Duration) {
 		return retrieveReply("a"), map[bool]time.Duration{true: 0, false: -1}[n == 1]
@@ -98,7 +98,7 @@ func TestWritesAreNotHedged(t *testing.T) {
 		"drop":   func() error { _, err := c.DropJob(t.Context(), "org:a", "a"); return err },
 		"clear":  func() error { _, err := c.ClearCache(t.Context(), "org:a", "a"); return err },
 		"submit": func() error {
-			_, err := c.ValidateJob(t.Context(), "org:a", targets(1), &client.JobOptions{Batch: "named"})
+			_, err := c.ValidateJob(t.Context(), "org:a", targets(1), &client.JobOptions{Submission: "named"})
 			return err
 		},
 	} {
@@ -109,8 +109,8 @@ func TestWritesAreNotHedged(t *testing.T) {
 	}
 }
 
-// A hedge that comes to a worker without room does not end a read that another one is
-// about to answer.
+// If a full worker refuses a hedge, that does not end a read that another worker is about
+// to answer.
 func TestHedgeOfAFullWorker(t *testing.T) {
 	full := subjects.Errorf(subjects.ResourceExhausted, "full")
 	full.Retryable = true
@@ -133,9 +133,8 @@ func TestHedgeOfAFullWorker(t *testing.T) {
 	}
 }
 
-// Workers that become slow, all at once and for good, do not get twice the load: hedges
-// are a tenth of the reads and 100 more, also where it is chance which copy is answered
-// first.
+// If all workers become slow for good, they do not get twice the load: hedges are a tenth
+// of the reads and 100 more, even if chance decides which copy is answered first.
 func TestHedgesOfSlowWorkers(t *testing.T) {
 	for name, slow := range map[string]func() time.Duration{
 		"evenly":  func() time.Duration { return 30 * time.Millisecond },

@@ -49,15 +49,15 @@ func startProcess(t testing.TB, url, dir string) *os.Process {
 	return cmd.Process
 }
 
-// paced is what became of reads that were begun at a steady rate.
+// paced is the result of reads that begin at a steady rate.
 type paced struct {
 	rate     float64 // reads answered in a second
 	p50, p99 time.Duration
 	errors   int
 }
 
-// read has readers begin perSecond reads, all together, and counts those that are
-// answered within the time. A reader that is late leaves out the reads that it missed.
+// read makes readers begin perSecond reads in all, for the time how, and measures those
+// that are answered. A reader that is late leaves out the reads that it missed.
 func read(t *testing.T, c *client.Client, readers, perSecond int, how time.Duration) paced {
 	t.Helper()
 	var mu sync.Mutex
@@ -96,8 +96,8 @@ func read(t *testing.T, c *client.Client, readers, perSecond int, how time.Durat
 	return result
 }
 
-// With one of two workers paused, NATS still sends it every other request. Reads go on
-// all the same, with no error and at nearly the rate of before.
+// If one of two workers is paused, NATS still sends it every other request. Reads go on
+// without errors, at nearly the same rate.
 func TestReadsWithAPausedWorker(t *testing.T) {
 	url, dir := startServer(t, &server.Options{}).ClientURL(), t.TempDir()
 	startProcess(t, url, dir)

@@ -13,11 +13,11 @@ import (
 	"credbus/subjects"
 )
 
-// inbox receives the replies to all requests of a client on one subscription. The one
-// that nats.go makes for requests cannot be made again: once the server has refused it,
-// no reply comes until the next reconnect.
+// inbox receives the replies to all requests of a client on one subscription. It does
+// not use the one that nats.go makes for requests, because that cannot be renewed: once
+// the server has refused it, no reply comes until the next reconnect.
 //
-//	first request ──► open ──► subscribe, and ask the server whether it stands
+//	first request ──► open ──► subscribe, and ask the server whether it may
 //	refused (also later) ──► requests fail at once, with the permission that is missing
 //	a request after refusalPause ──► open, under another name
 type inbox struct {
@@ -37,13 +37,13 @@ type inbox struct {
 	closed  bool
 }
 
-// awaited says who is told of a reply: exactly one is set.
+// awaited says who gets a reply: exactly one field is set.
 type awaited struct {
 	replies chan<- *nats.Msg
-	late    func() // called in place of that, since the request has ended
+	late    func() // called instead, after the request has ended
 }
 
-// mostGivenUp bounds the replies of requests that have ended whose late arrival counts.
+// mostGivenUp bounds the requests that have ended and whose late replies are counted.
 const mostGivenUp = 1024
 
 // refusalPause is how long requests fail at once after a refusal. The next one after
@@ -54,7 +54,7 @@ func newInbox(lost func()) *inbox {
 	return &inbox{lost: lost, waiting: make(map[string]awaited)}
 }
 
-// open subscribes where that has not been done. Nothing was sent when it fails.
+// open subscribes unless that was done. If it fails, nothing was sent.
 func (i *inbox) open(ctx context.Context) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -85,8 +85,8 @@ func (i *inbox) open(ctx context.Context) error {
 func (i *inbox) subscribeLocked(ctx context.Context) error {
 	opening := make(chan struct{})
 	defer close(opening)
-	// A new name, so that a late report about an earlier subscription is not taken for one
-	// about this.
+	// A new name, so that a late report about an earlier subscription is not mistaken for
+	// one about this.
 	prefix := i.nc.NewInbox() + "."
 	subject := prefix + "*"
 	i.opening, i.prefix, i.subject = opening, prefix, subject
@@ -99,13 +99,13 @@ func (i *inbox) subscribeLocked(ctx context.Context) error {
 	case i.closed:
 		err = ErrClosed
 	case i.subject != subject:
-		err = i.refusal // refuse was told of it meanwhile
+		err = i.refusal // refuse was called meanwhile
 	default:
 		i.sub, i.refusal = sub, nil
 		return nil
 	}
 	if sub != nil {
-		_ = sub.Unsubscribe() // fails on a closed connection, which is as good
+		_ = sub.Unsubscribe() // fails on a closed connection, which has no subscriptions
 	}
 	return err
 }
@@ -145,14 +145,14 @@ func (i *inbox) send(msg *nats.Msg, replies chan<- *nats.Msg) error {
 	return nil
 }
 
-// forget gives up the reply that was to come on a subject.
+// forget gives up the reply on a subject.
 func (i *inbox) forget(reply string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	delete(i.waiting, reply)
 }
 
-// abandon gives up a reply, and has late called if it comes all the same.
+// abandon gives up a reply, and calls late if it still comes.
 func (i *inbox) abandon(reply string, late func()) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -179,7 +179,7 @@ func (i *inbox) request(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) {
 		}
 		return reply, nil
 	case <-ctx.Done():
-		_ = i.notice() // the next request is told
+		_ = i.notice() // the next request reports it
 		return nil, ctx.Err()
 	}
 }
@@ -246,12 +246,12 @@ func (i *inbox) ended(subject string) {
 func (i *inbox) dropLocked() {
 	i.subject = ""
 	if i.sub != nil {
-		_ = i.sub.Unsubscribe() // fails on a closed connection, which is as good
+		_ = i.sub.Unsubscribe() // fails on a closed connection, which has no subscriptions
 		i.sub = nil
 	}
 }
 
-// close ends the subscription, and keeps another from being made.
+// close ends the subscription, and prevents another.
 func (i *inbox) close() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -261,5 +261,5 @@ func (i *inbox) close() {
 
 func deniedInbox(subject string) *Error {
 	return subjects.Errorf(subjects.PermissionDenied,
-		"NATS does not let this account subscribe to %s, where replies come to: allow it to subscribe to the subjects of its inbox (those that begin as this one does)", subject)
+		"NATS does not let this account subscribe to %s, the subject of its replies: allow it to subscribe to the subjects of its inbox, which begin like this one", subject)
 }

@@ -14,7 +14,7 @@ import (
 	"credbus/client"
 )
 
-// reloadable is a server whose user tenant may have an inbox or not, as allow says.
+// reloadable is a server on which allow gives or takes the inbox of the user tenant.
 type reloadable struct {
 	*server.Server
 	options *server.Options
@@ -38,7 +38,7 @@ func users(inbox bool) []*server.User {
 	return []*server.User{{Username: "worker", Password: "pw"}, tenant}
 }
 
-// allow reloads the server, which gives the tenant its inbox or takes it.
+// allow reloads the server with or without the permission for the tenant's inbox.
 func (r *reloadable) allow(t *testing.T, inbox bool) {
 	t.Helper()
 	next := r.options.Clone()
@@ -52,8 +52,8 @@ func (r *reloadable) url(user string) string {
 	return strings.Replace(r.ClientURL(), "nats://", "nats://"+user+":pw@", 1)
 }
 
-// A client whose inbox NATS refuses for a while says so at once, and is back when the
-// permission is: on the same connection, whether that is its own or a given one.
+// While NATS refuses a client's inbox, its requests fail at once. When the permission is
+// back, they work on the same connection, whether that is its own or a given one.
 func TestInboxRefusedForAWhile(t *testing.T) {
 	r := startReloadable(t)
 	startWorker(t, r.url("worker"))
@@ -80,7 +80,7 @@ func TestInboxRefusedForAWhile(t *testing.T) {
 		ctx := t.Context() // each client has its own timeout
 		for _, c := range []*client.Client{own, given} {
 			// The first may be on its way when the server takes the permission, and a
-			// given connection tells nobody.
+			// given connection does not report that.
 			for err = nil; err == nil || c == given && errors.Is(err, context.DeadlineExceeded); {
 				_, err = c.Retrieve(ctx, "org:a", "a", nil)
 			}
@@ -133,7 +133,7 @@ func TestInboxRefusedMeanwhile(t *testing.T) {
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	c := connect(t, r.url("tenant"), &client.Config{Timeout: time.Minute})
+	c := connect(t, r.url("tenant"), &client.Config{Clear: true, Timeout: time.Minute})
 	var group sync.WaitGroup
 	group.Go(func() {
 		if _, err := c.Retrieve(t.Context(), "org:a", "a", nil); !errors.Is(err, client.ErrPermissionDenied) {

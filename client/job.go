@@ -7,15 +7,15 @@ import (
 	"credbus/subjects"
 )
 
-// The terms of batch jobs.
+// The terms of jobs.
 type (
-	// JobStatus says how far a job has come.
+	// JobStatus is the state and progress of a job.
 	JobStatus = subjects.JobStatus
 	// JobState is one of the states below.
 	JobState = subjects.JobState
 	// JobResult is the outcome of one item of a job.
 	JobResult = subjects.JobResult
-	// Filter selects credentials. All that is set must match.
+	// Filter selects credentials. All fields that are set must match.
 	Filter = subjects.Filter
 	// Command is what a job does with each of its credentials.
 	Command = subjects.Command
@@ -30,9 +30,8 @@ const (
 	JobCancelled = subjects.JobCancelled
 )
 
-// The commands of jobs, of which SelectJob takes all but CommandStore and
-// CommandPatch. A job of
-// CommandRetrieve reads each credential, and returns no value.
+// The commands of jobs. SelectJob takes all except CommandStore and CommandPatch.
+// A job of CommandRetrieve reads each credential, and returns no value.
 const (
 	CommandStore    = subjects.StoreBatch
 	CommandPatch    = subjects.PatchBatch
@@ -41,27 +40,28 @@ const (
 	CommandValidate = subjects.ValidateBatch
 )
 
-// Job says how a job stands, with the results of its items, or ErrNotFound for one
-// that was never accepted in this scope or ended more than a day ago.
+// Job returns the status of a job, with the results of its items. The error is
+// ErrNotFound if the job was never accepted in this scope, or ended more than a day
+// ago.
 func (c *Client) Job(ctx context.Context, scope Scope, id ID) (*JobStatus, error) {
 	return c.askJob(ctx, subjects.JobShow, scope, id)
 }
 
-// CancelJob has a job end: at once if it is not begun or waits for its next
-// attempt, and before its next item if it runs. What it has done stays done. One
-// that has ended stays as it is.
+// CancelJob ends a job: at once if it has not begun or waits for its next attempt,
+// and before its next item if it runs. Items that are done stay done. A job that has
+// ended stays as it is.
 func (c *Client) CancelJob(ctx context.Context, scope Scope, id ID) (*JobStatus, error) {
 	return c.askJob(ctx, subjects.JobCancel, scope, id)
 }
 
 // RetryJob puts a dead letter back into the queue. Items that have an outcome keep
-// it. It is ErrNotFound where there is no such dead letter, also when an earlier
-// call whose reply was lost has put it back.
+// it. The error is ErrNotFound if there is no such dead letter, also if an earlier
+// call, whose reply was lost, has put it back.
 func (c *Client) RetryJob(ctx context.Context, scope Scope, id ID) (*JobStatus, error) {
 	return c.askJob(ctx, subjects.JobRetry, scope, id)
 }
 
-// DropJob removes a dead letter, as RetryJob finds it.
+// DropJob removes a dead letter. Its errors are those of RetryJob.
 func (c *Client) DropJob(ctx context.Context, scope Scope, id ID) (*JobStatus, error) {
 	return c.askJob(ctx, subjects.JobDrop, scope, id)
 }
@@ -86,16 +86,16 @@ func (c *Client) askJob(ctx context.Context, command subjects.Command, scope Sco
 
 // JobListOptions select what Jobs returns. All filters that are set must match.
 type JobListOptions struct {
-	State JobState
-	Batch ID
-	// Dead lists the dead letters in place of what is known of all jobs.
+	State      JobState
+	Submission ID
+	// Dead lists the dead letters instead of all jobs.
 	Dead bool
 	// PageSize is how many jobs one request asks for, 1 to 1,000; zero for 100.
 	PageSize int
 }
 
 // Jobs walks over the jobs of a scope and of all scopes below it, in the order of
-// their last change, without results. One that changes meanwhile may come twice.
+// their last change, without results. A job that changes meanwhile may come twice.
 //
 // An error ends the walk. A nil opts is the zero JobListOptions.
 func (c *Client) Jobs(ctx context.Context, scope Scope, opts *JobListOptions) iter.Seq2[*JobStatus, error] {
@@ -105,7 +105,7 @@ func (c *Client) Jobs(ctx context.Context, scope Scope, opts *JobListOptions) it
 	}
 	return func(yield func(*JobStatus, error) bool) {
 		request := subjects.JobListRequest{
-			State: options.State, Batch: options.Batch, Dead: options.Dead,
+			State: options.State, Submission: options.Submission, Dead: options.Dead,
 			Paging: subjects.Paging{Limit: options.PageSize},
 		}
 		for more := true; more; {

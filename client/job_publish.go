@@ -18,13 +18,13 @@ import (
 
 // run submits all jobs, one after the other:
 //
-//	run ── is the name free? ── submit each, again where the reason may pass
-//	    └─ are they the jobs of their names?
+//	run ── is the name free? ── submit each, again if the failure may pass
+//	    └─ do the names stand for these jobs?
 //
 // A name that the client made up is free. The queue takes a job only as the first
 // message on its subject. Other messages in the queue do not matter.
-func (s *submission) run(ctx context.Context) (*Batch, error) {
-	b := &Batch{Scope: s.scope, ID: s.batch, Jobs: s.jobs, c: s.c, first: jobID(s.batch, 0)}
+func (s *submitter) run(ctx context.Context) (*Submission, error) {
+	b := &Submission{Scope: s.scope, ID: s.name, Jobs: s.jobs, c: s.c, first: jobID(s.name, 0)}
 	if s.options.Send != nil {
 		return b, s.sendAll()
 	}
@@ -34,24 +34,24 @@ func (s *submission) run(ctx context.Context) (*Batch, error) {
 	for n := range s.jobs {
 		if err := s.repeat(ctx, func(last bool) error { return s.single(ctx, n, last) }); err != nil {
 			if s.unsure {
-				err = &SubmitError{Batch: s.batch, Jobs: s.jobs, Err: err}
+				err = &SubmitError{Submission: s.name, Jobs: s.jobs, Err: err}
 			}
 			return nil, err
 		}
 	}
 	if err := s.checkNames(ctx); err != nil {
 		if !errors.Is(err, ErrAlreadyExists) {
-			err = &SubmitError{Batch: s.batch, Jobs: s.jobs, Err: err}
+			err = &SubmitError{Submission: s.name, Jobs: s.jobs, Err: err}
 		}
 		return nil, err
 	}
 	return b, nil
 }
 
-// checkFree checks, before anything is published, that the name of the batch is free or
-// that of this very batch.
-func (s *submission) checkFree(ctx context.Context) error {
-	if s.options.Batch == "" {
+// checkFree checks, before anything is published, that the name of the submission is free, or
+// stands for this very submission.
+func (s *submitter) checkFree(ctx context.Context) error {
+	if s.options.Submission == "" {
 		return nil
 	}
 	if err := s.checkName(ctx, 0); !errors.Is(err, ErrNotFound) {
@@ -60,10 +60,10 @@ func (s *submission) checkFree(ctx context.Context) error {
 	return nil
 }
 
-// checkNames checks that the jobs which are in the queue, or were, are those that were
-// published, and not others of the same names.
-func (s *submission) checkNames(ctx context.Context) error {
-	if s.options.Batch == "" {
+// checkNames checks that the names stand for the published jobs, and not for others that
+// are, or were, in the queue.
+func (s *submitter) checkNames(ctx context.Context) error {
+	if s.options.Submission == "" {
 		return nil
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -80,17 +80,17 @@ func (s *submission) checkNames(ctx context.Context) error {
 	return group.Wait()
 }
 
-// checkName asks whether the nth job is the one of its name.
-func (s *submission) checkName(ctx context.Context, n int) error {
+// checkName asks whether the name of the nth job stands for this job.
+func (s *submitter) checkName(ctx context.Context, n int) error {
 	msg, err := s.message(n)
 	if err != nil {
 		return err
 	}
 	var reply subjects.JobReply
-	id := jobID(s.batch, n)
+	id := jobID(s.name, n)
 	err = s.c.exchange(ctx, call{
 		command: subjects.JobShow, scope: s.scope,
-		once:    true, // the worker enters the job under its name
+		once:    true, // the worker registers the job under its name
 		request: &subjects.JobShowRequest{JobRequest: subjects.JobRequest{Target: Target{ID: id}}, Command: s.command, Posted: msg.Data},
 		reply:   &reply, revision: &reply.Revision,
 		fits: func() bool { return reply.Target == Target{Scope: s.scope, ID: id} && reply.State != "" },
@@ -98,7 +98,7 @@ func (s *submission) checkName(ctx context.Context, n int) error {
 	return err
 }
 
-func (s *submission) sendAll() error {
+func (s *submitter) sendAll() error {
 	for n := range s.jobs {
 		msg, err := s.message(n)
 		if err != nil {
@@ -111,21 +111,21 @@ func (s *submission) sendAll() error {
 	return nil
 }
 
-// repeat tries until it works, as exchange does. A queue takes a job once, however
-// often it comes, so that what became of an attempt need not be known.
-func (s *submission) repeat(ctx context.Context, try func(last bool) error) error {
+// repeat calls try until it succeeds, as exchange does. A queue takes a job once, however
+// often it comes, so the outcome of an attempt may stay unknown.
+func (s *submitter) repeat(ctx context.Context, try func(last bool) error) error {
 	for attempt := 0; ; attempt++ {
 		last := attempt >= s.c.retries
 		err := try(last)
-		if err == nil || last || !passing(err) && !errors.Is(err, errNoAnswer) || !s.c.pause(ctx, attempt) {
+		if err == nil || last || !passing(err) && !errors.Is(err, errNoAnswer) || !s.c.pause(ctx, attempt, err) {
 			return err
 		}
 	}
 }
 
-// single submits one job. Where the queue has a message on its subject, that is an
-// earlier attempt at it; or another job of its name, which checkNames finds out.
-func (s *submission) single(ctx context.Context, n int, last bool) error {
+// single submits one job. If the queue has a message on its subject, that is from an
+// earlier attempt, or it is another job with its name, which checkNames finds.
+func (s *submitter) single(ctx context.Context, n int, last bool) error {
 	msg, err := s.message(n)
 	if err != nil {
 		return err
@@ -136,16 +136,16 @@ func (s *submission) single(ctx context.Context, n int, last bool) error {
 	case errors.Is(err, errQueued):
 		return nil
 	case err == nil && ack.Sequence == 0:
-		return malformed(msg.Subject, "it is no acknowledgement of a stream")
+		return malformed(msg.Subject, "it is not the acknowledgement of a stream")
 	}
 	return err
 }
 
 var (
-	// errQueued is wrapped by the error of a job that was to be the first message on its
-	// subject in the queue, and is not.
+	// errQueued is wrapped by the error of a job that is not the first message on its
+	// subject in the queue.
 	errQueued = errors.New("the queue has a job on this subject")
-	// errNoAnswer is wrapped by what may be answered when it is asked again.
+	// errNoAnswer is wrapped by the error of a question that may be answered next time.
 	errNoAnswer = errors.New("no answer of the queue")
 )
 
@@ -156,7 +156,7 @@ type acknowledgement struct {
 }
 
 // ask sends a job to a worker and waits for its answer.
-func (s *submission) ask(ctx context.Context, msg *nats.Msg, last bool) (ack acknowledgement, err error) {
+func (s *submitter) ask(ctx context.Context, msg *nats.Msg, last bool) (ack acknowledgement, err error) {
 	c, subject := s.c, msg.Subject
 	ctx, cancel := s.answerTimeout(ctx, last)
 	defer cancel()
@@ -200,7 +200,7 @@ func (s *submission) ask(ctx context.Context, msg *nats.Msg, last bool) (ack ack
 
 // answerTimeout bounds one answer, and leaves half of the time for another attempt
 // unless it is the last.
-func (s *submission) answerTimeout(ctx context.Context, last bool) (context.Context, context.CancelFunc) {
+func (s *submitter) answerTimeout(ctx context.Context, last bool) (context.Context, context.CancelFunc) {
 	timeout := s.c.timeout
 	if deadline, ok := ctx.Deadline(); ok && !last {
 		timeout = min(timeout, time.Until(deadline)/2)
@@ -208,14 +208,14 @@ func (s *submission) answerTimeout(ctx context.Context, last bool) (context.Cont
 	return context.WithTimeout(ctx, timeout)
 }
 
-// read reads the answer of a stream, or the error that it is.
-func (s *submission) read(subject string, reply *nats.Msg) (ack acknowledgement, err error) {
+// read reads the answer of a stream, or returns the error that it holds.
+func (s *submitter) read(subject string, reply *nats.Msg) (ack acknowledgement, err error) {
 	if len(reply.Data) == 0 {
 		return ack, nil
 	}
 	if err := json.Unmarshal(reply.Data, &ack); err != nil {
 		s.unsure = true
-		return ack, malformed(subject, "it is no answer of a stream")
+		return ack, malformed(subject, "it is not the answer of a stream")
 	}
 	if ack.Error == nil {
 		s.unsure = s.unsure || ack.Sequence != 0
@@ -224,7 +224,7 @@ func (s *submission) read(subject string, reply *nats.Msg) (ack acknowledgement,
 	return ack, refusedJob(ack.Error)
 }
 
-// What a stream refuses with, beside what package jetstream names.
+// Error codes of streams that package jetstream does not name.
 const (
 	errCodeAccountLimits   jetstream.ErrorCode = 10002
 	errCodeNoResources     jetstream.ErrorCode = 10023
@@ -245,7 +245,7 @@ func refusedJob(err *jetstream.APIError) error {
 			return noStorage(err) // the disk is full, not the queue
 		}
 		return subjects.Errorf(subjects.ResourceExhausted,
-			"the queue of jobs is full (%s): try again when workers have done some, or let it have more (jobs.max_bytes)", err.Description)
+			"the queue of jobs is full (%s): try again when workers have done some jobs, or raise jobs.max_bytes", err.Description)
 	case errCodeMessageTooLarge:
 		return subjects.Errorf(subjects.PayloadTooLarge, "the queue of jobs takes no message of that size: %s", err.Description)
 	}
@@ -258,7 +258,7 @@ func refusedJob(err *jetstream.APIError) error {
 	return subjects.Errorf(subjects.Internal, "the queue of jobs refuses the job: %s", err.Description)
 }
 
-// noStorage is the error of a server or account without room: no worker makes any.
+// noStorage is the error of a server or account without room: workers cannot make any.
 func noStorage(err *jetstream.APIError) error {
 	return subjects.Errorf(subjects.StorageFull,
 		"the NATS servers have no room for the job, so it was not accepted (%s): ask the operator for more room in the account or on the disk", err.Description)

@@ -17,58 +17,57 @@ import (
 	"credbus/subjects"
 )
 
-// JobOptions say how the jobs of one call are done.
+// JobOptions are options of the jobs of one call.
 type JobOptions struct {
-	// Batch names the jobs, within their scope; empty for a name of its own. What
-	// is submitted again under the same name, as exactly the same items, is not
-	// done again, for a day; another command or other items under the name are
-	// ErrAlreadyExists. At most 40 characters of A-Z a-z 0-9 - _.
-	Batch string
-	// NotBefore is when the jobs may be begun, at most a week ahead unless the workers
-	// allow more, ExpiresAt when they may be no longer. Zero: any time.
+	// Submission names the jobs, within their scope; empty for a name of its own. For a
+	// day, exactly the same items submitted again under the name are not done again,
+	// and another command or other items under it give ErrAlreadyExists. At most 40
+	// characters of A-Z a-z 0-9 - _.
+	Submission string
+	// No job begins before NotBefore, which is at most a week ahead unless the workers
+	// allow more, and none begins after ExpiresAt. Zero means any time.
 	NotBefore, ExpiresAt time.Time
-	// Send is given each job, with its subject, headers and body, in place of the
-	// queue, by whoever publishes them by other means. The message is not used
-	// after it returns.
+	// Send, if set, gets each job instead of the queue, with its subject, headers and
+	// body, so that the caller can publish it by other means. The message is not used
+	// after Send returns.
 	Send func(*nats.Msg) error
 }
 
-// jobID names a job of a batch.
-func jobID(batch ID, n int) ID { return batch + ID("-"+strconv.Itoa(n)) }
+// jobID names a job of a submission.
+func jobID(submission ID, n int) ID { return submission + ID("-"+strconv.Itoa(n)) }
 
-// jobOverhead is the most that the message of a job holds beside its items, its
-// headers included, and a dead letter beside that.
+// jobOverhead is the most bytes that the message of a job has beside its items:
+// headers included, and the additions of a dead letter.
 const jobOverhead = 8 << 10
 
 // SubmitError is the error of a submission of which some jobs were accepted, or may
-// have been. Submit the same items again with the same Batch in the options: what
-// was accepted is not accepted twice.
+// have been. Submit the same items again with the same Submission in the options: no job
+// is accepted twice.
 type SubmitError struct {
-	Batch ID
-	Jobs  int   // of the whole batch
-	Err   error // why, in the terms of this package
+	Submission ID
+	Jobs       int   // of the whole submission
+	Err        error // why, in the terms of this package
 }
 
 // Error says what to do.
 func (e *SubmitError) Error() string {
-	return fmt.Sprintf("%v: of the %d jobs some or all may have been accepted: submit the same items again as batch %q, which accepts none twice", e.Err, e.Jobs, e.Batch)
+	return fmt.Sprintf("%v: of the %d jobs some or all may have been accepted: submit the same items again as submission %q, which accepts none twice", e.Err, e.Jobs, e.Submission)
 }
 
 // Unwrap makes errors.Is see the reason.
 func (e *SubmitError) Unwrap() error { return e.Err }
 
-// StoreJob has workers store credentials, any number of them, later and without
-// anybody waiting: it returns once the jobs are durable, up to 100 items in each,
-// which are done in no particular order. The items are sealed to the workers' key,
-// since the servers keep jobs on disk.
+// StoreJob submits any number of credentials that workers store later, while nobody
+// waits. It returns once the jobs are durable. Each has up to 100 items, which are done
+// in no particular order. The items are sealed to the workers' key, since the servers
+// keep jobs on disk.
 //
-// All items are checked first, and if one breaks a rule nothing is submitted. Up to
-// 1,000 jobs are accepted as a whole or not at all, where the NATS server can do so
-// (2.12). Each answer of the queue is waited for as long as Config.Timeout, or half
-// of what the deadline of ctx leaves, and asked for again as commands are. When the
-// fate of what was sent is not known, the error is a SubmitError. A nil opts is the
-// zero JobOptions.
-func (c *Client) StoreJob(ctx context.Context, scope Scope, items []StoreItem, opts *JobOptions) (*Batch, error) {
+// All items are checked first, and if one breaks a rule nothing is submitted. The
+// client submits one job after another. It waits for each answer of the queue for
+// Config.Timeout, or half of the time before the deadline of ctx if that is less, and
+// asks again as it does for commands. If some jobs were accepted before a failure, or
+// may have been, the error is a SubmitError. A nil opts is the zero JobOptions.
+func (c *Client) StoreJob(ctx context.Context, scope Scope, items []StoreItem, opts *JobOptions) (*Submission, error) {
 	wires := make([]subjects.StoreItem, len(items))
 	for i := range items {
 		if items[i].RequestID != "" {
@@ -79,9 +78,9 @@ func (c *Client) StoreJob(ctx context.Context, scope Scope, items []StoreItem, o
 	return submit(ctx, c, subjects.StoreBatch, scope, wires, checkStore, opts)
 }
 
-// RetrieveJob has workers read credentials, as StoreJob has them stored. No value
-// is returned: the results say of which credential a version can be read.
-func (c *Client) RetrieveJob(ctx context.Context, scope Scope, items []RetrieveItem, opts *JobOptions) (*Batch, error) {
+// RetrieveJob submits credentials that workers read later, as StoreJob does. They
+// return no value: the results say which credentials can be read, with the version.
+func (c *Client) RetrieveJob(ctx context.Context, scope Scope, items []RetrieveItem, opts *JobOptions) (*Submission, error) {
 	wires := make([]subjects.RetrieveItem, len(items))
 	for i := range items {
 		wires[i] = items[i].wire()
@@ -90,8 +89,8 @@ func (c *Client) RetrieveJob(ctx context.Context, scope Scope, items []RetrieveI
 		func(item *subjects.RetrieveItem) error { return checkTarget(item.Scope, item.ID) }, opts)
 }
 
-// DeleteJob has workers delete credentials, as StoreJob has them stored.
-func (c *Client) DeleteJob(ctx context.Context, scope Scope, items []DeleteItem, opts *JobOptions) (*Batch, error) {
+// DeleteJob submits credentials that workers delete later, as StoreJob does.
+func (c *Client) DeleteJob(ctx context.Context, scope Scope, items []DeleteItem, opts *JobOptions) (*Submission, error) {
 	wires := make([]subjects.DeleteItem, len(items))
 	for i := range items {
 		if items[i].RequestID != "" {
@@ -103,30 +102,30 @@ func (c *Client) DeleteJob(ctx context.Context, scope Scope, items []DeleteItem,
 		func(item *subjects.DeleteItem) error { return checkTarget(item.Scope, item.ID) }, opts)
 }
 
-// ValidateJob has workers check credentials, as StoreJob has them stored. One that
-// is expired, missing or malformed is no failure: its result says so.
-func (c *Client) ValidateJob(ctx context.Context, scope Scope, items []Target, opts *JobOptions) (*Batch, error) {
+// ValidateJob submits credentials that workers check later, as StoreJob does. An
+// expired, missing or malformed one is not a failure: its result says so.
+func (c *Client) ValidateJob(ctx context.Context, scope Scope, items []Target, opts *JobOptions) (*Submission, error) {
 	return submit(ctx, c, subjects.ValidateBatch, scope, items,
 		func(item *Target) error { return checkTarget(item.Scope, item.ID) }, opts)
 }
 
-var errJobItemRequestID = invalid(errors.New("an item of a job names a request id: set Batch of JobOptions, which is for all items"))
+var errJobItemRequestID = invalid(errors.New("an item of a job names a request id: set Submission of JobOptions, which is for all items"))
 
-// SelectJob has workers find the credentials of a scope, and of all scopes below
-// it, that match a filter, and retrieve, delete or validate them. The first job of
-// the batch selects, and makes further ones of what it finds.
-func (c *Client) SelectJob(ctx context.Context, scope Scope, command Command, filter Filter, opts *JobOptions) (*Batch, error) {
+// SelectJob makes workers retrieve, delete or validate the credentials of a scope, and
+// of all scopes below it, that match a filter. The first job of the submission selects
+// them, and makes further jobs for them.
+func (c *Client) SelectJob(ctx context.Context, scope Scope, command Command, filter Filter, opts *JobOptions) (*Submission, error) {
 	if command.CarriesValues() || !slices.Contains(subjects.JobCommands, command) {
 		return nil, invalid(fmt.Errorf("a job cannot select credentials for command %q: retrieve, delete or validate them", command))
 	}
-	s, err := c.newSubmission(command, scope, opts)
+	s, err := c.newSubmitter(command, scope, opts)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.learn(ctx); err != nil {
 		return nil, err
 	}
-	// What a worker would refuse, it would refuse later and alone.
+	// A worker would refuse a bad filter only later.
 	if err := subjects.Decode(subjects.Append(nil, &subjects.Job{All: true, Filter: filter}), new(subjects.Job)); err != nil {
 		return nil, invalid(err)
 	}
@@ -146,8 +145,8 @@ func (c *Client) SelectJob(ctx context.Context, scope Scope, command Command, fi
 //	├─ fetch the key to seal to, for a job that stores or patches
 //	└─ run
 //	   └─ encode, seal and publish each job, and wait until all are durable
-func submit[I any, P subjects.Item[I]](ctx context.Context, c *Client, command Command, scope Scope, items []I, check func(*I) error, opts *JobOptions) (*Batch, error) {
-	s, err := c.newSubmission(command, scope, opts)
+func submit[I any, P subjects.Item[I]](ctx context.Context, c *Client, command Command, scope Scope, items []I, check func(*I) error, opts *JobOptions) (*Submission, error) {
+	s, err := c.newSubmitter(command, scope, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +163,7 @@ func submit[I any, P subjects.Item[I]](ctx context.Context, c *Client, command C
 		return nil, err
 	}
 	if s.jobs = len(starts); s.jobs > maxParts {
-		return nil, subjects.Errorf(subjects.InvalidArgument, "the items make %d jobs: at most %d are one batch", s.jobs, maxParts)
+		return nil, subjects.Errorf(subjects.InvalidArgument, "the items make %d jobs: at most %d are one submission", s.jobs, maxParts)
 	}
 	request := func(n int) subjects.BatchRequest[I, P] {
 		end := len(items)
@@ -181,8 +180,8 @@ func submit[I any, P subjects.Item[I]](ctx context.Context, c *Client, command C
 	}
 	if command.CarriesValues() {
 		s.body = func(n int, job *subjects.Job) ([]byte, error) {
-			// The whole job is sealed, so that nobody changes when it may be done, or
-			// publishes it again when it is forgotten.
+			// The whole job is sealed, so that nobody can change its times, or publish
+			// it again after the workers have forgotten it.
 			plaintext := subjects.Append(nil, &subjects.JobOf[I, P]{Job: *job, Request: request(n)})
 			defer clear(plaintext)
 			var err error
@@ -196,9 +195,9 @@ func submit[I any, P subjects.Item[I]](ctx context.Context, c *Client, command C
 	return s.run(ctx)
 }
 
-// divide returns the index at which each job begins. An item counts as what it
-// takes in the job or as resultSize, whichever is more, since the status of the job
-// has a result for it.
+// divide returns the index at which each job begins. An item counts with its size in
+// the job or with resultSize, whichever is larger, since the status of the job has a
+// result for it.
 func divide[I any, P subjects.Item[I]](items []I, maxPayload int) (starts []int, err error) {
 	limit := maxPayload - jobOverhead
 	var scratch []byte
@@ -221,9 +220,9 @@ func divide[I any, P subjects.Item[I]](items []I, maxPayload int) (starts []int,
 	return starts, nil
 }
 
-// learn asks the workers for what a submission needs of them: the key to seal to, and
-// the time, by which they judge when a job may be done.
-func (s *submission) learn(ctx context.Context) error {
+// learn asks the workers for the key to seal to, and for their time, by which they
+// judge when a job may begin.
+func (s *submitter) learn(ctx context.Context) error {
 	if !s.command.CarriesValues() && s.options.NotBefore.IsZero() && s.options.ExpiresAt.IsZero() {
 		return nil
 	}
@@ -241,7 +240,7 @@ func (s *submission) learn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.keyID, s.told, s.asked = reply.KeyID, reply.Now, time.Now()
+	s.keyID, s.workersTime, s.asked = reply.KeyID, reply.Now, time.Now()
 	switch ahead := s.options.NotBefore.Sub(reply.Now); {
 	case reply.MaxDelay > 0 && ahead > reply.MaxDelay:
 		return subjects.Errorf(subjects.InvalidArgument, "not_before is more than %s ahead (jobs.max_delay of the workers): submit the jobs later", reply.MaxDelay)
@@ -251,70 +250,70 @@ func (s *submission) learn(ctx context.Context) error {
 	return nil
 }
 
-// submitted is the time now, by the clock that the workers go by.
-func (s *submission) submitted() time.Time {
-	if s.told.IsZero() {
+// submitted is the present time by the clock of the workers.
+func (s *submitter) submitted() time.Time {
+	if s.workersTime.IsZero() {
 		return time.Time{}
 	}
-	return s.told.Add(time.Since(s.asked))
+	return s.workersTime.Add(time.Since(s.asked))
 }
 
-// submission is a batch of jobs on its way.
-type submission struct {
+// submitter is a submission of jobs that is being submitted.
+type submitter struct {
 	c       *Client
 	command Command
 	scope   Scope
-	batch   ID
+	name    ID
 	options JobOptions
 	jobs    int
-	// body adds its items to the nth job, and encodes it. It is made anew each time
-	// it is sent, so that no more than one is in memory.
+	// body adds its items to the nth job, and encodes it. It is called each time that
+	// the job is sent, so that only one body is in memory.
 	body func(n int, job *subjects.Job) ([]byte, error)
-	// The key to seal to; and the time that the workers told, and when. All are zero
-	// where they are not needed.
-	key         hybrid.PublicKey
-	keyID       string
-	told, asked time.Time
+	// The key to seal to, the workers' time, and when they were asked for it. All are
+	// zero if they are not needed.
+	key                hybrid.PublicKey
+	keyID              string
+	workersTime, asked time.Time
 	// unsure is set once a job is accepted, or may be.
 	unsure bool
 }
 
-func (c *Client) newSubmission(command Command, scope Scope, opts *JobOptions) (*submission, error) {
-	s := &submission{c: c, command: command, scope: scope}
+func (c *Client) newSubmitter(command Command, scope Scope, opts *JobOptions) (*submitter, error) {
+	s := &submitter{c: c, command: command, scope: scope}
 	if opts != nil {
 		s.options = *opts
 	}
 	if err := checkScope(scope); err != nil {
 		return nil, err
 	}
-	s.batch = ID(cmp.Or(s.options.Batch, strings.ToLower(rand.Text())))
-	if err := checkBatchID(s.batch); err != nil {
+	s.name = ID(cmp.Or(s.options.Submission, strings.ToLower(rand.Text())))
+	if err := checkSubmissionID(s.name); err != nil {
 		return nil, err
 	}
 	switch expires := s.options.ExpiresAt; {
 	case expires.IsZero():
 	case !expires.After(s.options.NotBefore):
-		return nil, invalid(errors.New("the jobs expire before they may be begun: give a later expires_at, or an earlier not_before"))
+		return nil, invalid(errors.New("the jobs expire before they may begin: give a later expires_at, or an earlier not_before"))
 	}
 	return s, nil
 }
 
-func checkBatchID(id ID) error {
+func checkSubmissionID(id ID) error {
 	if _, err := subjects.ParseID(string(id)); err != nil {
 		refused := invalid(err)
-		refused.Message = "the name of the batch: " + refused.Message
+		refused.Message = "the name of the submission: " + refused.Message
 		return refused
 	}
-	if len(id) > subjects.MaxBatchIDLen {
-		return subjects.Errorf(subjects.InvalidArgument, "the name of the batch has %d characters: at most %d are allowed", len(id), subjects.MaxBatchIDLen)
+	if len(id) > subjects.MaxSubmissionIDLen {
+		return subjects.Errorf(subjects.InvalidArgument, "the name of the submission has %d characters: at most %d are allowed", len(id), subjects.MaxSubmissionIDLen)
 	}
 	return nil
 }
 
 // message is the nth job as it is published.
-func (s *submission) message(n int) (*nats.Msg, error) {
+func (s *submitter) message(n int) (*nats.Msg, error) {
 	job := subjects.Job{
-		ID: jobID(s.batch, n), Batch: s.batch, Parts: s.jobs,
+		ID: jobID(s.name, n), Submission: s.name, Parts: s.jobs,
 		NotBefore: s.options.NotBefore, ExpiresAt: s.options.ExpiresAt, Submitted: s.submitted(),
 	}
 	msg := nats.NewMsg(s.c.prefix.Job(s.command, s.scope, job.ID))

@@ -19,8 +19,8 @@ import (
 	"credbus/subjects"
 )
 
-// queue is a NATS server with the stream that jobs are published to, as a worker
-// makes it, and something that hands out the key to seal to. No worker takes a job.
+// queue is a NATS server with the stream of jobs, as a worker makes it, and a fake
+// worker that gives out the key to seal to. No worker takes a job.
 type queue struct {
 	url    string
 	nc     *nats.Conn
@@ -60,7 +60,7 @@ func startQueue(t *testing.T, change func(*server.Options, *jetstream.StreamConf
 	}); err != nil {
 		t.Fatal(err)
 	}
-	// Every job is the one of its name, as far as this worker knows.
+	// This fake worker says of every job that its name stands for it.
 	if _, err := q.nc.Subscribe("cred.v1.job_show.>", func(msg *nats.Msg) {
 		var request subjects.JobShowRequest
 		scope, err := subjects.DefaultPrefix.ParseCommand(subjects.JobShow, msg.Subject)
@@ -83,7 +83,7 @@ func startQueue(t *testing.T, change func(*server.Options, *jetstream.StreamConf
 	return q
 }
 
-// workersNow is the time as the workers tell it, which need not be that of a client.
+// workersNow is the workers' time, which need not be that of a client.
 func workersNow() time.Time { return time.Now().Add(30 * time.Minute) }
 
 func (q *queue) update(t *testing.T) {
@@ -120,8 +120,8 @@ func (q *queue) items(t *testing.T, msg *jetstream.RawStreamMsg, n, of int) []su
 		t.Fatal(err)
 	}
 	command, _, id, err := subjects.DefaultPrefix.ParseJob(msg.Subject)
-	if err != nil || command != subjects.StoreBatch || id != job.ID || string(id) != fmt.Sprintf("%s-%d", job.Batch, n) || job.Parts != of {
-		t.Errorf("job %d of %d is %s, %s of %s with %d parts: %v", n, of, msg.Subject, job.ID, job.Batch, job.Parts, err)
+	if err != nil || command != subjects.StoreBatch || id != job.ID || string(id) != fmt.Sprintf("%s-%d", job.Submission, n) || job.Parts != of {
+		t.Errorf("job %d of %d is %s, %s of %s with %d parts: %v", n, of, msg.Subject, job.ID, job.Submission, job.Parts, err)
 	}
 	if got := msg.Header.Get(nats.MsgIdHdr); got != "" {
 		t.Errorf("message id is %q, where others could have used it", got)
@@ -134,9 +134,9 @@ func (q *queue) items(t *testing.T, msg *jetstream.RawStreamMsg, n, of int) []su
 	if err := subjects.Decode(plaintext, &sealed); err != nil {
 		t.Fatal(err)
 	}
-	if sealed.ID != job.ID || sealed.Batch != job.Batch || sealed.Parts != job.Parts || !sealed.NotBefore.Equal(job.NotBefore) || !sealed.ExpiresAt.Equal(job.ExpiresAt) ||
+	if sealed.ID != job.ID || sealed.Submission != job.Submission || sealed.Parts != job.Parts || !sealed.NotBefore.Equal(job.NotBefore) || !sealed.ExpiresAt.Equal(job.ExpiresAt) ||
 		sealed.Submitted.Before(workersNow().Add(-time.Minute)) || sealed.Submitted.After(workersNow()) {
-		t.Errorf("sealed are %s of %s, submitted %v", sealed.ID, sealed.Batch, sealed.Submitted)
+		t.Errorf("sealed are %s of %s, submitted %v", sealed.ID, sealed.Submission, sealed.Submitted)
 	}
 	return sealed.Request.Items
 }
@@ -149,8 +149,7 @@ func storeItems(n int, value string) []client.StoreItem {
 	return items
 }
 
-// Any number of items is divided into jobs that the stream takes as one, and no
-// value is to be seen there.
+// Any number of items is divided into jobs, and no value is visible in the stream.
 func TestSubmitDivides(t *testing.T) {
 	const canary = "s3cret-canary"
 	for _, test := range []struct {
@@ -168,19 +167,19 @@ func TestSubmitDivides(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			q := startQueue(t, test.change)
-			c := connect(t, q.url, nil)
+			c := connect(t, q.url, &client.Config{Clear: true})
 			b, err := c.StoreJob(t.Context(), "org:acme", test.items, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			messages := q.jobs(t)
 			if len(messages) != test.jobs || b.Jobs != test.jobs || b.Scope != "org:acme" || b.ID == "" {
-				t.Fatalf("%d jobs, batch is %+v", len(messages), b)
+				t.Fatalf("%d jobs, submission is %+v", len(messages), b)
 			}
 			i := 0
 			for n, msg := range messages {
 				if bytes.Contains(msg.Data, []byte(canary)) || strings.Contains(fmt.Sprint(msg.Header), canary) {
-					t.Error("a value is to be seen")
+					t.Error("a value is visible")
 				}
 				for _, item := range q.items(t, msg, n, test.jobs) {
 					if item.ID != test.items[i].ID || !bytes.Equal(item.Data["value"].Bytes(), test.items[i].Data["value"].Bytes()) {
@@ -196,12 +195,12 @@ func TestSubmitDivides(t *testing.T) {
 	}
 }
 
-// What was accepted is not accepted again, whole or in part.
+// Jobs that were accepted are not accepted again, all or some of them.
 func TestSubmitAgain(t *testing.T) {
 	q := startQueue(t, nil)
-	c := connect(t, q.url, nil)
+	c := connect(t, q.url, &client.Config{Clear: true})
 	items := storeItems(350, "s3cret")
-	options := &client.JobOptions{Batch: "onboarding"}
+	options := &client.JobOptions{Submission: "onboarding"}
 	for range 2 {
 		if _, err := c.StoreJob(t.Context(), "org:acme", items, options); err != nil {
 			t.Fatal(err)
@@ -211,7 +210,7 @@ func TestSubmitAgain(t *testing.T) {
 	if err != nil || info.State.LastSeq != 4 {
 		t.Errorf("%d jobs were accepted, want 4: %v", info.State.LastSeq, err)
 	}
-	// What is done is not in the queue. It comes again, and the workers know it.
+	// A job that is done is not in the queue. It is accepted again, and the workers know it.
 	if err := q.stream.DeleteMsg(t.Context(), 2); err != nil {
 		t.Fatal(err)
 	}
@@ -234,15 +233,15 @@ func TestSubmitAgain(t *testing.T) {
 	}
 }
 
-// Message ids are those of the whole stream, and others may have used them, at scopes
-// of their own. No job is acknowledged that is not in the queue.
+// Message ids belong to the whole stream, and others may have used them, at scopes of
+// their own. No job is acknowledged that is not in the queue.
 func TestSubmitUnderUsedIDs(t *testing.T) {
 	q := startQueue(t, nil)
 	if _, err := q.js.Publish(t.Context(), "cred.v1.job.validate_batch.org:other.x", []byte("{}"), jetstream.WithMsgID("org:acme/onboarding-1")); err != nil {
 		t.Fatal(err)
 	}
-	c := connect(t, q.url, nil)
-	if _, err := c.StoreJob(t.Context(), "org:acme", storeItems(250, "s3cret"), &client.JobOptions{Batch: "onboarding"}); err != nil {
+	c := connect(t, q.url, &client.Config{Clear: true})
+	if _, err := c.StoreJob(t.Context(), "org:acme", storeItems(250, "s3cret"), &client.JobOptions{Submission: "onboarding"}); err != nil {
 		t.Fatal(err)
 	}
 	for n := range 3 {
@@ -252,10 +251,10 @@ func TestSubmitUnderUsedIDs(t *testing.T) {
 	}
 }
 
-// An acknowledgement that gets lost is asked for again.
+// If an acknowledgement gets lost, the client asks again.
 func TestSubmitLostAcknowledgement(t *testing.T) {
 	q := startQueue(t, func(_ *server.Options, c *jetstream.StreamConfig) { c.NoAck = true })
-	c := connect(t, q.url, &client.Config{Timeout: 500 * time.Millisecond, Retries: 8})
+	c := connect(t, q.url, &client.Config{Clear: true, Timeout: 500 * time.Millisecond, Retries: 8})
 	for _, n := range []int{1, 250} {
 		q.config.NoAck = true
 		q.update(t)
@@ -265,7 +264,7 @@ func TestSubmitLostAcknowledgement(t *testing.T) {
 		}
 		done := make(chan error, 1)
 		go func() {
-			_, err := c.StoreJob(t.Context(), "org:acme", storeItems(n, "s3cret"), &client.JobOptions{Batch: fmt.Sprint("batch-", n)})
+			_, err := c.StoreJob(t.Context(), "org:acme", storeItems(n, "s3cret"), &client.JobOptions{Submission: fmt.Sprint("batch-", n)})
 			done <- err
 		}()
 		if _, err := came.NextMsg(5 * time.Second); err != nil {
@@ -284,18 +283,18 @@ func TestSubmitLostAcknowledgement(t *testing.T) {
 		t.Errorf("%d jobs were accepted, want 1 and 3", got)
 	}
 
-	// Where none comes at all, nobody knows.
+	// Without any acknowledgement, the outcome is unknown.
 	q.config.NoAck = true
 	q.update(t)
-	hasty := connect(t, q.url, &client.Config{Timeout: time.Second, Retries: -1}) // in which it is sent
-	_, err := hasty.DeleteJob(t.Context(), "org:acme", []client.DeleteItem{{ID: "a"}}, &client.JobOptions{Batch: "mine"})
+	hasty := connect(t, q.url, &client.Config{Clear: true, Timeout: time.Second, Retries: -1}) // enough to send it
+	_, err := hasty.DeleteJob(t.Context(), "org:acme", []client.DeleteItem{{ID: "a"}}, &client.JobOptions{Submission: "mine"})
 	lost, ok := errors.AsType[*client.SubmitError](err)
-	if !ok || lost.Batch != "mine" || lost.Jobs != 1 || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), `"mine"`) {
+	if !ok || lost.Submission != "mine" || lost.Jobs != 1 || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), `"mine"`) {
 		t.Errorf("without an acknowledgement: %v", err)
 	}
 }
 
-// A server that is restarted meanwhile has all jobs, once.
+// If the server restarts meanwhile, it has all jobs, once.
 func TestSubmitThroughARestart(t *testing.T) {
 	dir := t.TempDir()
 	ns := startServer(t, &server.Options{StoreDir: dir})
@@ -311,7 +310,7 @@ func TestSubmitThroughARestart(t *testing.T) {
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "JOBS", Subjects: []string{"cred.v1.job.>"}}); err != nil {
 		t.Fatal(err)
 	}
-	c := connect(t, ns.ClientURL(), &client.Config{NATSOptions: []nats.Option{nats.ReconnectWait(50 * time.Millisecond)}})
+	c := connect(t, ns.ClientURL(), &client.Config{Clear: true, NATSOptions: []nats.Option{nats.ReconnectWait(50 * time.Millisecond)}})
 	ns.Shutdown()
 	ns.WaitForShutdown()
 	done := make(chan error, 1)
@@ -334,10 +333,10 @@ func TestSubmitThroughARestart(t *testing.T) {
 	}
 }
 
-// One bad item refuses the whole, before anything is sent.
+// One bad item makes the client refuse all of them, before anything is sent.
 func TestSubmitRefuses(t *testing.T) {
 	q := startQueue(t, nil)
-	c := connect(t, q.url, nil)
+	c := connect(t, q.url, &client.Config{Clear: true})
 	good := storeItems(250, "s3cret")
 	bad := func(change func(*client.StoreItem)) []client.StoreItem {
 		items := append([]client.StoreItem(nil), good...)
@@ -365,14 +364,14 @@ func TestSubmitRefuses(t *testing.T) {
 		"request id": {func() error {
 			_, err := c.StoreJob(t.Context(), "org:a", bad(func(i *client.StoreItem) { i.RequestID = "x" }), nil)
 			return err
-		}, client.ErrInvalidArgument, "Batch of JobOptions"},
+		}, client.ErrInvalidArgument, "Submission of JobOptions"},
 		"scope": {func() error { _, err := c.StoreJob(t.Context(), "org", good, nil); return err }, client.ErrInvalidArgument, "level:value"},
-		"batch": {func() error {
-			_, err := c.StoreJob(t.Context(), "org:a", good, &client.JobOptions{Batch: "a.b"})
+		"submission": {func() error {
+			_, err := c.StoreJob(t.Context(), "org:a", good, &client.JobOptions{Submission: "a.b"})
 			return err
-		}, client.ErrInvalidArgument, "the name of the batch"},
-		"long batch": {func() error {
-			_, err := c.StoreJob(t.Context(), "org:a", good, &client.JobOptions{Batch: strings.Repeat("x", 41)})
+		}, client.ErrInvalidArgument, "the name of the submission"},
+		"long submission": {func() error {
+			_, err := c.StoreJob(t.Context(), "org:a", good, &client.JobOptions{Submission: strings.Repeat("x", 41)})
 			return err
 		}, client.ErrInvalidArgument, "at most 40"},
 		"expires before it begins": {func() error {
@@ -402,15 +401,15 @@ func TestSubmitRefuses(t *testing.T) {
 	}
 }
 
-// A queue that gets full on the way has taken some of a batch, so the batch can be submitted
-// again under its name.
+// If the queue gets full on the way, it has taken a part of the batch. The submission can be
+// submitted again under its name.
 func TestSubmitQueueIsFull(t *testing.T) {
 	q := startQueue(t, func(_ *server.Options, c *jetstream.StreamConfig) { c.MaxBytes = 1 << 20 })
-	c := connect(t, q.url, &client.Config{Retries: -1})
+	c := connect(t, q.url, &client.Config{Clear: true, Retries: -1})
 	items := storeItems(40, strings.Repeat("x", 60<<10))
 	_, err := c.StoreJob(t.Context(), "org:a", items, nil)
 	if _, unsure := errors.AsType[*client.SubmitError](err); !unsure || !errors.Is(err, client.ErrResourceExhausted) || !strings.Contains(err.Error(), "jobs.max_bytes") {
-		t.Errorf("a batch: %v", err)
+		t.Errorf("a submission: %v", err)
 	}
 	if n := len(q.jobs(t)); n != 1 {
 		t.Errorf("%d jobs were accepted", n)
@@ -455,7 +454,7 @@ func TestSubmitAnswers(t *testing.T) {
 		if err := nc.Flush(); err != nil {
 			t.Fatal(err)
 		}
-		c := connect(t, ns.ClientURL(), &client.Config{Retries: -1})
+		c := connect(t, ns.ClientURL(), &client.Config{Clear: true, Retries: -1})
 		_, err = c.ValidateJob(t.Context(), "org:a", targets(250), nil)
 		if !errors.Is(err, test.want) || err != nil && strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: %v", name, err)
@@ -478,7 +477,7 @@ func TestSubmitAnswers(t *testing.T) {
 
 func TestSubmitWithoutAQueue(t *testing.T) {
 	ns := startServer(t, new(server.Options))
-	c := connect(t, ns.ClientURL(), &client.Config{Retries: -1})
+	c := connect(t, ns.ClientURL(), &client.Config{Clear: true, Retries: -1})
 	for _, n := range []int{1, 150} {
 		_, err := c.ValidateJob(t.Context(), "org:a", targets(n), nil)
 		if _, unsure := errors.AsType[*client.SubmitError](err); unsure || !errors.Is(err, client.ErrNoWorkers) || !strings.Contains(err.Error(), "jobs.enabled") {
@@ -503,8 +502,8 @@ func targets(n int) []client.Target {
 	return items
 }
 
-// A tenant needs no more than its subjects, above all no JetStream API, and hears
-// at once of what it may not.
+// A tenant needs only permissions for its subjects, above all no JetStream API. If one is
+// missing, the error comes at once.
 func TestSubmitPermissions(t *testing.T) {
 	tenant := &server.Permissions{
 		Publish:   &server.SubjectPermission{Allow: []string{"cred.v1.job.*.org:acme.>", "cred.v1.seal_key.org:acme"}},
@@ -515,6 +514,7 @@ func TestSubmitPermissions(t *testing.T) {
 		o.NoAuthUser = "worker"
 	})
 	c := connect(t, q.url, &client.Config{
+		Clear:       true,
 		Timeout:     time.Minute, // a test that waits for it fails
 		NATSOptions: []nats.Option{nats.UserInfo("tenant", "pw")},
 	})
@@ -533,10 +533,10 @@ func TestSubmitPermissions(t *testing.T) {
 	}
 }
 
-// A job can be handed over instead of published.
+// Send gets the jobs, which are not published then.
 func TestSubmitSend(t *testing.T) {
 	q := startQueue(t, nil)
-	c := connect(t, q.url, nil)
+	c := connect(t, q.url, &client.Config{Clear: true})
 	var sent []*nats.Msg
 	b, err := c.StoreJob(t.Context(), "org:acme", storeItems(101, "s3cret"), &client.JobOptions{Send: func(msg *nats.Msg) error {
 		sent = append(sent, msg)
@@ -554,8 +554,8 @@ func TestSubmitSend(t *testing.T) {
 	}
 }
 
-// embedded starts a worker with a server of its own, and returns where the file is
-// that lets clients in, with the permissions of clients.
+// embedded starts a worker with a server of its own, and returns the context file that
+// lets clients in, with the permissions of clients.
 func embedded(t *testing.T, settings ...string) (contextFile string) {
 	t.Helper()
 	dir := t.TempDir()

@@ -41,8 +41,8 @@ func startEmbedded(t *testing.T, dir string, settings ...string) {
 	})
 }
 
-// Jobs from their submission to their end, as a client with no more than the
-// permissions of clients.
+// Jobs from their submission to their end, by a client with only the permissions of
+// clients.
 func TestJobs(t *testing.T) {
 	c := connect(t, "", &client.Config{Context: embedded(t)})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -68,7 +68,7 @@ func TestJobs(t *testing.T) {
 		}
 	}
 	if c.Revision().Compare(status.Jobs[0].Reached) < 0 {
-		t.Error("the client may read what was before")
+		t.Error("the client may read older state than the jobs wrote")
 	}
 	i := 0
 	for result, err := range b.Results(ctx) {
@@ -89,12 +89,12 @@ func TestJobs(t *testing.T) {
 	}
 
 	// By another process, by name.
-	again := c.Batch("org:acme", b.ID)
+	again := c.Submission("org:acme", b.ID)
 	if status, err := again.Wait(ctx); err != nil || status.Succeeded != n-1 || len(status.Jobs) != 3 {
 		t.Errorf("reopened: %+v, %v", status, err)
 	}
-	if _, err := c.Batch("org:acme", "nobody-knows").Status(ctx); !errors.Is(err, client.ErrNotFound) {
-		t.Errorf("a batch that is not there: %v", err)
+	if _, err := c.Submission("org:acme", "nobody-knows").Status(ctx); !errors.Is(err, client.ErrNotFound) {
+		t.Errorf("an unknown submission: %v", err)
 	}
 	if err := again.Cancel(ctx); err != nil {
 		t.Errorf("cancel what has ended: %v", err)
@@ -106,7 +106,7 @@ func TestJobs(t *testing.T) {
 
 	// Retrieve checks, and a selection.
 	retrieves := []client.RetrieveItem{{ID: "id-1"}, {ID: "nowhere"}}
-	if b, err = c.RetrieveJob(ctx, "org:acme", retrieves, &client.JobOptions{Batch: "check"}); err != nil {
+	if b, err = c.RetrieveJob(ctx, "org:acme", retrieves, &client.JobOptions{Submission: "check"}); err != nil {
 		t.Fatal(err)
 	}
 	if status, err = b.Wait(ctx); err != nil || status.Succeeded != 1 || status.Failed != 1 {
@@ -134,7 +134,7 @@ func TestJobs(t *testing.T) {
 	}
 
 	seen := make(map[client.ID]bool)
-	for job, err := range c.Jobs(ctx, "org:acme", &client.JobListOptions{Batch: b.ID, PageSize: 2}) {
+	for job, err := range c.Jobs(ctx, "org:acme", &client.JobListOptions{Submission: b.ID, PageSize: 2}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -159,7 +159,7 @@ func TestJobWatchAndCancel(t *testing.T) {
 		t.Fatal(err)
 	}
 	yielded := 0
-	var last client.BatchStatus
+	var last client.SubmissionStatus
 	for status, err := range watching {
 		if err != nil {
 			t.Fatal(err)
@@ -168,7 +168,7 @@ func TestJobWatchAndCancel(t *testing.T) {
 			if status.Ended() || status.States[client.JobAccepted] != 3 {
 				t.Errorf("at first %+v", status)
 			}
-			if err := c.Batch("org:acme", b.ID).Cancel(ctx); err != nil {
+			if err := c.Submission("org:acme", b.ID).Cancel(ctx); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -178,7 +178,7 @@ func TestJobWatchAndCancel(t *testing.T) {
 		t.Errorf("%d times, at last %+v", yielded, last)
 	}
 
-	// A loop that ends, and one whose context does.
+	// A loop that breaks, and one whose context ends.
 	if b, err = c.ValidateJob(ctx, "org:acme", targets(1), later); err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func TestJobWatchAndCancel(t *testing.T) {
 	if _, err := b.Wait(short); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("wait with too little time: %v", err)
 	}
-	// And one that the end of the client ends.
+	// And one that ends because the client closes.
 	if watching, err = b.Watch(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +260,7 @@ func TestJobPermissions(t *testing.T) {
 	}
 }
 
-// What is lost while the server restarts is asked for.
+// The client asks for statuses that were lost while the server restarted.
 func TestJobWaitThroughARestart(t *testing.T) {
 	dir := t.TempDir()
 	ns := startServer(t, &server.Options{StoreDir: dir})
@@ -290,7 +290,7 @@ func TestJobWaitThroughARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	restarted := false
-	var last client.BatchStatus
+	var last client.SubmissionStatus
 	for status, err := range watching {
 		if err != nil {
 			t.Fatal(err)
@@ -308,7 +308,7 @@ func TestJobWaitThroughARestart(t *testing.T) {
 	}
 }
 
-// Of a batch, some jobs of which were never accepted, it is known how many.
+// The status counts the jobs of a submission that were never accepted.
 func TestJobMissing(t *testing.T) {
 	file := embedded(t)
 	c := connect(t, "", &client.Config{Context: file})
@@ -316,18 +316,18 @@ func TestJobMissing(t *testing.T) {
 	defer cancel()
 	publish(t, file, "cred.v1.job.validate_batch.org:acme.half-0", `{"batch":"half","parts":3,"items":[{"id":"a"}]}`)
 	publish(t, file, "cred.v1.job.validate_batch.org:acme.half-1", `{"batch":"half","parts":3,"items":[{"id":"a"}]}`)
-	// Neither is of that batch, whatever it says.
+	// Neither belongs to that submission, whatever its body says.
 	publish(t, file, "cred.v1.job.validate_batch.org:acme.half-x", `{"batch":"half","parts":3,"items":[{"id":"a"}]}`)
 	publish(t, file, "cred.v1.job.validate_batch.org:acme.half-2", `{"batch":"whole","parts":3,"items":[{"id":"a"}]}`)
 	for range 2 {
-		status, err := c.Batch("org:acme", "half").Wait(ctx)
+		status, err := c.Submission("org:acme", "half").Wait(ctx)
 		if err != nil || status.Missing != 1 || len(status.Jobs) != 3 || !status.Ended() || status.AllSucceeded() {
 			t.Errorf("%+v, %v", status, err)
 		}
 	}
 }
 
-// A job that is published by hand is a batch of its own.
+// A job that is published by hand is a submission of its own.
 func TestJobByHand(t *testing.T) {
 	file := embedded(t)
 	c := connect(t, "", &client.Config{Context: file})
@@ -337,20 +337,20 @@ func TestJobByHand(t *testing.T) {
 		store(t, c, "org:acme", client.ID(fmt.Sprintf("id-%d", i)), "s3cret", nil)
 	}
 	publish(t, file, "cred.v1.job.validate_batch.org:acme.nightly", `{"all":true}`)
-	status, err := c.Batch("org:acme", "nightly").Wait(ctx)
+	status, err := c.Submission("org:acme", "nightly").Wait(ctx)
 	if err != nil || len(status.Jobs) != 2 || status.Succeeded != 3 {
 		t.Errorf("%+v, %v", status, err)
 	}
 }
 
-// What is given up is kept, tried again, and dropped.
+// Dead letters are kept, retried, and dropped.
 func TestJobDeadLetters(t *testing.T) {
 	file := embedded(t, "CREDBUS_JOBS_ATTEMPTS=1")
 	c := connect(t, "", &client.Config{Context: file})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	publish(t, file, "cred.v1.job.store_batch.org:acme.clear", `{"job":"clear","sealed":"nonsense","sealed_to":"nobody"}`)
-	status, err := c.Batch("org:acme", "clear").Wait(ctx)
+	status, err := c.Submission("org:acme", "clear").Wait(ctx)
 	if err != nil || status.States[client.JobFailed] != 1 || !status.Jobs[0].Dead {
 		t.Fatalf("%+v, %v", status, err)
 	}
@@ -367,7 +367,7 @@ func TestJobDeadLetters(t *testing.T) {
 	if _, err := c.RetryJob(ctx, "org:acme", "clear"); err != nil {
 		t.Error(err)
 	}
-	if status, err = c.Batch("org:acme", "clear").Wait(ctx); err != nil || !status.Jobs[0].Dead {
+	if status, err = c.Submission("org:acme", "clear").Wait(ctx); err != nil || !status.Jobs[0].Dead {
 		t.Errorf("%+v, %v", status, err)
 	}
 	if _, err := c.DropJob(ctx, "org:acme", "clear"); err != nil {
@@ -375,12 +375,12 @@ func TestJobDeadLetters(t *testing.T) {
 	}
 	for _, ask := range []func(context.Context, client.Scope, client.ID) (*client.JobStatus, error){c.RetryJob, c.DropJob} {
 		if _, err := ask(ctx, "org:acme", "clear"); !errors.Is(err, client.ErrNotFound) {
-			t.Errorf("what was dropped: %v", err)
+			t.Errorf("a dropped letter: %v", err)
 		}
 	}
 }
 
-// TestDocumentedJobs does what docs/jobs.md tells to type.
+// TestDocumentedJobs runs the commands in docs/jobs.md.
 func TestDocumentedJobs(t *testing.T) {
 	file := embedded(t)
 	nc := dialContext(t, file)
@@ -408,7 +408,7 @@ func TestDocumentedJobs(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for id, items := range map[client.ID]int{"nightly-0102": 0, "check": 2} {
-		if status, err := c.Batch("org:acme", id).Wait(ctx); err != nil || status.States[client.JobDone] != 1 || status.Items != items {
+		if status, err := c.Submission("org:acme", id).Wait(ctx); err != nil || status.States[client.JobDone] != 1 || status.Items != items {
 			t.Errorf("%s: %+v, %v", id, status, err)
 		}
 	}

@@ -10,17 +10,17 @@ import (
 )
 
 // statusBuffer is how many statuses may wait for the loop that reads them. Each has
-// the results of its items; what does not fit is asked for.
+// the results of its items. The client asks for those that do not fit.
 const statusBuffer = 256
 
-// Watch follows a batch: it yields how it stands at once and after every change,
-// and ends after what it yields when every job has ended. What is lost on the way is
-// asked for, at the latest 10 s later.
+// Watch follows a submission: it yields its status at once and after every change, and ends
+// after the status in which every job has ended. It asks again for statuses that were
+// lost, at most 10 s later.
 //
-// The loop ends, quietly, when ctx does, and with an error when the client closes,
+// The loop ends without an error when ctx ends, and with one when the client closes,
 // the connection is closed, or NATS refuses the subject. It can be run once; leaving
 // it unsubscribes, as does the end of ctx.
-func (b *Batch) Watch(ctx context.Context) (iter.Seq2[BatchStatus, error], error) {
+func (b *Submission) Watch(ctx context.Context) (iter.Seq2[SubmissionStatus, error], error) {
 	f, err := b.follow(ctx)
 	if err != nil {
 		return nil, err
@@ -33,16 +33,16 @@ func (b *Batch) Watch(ctx context.Context) (iter.Seq2[BatchStatus, error], error
 		stop()
 		return nil, err
 	}
-	return func(yield func(BatchStatus, error) bool) {
+	return func(yield func(SubmissionStatus, error) bool) {
 		defer stop()
 		f.run(heard, yield)
 	}, nil
 }
 
-func (f *following) run(heard *subscription, yield func(BatchStatus, error) bool) {
+func (f *following) run(heard *subscription, yield func(SubmissionStatus, error) bool) {
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
-	settled := false // what is missing was asked for after the others had ended
+	settled := false // missing jobs were asked for after the others had ended
 	for changed := true; heard.ctx.Err() == nil; changed = false {
 		ask := false
 		if !changed {
@@ -51,7 +51,7 @@ func (f *following) run(heard *subscription, yield func(BatchStatus, error) bool
 		if len(f.ended) > 0 {
 			news, err := f.confirm(heard.ctx)
 			if f.fails(heard, err) {
-				yield(BatchStatus{}, err)
+				yield(SubmissionStatus{}, err)
 				return
 			}
 			changed = changed || news
@@ -60,11 +60,11 @@ func (f *following) run(heard *subscription, yield func(BatchStatus, error) bool
 		if ask || status.Ended() && status.Missing > 0 && !settled {
 			settled = status.Ended()
 			if f.c.nc.IsClosed() {
-				yield(BatchStatus{}, errConnectionClosed)
+				yield(SubmissionStatus{}, errConnectionClosed)
 				return
 			}
 			if err := f.poll(heard.ctx); f.fails(heard, err) {
-				yield(BatchStatus{}, err)
+				yield(SubmissionStatus{}, err)
 				return
 			}
 			status = f.status()
@@ -78,18 +78,18 @@ func (f *following) run(heard *subscription, yield func(BatchStatus, error) bool
 		}
 	}
 	if err := heard.interrupted(); err != nil {
-		yield(BatchStatus{}, err)
+		yield(SubmissionStatus{}, err)
 	}
 }
 
-// fails reports whether an error of asking ends the watch. What fails for a time is
-// asked for the next time.
+// fails reports whether the error of a question ends the watch. If it may pass, the
+// client asks again next time.
 func (f *following) fails(heard *subscription, err error) bool {
 	return err != nil && heard.ctx.Err() == nil && !passing(err) && !errors.Is(err, context.DeadlineExceeded)
 }
 
-// hear waits for news, or until it is time for confirm, and takes all that has come. ask
-// is set when some may be lost.
+// hear waits for news, or until it is time for confirm, and takes all statuses that have
+// come. ask is set if some may be lost.
 func (f *following) hear(heard *subscription, tick <-chan time.Time) (changed, ask bool) {
 	var confirm <-chan time.Time
 	if len(f.ended) > 0 {
@@ -104,8 +104,8 @@ func (f *following) hear(heard *subscription, tick <-chan time.Time) (changed, a
 		ask = true
 	case msg := <-heard.messages:
 		for {
-			var told JobStatus
-			if subjects.Decode(msg.Data, &told) == nil && f.heard(&told) {
+			var job JobStatus
+			if subjects.Decode(msg.Data, &job) == nil && f.heard(&job) {
 				changed = true
 			}
 			select {

@@ -9,15 +9,15 @@ import (
 type (
 	// ReplicaKeys are the keys that one worker replica holds.
 	ReplicaKeys = subjects.ReplicaKeys
-	// Keyrings are the keys of every replica that answered in time, and the
-	// names of those Missing, which did not.
+	// Keyrings are the keys of each replica, and the names of the Missing ones,
+	// which did not answer in time.
 	Keyrings = subjects.KeysReply
-	// Resealed says what became of a page of credentials.
+	// Resealed is the result of Reseal.
 	Resealed = subjects.ResealReply
 )
 
-// Keys asks every replica which keys it holds. It is for who runs the workers:
-// tenants have no permission for it.
+// Keys asks every replica which keys it holds. It is for operators: tenants have no
+// permission for it.
 func (c *Client) Keys(ctx context.Context) (*Keyrings, error) {
 	var reply Keyrings
 	err := c.exchange(ctx, call{
@@ -31,11 +31,11 @@ func (c *Client) Keys(ctx context.Context) (*Keyrings, error) {
 	return &reply, nil
 }
 
-// Reseal has a page of the credentials of a scope and below sealed by the primary
-// key, those that are not. An empty cursor is the first page; that of the reply
-// is the next one, unless some of this one remain: then the same cursor is to be
-// sent again. A limit of 0 is 100. It may be repeated at any time, and is for who
-// runs the workers.
+// Reseal makes a worker go through a page of the credentials of a scope and below,
+// and seal those with the primary key that are not. An empty cursor means the first
+// page, that of the reply the next one. If some of this page remain, send the same
+// cursor again. A limit of 0 means 100. It may be repeated at any time, and is for
+// operators.
 func (c *Client) Reseal(ctx context.Context, scope Scope, cursor string, limit int) (*Resealed, error) {
 	if err := checkScope(scope); err != nil {
 		return nil, err

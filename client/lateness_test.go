@@ -9,7 +9,7 @@ import (
 	"credbus/subjects"
 )
 
-// The estimate comes to rest near the 95th percentile, between its bounds.
+// The estimate settles near the 95th percentile, between its bounds.
 func TestLateness(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	l := &lateness{floor: time.Millisecond}
@@ -64,7 +64,7 @@ func TestBudget(t *testing.T) {
 	if b.take() {
 		t.Error("too many")
 	}
-	b.superfluous() // is not owed
+	b.superfluous() // there is no debt
 	for range 11 {
 		b.add(tokenShare)
 	}
@@ -77,7 +77,7 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// A command that is new must be thought about: one that changes nothing is hedged.
+// Somebody must decide about each new command: one that changes nothing is hedged.
 func TestEveryCommandIsHedgedOrNot(t *testing.T) {
 	changes := []subjects.Command{
 		subjects.Store, subjects.Patch, subjects.Delete, subjects.StoreBatch, subjects.PatchBatch, subjects.DeleteBatch, subjects.ClearCache,

@@ -19,10 +19,10 @@ type ListOptions struct {
 }
 
 // List walks over the credentials of a scope and of all scopes below it,
-// without their values, ordered as the store behind the worker orders them. A
+// without their values, in the order of the store behind the worker. A
 // credential that cannot be read has its Damaged set. Pages are fetched as the
-// loop goes on, so a scope of any size takes little memory; one that changes
-// meanwhile is not a snapshot.
+// loop goes on, so a scope of any size takes little memory. If the scope changes
+// meanwhile, the result is not a snapshot.
 //
 // An error ends the walk. A nil opts is the zero ListOptions.
 func (c *Client) List(ctx context.Context, scope Scope, opts *ListOptions) iter.Seq2[*Credential, error] {
@@ -61,13 +61,13 @@ func (c *Client) list(ctx context.Context, scope Scope, request *subjects.ListRe
 	return &reply, c.exchange(ctx, call{
 		command: subjects.List, scope: scope,
 		request: request, reply: &reply, revision: &reply.Revision,
-		// The same cursor again would never end.
+		// With the same cursor again, the walk would never end.
 		fits: func() bool { return reply.Cursor == "" || reply.Cursor != request.Cursor },
 	})
 }
 
 // Describe returns one credential as List shows it, without its values, or ErrNotFound.
-// One that cannot be read is no error: its Damaged is set.
+// One that cannot be read is not an error: its Damaged is set.
 func (c *Client) Describe(ctx context.Context, scope Scope, id ID) (*Credential, error) {
 	if err := checkTarget(scope, id); err != nil {
 		return nil, err

@@ -19,7 +19,7 @@ import (
 	"credbus/internal/worker"
 )
 
-// workerURL is where a real worker with a memory store serves all tests and
+// workerURL is the server of a real worker with a memory store, for all tests and
 // examples that do not need one of their own. Each uses a scope of its own.
 var workerURL string
 
@@ -61,8 +61,8 @@ func run(m *testing.M) (code int) {
 	return code
 }
 
-// workerProcess makes the test's program a worker of the server that it names, until its
-// standard input ends, so that a test may pause one.
+// workerProcess is a variable that names a server. It makes the test's program a worker
+// there until its standard input ends, so that a test can pause it.
 const workerProcess = "CREDBUS_TEST_WORKER_OF"
 
 func serve(url string) (code int) {

@@ -6,23 +6,22 @@ import (
 	"credbus/subjects"
 )
 
-// Migrated says what became of a page of credentials.
+// Migrated is the result of Migrate.
 type Migrated = subjects.MigrateReply
 
-// MigrateOptions are those of Migrate.
+// MigrateOptions are options of Migrate.
 type MigrateOptions struct {
-	// Prune deletes from the store that is copied to what the other does not have,
-	// in place of copying.
+	// Prune deletes from the second store the credentials that the first does not
+	// have, instead of copying.
 	Prune  bool
 	Cursor string // empty: the first page
 	Limit  int    // of a page; 0 is 100
 }
 
-// Migrate has a page of the credentials of a scope and below copied from one of
-// the workers' stores to another, by the names that their configuration gives
-// them. The cursor of the reply is that of the next page, unless some of this one
-// remain: then the same cursor is to be sent again. It may be repeated at any
-// time, and is for who runs the workers.
+// Migrate makes a worker copy a page of the credentials of a scope and below from
+// one store of the workers to another. The names are those of their configuration.
+// The cursor of the reply is that of the next page. If some of this page remain,
+// send the same cursor again. It may be repeated at any time, and is for operators.
 func (c *Client) Migrate(ctx context.Context, scope Scope, from, to string, options MigrateOptions) (*Migrated, error) {
 	if err := checkScope(scope); err != nil {
 		return nil, err

@@ -18,15 +18,17 @@ import (
 	"credbus/internal/coherence/coherencetest"
 	"credbus/internal/handler"
 	"credbus/internal/manager"
+	"credbus/internal/once"
 	"credbus/internal/seal"
+	"credbus/internal/sealkeys"
 	stores "credbus/internal/store"
 	"credbus/internal/store/memory"
 	"credbus/internal/store/storetest"
 	"credbus/subjects"
 )
 
-// flakyLog refuses what is announced while failing is above zero, and counts
-// that down.
+// flakyLog refuses announcements while failing is above zero, and counts that
+// down.
 type flakyLog struct {
 	*coherencetest.Log
 	failing atomic.Int32
@@ -39,8 +41,8 @@ func (l *flakyLog) Append(ctx context.Context, entry *subjects.Event) (subjects.
 	return l.Log.Append(ctx, entry)
 }
 
-// faultyWorker is a client of a real worker, under a prefix of its own, whose
-// store and event stream fail on demand.
+// faultyWorker returns a client of a real worker, under a prefix of its own. The
+// worker's store and event stream fail on demand.
 func faultyWorker(t *testing.T, cfg *client.Config) (*client.Client, *storetest.Faults, *flakyLog) {
 	t.Helper()
 	nc, err := nats.Connect(workerURL)
@@ -72,7 +74,17 @@ func faultyWorker(t *testing.T, cfg *client.Config) (*client.Client, *storetest.
 		t.Fatal(err)
 	}
 	prefix := subjects.Prefix("faulty." + segment(t.Name()))
+	name := "FAULTY_" + segment(t.Name())
+	keys, err := sealkeys.Open(t.Context(), sealkeys.Config{Conn: nc, Keyring: keyring, Fleeting: true, Prefix: prefix, Stream: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	messages, err := once.Open(t.Context(), once.Config{Conn: nc, Prefix: prefix, Stream: name + "_ONCE", Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
 	h, err := handler.New(handler.Config{
+		Wire: handler.Wire{Keys: keys, Messages: messages, Now: time.Now},
 		Conn: nc, Manager: m, Replica: replica, Name: "faulty", Prefix: prefix,
 		Stats:      func() subjects.ReplicaStats { return subjects.ReplicaStats{} },
 		ScopeStats: func(subjects.Scope) subjects.ScopeStats { return subjects.ScopeStats{} }, Logger: quiet,
@@ -109,8 +121,8 @@ func unknown(t *testing.T, err error) (requestID string) {
 	return lost.RequestID
 }
 
-// A write of which the worker does not know what became is not repeated by the
-// client, and acts once when its caller does.
+// The client does not repeat a write whose outcome the worker does not know. It acts
+// once if the caller repeats it.
 func TestWriteWhoseAnswerIsLost(t *testing.T) {
 	c, faults, _ := faultyWorker(t, &client.Config{})
 	lost := storetest.Fault{Err: stores.ErrTimeout, Applied: true, Calls: 1}
@@ -124,7 +136,7 @@ func TestWriteWhoseAnswerIsLost(t *testing.T) {
 	if n := faults.Calls(storetest.Put); n != 1 {
 		t.Errorf("the client repeated it: %d writes", n)
 	}
-	// What the error tells to do, either way.
+	// Both ways that the error advises.
 	cred, err := c.Retrieve(t.Context(), "org:a", "a", &client.RetrieveOptions{Fresh: true})
 	if err != nil || string(cred.Value()) != "1" {
 		t.Fatalf("retrieve: %v, %v", cred, err)

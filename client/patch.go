@@ -8,9 +8,9 @@ import (
 	"credbus/subjects"
 )
 
-// Patch is a change of a credential that exists. What it leaves out is kept. A pointer to
-// the zero value removes a field: new("") the description, new(time.Time) the expiry,
-// new(0) the rotation policy.
+// Patch is a change of a credential that exists. The credential keeps everything that it
+// leaves out. A pointer to the zero value removes a field: new("") the description,
+// new(time.Time) the expiry, new(0) the rotation policy.
 type Patch struct {
 	Data       Data     // the named values to set; neither kept nor wiped
 	RemoveData []string // the names to remove; at least one named value must remain
@@ -24,30 +24,31 @@ type Patch struct {
 	RotationDays *int
 	Inheritable  *bool
 
-	// Version is the version that is changed, else ErrVersionConflict. Without it the worker
-	// changes the newest version, whatever that is, and loses nothing of what others write
-	// meanwhile.
+	// Version is the version to change, else the error is ErrVersionConflict. Without it the
+	// worker changes the newest version, whatever that is, and keeps the changes that others
+	// make meanwhile.
 	Version string
-	// RequestID is that of StoreOptions.
+	// RequestID is as in StoreOptions.
 	RequestID string
 }
 
 // PatchItem is one credential of PatchBatch. RequestID must stay empty.
 type PatchItem struct {
-	Scope Scope // empty: that of the call
+	Scope Scope // empty: the scope of the call
 	ID    ID
 	Patch
 }
 
-// What a patch replies with, and what it says that it kept. Revision is zero in a batch.
+// Patched is the reply to a patch, Kept the part that it kept. Revision is zero in a batch.
 type (
 	Patched = subjects.PatchReply
 	Kept    = subjects.Kept
 )
 
-// Patch changes a credential, and keeps what patch does not name. It never creates one: what
-// does not exist is ErrNotFound. Errors beside the general ones are ErrVersionConflict, which
-// without a Version means that others wrote all the time, and OutcomeUnknownError.
+// Patch changes a credential, and keeps what patch does not name. It never creates one: if
+// there is none, the error is ErrNotFound. Other errors, beside the general ones, are
+// ErrVersionConflict, which without a Version means that others wrote all the time, and
+// OutcomeUnknownError.
 func (c *Client) Patch(ctx context.Context, scope Scope, id ID, patch Patch) (*Patched, error) {
 	item := PatchItem{ID: id, Patch: patch}
 	request := subjects.PatchRequest{PatchItem: item.wire()}
@@ -87,9 +88,9 @@ func (c *Client) PatchBatch(ctx context.Context, scope Scope, items []PatchItem,
 	return b.run(ctx, c, scope, wires, opts)
 }
 
-// PatchJob has workers change credentials, as StoreJob has them stored. The items are
+// PatchJob submits changes that workers make later, as StoreJob does. The items are
 // sealed.
-func (c *Client) PatchJob(ctx context.Context, scope Scope, items []PatchItem, opts *JobOptions) (*Batch, error) {
+func (c *Client) PatchJob(ctx context.Context, scope Scope, items []PatchItem, opts *JobOptions) (*Submission, error) {
 	wires := make([]subjects.PatchItem, len(items))
 	for i := range items {
 		if items[i].RequestID != "" {
@@ -100,12 +101,12 @@ func (c *Client) PatchJob(ctx context.Context, scope Scope, items []PatchItem, o
 	return submit(ctx, c, subjects.PatchBatch, scope, wires, checkPatch, opts)
 }
 
-// patched reports whether a reply is that of an item of a call at scope.
+// patched reports whether a reply belongs to an item of a call at scope.
 func patched(scope Scope, item *subjects.PatchItem, reply *Patched) bool {
 	return reply.Version != "" && reply.Target == Target{Scope: within(scope, item.Scope), ID: item.ID}
 }
 
-// checkPatch finds what a worker would refuse before any secret is sent.
+// checkPatch finds mistakes that a worker would refuse, before any secret is sent.
 func checkPatch(item *subjects.PatchItem) error {
 	if err := checkTarget(item.Scope, item.ID); err != nil {
 		return err
@@ -116,7 +117,7 @@ func checkPatch(item *subjects.PatchItem) error {
 	return nil
 }
 
-// wire is an item as it travels.
+// wire is the wire form of an item.
 func (i *PatchItem) wire() subjects.PatchItem {
 	return subjects.PatchItem{
 		Target: Target{Scope: i.Scope, ID: i.ID},

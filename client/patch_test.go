@@ -73,7 +73,7 @@ func TestPatch(t *testing.T) {
 	}
 }
 
-// What breaks a rule is not sent.
+// A patch that breaks a rule is not sent.
 func TestPatchIsCheckedFirst(t *testing.T) {
 	var sent atomic.Int32
 	c := fakeWorker(t, nil, func(*nats.Msg) *nats.Msg { sent.Add(1); return nil })
@@ -106,7 +106,7 @@ func TestPatchIsCheckedFirst(t *testing.T) {
 }
 
 // A patch is a write: without an answer it is not sent again, and its caller repeats it under
-// its request id. One that others kept from being stored wrote nothing, and is sent again.
+// its request id. If others wrote first, it changed nothing, and is sent again.
 func TestPatchWhoseAnswerIsLost(t *testing.T) {
 	c, faults, _ := faultyWorker(t, &client.Config{})
 	if _, err := c.Store(t.Context(), "org:a", "a", value("1"), nil); err != nil {
@@ -143,7 +143,7 @@ func TestPatchIsSentAgain(t *testing.T) {
 	}
 }
 
-// Items of one credential in one batch are all kept, and the results stand in order.
+// All items for one credential in one batch take effect, and the results are in order.
 func TestPatchBatch(t *testing.T) {
 	c, scope := connect(t, workerURL, nil), scopeOf(t)
 	if _, err := c.Store(t.Context(), scope, "db", value("v"), nil); err != nil {

@@ -9,10 +9,9 @@ import (
 // RetrieveOptions say where a credential may come from.
 type RetrieveOptions struct {
 	// Inherit also accepts the nearest ancestor scope's credential of that ID
-	// that is Inheritable. The Scope of what is returned is the one that it
-	// was found in.
+	// that is Inheritable. The Scope of the result says where it was found.
 	Inherit bool
-	// Fresh reads the store itself, past every cache.
+	// Fresh reads from the store, past every cache.
 	Fresh bool
 }
 

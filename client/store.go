@@ -7,9 +7,9 @@ import (
 	"credbus/subjects"
 )
 
-// StoreOptions are the metadata of a credential, which replace what was there,
-// and the precondition of the write. At most one of CreateOnly, UpdateOnly and
-// Version may be set.
+// StoreOptions are the metadata of a credential, which replace all earlier
+// metadata, and the precondition of the write. At most one of CreateOnly,
+// UpdateOnly and Version may be set.
 type StoreOptions struct {
 	Description  string            // at most 1,024 characters
 	Tags         map[string]string // at most 50
@@ -19,20 +19,20 @@ type StoreOptions struct {
 
 	CreateOnly bool   // else ErrAlreadyExists
 	UpdateOnly bool   // else ErrNotFound
-	Version    string // the version that is replaced, else ErrVersionConflict
+	Version    string // the version to replace, else ErrVersionConflict
 
 	// RequestID repeats an earlier call that ended in an OutcomeUnknownError:
 	// the same write takes effect once, unless others write the credential in
-	// between. Then it replaces what they wrote, but for one with a Version, which
-	// ends in ErrVersionConflict. Another write under the id is refused with
+	// between. Then it replaces their write or, if it has a Version, ends in
+	// ErrVersionConflict. A different write under the id is refused with
 	// ErrInvalidArgument.
 	// At most 64 characters of A-Z a-z 0-9 - _; empty for a new write.
 	RequestID string
 }
 
-// Store creates or replaces a credential and returns its new version. What was there and
-// is not given again is gone; Patch keeps it. The values, at most 65,536 bytes together,
-// are neither kept nor wiped.
+// Store creates or replaces a credential and returns its new version. Values and metadata
+// that are not given again are gone; Patch keeps them. The client neither keeps nor wipes
+// the values, which have at most 65,536 bytes together.
 //
 // A nil opts is the zero StoreOptions. Errors beside the general ones are those
 // of the preconditions, and OutcomeUnknownError.
@@ -64,11 +64,11 @@ func (c *Client) Store(ctx context.Context, scope Scope, id ID, data Data, opts 
 
 // DeleteOptions hold the precondition of a delete.
 type DeleteOptions struct {
-	Version   string // the version that is deleted, else ErrVersionConflict
+	Version   string // the version to delete, else ErrVersionConflict
 	RequestID string // as in StoreOptions
 }
 
-// Delete removes a credential. Deleting one that is not there is ErrNotFound.
+// Delete removes a credential. If there is none, the error is ErrNotFound.
 // A nil opts is the zero DeleteOptions.
 func (c *Client) Delete(ctx context.Context, scope Scope, id ID, opts *DeleteOptions) error {
 	item := DeleteItem{ID: id}
@@ -88,7 +88,7 @@ func (c *Client) Delete(ctx context.Context, scope Scope, id ID, opts *DeleteOpt
 	})
 }
 
-// checkStore finds what a worker would refuse before any secret is sent.
+// checkStore finds mistakes that a worker would refuse, before any secret is sent.
 func checkStore(item *subjects.StoreItem) error {
 	if err := checkTarget(item.Scope, item.ID); err != nil {
 		return err

@@ -9,7 +9,7 @@ import (
 	"credbus/subjects"
 )
 
-// StoreStatus is how a worker replica finds one of its stores.
+// StoreStatus is the state of one store, as one worker replica sees it.
 type StoreStatus = subjects.StoreStatus
 
 // The states of a store.
@@ -18,7 +18,7 @@ const (
 	StoreFailing = subjects.StoreFailing
 )
 
-// What a store that is StoreFailing refuses (StoreStatus.Refuses).
+// The calls that a StoreFailing store refuses (StoreStatus.Refuses).
 const (
 	RefusesReads  = subjects.RefusesReads
 	RefusesWrites = subjects.RefusesWrites
@@ -28,16 +28,16 @@ const (
 // storeStatusBuffer is how many statuses may wait for the loop that reads them.
 const storeStatusBuffer = 256
 
-// StoreStatuses follows how the replicas find their stores: it yields how each
-// store is for each replica at once, and then every change. It takes permission
-// for cache_stats, which is asked at first and after what was lost.
+// StoreStatuses follows the state of the replicas' stores: it yields the state of
+// each store at each replica at once, and then every change. It needs permission for
+// cache_stats, which it sends at first and after a loss.
 //
-// The loop ends, quietly, when ctx does, and with an error when the client closes,
+// The loop ends without an error when ctx ends, and with one when the client closes,
 // the connection is closed, or NATS refuses the subject. It can be run once;
 // leaving it unsubscribes, as does the end of ctx.
 //
-// Statuses come at most once, and a replica that is gone says nothing: they are
-// for a person or an alarm, beside what a worker answers on /readyz.
+// Statuses come at most once, and a replica that is gone reports nothing: they are
+// for people and alarms, beside the answers of workers on /readyz.
 func (c *Client) StoreStatuses(ctx context.Context) (iter.Seq2[StoreStatus, error], error) {
 	stop, listening, err := c.listen(ctx, c.prefix.StoreStatuses(), storeStatusBuffer)
 	if err != nil {
@@ -59,11 +59,11 @@ type storeOf struct{ replica, name string }
 
 type storeStream struct {
 	*subscription
-	last  map[storeOf]StoreStatus // what was yielded
-	again <-chan time.Time        // when to ask once more, after what failed for a time
+	last  map[storeOf]StoreStatus // the last that were yielded
+	again <-chan time.Time        // when to ask once more, after a failure that may pass
 }
 
-// run yields what is known to begin with, and what comes.
+// run yields the known statuses first, and then those that come.
 func (s *storeStream) run(known []StoreStatus, yield func(StoreStatus, error) bool) {
 	for s.ctx.Err() == nil {
 		for _, status := range known {
@@ -82,8 +82,8 @@ func (s *storeStream) run(known []StoreStatus, yield func(StoreStatus, error) bo
 	}
 }
 
-// isNews notes a status. One that is no later than what was yielded is not news:
-// an answer may be ahead of what is still to be received.
+// isNews notes a status. One that is no later than the last that was yielded is not
+// news: a reply may be ahead of messages that are still to come.
 func (s *storeStream) isNews(status *StoreStatus) bool {
 	key := storeOf{status.Replica, status.Name}
 	if last, ok := s.last[key]; ok && (status.Since.Before(last.Since) || *status == last) {
@@ -93,7 +93,7 @@ func (s *storeStream) isNews(status *StoreStatus) bool {
 	return true
 }
 
-// hear waits for news. When some may be lost all is asked for.
+// hear waits for news. If some may be lost, it asks for all statuses.
 func (s *storeStream) hear() ([]StoreStatus, error) {
 	select {
 	case <-s.ctx.Done():
@@ -106,15 +106,15 @@ func (s *storeStream) hear() ([]StoreStatus, error) {
 	case <-s.again:
 		return s.askAgain()
 	case msg := <-s.messages:
-		var told StoreStatus
-		if s.hasDropped() || subjects.Decode(msg.Data, &told) != nil {
+		var status StoreStatus
+		if s.hasDropped() || subjects.Decode(msg.Data, &status) != nil {
 			return s.askAgain()
 		}
-		return []StoreStatus{told}, nil
+		return []StoreStatus{status}, nil
 	}
 }
 
-// askAgain asks, and once more in a moment if that fails for a time.
+// askAgain asks, and once more after a second if the failure may pass.
 func (s *storeStream) askAgain() ([]StoreStatus, error) {
 	s.again = nil
 	all, err := s.ask(s.ctx)
@@ -124,7 +124,7 @@ func (s *storeStream) askAgain() ([]StoreStatus, error) {
 	return all, err
 }
 
-// ask gets how all are.
+// ask gets the state of all stores.
 func (s *storeStream) ask(ctx context.Context) (all []StoreStatus, err error) {
 	stats, err := s.c.Statistics(ctx)
 	if err != nil {

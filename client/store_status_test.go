@@ -21,7 +21,7 @@ func storeStatus(replica, state string, minute int) client.StoreStatus {
 	}}
 }
 
-// storeWorkers answers cache_stats with what is set.
+// storeWorkers answers cache_stats with the statuses that were set.
 type storeWorkers struct {
 	nc       *nats.Conn
 	statuses atomic.Pointer[[]client.StoreStatus]
@@ -51,7 +51,7 @@ func (w *storeWorkers) start(t *testing.T, url string) {
 	}
 }
 
-func (w *storeWorkers) tell(t *testing.T, statuses ...client.StoreStatus) {
+func (w *storeWorkers) publish(t *testing.T, statuses ...client.StoreStatus) {
 	t.Helper()
 	for _, s := range statuses {
 		if err := w.nc.Publish(subjects.DefaultPrefix.StoreStatus(s.Name), subjects.Append(nil, &s)); err != nil {
@@ -67,6 +67,7 @@ func TestStoreStatuses(t *testing.T) {
 	workers.start(t, ns.ClientURL())
 	workers.set(storeStatus("one", ok, 5), storeStatus("two", failing, 1))
 	c := connect(t, ns.ClientURL(), &client.Config{
+		Clear:       true,
 		NATSOptions: []nats.Option{nats.ReconnectWait(20 * time.Millisecond), nats.ReconnectJitter(0, 0)},
 	})
 	statuses, err := c.StoreStatuses(t.Context())
@@ -90,11 +91,11 @@ func TestStoreStatuses(t *testing.T) {
 		}
 	}
 	wants(storeStatus("one", ok, 5), storeStatus("two", failing, 1))
-	// What the answer already has is not told again, and what it is ahead of not at all.
-	workers.tell(t, storeStatus("one", failing, 4), storeStatus("one", ok, 5), storeStatus("two", ok, 6))
+	// A status that the reply had is not yielded again, and an older one not at all.
+	workers.publish(t, storeStatus("one", failing, 4), storeStatus("one", ok, 5), storeStatus("two", ok, 6))
 	wants(storeStatus("two", ok, 6))
 
-	// What was missed is asked for as soon as there is anybody to ask.
+	// The client asks for missed statuses as soon as a worker answers.
 	workers.nc.Close()
 	restart(t, ns)
 	workers.set(storeStatus("one", failing, 7), storeStatus("two", ok, 6))
@@ -112,7 +113,7 @@ func TestStoreStatuses(t *testing.T) {
 
 func TestStoreStatusesWithoutWorkers(t *testing.T) {
 	ns := startServer(t, &server.Options{})
-	c := connect(t, ns.ClientURL(), &client.Config{Retries: -1})
+	c := connect(t, ns.ClientURL(), &client.Config{Clear: true, Retries: -1})
 	if _, err := c.StoreStatuses(t.Context()); !errors.Is(err, client.ErrNoWorkers) {
 		t.Error(err)
 	}

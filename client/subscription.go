@@ -15,11 +15,11 @@ type subscription struct {
 	sub      *nats.Subscription
 	messages chan *nats.Msg
 	statuses chan nats.Status // of the connection
-	dropped  int              // of those that sub has dropped, how many are told of
+	dropped  int              // how many of those that sub has dropped were reported
 }
 
 // listen subscribes, and returns once the server has the subscription or refused
-// it. It ends with stop, which must be called, with ctx, or as every waiter does.
+// it. It ends with stop, which the caller must call, with ctx, or as a waiter does.
 func (c *Client) listen(ctx context.Context, subject string, buffer int) (stop func(), s *subscription, err error) {
 	ctx, stop, err = c.watch(ctx, &waiter{subject: subject})
 	if err != nil {
@@ -35,7 +35,7 @@ func (c *Client) listen(ctx context.Context, subject string, buffer int) (stop f
 		s.close()
 		return nil, nil, err
 	}
-	// Also for one that nobody reads.
+	// This ends a subscription that nobody reads, too.
 	context.AfterFunc(ctx, func() {
 		stop()
 		s.close()
@@ -71,14 +71,14 @@ func (s *subscription) subscribe() error {
 
 func (s *subscription) close() {
 	if s.sub != nil {
-		_ = s.sub.Unsubscribe() // fails on a closed connection, which is as good
+		_ = s.sub.Unsubscribe() // fails on a closed connection, which has no subscriptions
 	}
 	s.c.nc.RemoveStatusListener(s.statuses)
 }
 
-// hasDropped reports whether messages were dropped since it was last asked. They are
-// when the buffer is full, so one is received after each loss. nats.go's
-// ErrSlowConsumer is not used: it goes away unseen once a later message finds room.
+// hasDropped reports whether messages were dropped since its last call. They are dropped
+// when the buffer is full, so one is received after each loss. It does not use nats.go's
+// ErrSlowConsumer, which goes away unseen once a later message finds room.
 func (s *subscription) hasDropped() bool {
 	dropped, err := s.sub.Dropped()
 	if err != nil || dropped <= s.dropped {

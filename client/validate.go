@@ -7,8 +7,8 @@ import (
 	"credbus/subjects"
 )
 
-// Validation is what a worker finds of a credential, offline, from what is
-// stored: its Status, and whether rotation is due and why.
+// Validation is a worker's finding about a credential, from stored data alone: its
+// Status, and whether rotation is due and why.
 type Validation = subjects.ValidateReply
 
 // The outcomes of a validation.
@@ -19,8 +19,8 @@ const (
 	Malformed = subjects.Malformed
 )
 
-// Validate checks one credential. One that is expired, missing or malformed is
-// no error: Status says so.
+// Validate checks one credential. An expired, missing or malformed one is not an
+// error: Status says so.
 func (c *Client) Validate(ctx context.Context, scope Scope, id ID) (*Validation, error) {
 	if err := checkTarget(scope, id); err != nil {
 		return nil, err
@@ -48,9 +48,8 @@ func validated(scope Scope, asked *Target, reply *Validation) bool {
 }
 
 // ValidateAll checks the credentials of a scope and of all scopes below it,
-// page by page. What is yielded with an error is the credential that could not
-// be checked, and the walk goes on; a nil Validation says that the walk itself
-// has failed, and ended.
+// page by page. If one could not be checked, it is yielded with an error, and the
+// walk goes on. A nil Validation means that the walk itself has failed, and ended.
 func (c *Client) ValidateAll(ctx context.Context, scope Scope) iter.Seq2[*Validation, error] {
 	return func(yield func(*Validation, error) bool) {
 		request := subjects.ValidateBatchRequest{All: true}

@@ -12,24 +12,24 @@ import (
 )
 
 // waiter is an attempt at a command that waits for its reply, or an event
-// stream: what must end when the client closes or NATS refuses its subject.
+// stream. It must end when the client closes or NATS refuses its subject.
 //
-// NATS does not answer what it refuses. It reports the subject on the
-// connection, some time later, and who does not listen waits for its whole
-// timeout. Neither does nats.go end what waits when the connection breaks,
-// although the reply to it is most likely lost.
+// NATS does not answer a request that it refuses. It reports the subject on the
+// connection some time later; without that report, a command would wait for its
+// whole timeout. Nor does nats.go end waiting requests when the connection breaks,
+// although their replies are most likely lost.
 type waiter struct {
 	subject string
 	asks    bool // waits for a reply to the client's inbox
-	reads   bool // is better sent again than waited for once the connection broke
+	reads   bool // sent again, not waited for, once the connection broke
 	cancel  context.CancelCauseFunc
 }
 
 // interruption is the cause of a context that the client ended. The type is
-// unexported, so that no cause of a caller's is taken for it.
+// unexported, so that a cause of the caller cannot be mistaken for it.
 type interruption struct {
 	reason error
-	unsent bool // NATS refused what the waiter sent, so that nobody has it
+	unsent bool // NATS refused the waiter's message, so nobody has it
 }
 
 func (i interruption) Error() string { return i.reason.Error() }
@@ -56,7 +56,7 @@ func (c *Client) watch(ctx context.Context, w *waiter) (_ context.Context, stop 
 	}, nil
 }
 
-// interruptLocked ends those that wait and match.
+// interruptLocked ends the waiters that match.
 func (c *Client) interruptLocked(cause interruption, match func(*waiter) bool) {
 	for w := range c.waiting {
 		if match(w) {
@@ -86,8 +86,8 @@ func (c *Client) handlers(o *nats.Options) error {
 	return nil
 }
 
-// refused ends all that wait on a subject that NATS refuses. Where it is the
-// client's inbox, no reply will come, although the requests were sent.
+// refused ends all waiters on a subject that NATS refuses. If it is the client's
+// inbox, no reply will come, although the requests were sent.
 func (c *Client) refused(err error) {
 	subject, ok := refusedSubject(err)
 	if !ok {
@@ -102,7 +102,7 @@ func (c *Client) refused(err error) {
 	}
 }
 
-// lost ends reads that wait, since the connection broke.
+// lost ends waiting reads, since the connection broke.
 func (c *Client) lost() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -110,7 +110,7 @@ func (c *Client) lost() {
 	c.interruptLocked(interruption{reason: broke}, func(w *waiter) bool { return w.reads })
 }
 
-// closedConnection ends all that wait for a reply, since the connection was closed.
+// closedConnection ends all that wait for a reply: the connection was closed.
 func (c *Client) closedConnection() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -130,10 +130,10 @@ func refusedSubject(err error) (string, bool) {
 
 func denied(subject string) *Error {
 	return subjects.Errorf(subjects.PermissionDenied,
-		"NATS does not let this account use subject %s: act at a scope that it may, or have the subject allowed", subject)
+		"NATS does not let this account use subject %s: act at a scope that it may use, or ask for permission for the subject", subject)
 }
 
-// unsent reports whether a context is done because NATS refused what was sent.
+// unsent reports whether a context is done because NATS refused the message.
 func unsent(ctx context.Context) bool {
 	own, ok := context.Cause(ctx).(interruption)
 	return ok && own.unsent

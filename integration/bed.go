@@ -34,18 +34,18 @@ type bed struct {
 	workers []*worker
 
 	url string     // of the NATS server, on the host
-	nc  *nats.Conn // for what is no business of the client's
+	nc  *nats.Conn // for messages that the client package does not send
 }
 
-// worker is a worker's container. It stays the same through stop and start;
-// the replica in it is a new one each time.
+// worker is a worker's container. It stays the same through stop and start, but its
+// replica is a new one each time.
 type worker struct {
 	*testcontainers.DockerContainer
-	name string // its host name, which its replicas' names begin with
+	name string // its host name; its replicas' names begin with it
 }
 
-// startBed returns once both workers serve. What it has started is removed by
-// close, which is to be called after an error, too.
+// startBed returns once both workers serve. close removes what startBed has started, and
+// must be called after an error, too.
 func startBed(ctx context.Context, e *engine, built images, name string) (*bed, error) {
 	b := &bed{engine: e, images: built, name: e.run + "-" + name}
 	for _, step := range []func(context.Context) error{b.startNetwork, b.startNATS, b.startWorkers} {
@@ -71,7 +71,7 @@ func (b *bed) startNetwork(ctx context.Context) (err error) {
 	return err
 }
 
-// container runs an image in the bed. alias is its name for the others.
+// container runs an image in the bed. alias is its host name in the network.
 func (b *bed) container(ctx context.Context, image, alias string, options ...testcontainers.ContainerCustomizer) (*testcontainers.DockerContainer, error) {
 	options = append([]testcontainers.ContainerCustomizer{
 		testcontainers.WithLabels(b.labels()),
@@ -112,8 +112,8 @@ func (b *bed) startNATS(ctx context.Context) error {
 	return err
 }
 
-// startWorkers starts both at the same time, on an empty volume: one of them
-// makes the keyring, and the other must come to use the same.
+// startWorkers starts both at the same time, on an empty volume: one of them creates the
+// keyring, and the other must use the same one.
 func (b *bed) startWorkers(ctx context.Context) error {
 	volume, err := b.engine.docker.VolumeCreate(ctx, client.VolumeCreateOptions{Name: "credbus-integration-" + b.name, Labels: b.labels()})
 	if err != nil {
@@ -155,7 +155,7 @@ func (b *bed) await(ctx context.Context, workers ...*worker) error {
 	return err
 }
 
-// ping tells done of each worker that answers, until it says that it is.
+// ping calls done for each worker that answers, until done returns true.
 func (b *bed) ping(ctx context.Context, done func(worker string) bool) error {
 	return b.survey(ctx, "PING", func(data []byte) (bool, error) {
 		var ping micro.Ping
@@ -166,8 +166,8 @@ func (b *bed) ping(ctx context.Context, done func(worker string) bool) error {
 	})
 }
 
-// served is how often each worker's present replica has answered a command.
-// All workers must be running.
+// served is how many commands of one kind each worker's current replica has answered. All
+// workers must be running.
 func (b *bed) served(ctx context.Context, command string) (map[string]int, error) {
 	counts := make(map[string]int)
 	err := b.survey(ctx, "STATS", func(data []byte) (bool, error) {
@@ -185,7 +185,7 @@ func (b *bed) served(ctx context.Context, command string) (map[string]int, error
 	return counts, err
 }
 
-// workerOf names the worker of a host, as a replica tells it, "" for none of this bed.
+// workerOf names the worker of a host, as a replica reports it, "" if this bed has none.
 func (b *bed) workerOf(host string) string {
 	name, _, _ := strings.Cut(host, ",")
 	i := slices.IndexFunc(b.workers, func(w *worker) bool { return w.name == name })
@@ -195,8 +195,8 @@ func (b *bed) workerOf(host string) string {
 	return b.workers[i].name
 }
 
-// survey asks all replicas, by a verb of the protocol of NATS services, and
-// again until those have answered that done is waiting for.
+// survey sends all replicas a verb of the protocol of NATS services. It asks again until
+// done has seen all the answers that it waits for.
 func (b *bed) survey(ctx context.Context, verb string, done func([]byte) (bool, error)) error {
 	const again = 100 * time.Millisecond
 	inbox := nats.NewInbox()
@@ -235,8 +235,8 @@ func (b *bed) kill(ctx context.Context, w *worker) error {
 	return err
 }
 
-// stop asks a worker to end, with SIGTERM, and returns its exit code: 137 when
-// it had to be killed after 20 s.
+// stop ends a worker with SIGTERM, and returns its exit code: 137 if it had to be killed
+// after 20 s.
 func (b *bed) stop(ctx context.Context, w *worker) (code int, err error) {
 	patience := 20 * time.Second
 	if err := w.Stop(ctx, &patience); err != nil {
@@ -249,7 +249,7 @@ func (b *bed) stop(ctx context.Context, w *worker) (code int, err error) {
 	return state.ExitCode, nil
 }
 
-// logs are those of all workers.
+// logs are the logs of all workers.
 func (b *bed) logs(ctx context.Context) []byte {
 	var all bytes.Buffer
 	for _, w := range b.workers {

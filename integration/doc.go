@@ -1,5 +1,5 @@
-// Package integration tests credbus from outside, as its users meet it: real
-// servers in containers, and the public client on the host.
+// Package integration tests credbus as its users meet it: real servers in containers,
+// and the public client on the host.
 //
 //	host                      private network of containers
 //	┌───────────────┐         ┌─────────────────────────────────┐
@@ -10,26 +10,25 @@
 //	│   kill, stop  │         │       └── /data ───┘            │
 //	└───────────────┘         └─────────── one volume ──────────┘
 //
-// Nothing is pulled: both images are built from scratch around static
-// binaries, nats-server at the version that go.mod pins and the worker from
-// the working tree. Root filesystems are read-only and the user is not root,
-// so the tests also show that a worker needs no more than its data directory.
+// Nothing is pulled. Both images are built from scratch around static binaries:
+// nats-server at the version that go.mod pins, and the worker from the working tree.
+// Root filesystems are read-only and the user is not root. So the tests also show that
+// a worker needs no more than its data directory.
 //
-// Each test has a bed of its own. Whatever a run creates carries its label,
-// and what carries the label is removed at the end, after failures and an
-// interrupt too; nothing else is touched.
+// Each test has a bed of its own: servers and workers in a network. Everything that a
+// run creates carries its label. At the end, also after failures and an interrupt,
+// everything with the label is removed, and nothing else.
 //
-// Correctness under load is judged from a recorded history of all requests, by
-// package credbus/internal/history, whose own tests need no container.
+// Package credbus/internal/history judges correctness under load, from a recorded
+// history of all requests. Its own tests need no container.
 //
-// The tests of faults, behind the build tag faults, have beds of three workers
-// and one server or a cluster of three, in which networks are cut, processes
-// paused and killed, servers restarted, and the stream deleted, under load from
-// all kinds of clients; or in which all of that comes at random while batch jobs are
-// carried out, which are judged from the store's own log. They take a while: see
-// TestFaults, TestJobFaults and their flags.
+// The tests of faults, behind the build tag faults, have beds of three workers and one
+// server or a cluster of three. They cut networks, pause and kill processes, restart
+// servers and delete the stream, under load from all kinds of clients. Or all of these
+// faults come at random while batch jobs run, and the store's own log shows whether the
+// jobs were right. These tests take a while: see TestFaults, TestJobFaults and their
+// flags.
 //
-// Without a Docker engine the tests are skipped, or fail where
-// CREDBUS_REQUIRE_DOCKER=1 is set. Run them with -count=1: go test does not
-// see that the worker has changed.
+// Without a Docker engine the tests are skipped, or fail if CREDBUS_REQUIRE_DOCKER=1
+// is set. Run them with -count=1: go test does not see that the worker has changed.
 package integration

@@ -13,8 +13,8 @@ import (
 	"github.com/testcontainers/testcontainers-go/log"
 )
 
-// Labels of what a run creates. The session label of testcontainers would not
-// do: runs that one process starts share it.
+// Labels of what a run creates. The session label of testcontainers would not do: runs
+// that start in one process share it.
 const (
 	runLabel = "credbus.integration.run"
 	bedLabel = "credbus.integration.bed"
@@ -27,10 +27,10 @@ type engine struct {
 	run      string // unique; part of every name
 }
 
-// connectEngine fails where no engine answers.
+// connectEngine fails if no engine answers.
 func connectEngine(ctx context.Context) (*engine, error) {
-	// The reaper is an image that would have to be pulled. remove does its
-	// work. The library reads the variable once, so this comes first.
+	// The reaper is an image that would have to be pulled, so remove does its work. The
+	// library reads the variable once, so this comes first.
 	if err := os.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true"); err != nil {
 		return nil, err
 	}
@@ -46,12 +46,12 @@ func connectEngine(ctx context.Context) (*engine, error) {
 	return e, nil
 }
 
-// labels are those of everything that a bed creates.
+// labels are the labels of everything that a bed creates.
 func (e *engine) labels(bed string) map[string]string {
 	return map[string]string{runLabel: e.run, bedLabel: bed}
 }
 
-// remove removes whatever has a label, containers by force and first, since
+// remove removes everything with a label. It removes containers first and by force, since
 // they keep the rest in use.
 func (e *engine) remove(ctx context.Context, label, value string) error {
 	labelled := client.Filters{}.Add("label", label+"="+value)

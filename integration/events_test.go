@@ -14,8 +14,8 @@ import (
 	"credbus/subjects"
 )
 
-// TestEvents follows the changes that are made through either worker: each is
-// told of once, in order, and without its value.
+// TestEvents follows the changes made through either worker: each is reported once, in
+// order, and without its value.
 func TestEvents(t *testing.T) {
 	ctx, b := newBed(t)
 	c := connect(t, b)
@@ -59,7 +59,7 @@ func TestEvents(t *testing.T) {
 			break
 		}
 		if n == most {
-			t.Fatalf("after %d stores the workers have made %v of them", n, served)
+			t.Fatalf("after %d stores the workers have carried out %v", n, served)
 		}
 	}
 
@@ -79,14 +79,14 @@ func TestEvents(t *testing.T) {
 		}
 	}
 	if len(told) != len(made) {
-		t.Fatalf("told of %d changes of %d in time", len(told), len(made))
+		t.Fatalf("%d of %d changes were reported in time", len(told), len(made))
 	}
 	for i := range made {
 		if told[i] != made[i] {
-			t.Errorf("event %d is %+v, and the change was %+v", i, told[i], made[i])
+			t.Errorf("event %d is %+v, but the change was %+v", i, told[i], made[i])
 		}
 	}
-	// Nobody else may publish here, so that what an event tells can be asked for.
+	// Nobody else may publish here, so a read can check what an event says.
 	follower.Observe(last)
 	final := made[len(made)-1]
 	cred, err := follower.Retrieve(ctx, scope, final.id, nil)
@@ -104,6 +104,6 @@ func TestEvents(t *testing.T) {
 		}
 	}
 	if msg, err := raw.NextMsg(100 * time.Millisecond); err != nats.ErrTimeout {
-		t.Errorf("one event more than there were changes: %v, %v", msg, err)
+		t.Errorf("more events than changes: %v, %v", msg, err)
 	}
 }

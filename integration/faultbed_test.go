@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// combination is what a run of the faults is made with.
+// combination is the bed and the mode of one run of the faults.
 type combination struct {
 	bed  string // one or cluster
 	mode string // of coherence
@@ -40,9 +40,9 @@ func (c combination) servers() int {
 //	                            │        │        │
 //	                         worker-1 worker-2 worker-3 ── inner
 //
-// A server that is cut off from routes is cut off from the other servers only:
-// its worker and its clients still reach it. One that is cut off from inner has
-// lost the workers, but not the clients.
+// A server that is cut off from routes is cut off only from the other servers: its worker
+// and its clients still reach it. A server that is cut off from inner has lost the
+// workers, but not the clients.
 type faultBed struct {
 	*bed
 	combination
@@ -52,7 +52,7 @@ type faultBed struct {
 	data          string            // the volume of the workers
 	settings      map[string]string // of the workers, by variable
 	starts        int               // attempts to start all workers
-	past          bytes.Buffer      // logs of containers that are gone
+	past          bytes.Buffer      // logs of replaced containers
 }
 
 const faultWorkers = 3
@@ -61,8 +61,8 @@ const faultWorkers = 3
 func serverNumber(i int) int { return 11 + i }
 func workerNumber(i int) int { return 21 + i }
 
-// startFaultBed is startBed for a fault bed, whose workers may have settings of
-// their own, by variable.
+// startFaultBed is startBed for a fault bed. settings are further settings of its workers,
+// by variable.
 func startFaultBed(ctx context.Context, e *engine, built images, c combination, settings map[string]string) (*faultBed, error) {
 	b := &faultBed{bed: &bed{engine: e, images: built, name: e.run + "-" + c.String()}, combination: c, settings: settings}
 	for _, step := range []func(context.Context) error{b.startNetworks, b.startServers, b.awaitJetStream, b.startFaultWorkers} {
@@ -108,7 +108,7 @@ func mounted(volume string) testcontainers.CustomizeRequestOption {
 	})
 }
 
-// awaitJetStream returns once the servers take a stream of all their copies.
+// awaitJetStream returns once the servers accept a stream with all its copies.
 func (b *faultBed) awaitJetStream(ctx context.Context) error {
 	js, err := jetstream.New(b.nc)
 	if err != nil {
@@ -139,11 +139,11 @@ func (b *faultBed) startFaultWorkers(ctx context.Context) (err error) {
 	return b.startTogether(ctx)
 }
 
-// startTogether starts all workers at the same time, and again those that give
-// up: in a cluster, who asks for the stream while another is making it may wait
-// for an answer in vain.
+// startTogether starts all workers at the same time, and starts those again that give up.
+// In a cluster, a worker that asks for the stream while another creates it may get no
+// answer.
 func (b *faultBed) startTogether(ctx context.Context) error {
-	const patience = 12 * time.Second // more than a worker has to start
+	const patience = 12 * time.Second // longer than the start of a worker may take
 	return poll(ctx, "start", func() error {
 		var starts errgroup.Group
 		for _, w := range b.workers {
@@ -167,16 +167,16 @@ func (b *faultBed) createWorker(ctx context.Context, i int, extra map[string]str
 	}
 	maps.Copy(env, b.settings)
 	maps.Copy(env, extra)
-	// Not by its name: who asks for that of a container which is down may have
-	// to wait for another network's answer.
+	// Not by name: a question for the name of a stopped container may have to wait for an
+	// answer from another network.
 	url := fmt.Sprintf("nats://%s:4222", b.inner.address(b.serverOf(i).number))
 	c, err := b.container(ctx, b.images.worker, name,
 		testcontainers.WithCmd("--nats.url", url, "--data-dir", "/data"),
 		testcontainers.WithEnv(env),
 		mounted(b.data),
 		b.inner.at(name, workerNumber(i)),
-		// The first process of a container is deaf to signals from within: one
-		// that is to kill itself needs another before it.
+		// The first process of a container ignores signals from within. A worker that must
+		// kill itself needs another process before it.
 		testcontainers.WithHostConfigModifier(func(h *container.HostConfig) { h.Init = &initProcess }),
 		testcontainers.WithNoStart(),
 	)
@@ -188,13 +188,13 @@ func (b *faultBed) createWorker(ctx context.Context, i int, extra map[string]str
 
 var initProcess = true
 
-// defaultMode is the mode of workers that are not told of any.
+// defaultMode is the mode of workers without that setting.
 const defaultMode = "bounded"
 
 // serverOf is the server of a worker, or of a client, by its number.
 func (b *faultBed) serverOf(i int) *natsServer { return b.servers[i%len(b.servers)] }
 
-// replaceWorker puts another container in a worker's place.
+// replaceWorker replaces the container of a worker.
 func (b *faultBed) replaceWorker(ctx context.Context, i int, extra map[string]string) error {
 	old := b.workers[i]
 	patience := 15 * time.Second
@@ -213,8 +213,8 @@ func (b *faultBed) replaceWorker(ctx context.Context, i int, extra map[string]st
 	return b.restartWorker(ctx, old)
 }
 
-// restartWorker starts a worker that is not running. One that finds the cluster
-// without a leader gives up, as it should, and is started again.
+// restartWorker starts a worker that is not running. If the cluster has no leader, the
+// worker gives up, as it should, and is started again.
 func (b *faultBed) restartWorker(ctx context.Context, w *worker) error {
 	return poll(ctx, w.name, func() error {
 		if state, err := w.State(ctx); err == nil && state.Running {
@@ -241,7 +241,7 @@ func (b *faultBed) seenFrom(s *natsServer) *bed {
 	return &seen
 }
 
-// silent returns once none of workers answers through a server.
+// silent returns once none of the workers answers through a server.
 func (b *faultBed) silent(ctx context.Context, s *natsServer, workers ...*worker) error {
 	const listen = 300 * time.Millisecond
 	return poll(ctx, "silence", func() error {
@@ -266,7 +266,7 @@ func (b *faultBed) silent(ctx context.Context, s *natsServer, workers ...*worker
 	})
 }
 
-// logs are those of servers and workers, the ones that were replaced first.
+// logs are the logs of servers and workers, those of replaced containers first.
 func (b *faultBed) logs(ctx context.Context) []byte {
 	all := bytes.NewBuffer(bytes.Clone(b.past.Bytes()))
 	for _, s := range b.servers {

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// dump keeps what a run that failed has left behind, to be looked into.
+// dump keeps the results of a failed run, to be examined later.
 func (l *faultLoad) dump(t *testing.T, name string, logs []byte) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "credbus-faults-"+name+"-")
@@ -31,7 +31,7 @@ func (l *faultLoad) dump(t *testing.T, name string, logs []byte) {
 	t.Logf("the history, what is illegal in it, and the containers' logs are in %s", dir)
 }
 
-// writeHistory writes an operation a line, and the errors after them.
+// writeHistory writes one operation in each line, and the errors after them.
 func (l *faultLoad) writeHistory(path string) (err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -49,7 +49,7 @@ func (l *faultLoad) writeHistory(path string) (err error) {
 	return errors.Join(lines.Flush(), packed.Close())
 }
 
-// keepLogs keeps the containers' logs of a test that failed.
+// keepLogs keeps the containers' logs of a failed test.
 func (b *faultBed) keepLogs(t *testing.T) {
 	t.Helper()
 	if !t.Failed() {

@@ -15,36 +15,37 @@ import (
 	"credbus/subjects"
 )
 
-// lease is the time within which a replica that is cut off from the stream stops
-// answering from its cache.
+// lease is the time after which a replica that is cut off from the stream no longer answers
+// from its cache.
 const lease = 2 * time.Second
 
-// fault is something that goes wrong. strike lets it happen once, from its
-// begin to its end, and returns without error only if it has been seen to
-// happen.
+// fault is something that goes wrong. strike makes it happen once, from beginning to end.
+// It returns without error only if the fault was seen to happen.
 type fault struct {
 	name   string
 	strike func(ctx context.Context, b *faultBed, round int) error
 	// before and after prepare the bed for all rounds, and undo that.
 	before, after func(ctx context.Context, b *faultBed) error
+	// recovered returns once the bed works after a strike. nil: awaitAll.
+	recovered func(ctx context.Context, b *faultBed) error
 }
 
-// faults are those of all beds, in the order in which they come.
+// faults are the faults of all beds, in their order.
 var faults = []fault{
 	{name: "cut", strike: cutWorker},
 	{name: "server_cut", strike: cutServer},
 	{name: "pause", strike: pauseWorker},
-	{name: "kill", strike: awaitKill, before: armKill, after: disarmKill},
+	{name: "kill", strike: awaitKill, before: armKill, after: disarmKill, recovered: reviveDoomed},
 	{name: "restart", strike: restartServer},
 	{name: "recreate", strike: recreateStream},
 	{name: "slow_consumer", strike: starveWorker},
 }
 
-// between is the time of the load between two strikes.
+// between is how long the load runs between two strikes.
 const between = 3 * time.Second
 
-// lasts is the time of the load while something is wrong. Nothing is waited
-// for: the clients are to notice what goes on.
+// lasts lets the load run while something is wrong. It waits for no event: the clients must
+// notice the fault themselves.
 func lasts(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
@@ -54,8 +55,8 @@ func lasts(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// cutWorker cuts one worker off from everything. What it was sent meanwhile
-// comes late, or never.
+// cutWorker cuts one worker off from everything. Messages to it meanwhile come late, or
+// never.
 func cutWorker(ctx context.Context, b *faultBed, round int) error {
 	i := round % len(b.workers)
 	w := b.workers[i]
@@ -67,9 +68,9 @@ func cutWorker(ctx context.Context, b *faultBed, round int) error {
 	})
 }
 
-// cutServer cuts a server off from the others: its worker and its clients go on
-// with it, and all that keeps that worker from answering from its cache is its
-// lease. The only server of a bed is cut off from the workers instead.
+// cutServer cuts a server off from the others. Its worker and its clients still use it, so
+// only the lease keeps that worker from answering from its cache. If a bed has only one
+// server, that is cut off from the workers instead.
 func cutServer(ctx context.Context, b *faultBed, round int) error {
 	i := round % len(b.servers)
 	s := b.servers[i]
@@ -85,7 +86,7 @@ func cutServer(ctx context.Context, b *faultBed, round int) error {
 		if err := b.silent(ctx, b.serverOf(i+1), b.workers[i]); err != nil {
 			return err
 		}
-		// And it is there for its own clients.
+		// And its own clients still reach it.
 		if err := b.seenFrom(s).await(ctx, b.workers[i]); err != nil {
 			return err
 		}
@@ -108,7 +109,7 @@ func (b *faultBed) paused(ctx context.Context, i int, meanwhile func() error) er
 	if err == nil {
 		err = meanwhile()
 	}
-	// In any case: what comes next needs it.
+	// Also after an error: the next step needs it.
 	_, ending := b.engine.docker.ContainerUnpause(context.WithoutCancel(ctx), w.ID, client.ContainerUnpauseOptions{})
 	return errors.Join(err, ending)
 }
@@ -122,8 +123,8 @@ func armKill(ctx context.Context, b *faultBed) error {
 
 func disarmKill(ctx context.Context, b *faultBed) error { return b.replaceWorker(ctx, doomed, nil) }
 
-// awaitKill is over when a worker has killed itself between a write to the
-// store and its done event, and was started again.
+// awaitKill returns a second after a worker has killed itself between a write to the store and
+// its done event.
 func awaitKill(ctx context.Context, b *faultBed, _ int) error {
 	const killed = 128 + 9
 	w := b.workers[doomed]
@@ -142,14 +143,21 @@ func awaitKill(ctx context.Context, b *faultBed, _ int) error {
 	if err != nil {
 		return err
 	}
-	if err := lasts(ctx, time.Second); err != nil {
-		return err
-	}
-	return b.restartWorker(ctx, w)
+	return lasts(ctx, time.Second)
 }
 
-// restartServer stops a server and starts it again: the leader of the stream
-// and any other in turn.
+// reviveDoomed starts the worker that has killed itself. It may do so again before anybody has
+// seen it serve, and is started again then.
+func reviveDoomed(ctx context.Context, b *faultBed) error {
+	return poll(ctx, "workers", func() error {
+		short, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		return errors.Join(b.restartWorker(short, b.workers[doomed]), b.awaitAll(short))
+	})
+}
+
+// restartServer stops a server and starts it again: in turn the leader of the stream and
+// another one.
 func restartServer(ctx context.Context, b *faultBed, round int) error {
 	leader, err := b.leader(ctx)
 	if err != nil {
@@ -173,7 +181,7 @@ func restartServer(ctx context.Context, b *faultBed, round int) error {
 	return errors.Join(err, s.Start(context.WithoutCancel(ctx)))
 }
 
-// leader is the server that leads the stream.
+// leader returns the number of the server that leads the stream.
 func (b *faultBed) leader(ctx context.Context) (leader int, err error) {
 	if len(b.servers) == 1 {
 		return 0, nil
@@ -214,7 +222,7 @@ func (b *faultBed) streamInfo(ctx context.Context) (info *jetstream.StreamInfo, 
 	return nil, err
 }
 
-// recreateStream deletes the stream under the workers, who make another.
+// recreateStream deletes the stream while the workers run, which create another one.
 func recreateStream(ctx context.Context, b *faultBed, _ int) error {
 	before, err := b.streamInfo(ctx)
 	if err != nil {
@@ -240,8 +248,8 @@ func recreateStream(ctx context.Context, b *faultBed, _ int) error {
 	return lasts(ctx, 2*time.Second)
 }
 
-// starveWorker sends a worker more than its connection takes while it does not
-// read, until the server gives up on it.
+// starveWorker sends a worker that does not read more than its connection can take, until
+// the server closes the connection.
 func starveWorker(ctx context.Context, b *faultBed, round int) error {
 	const (
 		complaint = "Slow Consumer"
@@ -258,8 +266,8 @@ func starveWorker(ctx context.Context, b *faultBed, round int) error {
 		return n
 	}
 	before := count()
-	// No message of the protocol: the others count it as malformed. It is for
-	// all replicas, and so for the one that is paused.
+	// It is no message of the protocol: the other replicas count it as malformed. It goes to
+	// all replicas, and so also to the paused one.
 	nothing := make([]byte, piece)
 	subject := subjects.DefaultPrefix.Coherence("report")
 	return b.paused(ctx, i, func() error {

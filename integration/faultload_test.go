@@ -21,10 +21,10 @@ import (
 
 const (
 	faultKeys = 9 // one writer each
-	// Of each server's clients, so many read in each manner.
-	sessionReaders = 2 // one of them is told of what the writers have seen
+	// For each server, so many clients read in each way.
+	sessionReaders = 2 // one of them learns what the writers have seen
 	freshReaders   = 1
-	plainReaders   = 2 // send no revision: nothing but time bounds what they see
+	plainReaders   = 2 // send no revision: only time bounds how old their reads are
 	readPause      = 4 * time.Millisecond
 	failurePause   = 50 * time.Millisecond
 	flushPause     = 3 * time.Second
@@ -34,8 +34,8 @@ const (
 	settleLimit = 15 * time.Second
 )
 
-// writePause is that of a key's writer: some keys change all the time, and some
-// stay long enough in the caches to grow old there.
+// writePause is the pause of a key's writer. Some keys change all the time, and some stay
+// in the caches long enough to grow old there.
 func writePause(key int) time.Duration {
 	return [...]time.Duration{30, 150, 600}[key/3%3] * time.Millisecond
 }
@@ -49,14 +49,14 @@ type faultLoad struct {
 	flushes atomic.Int64
 
 	phases    []phase
-	linearity history.Linearity // once it is judged
+	linearity history.Linearity // set by the judgement
 
 	stopping context.Context
 	stop     context.CancelFunc
 	running  sync.WaitGroup
 
 	mu    sync.Mutex
-	wrong []string // what no history can hold
+	wrong []string // faults that no history can show
 }
 
 func startFaultLoad(b *faultBed) (*faultLoad, error) {
@@ -93,8 +93,8 @@ func startFaultLoad(b *faultBed) (*faultLoad, error) {
 	return l, nil
 }
 
-// connect makes a client that repeats nothing by itself, so that each attempt
-// is an operation of its own.
+// connect returns a client that repeats nothing by itself, so that each attempt is an
+// operation of its own.
 func (l *faultLoad) connect(i int, name string) (*client.Client, error) {
 	c, err := client.Connect(l.bed.serverOf(i).url, &client.Config{
 		Timeout: requestLimit, Retries: -1, Name: name,
@@ -117,7 +117,7 @@ func (l *faultLoad) close() {
 
 func (l *faultLoad) goesOn() bool { return l.stopping.Err() == nil }
 
-// pause is the load's pace; it ends early with the load.
+// pause waits for d, or until the load ends.
 func (l *faultLoad) pause(d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -131,7 +131,7 @@ func (l *faultLoad) broken(format string, args ...any) {
 	l.wrong = append(l.wrong, fmt.Sprintf(format, args...))
 }
 
-// writeOn is the only writer of a key. Each eighth write is a delete.
+// writeOn is the only writer of a key. Every eighth write is a delete.
 func (l *faultLoad) writeOn(c *client.Client, key int) {
 	session := fmt.Sprintf("writer %d", key)
 	there := false
@@ -139,13 +139,13 @@ func (l *faultLoad) writeOn(c *client.Client, key int) {
 		remove := there && seq%8 == 0
 		if l.change(c, session, keyOf(key), seq, remove) == history.OK {
 			there = !remove
-			l.read(c, session, keyOf(key), false) // when a replica that lags is the most likely to show
+			l.read(c, session, keyOf(key), false) // a lagging replica is most likely to show now
 		}
 		l.pause(writePause(key))
 	}
 }
 
-// change writes, or deletes, and repeats that while its outcome is unknown.
+// change writes or deletes, and repeats that while the outcome is unknown.
 func (l *faultLoad) change(c *client.Client, session, key string, seq int, remove bool) history.Outcome {
 	op := history.Op{
 		Session: session, Key: key, Kind: history.Write, Value: strconv.Itoa(seq),
@@ -181,7 +181,7 @@ func (l *faultLoad) change(c *client.Client, session, key string, seq int, remov
 			if l.now()-op.Begin > settleLimit && attempts > 3 {
 				break
 			}
-			time.Sleep(failurePause) // of a loop that is bounded
+			time.Sleep(failurePause) // the loop is bounded
 		}
 	}
 	l.done(op)
@@ -198,8 +198,7 @@ func (l *faultLoad) attempt(c *client.Client, key string, seq int, remove bool, 
 	return err
 }
 
-// readOn reads all keys. One that is told has seen what a writer has before
-// each read.
+// readOn reads all keys. With told, it learns before each read what a writer has seen.
 func (l *faultLoad) readOn(c *client.Client, session string, told, fresh bool) {
 	for l.goesOn() {
 		key := rand.IntN(faultKeys)
@@ -228,7 +227,7 @@ func (l *faultLoad) read(c *client.Client, session, key string, fresh bool) erro
 	return nil
 }
 
-// readPlainly reads all keys as a client does that knows nothing of revisions.
+// readPlainly reads all keys like a client that does not know revisions.
 func (l *faultLoad) readPlainly(nc *nats.Conn, session string) {
 	subject := subjects.DefaultPrefix.Command(subjects.Retrieve, subjects.Scope(loadScope))
 	for l.goesOn() {
@@ -265,7 +264,7 @@ func plainRead(nc *nats.Conn, subject string, request *subjects.RetrieveRequest)
 	return reply.Data[subjects.ValueName].Bytes(), nil
 }
 
-// flushOn clears all caches from time to time, so that fills meet that, too.
+// flushOn clears all caches from time to time, so that flushes meet fills, too.
 func (l *faultLoad) flushOn(c *client.Client) {
 	for l.goesOn() {
 		l.pause(flushPause)

@@ -16,16 +16,16 @@ import (
 	"github.com/testcontainers/testcontainers-go/network"
 )
 
-// segmentNet is a network that a container can be cut off from and come back to
-// under the same address, so that connections through it live on.
+// segmentNet is a network. A container can be cut off from it and come back with the same
+// address, so that its connections survive.
 type segmentNet struct {
 	*testcontainers.DockerNetwork
 	docker client.APIClient
 	prefix netip.Prefix
 }
 
-// newSegmentNet finds a subnet for it that nobody else has. It leads nowhere
-// else, so that it never becomes a container's way to the host.
+// newSegmentNet finds a free subnet. The network leads nowhere else, so that it never
+// becomes a container's way to the host.
 func newSegmentNet(ctx context.Context, e *engine, labels map[string]string) (*segmentNet, error) {
 	const attempts = 20
 	for range attempts {
@@ -42,7 +42,7 @@ func newSegmentNet(ctx context.Context, e *engine, labels map[string]string) (*s
 	return nil, fmt.Errorf("no free subnet found in %d attempts", attempts)
 }
 
-// address is that of the container with this number.
+// address is the address of the container with this number.
 func (n *segmentNet) address(number int) netip.Addr {
 	bytes := n.prefix.Addr().As4()
 	bytes[3] = byte(number)
@@ -56,21 +56,21 @@ func (n *segmentNet) settings(alias string, number int) *dockernetwork.EndpointS
 	}
 }
 
-// at places a new container in the network.
+// at puts a new container into the network.
 func (n *segmentNet) at(alias string, number int) testcontainers.CustomizeRequestOption {
 	return testcontainers.WithEndpointSettingsModifier(func(all map[string]*dockernetwork.EndpointSettings) {
 		all[n.Name] = n.settings(alias, number)
 	})
 }
 
-// without takes a container out of the network while run runs: what is sent to
-// it is lost, and nobody is told.
+// without takes a container out of the network while run runs. What is sent to it is lost,
+// without notice.
 func (n *segmentNet) without(ctx context.Context, id, alias string, number int, run func() error) error {
 	if _, err := n.docker.NetworkDisconnect(ctx, n.ID, client.NetworkDisconnectOptions{Container: id, Force: true}); err != nil {
 		return err
 	}
 	err := run()
-	// In any case: what comes next needs it.
+	// Also after an error: the next step needs it.
 	return errors.Join(err, n.join(context.WithoutCancel(ctx), id, alias, number))
 }
 

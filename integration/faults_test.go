@@ -16,8 +16,8 @@ import (
 	"credbus/subjects"
 )
 
-// A worker of these tests may be told to kill itself at a point that no signal
-// from outside would hit.
+// A worker of these tests can kill itself at a point that no signal from outside would
+// hit.
 func init() { workerFlags = []string{"-tags", "failpoints"} }
 
 var (
@@ -28,18 +28,18 @@ var (
 )
 
 const (
-	maxAge         = 2200 * time.Millisecond // in bounded mode: a lease and what a request takes
+	maxAge         = 2200 * time.Millisecond // in bounded mode: a lease and the time of a request
 	maxPropagation = 10 * time.Millisecond   // of 99 % of the writes
-	// strikeLimit is for one strike with all it waits for, recoverLimit for
-	// the workers to serve from their caches again.
+	// strikeLimit bounds one strike with all its waits. recoverLimit bounds the time until
+	// the workers answer from their caches again.
 	strikeLimit  = 90 * time.Second
 	recoverLimit = 30 * time.Second
 	bedLimit     = 2 * time.Minute
 	judgeLimit   = 5 * time.Minute
 )
 
-// TestFaults lets everything go wrong under load, in each bed and mode, and
-// judges what the clients saw.
+// TestFaults makes everything go wrong under load, in each bed and mode, and judges what
+// the clients saw.
 func TestFaults(t *testing.T) {
 	images := needImages(t)
 	checkFlags(t)
@@ -53,7 +53,7 @@ func TestFaults(t *testing.T) {
 	t.Log(all)
 }
 
-// checkFlags fails for what would silently test nothing.
+// checkFlags fails for flags that would silently test nothing.
 func checkFlags(t *testing.T) {
 	var names []string
 	for _, f := range faults {
@@ -120,7 +120,7 @@ func runFaults(t *testing.T, images images, c combination) (report history.Repor
 	t.Logf("caches: hits=%d misses=%d refused fills=%d, cleared %d times", total.Hits, total.Misses, total.Refused, report.Flushes)
 	for _, worker := range b.workers {
 		if w.hitsOf(worker.name) == 0 {
-			t.Errorf("%s has answered nothing from its cache, so nothing was shown of it", worker.name)
+			t.Errorf("%s has answered nothing from its cache, so the run shows nothing about it", worker.name)
 		}
 	}
 	l.judgeFaults(t, b, &report)
@@ -131,10 +131,9 @@ func runFaults(t *testing.T, images images, c combination) (report history.Repor
 	return report
 }
 
-// measure is the propagation without load and faults, beside the bare round trip of
-// the same question to the same workers, which each of its samples includes. What
-// else the machine does slows both, so the bar holds for what one takes longer than
-// the other.
+// measure returns the propagation without load and faults. Each sample includes the round
+// trip of a question to the workers, so measure also takes the bare round trip of the same
+// question. Other work on the machine slows both. So the limit applies to the difference.
 func measure(ctx context.Context, t *testing.T, b *faultBed) (propagation []time.Duration) {
 	t.Helper()
 	const writes = 600
@@ -147,12 +146,12 @@ func measure(ctx context.Context, t *testing.T, b *faultBed) (propagation []time
 	t.Logf("propagation without faults: writes=%d p50=%v p99=%v bare_p50=%v bare_p99=%v, the bar is bare_p99 and %v",
 		writes, history.Percentile(propagation, 50), p99, history.Percentile(bare, 50), bareP99, maxPropagation)
 	if p99 > bareP99+maxPropagation {
-		t.Errorf("of 100 writes one takes %v to be applied everywhere, and the question alone %v", p99, bareP99)
+		t.Errorf("one of 100 writes takes %v to be applied everywhere, the question alone %v", p99, bareP99)
 	}
 	return propagation
 }
 
-// during is a time of the load in which it must go on.
+// during lets the load run for d, in which it must make progress.
 func (l *faultLoad) during(ctx context.Context, t *testing.T, what string, d time.Duration) {
 	t.Helper()
 	l.progress(t, what, func() {
@@ -162,7 +161,7 @@ func (l *faultLoad) during(ctx context.Context, t *testing.T, what string, d tim
 	})
 }
 
-// progress fails unless writes are acknowledged and reads answered during run.
+// progress fails unless writes are acknowledged and reads are answered during run.
 func (l *faultLoad) progress(t *testing.T, what string, run func()) {
 	t.Helper()
 	begun, writes, reads := l.now(), l.writes.Load(), l.reads.Load()
@@ -174,8 +173,8 @@ func (l *faultLoad) progress(t *testing.T, what string, run func()) {
 	}
 }
 
-// suffer lets a fault happen, again and again for its time, and lets the bed
-// recover. It returns how often it happened.
+// suffer makes a fault happen, again and again for its time, and lets the bed recover. It
+// returns how often the fault happened.
 func (l *faultLoad) suffer(ctx context.Context, t *testing.T, f fault) (strikes int) {
 	t.Helper()
 	step := func(do func(context.Context, *faultBed) error) (ok bool) {
@@ -201,8 +200,12 @@ func (l *faultLoad) suffer(ctx context.Context, t *testing.T, f fault) (strikes 
 					return err
 				}
 				strikes++
-				// The next one is to meet a bed that is at work.
-				if err := b.awaitAll(ctx); err != nil {
+				// The next one must meet a bed that works.
+				recovered := f.recovered
+				if recovered == nil {
+					recovered = func(ctx context.Context, b *faultBed) error { return b.awaitAll(ctx) }
+				}
+				if err := recovered(ctx, b); err != nil {
 					return err
 				}
 				return lasts(ctx, between)
@@ -228,8 +231,8 @@ func (l *faultLoad) suffer(ctx context.Context, t *testing.T, f fault) (strikes 
 	return strikes
 }
 
-// awaitWrite returns when one more write was acknowledged: servers that have
-// found each other again may still have to agree on a leader of the stream.
+// awaitWrite returns when one more write was acknowledged. Servers that have found each
+// other again may first have to elect a leader of the stream.
 func (l *faultLoad) awaitWrite(ctx context.Context) error {
 	before := l.writes.Load()
 	return poll(ctx, "writes", func() error {
@@ -240,20 +243,20 @@ func (l *faultLoad) awaitWrite(ctx context.Context) error {
 	})
 }
 
-// phase is the time of a fault, with the bed's recovery.
+// phase is the time of a fault, including the bed's recovery.
 type phase struct {
 	name       string
 	begin, end time.Duration
 }
 
-// of is those of ops that began in the phase.
+// of returns those of ops that began in the phase.
 func (p phase) of(ops []history.Op) []history.Op {
 	return slices.DeleteFunc(slices.Clone(ops), func(o history.Op) bool { return o.Begin < p.begin || o.Begin >= p.end })
 }
 
 func (c combination) strict() bool { return c.mode == "strict" }
 
-// judgeFaults holds the history of a load that has ended to the promises of its
+// judgeFaults checks the history of a load that has ended against the promises of its
 // mode.
 func (l *faultLoad) judgeFaults(t *testing.T, b *faultBed, report *history.Report) {
 	t.Helper()
@@ -288,7 +291,7 @@ func (l *faultLoad) judgeFaults(t *testing.T, b *faultBed, report *history.Repor
 		t.Errorf("%s is not linearizable:\n%s", key, l.linearity.Around(key))
 	}
 	if n := report.Undecided; n > 0 {
-		t.Errorf("%d keys of which %v did not suffice to tell whether they are linearizable", n, judgeLimit)
+		t.Errorf("for %d keys, %v did not suffice to decide whether they are linearizable", n, judgeLimit)
 	}
 	bar := maxAge
 	if b.strict() {
@@ -298,6 +301,6 @@ func (l *faultLoad) judgeFaults(t *testing.T, b *faultBed, report *history.Repor
 		}
 	}
 	if v.ages.Max > bar {
-		t.Errorf("what a read saw had been superseded for %v, the bar is %v: %v", v.ages.Max, bar, v.ages.Worst)
+		t.Errorf("a read saw a value that was superseded for %v, the bar is %v: %v", v.ages.Max, bar, v.ages.Worst)
 	}
 }

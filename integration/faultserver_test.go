@@ -57,8 +57,8 @@ func (b *faultBed) startServers(ctx context.Context) error {
 	return nil
 }
 
-// createServer makes a container that keeps its data, and its port on the host,
-// when it is started again.
+// createServer creates a container that keeps its data, and its port on the host, when it
+// is started again.
 func (b *faultBed) createServer(ctx context.Context, s *natsServer) error {
 	volume, err := b.volume(ctx, s.name)
 	if err != nil {
@@ -97,7 +97,7 @@ func (b *faultBed) createServer(ctx context.Context, s *natsServer) error {
 	return err
 }
 
-// writeConfig puts it into the volume: all else is read-only.
+// writeConfig puts the configuration into the volume: everything else is read-only.
 func (b *faultBed) writeConfig(ctx context.Context, s *natsServer) error {
 	config := b.serverConfig(s)
 	var archive bytes.Buffer
@@ -114,9 +114,9 @@ func (b *faultBed) writeConfig(ctx context.Context, s *natsServer) error {
 	return err
 }
 
-// serverConfig notices within seconds what is gone, and cuts off who does not
-// read. Servers tell nobody of each other, so that each keeps its worker and
-// its clients to itself.
+// serverConfig makes a server notice lost connections within seconds, and close those of
+// clients that do not read. Servers do not announce each other to clients, so each keeps
+// its worker and its clients to itself.
 func (b *faultBed) serverConfig(s *natsServer) string {
 	config := fmt.Sprintf(`server_name: %s
 listen: "0.0.0.0:4222"

@@ -15,10 +15,10 @@ import (
 	"credbus/subjects"
 )
 
-// reports asks every replica that a server reaches for its statistics, once it
-// has applied a revision. It returns when so many have answered.
+// reports asks every replica that a server reaches for its statistics, once the replica has
+// applied a revision. It returns when enough replicas have answered.
 func reports(ctx context.Context, nc *nats.Conn, revision subjects.Revision, replicas int) (answers []subjects.ReplicaStats, err error) {
-	// Replicas tell it to nobody but replicas.
+	// Replicas answer this only to replicas.
 	inbox := subjects.DefaultPrefix.Inbox() + strings.TrimPrefix(nats.NewInbox(), "_INBOX")
 	sub, err := nc.SubscribeSync(inbox)
 	if err != nil {
@@ -45,8 +45,8 @@ func reports(ctx context.Context, nc *nats.Conn, revision subjects.Revision, rep
 	return answers, nil
 }
 
-// watch keeps the last statistics of every replica there was: those of one that
-// is killed are lost after that.
+// watch keeps the last statistics of every replica that ever ran: a killed replica's own
+// counters are lost.
 type watch struct {
 	bed *faultBed
 
@@ -54,7 +54,7 @@ type watch struct {
 	last map[string]subjects.ReplicaStats
 }
 
-// run asks until ctx ends.
+// run asks for statistics until ctx ends.
 func (w *watch) run(ctx context.Context) {
 	const every = time.Second
 	ticker := time.NewTicker(every)
@@ -73,7 +73,7 @@ func (w *watch) look(ctx context.Context) {
 	const listen = 300 * time.Millisecond
 	for _, s := range w.bed.servers {
 		short, cancel := context.WithTimeout(ctx, listen)
-		answers, _ := reports(short, s.nc, subjects.Revision{}, faultWorkers) // who is cut off does not answer
+		answers, _ := reports(short, s.nc, subjects.Revision{}, faultWorkers) // a replica that is cut off does not answer
 		cancel()
 		w.mu.Lock()
 		for _, a := range answers {
@@ -86,7 +86,7 @@ func (w *watch) look(ctx context.Context) {
 	}
 }
 
-// totals are the sums over all replicas there were.
+// totals are the sums over all replicas that ever ran.
 func (w *watch) totals() (total subjects.ReplicaStats) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -98,7 +98,7 @@ func (w *watch) totals() (total subjects.ReplicaStats) {
 	return total
 }
 
-// hitsOf are the answers from a worker's caches, of all replicas it has been.
+// hitsOf counts the answers from a worker's caches, over all its replicas.
 func (w *watch) hitsOf(name string) (hits int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -128,8 +128,8 @@ func (b *faultBed) awaitTrust(ctx context.Context) error {
 	})
 }
 
-// propagation measures how long after a write was acknowledged every worker has
-// applied it: until each has answered that it has. bare is how long the same answers
+// propagation measures how long after its acknowledgement a write is applied by every
+// worker: until each has answered that it has applied it. bare is how long the same answers
 // take right after that, when there is nothing left to apply.
 func (b *faultBed) propagation(ctx context.Context, writes int) (samples, bare []time.Duration, err error) {
 	const (

@@ -11,14 +11,14 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 )
 
-// images are the names of those that a run has built.
+// images are the names of the images that a run has built.
 type images struct{ nats, worker string }
 
 // workerFlags are more flags for the build of the worker.
 var workerFlags []string
 
-// dockerfile is that of both images. The user, nobody's by custom, owns /data,
-// and so a volume that is mounted there for the first time.
+// dockerfile is for both images. The user, by custom nobody's, owns /data, and so owns a
+// volume that is mounted there for the first time.
 const dockerfile = `FROM scratch
 COPY --chown=65532:65532 data /data
 COPY program /program
@@ -28,7 +28,7 @@ ENTRYPOINT ["/program"]
 
 // buildImages builds both images. dir is a scratch directory.
 func buildImages(ctx context.Context, e *engine, dir string) (built images, err error) {
-	// Each is built in the module that pins what goes into it.
+	// Each is built in the module that pins its dependencies.
 	if built.nats, err = buildImage(ctx, e, filepath.Join(dir, "nats"), ".", "github.com/nats-io/nats-server/v2"); err != nil {
 		return images{}, err
 	}
@@ -38,7 +38,7 @@ func buildImages(ctx context.Context, e *engine, dir string) (built images, err 
 	return built, nil
 }
 
-// buildImage wraps a program of a module into an image, dir being the context.
+// buildImage puts a program of a module into an image. dir is the build context.
 func buildImage(ctx context.Context, e *engine, dir, module, program string, flags ...string) (string, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o700); err != nil {
 		return "", err
@@ -46,7 +46,7 @@ func buildImage(ctx context.Context, e *engine, dir, module, program string, fla
 	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(dockerfile), 0o600); err != nil {
 		return "", err
 	}
-	// Without cgo the binary is static, and runs where there is no libc.
+	// Without cgo the binary is static, and needs no libc.
 	arguments := append([]string{"build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "program")}, flags...)
 	compile := exec.CommandContext(ctx, "go", append(arguments, program)...)
 	compile.Dir = module

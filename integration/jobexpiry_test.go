@@ -14,12 +14,12 @@ import (
 	"credbus/subjects"
 )
 
-// Some of what the jobs store expires soon, which is to be told once of each however
-// the workers that find it are met.
+// Some of what the jobs store expires soon. Each such event must come once, whatever happens
+// to the workers that find it.
 const (
-	expiringEach  = 10 // one of so many items
+	expiringEach  = 10 // one item of so many
 	expiringAfter = 12 * time.Hour
-	expiringLimit = 3 * time.Minute // for what the faults kept from being told
+	expiringLimit = 3 * time.Minute // for events that the faults have delayed
 )
 
 // expirySettings have the workers look often.
@@ -27,9 +27,9 @@ var expirySettings = map[string]string{"CREDBUS_EXPIRY_INTERVAL": "2s", "CREDBUS
 
 func isExpiring(i int) bool { return i%expiringEach == 0 }
 
-// expiring judges what was told of the items that expire, from the stream of events,
-// once all was told or there was no more time.
-func (l *jobLoad) expiring(ctx context.Context) (told history.Told, err error) {
+// expiring judges the expiry events of the items, from the stream of events, once all have
+// come or the time is over.
+func (l *jobLoad) expiring(ctx context.Context) (sent history.SentOnce, err error) {
 	var due []string
 	for i := range l.items() {
 		if isExpiring(i) {
@@ -38,21 +38,21 @@ func (l *jobLoad) expiring(ctx context.Context) (told history.Told, err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, expiringLimit)
 	defer cancel()
-	err = poll(ctx, "what is told of items that expire", func() error {
-		names, err := l.toldExpiring(ctx)
+	err = poll(ctx, "the expiry events of the items", func() error {
+		names, err := l.sentExpiring(ctx)
 		if err != nil {
 			return err
 		}
-		if told = history.ToldOnce(due, names); len(told.Untold) > 0 {
-			return fmt.Errorf("%d are not told yet", len(told.Untold))
+		if sent = history.CheckSentOnce(due, names); len(sent.Missing) > 0 {
+			return fmt.Errorf("%d events have not come yet", len(sent.Missing))
 		}
 		return nil
 	})
-	return told, err
+	return sent, err
 }
 
-// toldExpiring are the items that the stream has events of that they expire.
-func (l *jobLoad) toldExpiring(ctx context.Context) (names []string, err error) {
+// sentExpiring returns the items for which the stream has expiry events.
+func (l *jobLoad) sentExpiring(ctx context.Context) (names []string, err error) {
 	stream, err := l.js.Stream(ctx, streamName)
 	if err != nil {
 		return nil, err

@@ -20,13 +20,13 @@ var (
 )
 
 const (
-	jobsLimit    = 15 * time.Minute // of the faults and of the jobs that meet them
-	settledLimit = time.Minute      // for what was not acknowledged to be delivered again
+	jobsLimit    = 15 * time.Minute // for the faults and the jobs that meet them
+	settledLimit = time.Minute      // for jobs without acknowledgement to be delivered again
 )
 
-// jobSettings are those of the workers: patience is short, so that jobs change
-// hands often, and items come one by one, so that each job meets a fault; in a cluster,
-// where a write takes longer, a few at once.
+// jobSettings are the workers' settings. Their patience is short, so that jobs often move to
+// another worker. Items come one by one, so that each job meets a fault; in a cluster, where
+// a write takes longer, a few at once.
 func jobSettings(c combination) map[string]string {
 	settings := map[string]string{
 		"CREDBUS_STORE_TYPE":        "jetstream",
@@ -39,11 +39,10 @@ func jobSettings(c combination) map[string]string {
 	return settings
 }
 
-// TestJobFaults has jobs stored while workers are killed, paused and cut off and
-// servers stopped and killed, at random and several at once, in each bed, and
-// judges what became of each item: from the store's own log of its writes, from what
-// is there in the end, and from the results. What it tells of those that expire is
-// judged from the stream of events.
+// TestJobFaults stores with jobs while workers are killed, paused and cut off, and servers
+// are stopped and killed, at random and several at once, in each bed. Then it judges each
+// item: from the store's own log of its writes, from the final state, and from the results.
+// It judges the expiry events of the items from the stream of events.
 func TestJobFaults(t *testing.T) {
 	images := needImages(t)
 	checkFlags(t)
@@ -88,7 +87,7 @@ func runJobFaults(t *testing.T, images images, c combination, seed uint64) histo
 	return report
 }
 
-// weather submits jobs as faults begin, so that each fault meets some, until there
+// weather submits jobs as faults begin, so that each fault meets some. It goes on until there
 // were enough of both and all jobs have ended.
 func (l *jobLoad) weather(ctx context.Context, t *testing.T, s *storm) {
 	t.Helper()
@@ -110,12 +109,12 @@ func (l *jobLoad) weather(ctx context.Context, t *testing.T, s *storm) {
 			t.Fatalf("of %d jobs %d have not ended (%v): %v", l.jobs(), unended, unknown, err)
 		}
 		if t.Failed() {
-			t.FailNow() // the storm has said why
+			t.FailNow() // the storm has logged why
 		}
 	}
 }
 
-// judge holds what became of the items to what is promised.
+// judge checks what happened to the items against the promises.
 func (l *jobLoad) judge(ctx context.Context, t *testing.T, report *history.OnceReport) {
 	t.Helper()
 	settling, cancel := context.WithTimeout(ctx, settledLimit)
@@ -131,7 +130,7 @@ func (l *jobLoad) judge(ctx context.Context, t *testing.T, report *history.OnceR
 	defer cancel()
 	var work history.Work
 	var dead []string
-	// Servers that have just found each other may not answer everything at once.
+	// Servers that have just reconnected may not answer everything at once.
 	err = poll(asking, "what became of the jobs", func() (err error) {
 		work, dead, err = l.outcome(asking)
 		return err
@@ -141,12 +140,12 @@ func (l *jobLoad) judge(ctx context.Context, t *testing.T, report *history.OnceR
 	}
 	report.Dead = len(dead)
 	show(t, "given up", dead)
-	told, err := l.expiring(ctx)
+	sent, err := l.expiring(ctx)
 	if err != nil {
 		t.Error(err)
 	}
-	t.Log(told)
-	show(t, "told more than once", told.Again)
+	t.Log(sent)
+	show(t, "sent more than once", sent.Repeated)
 	f := history.Once(work)
 	report.Lost, report.Twice, report.Missing = len(f.Lost), len(f.Twice), len(f.Missing)
 	show(t, "lost", f.Lost)
@@ -154,6 +153,6 @@ func (l *jobLoad) judge(ctx context.Context, t *testing.T, report *history.OnceR
 	show(t, "no result, or a failure", f.Missing)
 	show(t, "strange", f.Strange)
 	if report.Redelivered <= 0 {
-		t.Error("no job was delivered twice, so nothing was shown")
+		t.Error("no job was delivered twice, so the test shows nothing")
 	}
 }

@@ -23,7 +23,7 @@ const (
 	jobItems   = 100 // of each job
 	batchItems = 200 // of each batch
 
-	// Names that the workers give.
+	// Names that the workers choose.
 	jobsBucket   = "CREDBUS_CREDENTIALS"
 	jobsQueue    = "CREDBUS_JOBS"
 	jobsConsumer = "workers"
@@ -32,27 +32,25 @@ const (
 	askLimit = 5 * time.Second
 )
 
-// jobLoad is jobs that store, and what is known of them.
+// jobLoad is a set of jobs that store, and what the test knows about them.
 type jobLoad struct {
 	bed     *faultBed
 	js      jetstream.JetStream
 	client  *client.Client
-	batches []*client.Batch
-	// attempts is how often a job was begun at most, when unended was asked last.
+	batches []*client.Submission
+	// attempts is the most starts of one job, as of the last call of unended.
 	attempts int
 }
 
-// startJobLoad begins the copy of the store's log, which is empty, and submits
-// nothing yet.
+// startJobLoad begins the copy of the store's log, which is empty, and submits nothing yet.
 //
-// The log is the stream of the bucket. Each write is one message of it, a write that
-// is refused, since another was faster, is none, and a sequence is given out
-// once, whatever becomes of the servers: sync_interval is always. So the last
-// sequence is the number of writes, exactly, after any restart. But the bucket keeps
-// one message for each key. A mirror keeps them all, under the sequences of the bucket,
-// and goes on after restarts where its own last message stands; that tells which key
-// was written twice. What was replaced before the mirror had it leaves a sequence out,
-// which counts as the second write that it is.
+// The log is the stream of the bucket. Each write is one message of it. A write that is
+// refused, because another was faster, is no message. A sequence is given out only once,
+// whatever happens to the servers: sync_interval is always. So after any restart the last
+// sequence is exactly the number of writes. But the bucket keeps one message for each key. A
+// mirror keeps them all, under the sequences of the bucket, and after a restart continues
+// at its own last message. So the mirror shows which key was written twice. If a message was
+// replaced before the mirror had it, a sequence is missing, which counts as a second write.
 func startJobLoad(ctx context.Context, b *faultBed) (*jobLoad, error) {
 	l := &jobLoad{bed: b}
 	var err error
@@ -79,16 +77,16 @@ func (l *jobLoad) close() {
 	}
 }
 
-// items and jobs are how many were submitted.
+// items and jobs are how many were submitted so far.
 func (l *jobLoad) items() int { return len(l.batches) * batchItems }
 func (l *jobLoad) jobs() int  { return l.items() / jobItems }
 
-// itemOf is the key that item i of all is to write.
+// itemOf is the key that item i of all items writes.
 func itemOf(i int) string { return fmt.Sprintf("item-%d", i) }
 
-// submit submits a batch until it is accepted, and so perhaps more than once. Every
-// second item must find nothing there: one that is carried out again and taken for
-// new would fail. The others would overwrite.
+// submit submits a batch until it is accepted, and so perhaps more than once. Every second
+// item must find nothing at its key: if it were carried out twice as a new item, it would
+// fail. The others would overwrite.
 func (l *jobLoad) submit(ctx context.Context) error {
 	var items []client.StoreItem
 	for i := l.items(); i < l.items()+batchItems; i++ {
@@ -102,7 +100,7 @@ func (l *jobLoad) submit(ctx context.Context) error {
 	}
 	name := fmt.Sprintf("batch-%d", len(l.batches))
 	return poll(ctx, name, func() error {
-		batch, err := l.client.StoreJob(ctx, jobScope, items, &client.JobOptions{Batch: name})
+		batch, err := l.client.StoreJob(ctx, jobScope, items, &client.JobOptions{Submission: name})
 		if err == nil {
 			l.batches = append(l.batches, batch)
 		}
@@ -115,7 +113,7 @@ func (l *jobLoad) unended(ctx context.Context) (int, error) {
 	short, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	l.attempts = 0
-	ended := make(map[client.ID]bool) // one that changes meanwhile comes twice
+	ended := make(map[client.ID]bool) // a job that changes meanwhile comes twice
 	for job, err := range l.client.Jobs(short, jobScope, &client.JobListOptions{PageSize: subjects.MaxListItems}) {
 		if err != nil {
 			return 0, err
@@ -132,10 +130,10 @@ func (l *jobLoad) unended(ctx context.Context) (int, error) {
 	return n, nil
 }
 
-// awaitQueue returns once the queue is empty: a job whose end was entered and not
-// acknowledged is delivered once more. redelivered is how many deliveries there were
-// beyond one of each job, as the queue's consumer has counted them. A server that is
-// killed may forget the last of them.
+// awaitQueue returns once the queue is empty. If the end of a job was recorded but not
+// acknowledged, the job is delivered once more. redelivered is how many deliveries there were
+// beyond one for each job, as the queue's consumer has counted them. A server that is killed
+// may forget the last of them.
 func (l *jobLoad) awaitQueue(ctx context.Context) (redelivered int, err error) {
 	err = poll(ctx, "the queue", func() error {
 		short, cancel := context.WithTimeout(ctx, askLimit)
@@ -145,7 +143,7 @@ func (l *jobLoad) awaitQueue(ctx context.Context) (redelivered int, err error) {
 			return err
 		}
 		if left := queue.CachedInfo().State.Msgs; left > 0 {
-			return fmt.Errorf("%d jobs are left in it", left)
+			return fmt.Errorf("%d jobs are left in the queue", left)
 		}
 		consumer, err := queue.Consumer(short, jobsConsumer)
 		if err == nil {
@@ -156,11 +154,11 @@ func (l *jobLoad) awaitQueue(ctx context.Context) (redelivered int, err error) {
 	return redelivered, err
 }
 
-// outcome is what became of the jobs, all of which have ended, and of their items.
+// outcome is what happened to the jobs, all of which have ended, and to their items.
 func (l *jobLoad) outcome(ctx context.Context) (work history.Work, dead []string, err error) {
 	n, err := l.unended(ctx)
 	if err == nil && n > 0 {
-		err = fmt.Errorf("%d of those that had ended have not", n)
+		err = fmt.Errorf("%d jobs that had ended have not ended now", n)
 	}
 	if err != nil {
 		return work, nil, fmt.Errorf("jobs: %w", err)
@@ -186,7 +184,7 @@ func (l *jobLoad) outcome(ctx context.Context) (work history.Work, dead []string
 	return work, dead, nil
 }
 
-// results is what each item's caller is told.
+// results is the result of each item, as its caller sees it.
 func (l *jobLoad) results(ctx context.Context) (map[string]string, error) {
 	results := make(map[string]string)
 	for _, batch := range l.batches {
@@ -206,7 +204,7 @@ func (l *jobLoad) results(ctx context.Context) (map[string]string, error) {
 	return results, nil
 }
 
-// log is the copy of the store's log, once that has all there is.
+// log is the copy of the store's log, once it is complete.
 func (l *jobLoad) log(ctx context.Context) (log []history.Logged, last uint64, err error) {
 	err = poll(ctx, "the copy of the log", func() error {
 		bucket, err := l.js.Stream(ctx, "KV_"+jobsBucket)
@@ -216,7 +214,7 @@ func (l *jobLoad) log(ctx context.Context) (log []history.Logged, last uint64, e
 		last = bucket.CachedInfo().State.LastSeq
 		copied, err := l.js.Stream(ctx, copyName)
 		if err == nil && copied.CachedInfo().State.LastSeq < last {
-			err = fmt.Errorf("it is at %d of %d", copied.CachedInfo().State.LastSeq, last)
+			err = fmt.Errorf("the copy is at %d of %d", copied.CachedInfo().State.LastSeq, last)
 		}
 		return err
 	})
@@ -248,8 +246,8 @@ func (l *jobLoad) log(ctx context.Context) (log []history.Logged, last uint64, e
 	}
 }
 
-// final reads every item from the store, by a client that knows nothing. A value is
-// told by its number, as it is written.
+// final reads every item from the store, with a client that has seen no revision. It returns
+// the number of each value.
 func (l *jobLoad) final(ctx context.Context, items []history.Item) (map[string]string, error) {
 	c, err := client.Connect(l.bed.url, &client.Config{Timeout: 30 * time.Second})
 	if err != nil {

@@ -17,9 +17,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// storm is faults at random, each worker's and the servers' at the same time. The
-// seed decides what happens to whom, in which order and for how long; what the bed
-// is at meanwhile is its own affair.
+// storm is faults at random, for each worker and the servers at the same time. The seed
+// decides which fault hits which part, in which order and for how long. It does not decide
+// what the bed is doing meanwhile.
 type storm struct {
 	t    *testing.T
 	bed  *faultBed
@@ -34,16 +34,16 @@ type storm struct {
 	struck map[string]int // how often each has happened
 }
 
-// strike is something that goes wrong with one worker or server for a time, which
-// is cut short when the storm ends. What it broke it has mended when it returns.
+// strike is a fault of one worker or server for a time. It ends early when the storm ends,
+// and has repaired its damage when it returns.
 type strike struct {
 	name        string
 	least, most time.Duration
 	do          func(ctx context.Context, b *faultBed, i int, d time.Duration) error
 }
 
-// The longer ones outlast the queue's patience with a silent worker, which
-// jobSettings has, the shorter ones do not.
+// The longer strikes outlast the queue's patience with a silent worker (see jobSettings), the
+// shorter ones do not.
 var (
 	workerStrikes = []strike{
 		{"kill", 100 * time.Millisecond, 5 * time.Second, killWorker},
@@ -82,7 +82,7 @@ func startStorm(ctx context.Context, t *testing.T, b *faultBed, seed uint64) *st
 	}
 	quiet := 12 * time.Second
 	if len(b.servers) > 1 {
-		quiet = 30 * time.Second // it agrees on leaders meanwhile, which takes seconds each time
+		quiet = 30 * time.Second // meanwhile it elects leaders, which takes seconds each time
 	}
 	s.running.Go(func() {
 		s.blow(ctx, faultWorkers, serverStrikes, quiet, func(r *rand.Rand) (int, string) {
@@ -93,15 +93,14 @@ func startStorm(ctx context.Context, t *testing.T, b *faultBed, seed uint64) *st
 	return s
 }
 
-// end returns when nothing is broken any more. It may be called twice.
+// end returns when every fault is repaired. It may be called twice.
 func (s *storm) end() {
 	s.stop()
 	s.running.Wait()
 }
 
-// blow lets one strike follow another, after a pause of this length on average:
-// each of strikes once, in an order of chance, and again. The next one comes to
-// whoever is back at work.
+// blow makes one strike follow another, with this pause on average: each of strikes once, in
+// random order, and then again. The next one hits a part that works again.
 func (s *storm) blow(ctx context.Context, source uint64, strikes []strike, pause time.Duration,
 	whom func(*rand.Rand) (i int, name string), back func(ctx context.Context, i int) error) {
 	random := rand.New(rand.NewPCG(s.seed, source))
@@ -109,7 +108,7 @@ func (s *storm) blow(ctx context.Context, source uint64, strikes []strike, pause
 		for _, n := range random.Perm(len(strikes)) {
 			k := strikes[n]
 			i, name := whom(random)
-			// The logarithm is even: short ones are as likely as long ones.
+			// The logarithm is uniform: short times are as likely as long ones.
 			d := time.Duration(float64(k.least) * math.Pow(float64(k.most)/float64(k.least), random.Float64()))
 			if lasts(ctx, pause/2+time.Duration(random.Int64N(int64(pause)))) != nil {
 				return
@@ -123,7 +122,7 @@ func (s *storm) blow(ctx context.Context, source uint64, strikes []strike, pause
 				s.happened(k.name)
 			}
 			if err == nil || ctx.Err() != nil {
-				// In any case: what comes after the storm needs it.
+				// Also after an error: what comes after the storm needs it.
 				short, cancel := context.WithTimeout(context.WithoutCancel(ctx), strikeLimit)
 				err = back(short, i)
 				cancel()
@@ -148,8 +147,7 @@ func (s *storm) happened(name string) {
 	s.struck[name]++
 }
 
-// count is how many faults have begun, and whether those that have happened are
-// enough.
+// count is how many faults have begun, and whether enough have happened.
 func (s *storm) count() (begun int, enough bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,14 +169,14 @@ func killWorker(ctx context.Context, b *faultBed, i int, d time.Duration) error 
 	return lasts(ctx, d)
 }
 
-// signalServer ends a server, by its leave or as a crash does, and starts it again.
+// signalServer ends a server, in good order or as a crash does, and starts it again.
 func signalServer(signal string) func(context.Context, *faultBed, int, time.Duration) error {
 	return func(ctx context.Context, b *faultBed, i int, d time.Duration) error {
 		s := b.servers[i]
 		if _, err := b.engine.docker.ContainerKill(ctx, s.ID, client.ContainerKillOptions{Signal: signal}); err != nil {
 			return err
 		}
-		// In any case: what comes next needs it.
+		// Also after an error: the next step needs it.
 		settled := context.WithoutCancel(ctx)
 		short, cancel := context.WithTimeout(settled, strikeLimit)
 		defer cancel()
@@ -210,7 +208,7 @@ func (b *faultBed) awaitServer(ctx context.Context, i int) error {
 	})
 }
 
-// awaitBack returns once a worker serves. One that has ended, or gives up since it
+// awaitBack returns once a worker serves. A worker that has ended, or gives up because it
 // finds no server, is started again.
 func (b *faultBed) awaitBack(ctx context.Context, i int) error {
 	const listen = 3 * time.Second

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// TestKillUnderLoad kills one of two workers while both are at work, and
-// starts it again. Requests that were with it may go unanswered, none may be
-// answered wrongly, and no acknowledged write may be lost.
+// TestKillUnderLoad kills one of two workers while both are at work, and starts it again.
+// Requests at that worker may go unanswered, but none may get a wrong answer, and no
+// acknowledged write may be lost.
 func TestKillUnderLoad(t *testing.T) {
 	ctx, b := newBed(t)
 	l, err := startLoad(b.url, 0)
@@ -20,7 +20,7 @@ func TestKillUnderLoad(t *testing.T) {
 	during := func(phase string, d time.Duration) {
 		t.Helper()
 		before := l.writes.Load()
-		time.Sleep(d) // this is the load's time, nothing is waited for
+		time.Sleep(d) // the load runs meanwhile; no event is awaited
 		n := l.writes.Load() - before
 		t.Logf("%s: %d writes acknowledged in %v", phase, n, d)
 		if n == 0 {
@@ -50,12 +50,12 @@ func TestKillUnderLoad(t *testing.T) {
 	t.Logf("writes by the replicas that run: %v", served)
 	for _, w := range b.workers {
 		if served[w.name] == 0 {
-			t.Errorf("%s has made none of the writes", w.name)
+			t.Errorf("%s has carried out none of the writes", w.name)
 		}
 	}
 
-	// What is begun once the worker is dead goes to the other one: NATS has
-	// noticed by then, with the grace of a second for slow machines.
+	// Requests that begin after the worker is dead go to the other one. NATS has noticed by
+	// then, with the grace of a second for slow machines.
 	const grace = time.Second
 	var odd []string
 	for _, f := range l.errors {

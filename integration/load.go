@@ -16,17 +16,17 @@ import (
 	"credbus/internal/history"
 )
 
-// plain is part of every value, to be looked for where no value may be.
+// plain is part of every value. The tests look for it where no value may be.
 const plain = "s3cret-in-clear"
 
-// valueOf is the value of a key's write seq: its name, so that another's is
-// noticed, and up to about 600 bytes that follow from it.
+// valueOf is the value of write seq of a key: the key and the number, so that a wrong value
+// is noticed, and up to about 600 bytes that follow from them.
 func valueOf(key string, seq int) []byte {
 	return fmt.Appendf(nil, "%s %d %s", key, seq, strings.Repeat(plain, 1+seq%40))
 }
 
-// seqOf reads what valueOf wrote. It fails unless value is that of key to the
-// last byte.
+// seqOf reads the number from a value of valueOf. It fails unless value is one of key, to
+// the last byte.
 func seqOf(key string, value []byte) (seq int, err error) {
 	var name string
 	if _, err := fmt.Sscanf(string(value), "%s %d ", &name, &seq); err != nil || !bytes.Equal(value, valueOf(key, seq)) {
@@ -39,10 +39,10 @@ const (
 	loadScope = client.Scope("test:load")
 	// pairs of a writer and a reader that share a client, one key each.
 	pairs = 6
-	// outsiders read all keys with clients of their own, and are told of each
-	// writer's revision before they do.
+	// outsiders read all keys with clients of their own. Before each read, they learn the
+	// revision of the key's writer.
 	outsiders = 2
-	// patience is how long a request may take, repetitions included.
+	// patience is how long a request may take, including repetitions.
 	patience = 2 * time.Second
 )
 
@@ -57,8 +57,7 @@ type load struct {
 	running  sync.WaitGroup
 }
 
-// startLoad begins when each key has its first value. retries is that of
-// client.Config.
+// startLoad returns when each key has its first value. retries is that of client.Config.
 func startLoad(url string, retries int) (*load, error) {
 	l := &load{record: newRecord(), stopping: make(chan struct{})}
 	for i := range pairs + outsiders {
@@ -85,7 +84,7 @@ func startLoad(url string, retries int) (*load, error) {
 		l.running.Go(func() {
 			for seq := 2; l.goesOn(); seq++ {
 				l.write(c, session, keyOf(i), seq)
-				l.read(c, session, keyOf(i)) // when a replica that lags is the most likely to show
+				l.read(c, session, keyOf(i)) // a lagging replica is most likely to show now
 			}
 		})
 		l.running.Go(func() {
@@ -124,7 +123,7 @@ func (l *load) stop() {
 	l.running.Wait()
 }
 
-// close stops the load, too.
+// close also stops the load.
 func (l *load) close() {
 	l.stop()
 	for _, c := range append(l.pairs, l.outsiders...) {
@@ -132,8 +131,8 @@ func (l *load) close() {
 	}
 }
 
-// write writes until the outcome is known, as a careful program does: the
-// request id makes the repeated write the same one.
+// write writes until the outcome is known, as a careful program does. The request id makes
+// a repeated write the same write.
 func (l *load) write(c *client.Client, session, key string, seq int) {
 	const attempts = 5
 	op := history.Op{
@@ -153,7 +152,7 @@ func (l *load) write(c *client.Client, session, key string, seq int) {
 			op.Outcome, options.RequestID = history.Unknown, lost.RequestID
 			continue
 		}
-		if op.Outcome != history.Unknown { // once unknown, a refused repetition tells nothing
+		if op.Outcome != history.Unknown { // once unknown, a refused repetition proves nothing
 			break
 		}
 	}
@@ -186,14 +185,14 @@ func kindOf(err error) string {
 	return err.Error()
 }
 
-// The kinds of errors that no worker answered.
+// The kinds of errors that did not come from a worker.
 const (
 	noWorkers    = "no workers"
 	disconnected = "disconnected"
 	timeout      = "timeout"
 )
 
-// final reads each key from the store, by a client that knows nothing.
+// final reads each key from the store, with a client that has seen no revision.
 func (l *load) final(url string) (map[string]string, error) {
 	c, err := client.Connect(url, nil)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// What the tests share: the engine, or why there is none, and its images,
-// which the first test that needs them builds.
+// The tests share the engine, or the error why there is none, and its images. The first
+// test that needs the images builds them.
 var (
 	docker   *engine
 	noDocker error
@@ -68,14 +68,14 @@ func run(m *testing.M) (code int) {
 	return m.Run()
 }
 
-// removeAll removes what this run has created, in the engine and in dir.
+// removeAll removes everything that this run has created, in the engine and in dir.
 func removeAll(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), removeLimit)
 	defer cancel()
 	return errors.Join(docker.remove(ctx, runLabel, docker.run), os.RemoveAll(dir))
 }
 
-// newBed starts a bed for a test, and a context that bounds it.
+// newBed starts a bed for a test, and returns a context that bounds the test.
 func newBed(t *testing.T) (context.Context, *bed) {
 	t.Helper()
 	images := needImages(t)
@@ -105,9 +105,9 @@ func needImages(t *testing.T) images {
 	return images
 }
 
-// tidy removes a bed at the end of its test. Of one that worked it makes sure
-// that no value stands in clear in the workers' logs and files; of one that
-// failed it shows the logs' ends.
+// tidy removes a bed at the end of its test. If the test passed, tidy checks that the
+// workers' logs and files have no value in clear. If it failed, tidy shows the ends of
+// the logs.
 func tidy(t *testing.T, b interface {
 	logs(context.Context) []byte
 	files(context.Context) ([]byte, error)
@@ -125,10 +125,10 @@ func tidy(t *testing.T, b interface {
 			t.Error(err)
 		}
 		if !bytes.Contains(files, []byte("keyring.json")) {
-			t.Error("the data directory has no keyring, so what was looked through is something else")
+			t.Error("the data directory has no keyring, so the test looked at something else")
 		}
 		if bytes.Contains(files, []byte(plain)) || bytes.Contains(logs, []byte(plain)) {
-			t.Error("a value stands in clear in the data directory or the logs")
+			t.Error("a value is in clear in the data directory or the logs")
 		}
 	}
 	if err := b.close(ctx); err != nil {
@@ -136,7 +136,7 @@ func tidy(t *testing.T, b interface {
 	}
 }
 
-// show prints the first of what is wrong, and fails.
+// show prints the first of the faults found, and fails.
 func show(t *testing.T, what string, found []string) {
 	t.Helper()
 	for _, text := range found[:min(len(found), 10)] {
@@ -144,7 +144,7 @@ func show(t *testing.T, what string, found []string) {
 	}
 }
 
-// judged fails for whatever the history of a load that was stopped breaks.
+// judged fails for every promise that the history of a stopped load breaks.
 func judged(t *testing.T, l *load, url string) {
 	t.Helper()
 	final, err := l.final(url)
@@ -154,7 +154,7 @@ func judged(t *testing.T, l *load, url string) {
 	v := l.judge(final)
 	show(t, "lost", v.lost)
 	if v.ages.Stale > 0 {
-		t.Errorf("%d reads of what had been replaced before, the worst by %v: %v", v.ages.Stale, v.ages.Max, v.ages.Worst)
+		t.Errorf("%d reads of a replaced value, the worst by %v: %v", v.ages.Stale, v.ages.Max, v.ages.Worst)
 	}
 	show(t, "wrong", texts(v.ages.Wrong))
 	show(t, "own write not read", texts(v.sessions.ReadYourWrites))

@@ -12,7 +12,7 @@ import (
 	"credbus/internal/history"
 )
 
-// record is what the clients of a load did and saw. Times are since its start.
+// record is what the clients of a load did and saw. Its times count from its start.
 type record struct {
 	history.History
 	start time.Time
@@ -32,7 +32,7 @@ type failure struct {
 
 func newRecord() *record { return &record{start: time.Now()} }
 
-// now is the time in the terms of the history.
+// now is the time as the history counts it.
 func (r *record) now() time.Duration { return time.Since(r.start) }
 
 // done records an operation that ends now.
@@ -68,8 +68,8 @@ func (r *record) saw(op history.Op, value []byte, err error) {
 	r.done(op)
 }
 
-// stateOf is a value in terms of the history: the number of its write, or what
-// is wrong with it, which nobody wrote.
+// stateOf is a value as the history names it: the number of its write or, if it is no
+// valid value, the error, which no write has as its name.
 func stateOf(key string, value []byte) string {
 	seq, err := seqOf(key, value)
 	if err != nil {
@@ -78,15 +78,15 @@ func stateOf(key string, value []byte) string {
 	return strconv.Itoa(seq)
 }
 
-// verdict is what is wrong with a history.
+// verdict lists what is wrong with a history.
 type verdict struct {
 	ages     history.Ages
 	sessions history.SessionFaults
 	lost     []string
 }
 
-// judge holds a history that has ended, with the state that each key has in the
-// end, to what credbus promises.
+// judge checks a history that has ended, with the final state of each key, against the
+// promises of credbus.
 func (r *record) judge(final map[string]string) verdict {
 	ops := r.Ops()
 	commits := history.CommitsOf(ops)

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// TestWorkerStopsCleanly stops one worker under load, as `docker stop` does,
-// and then the other. Nothing is repeated by the clients, so each request that
-// a worker took and left unanswered would show.
+// TestWorkerStopsCleanly stops one worker under load, as `docker stop` does, and then the
+// other. The clients repeat nothing, so a request that a worker took and left unanswered
+// would show.
 func TestWorkerStopsCleanly(t *testing.T) {
 	ctx, b := newBed(t)
 	const never = -1
@@ -30,12 +30,12 @@ func TestWorkerStopsCleanly(t *testing.T) {
 			t.Errorf("%s ended with exit code %d", w.name, code)
 		}
 	}
-	time.Sleep(2 * time.Second) // this is the load's time, nothing is waited for
+	time.Sleep(2 * time.Second) // the load runs meanwhile; no event is awaited
 	stop(b.workers[0])
 	time.Sleep(time.Second)
 	alone := l.now()
 	stop(b.workers[1])
-	// Whatever is asked now is refused by NATS; the store is still to be read.
+	// NATS now refuses every request, but the store must still be read.
 	l.stop()
 	if err := b.workers[0].Start(ctx); err != nil {
 		t.Fatal(err)

@@ -42,8 +42,8 @@ func expect(ctx context.Context, t *testing.T, c *client.Client, key string, seq
 	}
 }
 
-// statistics are those of both workers' caches, by replica. One that a busy machine
-// holds up is named as missing, and asked again.
+// statistics are those of both workers' caches, by replica. A replica that a busy machine
+// delays is named as missing, and asked again.
 func statistics(ctx context.Context, t *testing.T, c *client.Client) map[string]subjects.ReplicaStats {
 	t.Helper()
 	var reply *client.Statistics
@@ -63,17 +63,16 @@ func statistics(ctx context.Context, t *testing.T, c *client.Client) map[string]
 	return replicas
 }
 
-// TestTwoWorkers reads a credential through both workers, changes it through
-// either, and reads it through both again. NATS chooses the worker of each
-// request at random, so the test goes on until the workers' own counters show
-// that both have had their share.
+// TestTwoWorkers reads a credential through both workers, changes it through one of them, and
+// reads it through both again. NATS chooses the worker of each request at random. So the test
+// goes on until the workers' own counters show that both took part.
 func TestTwoWorkers(t *testing.T) {
 	ctx, b := newBed(t)
-	// Two programs: one that changes, and one that is told of the revision.
+	// Two programs: one that changes, and one that learns the revision.
 	writer, reader := connect(t, b), connect(t, b)
 	const (
 		rounds = 10
-		most   = 2000 // reads; two workers of which one gets none of 2000 are broken
+		most   = 2000 // reads; if one worker gets none of 2000, something is broken
 		hits   = 5    // of each worker, each round
 	)
 	key := "db-password"
@@ -84,8 +83,8 @@ func TestTwoWorkers(t *testing.T) {
 		}
 		reader.Observe(writer.Revision())
 		before := statistics(ctx, t, writer)
-		// Both workers must read it from the store, or have it from the write,
-		// and then answer from their caches; all with the new value.
+		// Both workers must read it from the store, or have it from the write, and then
+		// answer from their caches, all with the new value.
 		reads := 0
 		for !bothHit(statistics(ctx, t, writer), before, hits) {
 			for range 20 {
@@ -98,7 +97,7 @@ func TestTwoWorkers(t *testing.T) {
 		}
 		for name, s := range statistics(ctx, t, writer) {
 			if s.Entries < 1 || s.Trust != "trusted" {
-				t.Errorf("round %d: %s has %d entries and is %q: the next change would find nothing to drop there", round, name, s.Entries, s.Trust)
+				t.Errorf("round %d: %s has %d entries and is %q: the next change would have nothing to drop there", round, name, s.Entries, s.Trust)
 			}
 		}
 		stores, err := b.served(ctx, string(subjects.Store))

@@ -43,7 +43,7 @@ func (r *BatchRequest[T, P]) items(d *decoder) {
 		}
 	})
 	d.items = false
-	// What is left concerns the array as a whole.
+	// The remaining errors concern the array as a whole.
 	d.Refused = cmp.Or(before, d.Refused)
 }
 
@@ -88,20 +88,24 @@ func (r *Result[T, P]) field(d *decoder, name []byte) bool {
 // the result of a write, the write was done, and Error.OutcomeUnknown is set as well.
 type BatchReply[T any, P Item[T]] struct {
 	Results []Result[T, P] `wire:"results,always,max=MaxListItems"`
-	// Cursor continues a validation of a whole scope. It is empty on the last page.
+	// Cursor continues a validation of a whole scope. It is left out on the last page.
 	Cursor   string   `wire:"cursor,max=MaxCursorLen"`
 	Revision Revision `wire:"revision,reply"`
 }
 
 // The batch replies of the contract.
 type (
-	StoreBatchReply    = BatchReply[StoreReply, *StoreReply]
+	//contract:never cursor
+	StoreBatchReply = BatchReply[StoreReply, *StoreReply]
+	//contract:never cursor
 	RetrieveBatchReply = BatchReply[RetrieveReply, *RetrieveReply]
-	DeleteBatchReply   = BatchReply[DeleteReply, *DeleteReply]
+	//contract:never cursor
+	DeleteBatchReply = BatchReply[DeleteReply, *DeleteReply]
+
 	ValidateBatchReply = BatchReply[ValidateReply, *ValidateReply]
 )
 
-// Wipe overwrites the values that the results hold.
+// Wipe overwrites the values in the results.
 func (r *BatchReply[T, P]) Wipe() {
 	for i := range r.Results {
 		wipe(&r.Results[i].Reply)

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// fit has the results of a reply come in one after the other.
+// fit puts the results into a reply, one after the other.
 func fit[T any, P Item[T]](reply *BatchReply[T, P], limit int, size func([]byte) int) {
 	filling := NewFilling[T, P](len(reply.Results), Room{Limit: limit, Size: size}, func(i int) (Scope, ID) {
 		if err := reply.Results[i].Err; err != nil {
@@ -22,8 +22,8 @@ func fit[T any, P Item[T]](reply *BatchReply[T, P], limit int, size func([]byte)
 	reply.Results = filling.Reply().Results
 }
 
-// TestFillingIsFull: once a result of the usual size does not fit, those that were
-// not begun can be left; one that is too large by itself does not keep others out.
+// TestFillingIsFull: once a result of the usual size does not fit, the items that were not
+// begun can be left. A result that is too large by itself does not keep others out.
 func TestFillingIsFull(t *testing.T) {
 	value := func(size int) Result[RetrieveReply, *RetrieveReply] {
 		return Result[RetrieveReply, *RetrieveReply]{Reply: RetrieveReply{Credential: Credential{Scope: "org:acme", ID: "id", Data: Value(make([]byte, size))}}}
@@ -42,7 +42,7 @@ func TestFillingIsFull(t *testing.T) {
 	}
 	filling.Leave(4)
 	if err := filling.Reply().Results[4].Err; !errors.Is(err, &Error{Code: PayloadTooLarge}) || !err.Retryable || err.ID != "id" {
-		t.Errorf("what was left is answered with %v", err)
+		t.Errorf("a result that was left has the error %v", err)
 	}
 }
 
@@ -129,7 +129,7 @@ func TestFitKeepsWhatFits(t *testing.T) {
 	}
 }
 
-// TestFitOfWrites: what is left out of a reply of writes was done all the same.
+// TestFitOfWrites: a write whose result does not fit took effect all the same.
 func TestFitOfWrites(t *testing.T) {
 	var stored StoreBatchReply
 	var deleted DeleteBatchReply
@@ -161,9 +161,9 @@ func TestFitOfWrites(t *testing.T) {
 	}
 }
 
-// What is said of a whole request is refused in an item, where it would be ignored; the
-// other items are not affected.
-func TestItemsNameNothingOfTheRequest(t *testing.T) {
+// A field of the whole request is refused in an item, where it would be ignored. The other
+// items are not affected.
+func TestItemsRefuseFieldsOfTheRequest(t *testing.T) {
 	for _, field := range []string{`"request_id":"r1"`, `"timeout":5`, `"deadline":5`, `"revision":"1-1"`} {
 		items := `{"items":[{"id":"a",` + field + `},{"id":"b"}]}`
 		body, err := FromJSON([]byte(items))

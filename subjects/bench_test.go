@@ -9,9 +9,8 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// BenchmarkDecodeRetrieve compares Decode with what it stands between: a
-// reader written by hand for this one message, without a limit that is not
-// needed for memory safety, and the reflection of the library.
+// BenchmarkDecodeRetrieve compares Decode with two others: a reader written by hand for this
+// one message, which checks only what memory safety needs, and the library's reflection.
 func BenchmarkDecodeRetrieve(b *testing.B) {
 	body := Append(nil, &RetrieveRequest{
 		Envelope:     Envelope{Deadline: sampleTime, Revision: sampleRevision},
@@ -179,7 +178,7 @@ func BenchmarkParseCommand(b *testing.B) {
 	}
 }
 
-// Every message of the contract, for comparisons of one state of the code with another.
+// Every message of the contract, to compare two versions of the code.
 
 func BenchmarkDecodeAll(b *testing.B) {
 	all := samples()

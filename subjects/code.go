@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 )
 
 // Code is the machine-readable part of an error. Codes cross the wire; a
@@ -13,6 +14,7 @@ type Code string
 // The codes of the contract.
 const (
 	InvalidArgument    Code = "invalid_argument"
+	SessionExpired     Code = "session_expired"
 	PermissionDenied   Code = "permission_denied"
 	NotFound           Code = "not_found"
 	AlreadyExists      Code = "already_exists"
@@ -26,13 +28,14 @@ const (
 	StorageFull        Code = "storage_full"
 )
 
-// codes is the whole table: the number that stands in the service error
-// header, and whether the same command may succeed when it is sent again.
+// codes is the whole table: the number in the service error header, and whether the same
+// command may succeed if it is sent again.
 var codes = map[Code]struct {
 	number    int
 	retryable bool
 }{
 	InvalidArgument:    {400, false},
+	SessionExpired:     {401, true}, // after another session has begun
 	PermissionDenied:   {403, false},
 	NotFound:           {404, false},
 	AlreadyExists:      {409, false},
@@ -43,7 +46,7 @@ var codes = map[Code]struct {
 	Internal:           {500, false},
 	StorageUnavailable: {503, true},
 	StorageTimeout:     {504, true},
-	StorageFull:        {507, false}, // repeating makes no room; somebody must
+	StorageFull:        {507, false}, // a repeat makes no room: somebody must
 }
 
 // Number is the code's number, 500 for a code that this version does not know.
@@ -76,18 +79,20 @@ type Error struct {
 	Scope     Scope  `wire:"scope"`
 	ID        ID     `wire:"id"`
 	Retryable bool   `wire:"retryable"` // the same request may succeed later
+	// RetryAfter is how long to wait before that. Zero: nobody knows.
+	RetryAfter time.Duration `wire:"retry_after"`
 	// OutcomeUnknown is set for a write that may have taken effect, or may still do so. Do
 	// not take it for a failure: read the credential with fresh to see, or send the write
-	// again with the same request_id. An error of a write without it means that nothing
-	// was written.
+	// again, a store or patch with the same request_id. An error of a write without it means
+	// that this try wrote nothing.
 	OutcomeUnknown bool     `wire:"outcome_unknown"`
 	Revision       Revision `wire:"revision,reply"` // only that of an error reply
 }
 
 // UnknownOutcomeRule ends the message of an error that MarkOutcomeUnknown marks.
-const UnknownOutcomeRule = "; the write may have taken effect, or may still do so: retrieve it with fresh to see, or send it again with the same request_id, with which it acts once"
+const UnknownOutcomeRule = "; the write may have taken effect, or may still do so: retrieve it with fresh to see, or send it again, a store or patch with the same request_id, with which it acts once"
 
-// MarkOutcomeUnknown sets OutcomeUnknown, and has the message say what to do.
+// MarkOutcomeUnknown sets OutcomeUnknown, and adds to the message what to do.
 func (e *Error) MarkOutcomeUnknown() {
 	if !e.OutcomeUnknown {
 		e.OutcomeUnknown = true
@@ -95,7 +100,7 @@ func (e *Error) MarkOutcomeUnknown() {
 	}
 }
 
-// Error is the message, preceded by the code and what it is about.
+// Error returns the message, after the code and the credential that it is about.
 func (e *Error) Error() string {
 	about := ""
 	if e.ID != "" {
@@ -104,18 +109,18 @@ func (e *Error) Error() string {
 	return string(e.Code) + about + ": " + e.Message
 }
 
-// Is makes errors.Is(err, &Error{Code: c}) compare the code alone.
+// Is makes errors.Is(err, &Error{Code: c}) compare only the code.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Code == e.Code
 }
 
-// Errorf makes an Error of a code; its Retryable is that of the code.
+// Errorf returns an Error with a code, and with the code's Retryable.
 func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Retryable: code.Retryable()}
 }
 
-// NumberText is Number as the header carries it.
+// NumberText is Number as text, for the header.
 func (c Code) NumberText() string { return strconv.Itoa(c.Number()) }
 
 // ErrTooLarge is wrapped by the error that reports data over MaxDataLen.

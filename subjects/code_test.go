@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// contract is the table of codes as it is published. It is written out again
-// here since a change to either side breaks clients.
+// contract is the published table of codes. It is repeated here since a change to either
+// side breaks clients.
 var contract = map[Code]struct {
 	number    int
 	retryable bool
@@ -24,6 +24,7 @@ var contract = map[Code]struct {
 	"storage_unavailable": {503, true},
 	"storage_timeout":     {504, true},
 	"storage_full":        {507, false},
+	"session_expired":     {401, true},
 }
 
 func TestCodes(t *testing.T) {
@@ -58,7 +59,7 @@ func TestCodes(t *testing.T) {
 func TestMarkOutcomeUnknown(t *testing.T) {
 	err := Errorf(StorageTimeout, "the store did not answer in time")
 	if err.OutcomeUnknown {
-		t.Error("an error has an unknown outcome that nobody marked")
+		t.Error("an unmarked error has an unknown outcome")
 	}
 	for range 2 {
 		err.MarkOutcomeUnknown()
@@ -67,14 +68,14 @@ func TestMarkOutcomeUnknown(t *testing.T) {
 		}
 	}
 	if !errors.Is(err, &Error{Code: StorageTimeout}) {
-		t.Error("the code is not what errors.Is goes by")
+		t.Error("errors.Is does not compare the code")
 	}
 }
 
 func TestErrorIsComparesCodes(t *testing.T) {
 	err := fmt.Errorf("retrieve: %w", &Error{Code: NotFound, Message: "no such credential", Scope: "org:acme", ID: "api-key"})
 	if !errors.Is(err, &Error{Code: NotFound}) || errors.Is(err, &Error{Code: Internal}) || errors.Is(err, ErrInvalid) {
-		t.Error("errors.Is does not go by the code")
+		t.Error("errors.Is does not compare the code")
 	}
 	for want, err := range map[string]*Error{
 		"not_found org:acme/api-key: no such credential": {Code: NotFound, Message: "no such credential", Scope: "org:acme", ID: "api-key"},

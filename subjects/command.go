@@ -1,6 +1,6 @@
 package subjects
 
-// Command is the token of a subject that says what to do.
+// Command is the token of a subject that names the command.
 type Command string
 
 // The commands of the contract. The comment of each names its request and its reply, from
@@ -25,7 +25,7 @@ const (
 	JobCancel     Command = "job_cancel"     // JobRequest, JobReply: end a job before its next item
 	JobRetry      Command = "job_retry"      // JobRequest, JobReply: put a dead letter back into the queue
 	JobDrop       Command = "job_drop"       // JobRequest, JobReply: forget a dead letter
-	SealKey       Command = "seal_key"       // SealKeyRequest, SealKeyReply: the public key that jobs are sealed to
+	SealKey       Command = "seal_key"       // SealKeyRequest, SealKeyReply: the public key that jobs are sealed to, or a session for sealed requests
 )
 
 // The commands of operators, who run the workers. Their subjects begin with the prefix and
@@ -36,6 +36,7 @@ const (
 	AdminCacheStats Command = "admin.cache_stats" // AdminCacheStatsRequest, AdminCacheStatsReply: counters, trust and stores of each replica
 	Migrate         Command = "admin.migrate"     // MigrateRequest, MigrateReply: copy a page of credentials to another store
 	Deployment      Command = "admin.deployment"  // DeploymentRequest, DeploymentReply: what each replica says of itself
+	Audit           Command = "admin.audit"       // AuditRequest, AuditReply: a page of the audit log in a stream
 )
 
 // Commands are all commands, in the order in which documentation shows them.
@@ -46,16 +47,15 @@ var Commands = []Command{
 	JobShow, JobList, JobCancel, JobRetry, JobDrop, SealKey,
 }
 
-// AdminCommands are those of operators. Commands has none of them, since what
-// tenants may do is made from that list.
-var AdminCommands = []Command{Keys, Reseal, Migrate, Deployment, AdminCacheStats}
+// AdminCommands are the commands of operators. They are not in Commands, because that list
+// determines what tenants may do.
+var AdminCommands = []Command{Keys, Reseal, Migrate, Deployment, AdminCacheStats, Audit}
 
-// JobCommands are the commands that a job may be of.
+// JobCommands are the commands that a job may carry out.
 var JobCommands = []Command{StoreBatch, PatchBatch, RetrieveBatch, DeleteBatch, ValidateBatch}
 
-// Writes reports whether the command changes credentials, so that it must not be
-// repeated without care. Reseal and Migrate change how and where they are kept,
-// and may be repeated.
+// Writes reports whether the command changes credentials, so that a repeat needs care.
+// Reseal and Migrate change how and where credentials are kept, and may be repeated.
 func (c Command) Writes() bool {
 	switch c {
 	case Store, Patch, Delete, StoreBatch, PatchBatch, DeleteBatch:
@@ -64,8 +64,18 @@ func (c Command) Writes() bool {
 	return false
 }
 
-// CarriesValues reports whether requests of the command hold values of credentials. A job
-// of such a command must be sealed, since the servers keep jobs on disk.
+// Changes reports whether the command changes anything that others see. A sealed request for
+// one acts once, even if somebody sends a copy of it.
+func (c Command) Changes() bool {
+	switch c {
+	case ClearCache, JobCancel, JobRetry, JobDrop, Reseal, Migrate:
+		return true
+	}
+	return c.Writes()
+}
+
+// CarriesValues reports whether requests of the command hold values of credentials. A job of
+// such a command must be sealed, since the servers keep jobs on disk.
 func (c Command) CarriesValues() bool {
 	switch c {
 	case Store, Patch, StoreBatch, PatchBatch:

@@ -24,7 +24,7 @@ type Metadata struct {
 	Tags        map[string]string `wire:"tags" json:"tags,omitempty"`
 	Created     time.Time         `wire:"created,early" json:"created,omitzero"`   // when the first version was stored
 	Modified    time.Time         `wire:"modified,early" json:"modified,omitzero"` // when the values were stored
-	Expires     time.Time         `wire:"expires,early" json:"expires,omitzero"`   // empty: never
+	Expires     time.Time         `wire:"expires,early" json:"expires,omitzero"`   // never, if it is left out
 	// RotationDays is the rotation policy: how many days old the values may become. 0 is
 	// no policy.
 	RotationDays int `wire:"rotation_days,most=MaxRotationDays,read=rotationDays" json:"rotation_days,omitempty"`
@@ -84,7 +84,7 @@ func (d Data) Check() error {
 	return nil
 }
 
-// checkDataName holds names to what every provider can keep as a key.
+// checkDataName allows only names that every provider can keep as a key.
 func checkDataName(name string) error {
 	if name == "" || len(name) > MaxDataNameLen {
 		return invalidf("a data name has %d characters: 1 to %d are allowed", len(name), MaxDataNameLen)
@@ -97,18 +97,21 @@ func checkDataName(name string) error {
 	return nil
 }
 
-// Credential is a credential in a reply.
+// Credential is a credential in a reply. In a list it has no values.
+//
+//contract:never data stale_since
 type Credential struct {
 	Scope   Scope  `wire:"scope" json:"scope"`
 	ID      ID     `wire:"id" json:"id"`
 	Version string `wire:"version" json:"version"`     // another one after each write
-	Data    Data   `wire:"data" json:"data,omitempty"` // not in lists and descriptions
+	Data    Data   `wire:"data" json:"data,omitempty"` // the named values, which lists and descriptions do not have
 	Metadata
 	// Damaged is set in lists and descriptions, with the reason, on a credential
 	// that is stored and cannot be read.
 	Damaged string `wire:"damaged" json:"damaged,omitempty"`
-	// StaleSince is when the worker read this, if the store cannot be reached now and the
-	// worker may answer with what it read last. No worker has changed the credential
+	// StaleSince is set if the store cannot be reached now, and the worker answers with what
+	// it read last (cache.stale_on_outage): it is when the worker read that. A read with
+	// fresh never has it. No worker has changed the credential
 	// since, but other programs that write to the store may have.
 	StaleSince time.Time `wire:"stale_since" json:"stale_since,omitzero"`
 }

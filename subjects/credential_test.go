@@ -25,7 +25,7 @@ func TestMetadataCheck(t *testing.T) {
 		if err := metadata.Check(); err != nil {
 			t.Error(err)
 		}
-		// What passes the check passes the wire.
+		// Metadata that passes the check also passes the wire.
 		var got StoreRequest
 		if err := Decode(Append(nil, &StoreRequest{StoreItem: StoreItem{Metadata: metadata}}), &got); err != nil {
 			t.Error(err)

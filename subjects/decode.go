@@ -9,9 +9,9 @@ import (
 	"credbus/subjects/internal/wire"
 )
 
-// Limits of decoding, beside those of the fields themselves.
+// Limits of decoding, besides those of the fields themselves.
 const (
-	maxMapFields = 128 // fields of one message, the unknown ones included
+	maxMapFields = 128 // fields of one message, including unknown ones
 	maxTextLen   = 512
 	// MaxBatchItems is the most items a batch may have.
 	MaxBatchItems = 100
@@ -19,18 +19,17 @@ const (
 	MaxListItems = 1000
 )
 
-// Decode reads the msgpack body of m. Every length is held against its limit
-// and against what is left of the body before anything is allocated, and what
-// follows the message is refused, as is a field that stands twice. The error
-// wraps ErrInvalid and quotes no value. On an error m is partly filled.
+// Decode reads the msgpack body of m. It checks every length against its limit, and
+// against what is left of the body, before it allocates anything. It refuses a field
+// that is given twice, and bytes after the message. The error wraps ErrInvalid and
+// quotes no value. On an error m is partly filled.
 //
-// Values of Data refer to body, they are not copied: body must stay as it is
-// until they are no longer used, and wiping body wipes them. Everything else
-// is copied. A value sent as base64 is decoded in place, so that a body can be
-// decoded once only.
+// Values of Data refer to body and are not copied: body must not change until their
+// last use, and wiping body wipes them. Everything else is copied. A value sent as
+// base64 is decoded in place, so a body can be decoded only once.
 func Decode(body []byte, m Message) error { return decode(body, m, false) }
 
-// DecodeStrict is Decode that refuses fields which m does not have: their author meant
+// DecodeStrict is Decode, but refuses fields that m does not have: their author meant
 // something by them.
 func DecodeStrict(body []byte, m Message) error { return decode(body, m, true) }
 
@@ -47,7 +46,7 @@ func decode(body []byte, m Message, strict bool) error {
 	return cmp.Or(d.Err, d.Refused)
 }
 
-// decoder reads messages of this package, and what they hold beside text and numbers.
+// decoder reads messages of this package, and field types besides text and numbers.
 type decoder struct {
 	wire.Decoder
 	strict bool // refuse unknown fields
@@ -56,8 +55,8 @@ type decoder struct {
 
 var decoders = sync.Pool{New: func() any { return new(decoder) }}
 
-// message reads a map and hands each field to m. A field that stands twice is
-// refused, since a program that checked the body before may have read the other one.
+// message reads a map and hands each field to m. It refuses a field that is given twice,
+// since a program that checked the body before may have read the other one.
 func (d *decoder) message(m Message) {
 	outer := d.Field
 	seen := make([][]byte, 0, 20) // no message has more fields
@@ -68,7 +67,7 @@ func (d *decoder) message(m Message) {
 			return
 		}
 		if slices.ContainsFunc(seen, func(other []byte) bool { return string(other) == string(name) }) {
-			d.Refusef("field %q stands twice", name)
+			d.Refusef("field %q is given twice", name)
 			d.Skip(wire.MaxDepth)
 			continue
 		}
@@ -80,7 +79,7 @@ func (d *decoder) message(m Message) {
 			d.Skip(wire.MaxDepth)
 			switch {
 			case d.items && ofEnvelope(name):
-				d.Refusef("%s stands in an item: put it beside items, where it is for all of them", name)
+				d.Refusef("%s is in an item: put it beside items, where it applies to all of them", name)
 			case d.strict:
 				d.Refuse(unknownField(name))
 			}
@@ -89,7 +88,7 @@ func (d *decoder) message(m Message) {
 	d.Field = outer
 }
 
-// unknownField quotes a name only if it looks like one: it may be a value that slipped.
+// unknownField quotes a name only if it looks like one: it may be a misplaced value.
 func unknownField(name []byte) error {
 	const most = 32
 	if len(name) == 0 || len(name) > most || bytes.ContainsFunc(name, func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') }) {
@@ -98,8 +97,8 @@ func unknownField(name []byte) error {
 	return invalidf("field %q is unknown: correct its name, or leave it out", name)
 }
 
-// messages reads an array of up to limit messages and hands each, with its
-// index, to done, which may be nil.
+// messages reads an array of up to limit messages. It hands each, with its index, to
+// done, which may be nil.
 func messages[T any, P interface {
 	*T
 	Message

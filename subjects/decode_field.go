@@ -6,8 +6,8 @@ import (
 	"unsafe"
 )
 
-// What fields hold beside text and numbers. Each reader refuses what breaks
-// its rules and goes on.
+// Field types besides text and numbers. Each reader refuses what breaks its rules, and
+// reading goes on.
 
 func (d *decoder) requestID() string {
 	before := d.Refused
@@ -23,7 +23,7 @@ var jobStates = []JobState{"", JobAccepted, JobRunning, JobDone, JobFailed, JobC
 func (d *decoder) jobState() JobState {
 	state := JobState(d.Str(maxTextLen))
 	if !slices.Contains(jobStates, state) {
-		d.Refusef("state is none of accepted, running, done, failed, cancelled")
+		d.Refusef("state is not one of accepted, running, done, failed, cancelled")
 	}
 	return state
 }
@@ -39,7 +39,7 @@ func (d *decoder) jobID() ID {
 		err = invalidf("the id or batch of a job has %d characters: at most %d are allowed", len(id), MaxJobIDLen)
 	}
 	if err != nil {
-		// The status of the job must not hold what nobody could read there.
+		// The status of the job must not hold an ID that nobody could read there.
 		d.Refuse(err)
 		return ""
 	}
@@ -56,7 +56,7 @@ func (d *decoder) keyID() uint32 {
 	return uint32(n)
 }
 
-// scope, id and revision check what they read.
+// scope, id and revision check the text that they read.
 
 func (d *decoder) scope() Scope {
 	// One byte more than allowed, so that ParseScope names the rule.
@@ -87,13 +87,13 @@ func (d *decoder) revision() Revision {
 	return revision
 }
 
-// version reads one that a write is conditional on: one that is empty by mistake must
-// not make it unconditional.
+// version reads the version that is the condition of a write. An empty one, perhaps a
+// mistake, must not make the write unconditional.
 func (d *decoder) version() string {
 	before := d.Refused
 	version := d.Str(maxTextLen)
 	if version == "" && d.Refused == before {
-		d.Refusef("version is empty: leave it out, or give the version that the credential has to be at")
+		d.Refusef("version is empty: leave it out, or give the version that the credential must be at")
 	}
 	return version
 }
@@ -117,7 +117,7 @@ func (d *decoder) tags() map[string]string {
 	for range n {
 		key := d.Str(utf8Max * MaxTagKeyLen)
 		if _, ok := tags[key]; ok {
-			d.Refusef("tag %q stands twice", printable(key))
+			d.Refusef("tag %q is given twice", printable(key))
 		}
 		tags[key] = d.Str(utf8Max * MaxTagValueLen)
 	}
@@ -140,8 +140,8 @@ func (d *decoder) data() Data {
 	return data
 }
 
-// dataOr reads "data" or its short form "value", a single value without a name; before
-// is what the other one said.
+// dataOr reads "data" or its short form "value", a single value without a name. before
+// is the data from the other form, nil if that was not given.
 func (d *decoder) dataOr(before Data, name []byte) (data Data) {
 	if string(name) == "value" {
 		data = Value(d.Value())
@@ -154,7 +154,7 @@ func (d *decoder) dataOr(before Data, name []byte) (data Data) {
 	return data
 }
 
-// failures reads errors, which in a reply have no revision of their own.
+// failures reads errors. In a reply, they have no revision of their own.
 func (d *decoder) failures() []Error {
 	failed := messages[Error](d, MaxListItems, nil)
 	for i := range failed {

@@ -12,23 +12,23 @@ import (
 type Message interface {
 	// encode appends the fields.
 	encode(e *encoder)
-	// field reads the value of the field called name, or reports that the
-	// message has none of that name.
+	// field reads the value of the field called name. It returns false if the message
+	// has no such field.
 	field(d *decoder, name []byte) (known bool)
 }
 
-// Append appends the msgpack form of m to dst. Where m holds secrets, the
-// bytes that are appended are the caller's to wipe. Where dst has not the
-// capacity, a buffer that is outgrown is wiped as well.
+// Append appends the msgpack form of m to dst. If m holds secrets, the caller must
+// wipe the appended bytes. If dst lacks the capacity, Append wipes the buffers that
+// it outgrows.
 func Append(dst []byte, m Message) []byte {
 	e := encoder{wire.Encoder{Body: dst}}
 	e.message(m)
 	return e.Body
 }
 
-// AppendOpen appends m as Append does and leaves its map open for one more
-// field, the revision, which AppendRevision adds. A reply that is kept in a
-// cache is kept open, since the revision is that of the moment it is sent.
+// AppendOpen appends m as Append does, but leaves its map open for one more field, the
+// revision, which AppendRevision adds. A cache keeps replies open, since their revision
+// is that of the moment when they are sent.
 func AppendOpen(dst []byte, m Message) []byte {
 	e := encoder{wire.Encoder{Body: dst}}
 	at := e.BeginMap()
@@ -59,7 +59,7 @@ func AppendRevision(dst []byte, r Revision) []byte {
 	return dst
 }
 
-// encoder appends messages of this package, and what they hold beside text and numbers.
+// encoder appends messages of this package, and field types besides text and numbers.
 type encoder struct{ wire.Encoder }
 
 func (e *encoder) message(m Message) {

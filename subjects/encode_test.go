@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestAppendWipesWhatItOutgrows does so through each way that a buffer grows,
-// with every capacity that the message does not fit.
+// TestAppendWipesWhatItOutgrows grows the buffer in each possible way, from every capacity
+// that is too small for the message.
 func TestAppendWipesWhatItOutgrows(t *testing.T) {
 	message := &StoreRequest{Envelope: sampleEnvelope, StoreItem: sampleStoreItem()}
 	size := len(Append(nil, message))
@@ -14,16 +14,16 @@ func TestAppendWipesWhatItOutgrows(t *testing.T) {
 		backing := append(make([]byte, 0, len(canary)+spare), canary...)
 		out := Append(backing, message)
 		if !bytes.HasPrefix(out, []byte(canary)) || len(out) != len(canary)+size {
-			t.Fatalf("spare %d: what stood before is lost", spare)
+			t.Fatalf("spare %d: the earlier content is lost", spare)
 		}
 		if bytes.Contains(backing, []byte(canary[:4])) {
-			t.Fatalf("spare %d: what was outgrown still holds %q", spare, backing)
+			t.Fatalf("spare %d: the outgrown buffer still holds %q", spare, backing)
 		}
 	}
 	open := AppendOpen(nil, &RetrieveReply{Credential: sampleCredential()})
 	full := append(make([]byte, 0, len(open)), open...)
 	AppendRevision(full, sampleRevision)
 	if !bytes.Equal(full, make([]byte, len(full))) {
-		t.Error("AppendRevision leaves what it outgrew")
+		t.Error("AppendRevision does not wipe the outgrown buffer")
 	}
 }

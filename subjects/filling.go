@@ -5,28 +5,27 @@ import "sync"
 // Room is how many bytes a reply may take. The zero Room has no limit.
 type Room struct {
 	Limit int
-	// Size is what a piece of msgpack takes in the encoding of the reply.
+	// Size returns how many bytes a piece of msgpack takes in the encoding of the reply.
 	Size func(msgpack []byte) int
 }
 
-// Filling is a batch's reply while its results come in, in any order. It keeps no
-// more of them than the reply has room for, so that what a batch takes is bounded
-// by its reply and not by what its items name: a result that would take the reply
-// over the limit becomes the error payload_too_large, with Retryable set, and is
-// wiped. Its methods may be called concurrently.
+// Filling is a batch's reply while its results come in, in any order. It keeps no more
+// results than the reply has room for. So the reply bounds what a batch takes, not the
+// items that it names. A result that would exceed the limit is wiped, and becomes the
+// error payload_too_large with Retryable set. The methods may be called concurrently.
 type Filling[T any, P Item[T]] struct {
 	reply *BatchReply[T, P]
 	room  Room
 	about func(i int) (Scope, ID)
-	least []int // what each result takes at least, as a refusal
+	least []int // the least that each result takes: that of its refusal
 
 	mu    sync.Mutex
-	total int // what the reply takes, with least for those to come
+	total int // what the reply takes, with least for results to come
 	full  bool
 }
 
-// NewFilling begins a reply of n results. about names what a result is about, for
-// those that are refused.
+// NewFilling begins a reply of n results. For a refused result, about returns the
+// credential that it is about.
 func NewFilling[T any, P Item[T]](n int, room Room, about func(i int) (Scope, ID)) *Filling[T, P] {
 	f := &Filling[T, P]{reply: &BatchReply[T, P]{Results: make([]Result[T, P], n)}, room: room, about: about}
 	if room.Size == nil {
@@ -48,28 +47,28 @@ func (f *Filling[T, P]) measure(result *Result[T, P]) int {
 }
 
 func (f *Filling[T, P]) refusal(scope Scope, id ID) *Result[T, P] {
-	refused := Errorf(PayloadTooLarge, "the reply would pass the server's maximum payload: ask for this one by itself")
+	refused := Errorf(PayloadTooLarge, "the reply would exceed the server's maximum payload: ask for this one by itself")
 	refused.Retryable = true
 	switch any(new(T)).(type) {
-	case *StoreReply, *PatchReply, *DeleteReply: // what cannot be told was done
+	case *StoreReply, *PatchReply, *DeleteReply: // the write was done, although its result does not fit
 		refused.MarkOutcomeUnknown()
 	}
 	refused.Scope, refused.ID = scope, id
 	return &Result[T, P]{Err: refused}
 }
 
-// Full reports whether a result was refused that would have fit into an empty
-// reply. Then what was not begun is better left, see Leave.
+// Full reports whether a result was refused that would have fit into an empty reply. Then
+// the items that were not begun should be left, see Leave.
 func (f *Filling[T, P]) Full() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.full
 }
 
-// Leave refuses a result that nobody has looked for.
+// Leave refuses a result whose item was not begun.
 func (f *Filling[T, P]) Leave(i int) { f.reply.Results[i] = *f.refusal(f.about(i)) }
 
-// Put adds a result. It takes over what the result holds.
+// Put adds a result, and takes ownership of its content.
 func (f *Filling[T, P]) Put(i int, result Result[T, P]) {
 	if f.room.Size == nil {
 		f.reply.Results[i] = result
@@ -80,7 +79,7 @@ func (f *Filling[T, P]) Put(i int, result Result[T, P]) {
 	defer f.mu.Unlock()
 	grown := f.total - f.least[i] + takes
 	if grown <= f.room.Limit || takes <= f.least[i] {
-		f.total = grown // what takes no more than its refusal is told in any case
+		f.total = grown // a result no larger than its refusal always fits
 		f.reply.Results[i] = result
 		return
 	}
@@ -95,5 +94,5 @@ func (f *Filling[T, P]) Put(i int, result Result[T, P]) {
 	f.reply.Results[i] = *f.refusal(scope, id)
 }
 
-// Reply is the reply, once every result was put or left.
+// Reply returns the reply, once every result was put or left.
 func (f *Filling[T, P]) Reply() *BatchReply[T, P] { return f.reply }

@@ -14,8 +14,8 @@ import (
 	"credbus/subjects/internal/wire"
 )
 
-// FuzzDecode reads any body as any message. What decodes must have one
-// canonical form that decodes again, and what the body costs is bounded.
+// FuzzDecode reads any body as any message. A body that decodes must have one canonical form,
+// which decodes again, and the cost of a body is bounded.
 func FuzzDecode(f *testing.F) {
 	all := samples()
 	for i, sample := range all {
@@ -46,7 +46,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// FuzzFromJSON compares the walker of JSON with encoding/json.
+// FuzzFromJSON compares FromJSON with encoding/json.
 func FuzzFromJSON(f *testing.F) {
 	for _, sample := range samples() {
 		body, err := ToJSON(encoded(sample.full))
@@ -100,7 +100,7 @@ func FuzzToJSON(f *testing.F) {
 	})
 }
 
-// sampleJSON holds the corners of the grammar.
+// sampleJSON holds the corner cases of the grammar.
 var sampleJSON = []string{
 	`{}`, `{"a":[]}`, ` { "a" : [ 1 , 2 , { } ] } `, "{\"a\":\t\r\n1}",
 	`{"a":"\"\\\/\b\f\n\r\t\u00e9\u20ac\ud83d\ude00"}`,
@@ -114,8 +114,8 @@ var sampleJSON = []string{
 	`{"a":"` + strings.Repeat("x", 70000) + `"}`,
 }
 
-// beyondLimits reports whether valid JSON may be refused: it nests too deep,
-// has too many elements, a number that a float cannot hold or half a character.
+// beyondLimits reports whether valid JSON may be refused: it nests too deep, has too many
+// elements, a number that a float cannot hold, or half a surrogate pair.
 func beyondLimits(text []byte) bool {
 	if len(text) > math.MaxUint16 {
 		return true
@@ -148,8 +148,8 @@ func beyondLimits(text []byte) bool {
 	}
 }
 
-// parseJSON is the view that encoding/json has of text, with whole numbers as
-// int64 and others as float64.
+// parseJSON returns text as encoding/json reads it, with whole numbers as int64 and others as
+// float64.
 func parseJSON(t *testing.T, text []byte) any {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
@@ -186,18 +186,17 @@ func parseJSON(t *testing.T, text []byte) any {
 	return normal(v)
 }
 
-// What decoding may allocate. The most expensive bytes of a body are short
-// entries of data and tags: four bytes make an entry of a map and a slice
-// header, which is 17 for each byte (TestDecodeMostExpensiveBodies), and the
-// double of that is allowed. Beside it stands a constant: 1000 results of one
-// byte each, the longest list, are an array of 208 KiB; the rest is for the
-// decoder, where the pool has none, and the text of an error.
+// What decoding may allocate. The most expensive bytes of a body are short entries of data
+// and tags: four bytes make an entry of a map and a slice header. That is 17 bytes for each
+// byte (TestDecodeMostExpensiveBodies), and twice that is allowed. There is a constant on top:
+// 1000 results of one byte each, the longest list, are an array of 208 KiB. The rest is for
+// the decoder, if the pool has none, and the text of an error.
 const (
 	allocPerByte = 34
 	allocFixed   = 256 << 10
 )
 
-// decodeBounded decodes and holds what was allocated against the bound.
+// decodeBounded decodes, and checks the allocations against the bound.
 func decodeBounded(t *testing.T, body []byte, m Message) error {
 	t.Helper()
 	var err error
@@ -208,8 +207,8 @@ func decodeBounded(t *testing.T, body []byte, m Message) error {
 	return err
 }
 
-// allocated is the number of bytes that f allocates. Anything else that runs
-// meanwhile is counted too.
+// allocated is the number of bytes that f allocates, plus those of anything else that runs
+// meanwhile.
 func allocated(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

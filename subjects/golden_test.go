@@ -56,8 +56,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestGoldenDecodes reads what is pinned, so that a worker of this version
-// understands what an older one sent.
+// TestGoldenDecodes reads the pinned bytes, so that a worker of this version understands
+// bodies of an older one.
 func TestGoldenDecodes(t *testing.T) {
 	byName := make(map[string]sample)
 	for _, sample := range samples() {

@@ -11,7 +11,7 @@ import (
 	"credbus/subjects/internal/wire"
 )
 
-// claims are headers that promise as much as their kind can.
+// claims are headers that promise as much as their type can.
 func claims() [][]byte {
 	var all [][]byte
 	for _, code := range []byte{0xdf, 0xdd, 0xdb, 0xc6} { // map, array, str, bin of 32 bits
@@ -73,8 +73,8 @@ func TestDecodeHostileBodies(t *testing.T) {
 	}
 }
 
-// TestDecodeClaimsCostNothing is the bound for small bodies with large claims,
-// far below that for bodies that hold what they claim.
+// TestDecodeClaimsCostNothing is about small bodies with large claims. Their bound is
+// far below that of bodies that hold what they claim.
 func TestDecodeClaimsCostNothing(t *testing.T) {
 	for _, sample := range samples() {
 		for _, body := range hostileBodies() {
@@ -89,8 +89,8 @@ func TestDecodeClaimsCostNothing(t *testing.T) {
 	}
 }
 
-// TestDecodeDamagedBodies cuts every body at every byte, changes every byte,
-// puts a claim in place of every byte, and adds bytes at the end.
+// TestDecodeDamagedBodies cuts every body at every byte, changes every byte, replaces every
+// byte by a claim, and adds bytes at the end.
 func TestDecodeDamagedBodies(t *testing.T) {
 	check := func(t *testing.T, sample sample, body []byte) error {
 		t.Helper()
@@ -133,7 +133,7 @@ func TestDecodeDamagedBodies(t *testing.T) {
 	}
 }
 
-// TestDecodeMostExpensiveBodies are those that make most of each byte.
+// TestDecodeMostExpensiveBodies decodes the bodies that cost most for each byte.
 func TestDecodeMostExpensiveBodies(t *testing.T) {
 	data := []byte("\xa4data\xde\x00\x40")
 	for i := range MaxDataNames {
@@ -176,8 +176,8 @@ func TestDecodeMostExpensiveBodies(t *testing.T) {
 	}
 }
 
-// TestDecodeBoundsNesting: fields that are unknown may nest, though not for as
-// long as the body lasts, since each level takes stack.
+// TestDecodeBoundsNesting: unknown fields may nest, but not for as long as the body lasts,
+// since each level takes stack.
 func TestDecodeBoundsNesting(t *testing.T) {
 	for _, open := range []string{"\x91", "\x81\xa1a"} {
 		for depth := range 20 {
@@ -191,13 +191,13 @@ func TestDecodeBoundsNesting(t *testing.T) {
 	}
 }
 
-func TestDecodeRefusesWhatStandsTwice(t *testing.T) {
+func TestDecodeRefusesDuplicates(t *testing.T) {
 	for rule, body := range map[string]string{
-		`field "id" stands twice`:        "\x82\xa2id\xa1a\xa2id\xa1b",
-		`field "items" stands twice`:     "\x82\xa5items\x91\x80\xa5items\x91\x80",
-		`field "revision" stands twice`:  "\x82\xa8revision\xa31-1\xa8revision\xa31-2",
-		`data has the name "user" twice`: "\x81\xa4data\x82\xa4user\xa1a\xa4user\xa1b",
-		`tag "env" stands twice`:         "\x81\xa4tags\x82\xa3env\xa1a\xa3env\xa1b",
+		`field "id" is given twice`:       "\x82\xa2id\xa1a\xa2id\xa1b",
+		`field "items" is given twice`:    "\x82\xa5items\x91\x80\xa5items\x91\x80",
+		`field "revision" is given twice`: "\x82\xa8revision\xa31-1\xa8revision\xa31-2",
+		`data has the name "user" twice`:  "\x81\xa4data\x82\xa4user\xa1a\xa4user\xa1b",
+		`tag "env" is given twice`:        "\x81\xa4tags\x82\xa3env\xa1a\xa3env\xa1b",
 	} {
 		refused := 0
 		for _, sample := range samples() {
@@ -212,7 +212,7 @@ func TestDecodeRefusesWhatStandsTwice(t *testing.T) {
 			t.Errorf("no message refuses %q with %q", body, rule)
 		}
 	}
-	// A field that is unknown has no meaning that could be ambiguous.
+	// An unknown field has no meaning that could be ambiguous.
 	if err := Decode([]byte("\x82\xa1x\x01\xa1x\x02"), new(RetrieveRequest)); err != nil {
 		t.Error(err)
 	}

@@ -2,11 +2,11 @@ package subjects
 
 import "time"
 
-// MaxBatchIDLen bounds the name of a batch whose jobs are called after it, MaxJobIDLen
-// the id of any job, in bytes.
+// MaxSubmissionIDLen bounds the name of a submission whose jobs are named after it. MaxJobIDLen bounds
+// the ID of any job. Both are in bytes.
 const (
-	MaxBatchIDLen = 40
-	MaxJobIDLen   = 56
+	MaxSubmissionIDLen = 40
+	MaxJobIDLen        = 56
 )
 
 // Job is the body of a job: a command for credentials that a worker carries out
@@ -15,16 +15,15 @@ const (
 // items of a job that stores have to be sealed, since the servers keep the body
 // on disk.
 type Job struct {
-	// ID names the job in its scope. The same job that is published again under its ID is
-	// not done again. Instead, the subject may end
-	// with it.
+	// ID names the job in its scope, if the subject does not end with its ID. The same job
+	// that is published again under its ID is not done again.
 	ID ID `wire:"job,max=MaxJobIDLen,read=jobID"`
-	// Batch names the jobs that were submitted as one. Empty: the ID, of one job.
-	Batch ID `wire:"batch,max=MaxJobIDLen,read=jobID"`
-	// Parts is how many jobs the batch has, at least 1.
+	// Submission names the jobs that were submitted as one: the ID, if it is left out.
+	Submission ID `wire:"batch,max=MaxJobIDLen,read=jobID"`
+	// Parts is how many jobs the submission has, at least 1.
 	Parts     int       `wire:"parts"`
-	NotBefore time.Time `wire:"not_before"` // when it may be begun. Empty: at once
-	ExpiresAt time.Time `wire:"expires_at"` // when it may no longer be begun. Empty: never
+	NotBefore time.Time `wire:"not_before"` // when it may be begun: at once, if it is left out
+	ExpiresAt time.Time `wire:"expires_at"` // when it may no longer be begun: never, if it is left out
 	// Submitted is when the job was made, by the workers' time (SealKeyReply.Now). It is
 	// sealed with the items: workers refuse a job that is older than what they remember,
 	// so that nobody can publish an old one again.
@@ -33,8 +32,8 @@ type Job struct {
 	// place of items.
 	All bool `wire:"all"`
 	Filter
-	// Sealed is the whole job as it would be in clear, sealed to the key of SealedTo. The
-	// fields beside it must be the same as those within.
+	// Sealed is the whole job as it would be in clear, in msgpack, sealed to the key of
+	// SealedTo. The fields beside it must be the same as those within.
 	Sealed   []byte `wire:"sealed"`
 	SealedTo string `wire:"sealed_to"` // SealKeyReply.KeyID
 }
@@ -78,9 +77,9 @@ func (s JobState) Ended() bool { return s == JobDone || s == JobFailed || s == J
 // JobStatus says how far a job has come. It is published at every change, and
 // kept for a day after the last one.
 type JobStatus struct {
-	Target    // the job's own scope and ID
-	Batch  ID `wire:"batch,max=MaxJobIDLen,read=jobID"`
-	// Parts is how many jobs the batch has. It grows while a job with all makes jobs of
+	Target        // the job's own scope and ID
+	Submission ID `wire:"batch,max=MaxJobIDLen,read=jobID"`
+	// Parts is how many jobs the submission has. It grows while a job with all makes jobs of
 	// what it finds.
 	Parts   int      `wire:"parts"`
 	Command Command  `wire:"command"`
@@ -130,8 +129,7 @@ type JobStatus struct {
 	Results []JobResult `wire:"results,max=MaxBatchItems"`
 }
 
-// Count sets Succeeded and Failed, and the counts of what validating found, from the
-// results.
+// Count sets Succeeded and Failed, and the counts of a validation, from the results.
 func (s *JobStatus) Count() {
 	s.Succeeded, s.Failed = 0, 0
 	s.Expired, s.NotFound, s.Malformed, s.RotationDue = 0, 0, 0, 0
@@ -209,9 +207,9 @@ type JobReply struct {
 // filters that are set must match.
 type JobListRequest struct {
 	Envelope
-	Scope Scope    `wire:"scope"`
-	State JobState `wire:"state,read=jobState"`
-	Batch ID       `wire:"batch,max=MaxJobIDLen,read=jobID"`
+	Scope      Scope    `wire:"scope"`
+	State      JobState `wire:"state,read=jobState"`
+	Submission ID       `wire:"batch,max=MaxJobIDLen,read=jobID"`
 	// Dead asks for the dead letters, which are kept longer than other statuses.
 	Dead bool `wire:"dead"`
 	Paging
@@ -221,20 +219,34 @@ type JobListRequest struct {
 // pages.
 type JobListReply struct {
 	Jobs     []JobStatus `wire:"jobs,always,max=MaxListItems"`
-	Cursor   string      `wire:"cursor,max=MaxCursorLen"` // empty on the last page
+	Cursor   string      `wire:"cursor,max=MaxCursorLen"` // left out on the last page
 	Revision Revision    `wire:"revision,reply"`
 }
 
-// SealKeyRequest asks for the key that jobs are sealed to.
-type SealKeyRequest struct{ Envelope }
+// SealKeyRequest asks for the key that jobs are sealed to, and begins a session for sealed
+// requests if it brings an encapsulated secret.
+type SealKeyRequest struct {
+	Envelope
+	// KeyID is the key of an earlier reply, to which Encapsulated belongs.
+	KeyID string `wire:"key_id"`
+	// Encapsulated is the secret of a new session. docs/wire-sealing.md has its form.
+	Encapsulated []byte `wire:"encapsulated,clone"`
+}
 
 // SealKeyReply is the workers' public key: that of HPKE (RFC 9180) with ML-KEM-768 and
 // X25519, HKDF-SHA256 and AES-256-GCM.
 type SealKeyReply struct {
 	KeyID string    `wire:"key_id"`
 	Key   []byte    `wire:"key,clone"`
-	Now   time.Time `wire:"now"` // by the clock of the NATS servers, by which jobs are judged
-	// MaxDelay is how far ahead Job.NotBefore may be.
+	Now   time.Time `wire:"now"` // by the clock of the NATS servers, by which jobs and sealed requests are judged
+	// MaxDelay is how far ahead Job.NotBefore may be. Zero: this worker runs no jobs.
 	MaxDelay time.Duration `wire:"max_delay,seconds"`
-	Revision Revision      `wire:"revision,reply"`
+	// Signature is that of Key, by Ed25519 under the key Signer. Workers keep one Signer for
+	// ever, so clients can pin it.
+	Signer    []byte `wire:"signer,clone"`
+	Signature []byte `wire:"signature,clone"`
+	// Ticket is what requests of the new session carry, and TicketLife how long.
+	Ticket     []byte        `wire:"ticket,clone"`
+	TicketLife time.Duration `wire:"ticket_life,seconds"`
+	Revision   Revision      `wire:"revision,reply"`
 }

@@ -61,6 +61,6 @@ type ResealReply struct {
 	Remaining int64 `wire:"remaining,always"`
 	// Failed has an error for each that could not be opened or written.
 	Failed   []Error  `wire:"failed,max=MaxListItems,read=failures"`
-	Cursor   string   `wire:"cursor,max=MaxCursorLen"` // empty on the last page
+	Cursor   string   `wire:"cursor,max=MaxCursorLen"` // left out on the last page
 	Revision Revision `wire:"revision,reply"`
 }

@@ -5,9 +5,9 @@ import (
 	"unicode/utf8"
 )
 
-// Lookup is a retrieve request that is read and not checked. Its bytes are those of
-// the body it was read from: they are good for looking up what is known already.
-// For anything else there is Request.
+// Lookup is a retrieve request that was read but not checked. Its bytes are those of the
+// body, so it may serve to look up what is already known. For anything else, use
+// Request.
 type Lookup struct {
 	Scope, ID      []byte
 	Revision       []byte // its text
@@ -17,8 +17,8 @@ type Lookup struct {
 	Inherit, Fresh bool
 }
 
-// Request is the checked request, as Decode returns it. Without ok, Decode is to judge the
-// body and to say what is wrong.
+// Request returns the checked request, as Decode does. Without ok, Decode must judge the
+// body and say what is wrong.
 func (l Lookup) Request() (r *RetrieveRequest, ok bool) {
 	scope, badScope := ParseScope(string(l.Scope))
 	id, badID := ParseID(string(l.ID))
@@ -41,20 +41,20 @@ func (l Lookup) Request() (r *RetrieveRequest, ok bool) {
 	return r, true
 }
 
-// ReadLookup reads a retrieve request in the plain form that clients send: a
-// map of at most 15 fields that are known, with short names and texts. Without
-// ok the body is anything else, good or bad, and Decode is to judge it.
+// ReadLookup reads a retrieve request in the plain form that clients send: a map of at
+// most 15 known fields, with short names and texts. Without ok the body has any other
+// form, good or bad, and Decode must judge it.
 //
-// It reads by hand, since a cache hit is answered in about a microsecond:
-// Decode takes 3 to 6 times as long (BenchmarkDecodeRetrieve) and allocates.
-// What it accepts it reads as Decode does; FuzzReadLookup holds it to that.
+// It does not use the decoder, since a cache hit is answered in about a microsecond:
+// Decode takes 3 to 6 times as long (BenchmarkDecodeRetrieve) and allocates. It reads
+// every body that it accepts as Decode does; FuzzReadLookup checks that.
 func ReadLookup(body []byte) (l Lookup, ok bool) {
 	if len(body) == 0 || body[0]&0xf0 != 0x80 {
 		return l, false
 	}
 	n, body := int(body[0]&0x0f), body[1:]
 	var name []byte
-	var seen, field uint8 // one bit a field: none may stand twice
+	var seen, field uint8 // one bit for each field: none may be given twice
 	for range n {
 		if name, body, ok = cutText(body); !ok {
 			return l, false
@@ -76,10 +76,10 @@ func ReadLookup(body []byte) (l Lookup, ok bool) {
 		case "deadline":
 			field = 1 << 4
 			l.Deadline, body, ok = cutInt64(body)
-		case "timeout": // a hit is answered well within a millisecond
+		case "timeout": // a hit takes much less than a millisecond
 			field = 1 << 7
 			l.Timeout, body, ok = cutCount(body)
-		case "inherit": // an entry of the scope itself answers either way
+		case "inherit": // an entry of the scope itself is the answer either way
 			field = 1 << 5
 			l.Inherit, body, ok = cutBool(body)
 		case "fresh":
@@ -114,8 +114,8 @@ func cutText(b []byte) (text, rest []byte, ok bool) {
 	return b[at : at+n], b[at+n:], true
 }
 
-// cutInt64 cuts an int 64 or uint 64 off b, which is how milliseconds of Unix
-// time are encoded.
+// cutInt64 cuts an int 64 or uint 64 off b: the encoding of milliseconds of Unix
+// time.
 func cutInt64(b []byte) (n int64, rest []byte, ok bool) {
 	if len(b) < 9 || b[0] != 0xd3 && b[0] != 0xcf {
 		return 0, nil, false
@@ -126,8 +126,8 @@ func cutInt64(b []byte) (n int64, rest []byte, ok bool) {
 	return n, b[9:], true
 }
 
-// cutCount cuts an integer that is not negative off b, in the forms that take
-// up to four bytes: milliseconds of up to 24 days.
+// cutCount cuts a non-negative integer off b, in one of the forms of up to four bytes:
+// milliseconds of up to 24 days.
 func cutCount(b []byte) (n int64, rest []byte, ok bool) {
 	if len(b) == 0 {
 		return 0, nil, false
@@ -157,9 +157,9 @@ func cutBool(b []byte) (value bool, rest []byte, ok bool) {
 	return b[0] == 0xc3, b[1:], true
 }
 
-// AppendScope appends the scope that the subject of command c names, without
-// checking it: like a Lookup, the result is good for looking up what is known.
-// It reports false for a subject that names none or has a slash in it.
+// AppendScope appends the scope that the subject of command c names, without checking
+// it: like a Lookup, the result may serve to look up what is already known. It reports
+// false for a subject that names no scope or has a slash in it.
 func (p Prefix) AppendScope(dst []byte, c Command, subject string) ([]byte, bool) {
 	at := len(p) + len(".") + len(c)
 	if len(subject) < at+2 || subject[at] != '.' {

@@ -36,13 +36,13 @@ func TestReadLookup(t *testing.T) {
 		"left over":       append(Append(nil, lookupRequest()), 0xc0),
 	} {
 		if _, ok := ReadLookup(body); ok {
-			t.Errorf("%s is read by hand", name)
+			t.Errorf("ReadLookup accepts %s", name)
 		}
 	}
 }
 
-// TestReadLookupWithTimeout has what clients send read by hand, whatever the
-// size of the number, and leaves a timeout below 0 to the decoder, which refuses it.
+// TestReadLookupWithTimeout: ReadLookup reads the timeouts that clients send, whatever the size
+// of the number. A timeout below 0 is left to the decoder, which refuses it.
 func TestReadLookupWithTimeout(t *testing.T) {
 	for _, timeout := range []time.Duration{1, time.Millisecond, 127 * time.Millisecond, 128 * time.Millisecond, 255 * time.Millisecond,
 		5 * time.Second, 32768 * time.Millisecond, 65536 * time.Millisecond, time.Hour, 24 * 24 * time.Hour} {
@@ -94,14 +94,14 @@ func TestAppendScope(t *testing.T) {
 	}
 	for _, subject := range []string{"", "cred.v1.retrieve", "cred.v1.retrieve.", "cred.v1.retrieve_batch", "cred.v1.retrieve.org:acme/team:eng"} {
 		if got, ok := DefaultPrefix.AppendScope(nil, Retrieve, subject); ok {
-			t.Errorf("%q is taken for scope %q", subject, got)
+			t.Errorf("%q is read as scope %q", subject, got)
 		}
 	}
 }
 
-// FuzzReadLookup holds reading by hand to the decoder: what it accepts and the
-// decoder accepts is the same, and what the decoder refuses names no credential
-// that could be cached, or is refused for a field that a hit does not need.
+// FuzzReadLookup compares ReadLookup with the decoder. If both accept a body, they read the
+// same. If only ReadLookup accepts it, it names no credential that could be cached, or the
+// decoder refuses a field that a hit does not need.
 func FuzzReadLookup(f *testing.F) {
 	f.Add(Append(nil, lookupRequest()))
 	f.Add(Append(nil, &RetrieveRequest{RetrieveItem: RetrieveItem{Target: Target{ID: "db"}}}))

@@ -8,6 +8,68 @@ import (
 	"unicode/utf8"
 )
 
+func (m *AuditRequest) encode(e *encoder) {
+	e.Time("since", m.Since)
+	m.Paging.encode(e)
+	m.Envelope.encode(e)
+}
+
+func (m *AuditRequest) field(d *decoder, name []byte) bool {
+	switch string(name) {
+	case "since":
+		m.Since = d.Time("since")
+	default:
+		return m.Paging.field(d, name) || m.Envelope.field(d, name)
+	}
+	return true
+}
+
+func (m *AuditRequest) place() Place { return Place{} }
+
+func (m *AuditBlock) encode(e *encoder) {
+	e.Number("seq", m.Seq)
+	e.Str("worker", m.Worker)
+	e.Bytes("block", m.Block)
+}
+
+func (m *AuditBlock) field(d *decoder, name []byte) bool {
+	switch string(name) {
+	case "seq":
+		m.Seq = d.Integer()
+	case "worker":
+		m.Worker = d.Str(maxTextLen)
+	case "block":
+		m.Block = slices.Clone(d.Blob())
+	default:
+		return false
+	}
+	return true
+}
+
+func (m *AuditReply) encode(e *encoder) {
+	e.Array("blocks", len(m.Blocks))
+	for i := range m.Blocks {
+		e.message(&m.Blocks[i])
+	}
+	e.Str("cursor", m.Cursor)
+}
+
+func (m *AuditReply) field(d *decoder, name []byte) bool {
+	switch string(name) {
+	case "blocks":
+		m.Blocks = messages[AuditBlock](d, MaxListItems, nil)
+	case "cursor":
+		m.Cursor = d.Str(MaxCursorLen)
+	case "revision":
+		m.Revision = d.revision()
+	default:
+		return false
+	}
+	return true
+}
+
+func (m *AuditReply) reached() Revision { return m.Revision }
+
 func (m *BatchRequest[T, P]) encode(e *encoder) {
 	e.Str("scope", string(m.Scope))
 	if len(m.Items) > 0 {
@@ -82,6 +144,7 @@ func (m *Error) encode(e *encoder) {
 	e.Str("scope", string(m.Scope))
 	e.Str("id", string(m.ID))
 	e.Boolean("retryable", m.Retryable)
+	e.Milliseconds("retry_after", m.RetryAfter)
 	e.Boolean("outcome_unknown", m.OutcomeUnknown)
 }
 
@@ -97,6 +160,8 @@ func (m *Error) field(d *decoder, name []byte) bool {
 		m.ID = d.id()
 	case "retryable":
 		m.Retryable = d.Boolean()
+	case "retry_after":
+		m.RetryAfter = d.Milliseconds()
 	case "outcome_unknown":
 		m.OutcomeUnknown = d.Boolean()
 	case "revision":
@@ -281,7 +346,7 @@ func (m *Event) field(d *decoder, name []byte) bool {
 
 func (m *Job) encode(e *encoder) {
 	e.Str("job", string(m.ID))
-	e.Str("batch", string(m.Batch))
+	e.Str("batch", string(m.Submission))
 	e.Integer("parts", int64(m.Parts))
 	e.Time("not_before", m.NotBefore)
 	e.Time("expires_at", m.ExpiresAt)
@@ -297,7 +362,7 @@ func (m *Job) field(d *decoder, name []byte) bool {
 	case "job":
 		m.ID = d.jobID()
 	case "batch":
-		m.Batch = d.jobID()
+		m.Submission = d.jobID()
 	case "parts":
 		m.Parts = d.Count("parts")
 	case "not_before":
@@ -329,7 +394,7 @@ func (m *JobOf[T, P]) field(d *decoder, name []byte) bool {
 
 func (m *JobStatus) encode(e *encoder) {
 	m.Target.encode(e)
-	e.Str("batch", string(m.Batch))
+	e.Str("batch", string(m.Submission))
 	e.Integer("parts", int64(m.Parts))
 	e.Str("command", string(m.Command))
 	e.Str("state", string(m.State))
@@ -366,7 +431,7 @@ func (m *JobStatus) encode(e *encoder) {
 func (m *JobStatus) field(d *decoder, name []byte) bool {
 	switch string(name) {
 	case "batch":
-		m.Batch = d.jobID()
+		m.Submission = d.jobID()
 	case "parts":
 		m.Parts = d.Count("parts")
 	case "command":
@@ -522,7 +587,7 @@ func (m *JobReply) reached() Revision { return m.Revision }
 func (m *JobListRequest) encode(e *encoder) {
 	e.Str("scope", string(m.Scope))
 	e.Str("state", string(m.State))
-	e.Str("batch", string(m.Batch))
+	e.Str("batch", string(m.Submission))
 	e.Boolean("dead", m.Dead)
 	m.Paging.encode(e)
 	m.Envelope.encode(e)
@@ -535,7 +600,7 @@ func (m *JobListRequest) field(d *decoder, name []byte) bool {
 	case "state":
 		m.State = d.jobState()
 	case "batch":
-		m.Batch = d.jobID()
+		m.Submission = d.jobID()
 	case "dead":
 		m.Dead = d.Boolean()
 	default:
@@ -570,6 +635,24 @@ func (m *JobListReply) field(d *decoder, name []byte) bool {
 
 func (m *JobListReply) reached() Revision { return m.Revision }
 
+func (m *SealKeyRequest) encode(e *encoder) {
+	e.Str("key_id", m.KeyID)
+	e.Bytes("encapsulated", m.Encapsulated)
+	m.Envelope.encode(e)
+}
+
+func (m *SealKeyRequest) field(d *decoder, name []byte) bool {
+	switch string(name) {
+	case "key_id":
+		m.KeyID = d.Str(maxTextLen)
+	case "encapsulated":
+		m.Encapsulated = slices.Clone(d.Blob())
+	default:
+		return m.Envelope.field(d, name)
+	}
+	return true
+}
+
 func (m *SealKeyRequest) place() Place { return Place{} }
 
 func (m *SealKeyReply) encode(e *encoder) {
@@ -577,6 +660,10 @@ func (m *SealKeyReply) encode(e *encoder) {
 	e.Bytes("key", m.Key)
 	e.Time("now", m.Now)
 	e.Integer("max_delay", int64(m.MaxDelay/time.Second))
+	e.Bytes("signer", m.Signer)
+	e.Bytes("signature", m.Signature)
+	e.Bytes("ticket", m.Ticket)
+	e.Integer("ticket_life", int64(m.TicketLife/time.Second))
 }
 
 func (m *SealKeyReply) field(d *decoder, name []byte) bool {
@@ -589,6 +676,14 @@ func (m *SealKeyReply) field(d *decoder, name []byte) bool {
 		m.Now = d.Time("now")
 	case "max_delay":
 		m.MaxDelay = time.Duration(d.Count("max_delay")) * time.Second
+	case "signer":
+		m.Signer = slices.Clone(d.Blob())
+	case "signature":
+		m.Signature = slices.Clone(d.Blob())
+	case "ticket":
+		m.Ticket = slices.Clone(d.Blob())
+	case "ticket_life":
+		m.TicketLife = time.Duration(d.Count("ticket_life")) * time.Second
 	case "revision":
 		m.Revision = d.revision()
 	default:

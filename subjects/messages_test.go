@@ -83,6 +83,12 @@ func sampleError() *Error {
 	return &Error{Code: StorageTimeout, Message: "no answer", Scope: sampleTarget.Scope, ID: "other", Retryable: true, Revision: sampleRevision}
 }
 
+func sampleLimitedError() *Error {
+	err := sampleWriteError()
+	err.Code, err.RetryAfter = ResourceExhausted, 1500*time.Millisecond
+	return err
+}
+
 func sampleWriteError() *Error {
 	err := sampleError()
 	err.OutcomeUnknown = true
@@ -95,7 +101,7 @@ func sampleFilter() Filter {
 
 func sampleJob() Job {
 	return Job{
-		ID: "onboarding-0", Batch: "onboarding", Parts: 3,
+		ID: "onboarding-0", Submission: "onboarding", Parts: 3,
 		NotBefore: sampleTime, ExpiresAt: sampleTime.Add(time.Hour),
 		All: true, Filter: sampleFilter(), Sealed: []byte{0xff, 0x00, 0xfe}, SealedTo: "k-1",
 	}
@@ -103,7 +109,7 @@ func sampleJob() Job {
 
 func sampleJobStatus() JobStatus {
 	return JobStatus{
-		Target: sampleTarget, Batch: "onboarding", Parts: 3, Command: ValidateBatch,
+		Target: sampleTarget, Submission: "onboarding", Parts: 3, Command: ValidateBatch,
 		State: JobRunning, Reason: "the store cannot be reached", Items: 4, Succeeded: 1, Failed: 2, Expired: 11, NotFound: 12, Malformed: 13, RotationDue: 14, Attempts: 5,
 		Submitted: sampleTime, NotBefore: sampleTime.Add(2 * time.Second), ExpiresAt: sampleTime.Add(time.Hour), RetryAt: sampleTime.Add(time.Minute), Updated: sampleTime.Add(time.Second),
 		Worker: "worker-1", Cancelling: true, Dead: true, Began: sampleRevision, Reached: Revision{sampleRevision.Stream, sampleRevision.Seq + 1}, Cursor: "org:acme/api-key",
@@ -124,7 +130,25 @@ func contentStatus() JobStatus {
 	return status
 }
 
-// unknownOf is a batch reply whose failed write may have taken effect.
+func validStoreItem() StoreItem {
+	item := sampleStoreItem()
+	item.UpdateOnly, item.Version = false, ""
+	return item
+}
+
+// validJob is what a job has beside its items, or beside what is sealed.
+func validJob() Job {
+	return Job{
+		ID: "onboarding-0", Submission: "onboarding", Parts: 3,
+		NotBefore: sampleTime, ExpiresAt: sampleTime.Add(time.Hour), Submitted: sampleTime.Add(-time.Minute),
+	}
+}
+
+func validBatch[T any, P Item[T]](items ...T) BatchRequest[T, P] {
+	return BatchRequest[T, P]{Scope: "org:acme", Items: items, Concurrency: 10}
+}
+
+// unknownOf returns a batch reply whose failed write may have taken effect.
 func unknownOf[T any, P Item[T]](reply *BatchReply[T, P]) *BatchReply[T, P] {
 	reply.Results[1].Err.OutcomeUnknown = true
 	return reply
@@ -134,12 +158,12 @@ func batchOf[T any, P Item[T]](items ...T) BatchRequest[T, P] {
 	return BatchRequest[T, P]{Envelope: sampleEnvelope, Scope: "org:acme", Items: items, Concurrency: 10}
 }
 
-// resultsOf is a batch reply of one success and one error.
+// resultsOf returns a batch reply of one success and one error.
 func resultsOf[T any, P Item[T]](reply T) *BatchReply[T, P] {
 	err := sampleError() // within a reply, whose revision is its own
 	err.Revision = Revision{}
 	failed := Result[T, P]{Err: err}
-	// The target of an error stands beside it too.
+	// The target of an error is also beside the error.
 	target := reflect.ValueOf(&failed.Reply).Elem()
 	target.FieldByName("Scope").SetString(string(err.Scope))
 	target.FieldByName("ID").SetString(string(err.ID))
@@ -150,8 +174,8 @@ func resultsOf[T any, P Item[T]](reply T) *BatchReply[T, P] {
 	}
 }
 
-// samples are all messages of the contract. They are made anew by each call,
-// since decoding and wiping change what messages refer to.
+// samples returns all messages of the contract. Each call creates new ones, since decoding and
+// wiping change what messages refer to.
 func samples() []sample {
 	validation := ValidateReply{
 		Target: sampleTarget, Status: Expired, Version: "v7", Expires: sampleTime, Checked: sampleTime.Add(time.Minute),
@@ -190,6 +214,7 @@ func samples() []sample {
 		{"event", &Event{EventStored, sampleTarget, "v8", sampleTime, "write-1", "worker-1", true, 0, sampleRevision, time.Time{}, "", 0, 0}, func() Message { return new(Event) }},
 		{"error", sampleError(), func() Message { return new(Error) }},
 
+		{"limited_error", sampleLimitedError(), func() Message { return new(Error) }},
 		// The errors above are those of reads, whose outcome is never unknown.
 		{"write_error", sampleWriteError(), func() Message { return new(Error) }},
 		{"store_batch_reply_unknown", unknownOf(resultsOf[StoreReply](StoreReply{Target: sampleTarget, Version: "v8"})), func() Message { return new(StoreBatchReply) }},
@@ -224,7 +249,7 @@ func samples() []sample {
 		{"job_retry_reply", &JobReply{sampleJobStatus(), sampleRevision}, func() Message { return new(JobReply) }},
 		{"job_drop_request", &JobRequest{sampleEnvelope, sampleTarget}, func() Message { return new(JobRequest) }},
 		{"job_drop_reply", &JobReply{sampleJobStatus(), sampleRevision}, func() Message { return new(JobReply) }},
-		{"seal_key_request", &SealKeyRequest{sampleEnvelope}, func() Message { return new(SealKeyRequest) }},
+		{"seal_key_request", &SealKeyRequest{Envelope: sampleEnvelope}, func() Message { return new(SealKeyRequest) }},
 		{"seal_key_reply", &SealKeyReply{KeyID: "k-1", Key: []byte{0xff, 0x00, 0xfe}, Revision: sampleRevision}, func() Message { return new(SealKeyReply) }},
 		{"event_expiring", &Event{EventExpiring, sampleTarget, "v8", sampleTime, "write-1", "worker-1", true, 0, sampleRevision, sampleTime.Add(time.Hour), "", 0, 0}, func() Message { return new(Event) }},
 		{"event_hold", &Event{EventStored, sampleTarget, "v8", sampleTime, "write-1", "worker-1", true, 16 * time.Second, sampleRevision, sampleTime.Add(time.Hour), "", 0, 0}, func() Message { return new(Event) }},
@@ -232,13 +257,15 @@ func samples() []sample {
 		{"job_submitted", ref(submittedJob()), func() Message { return new(Job) }},
 		{"job_status_content", ref(contentStatus()), func() Message { return new(JobStatus) }},
 		{"job_show_request_posted", &JobShowRequest{JobRequest{sampleEnvelope, sampleTarget}, StoreBatch, []byte{0xff, 0x00, 0xfe}}, func() Message { return new(JobShowRequest) }},
-		{"seal_key_reply_now", &SealKeyReply{"k-1", []byte{0xff, 0x00, 0xfe}, sampleTime, 7 * 24 * time.Hour, sampleRevision}, func() Message { return new(SealKeyReply) }},
+		{"seal_key_reply_now", &SealKeyReply{KeyID: "k-1", Key: []byte{0xff, 0x00, 0xfe}, Now: sampleTime, MaxDelay: 7 * 24 * time.Hour, Revision: sampleRevision}, func() Message { return new(SealKeyReply) }},
 		{"admin_cache_stats_reply_refuses", &AdminCacheStatsReply{[]ReplicaStats{{"worker-1", "web-3, process 12", 3, 1, 5, 6, 7, 8, 2, 1000, 1 << 40, 1 << 41, "trusted", []StoreState{
 			{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout, RefusesWrites}}}}, []string{"worker-3"}, sampleRevision}, func() Message { return new(AdminCacheStatsReply) }},
 		{"store_status_refuses", &StoreStatus{StoreState{"vault-eu", "vault", StoreFailing, sampleTime, StorageTimeout, RefusesAll}, "worker-1"}, func() Message { return new(StoreStatus) }},
 		{"event_index", &Event{EventStored, sampleTarget, "v8", sampleTime, "write-1", "worker-1", true, 16 * time.Second, sampleRevision, sampleTime.Add(time.Hour), "c2VhbGVk", 0, 0}, func() Message { return new(Event) }},
 		{"event_lease", &Event{EventStored, sampleTarget, "v8", sampleTime, "write-1", "worker-1", true, 16 * time.Second, sampleRevision, sampleTime.Add(time.Hour), "c2VhbGVk", 2 * time.Second, 1}, func() Message { return new(Event) }},
 
+		{"seal_key_request_session", &SealKeyRequest{sampleEnvelope, "k-1", []byte{0xff, 0x00, 0xfe}}, func() Message { return new(SealKeyRequest) }},
+		{"seal_key_reply_session", &SealKeyReply{"k-1", []byte{0xff, 0x00, 0xfe}, sampleTime, 7 * 24 * time.Hour, []byte{1, 2}, []byte{3, 4}, []byte{5, 6}, time.Hour, sampleRevision}, func() Message { return new(SealKeyReply) }},
 		{"patch_request", &PatchRequest{sampleEnvelope, samplePatchItem()}, func() Message { return new(PatchRequest) }},
 		{"patch_request_removal", &PatchRequest{sampleEnvelope, sampleRemoval()}, func() Message { return new(PatchRequest) }},
 		{"patch_reply", &patched, func() Message { return new(PatchReply) }},
@@ -248,10 +275,22 @@ func samples() []sample {
 
 		{"describe_request", &DescribeRequest{sampleEnvelope, sampleTarget}, func() Message { return new(DescribeRequest) }},
 		{"describe_reply", &DescribeReply{sampleCredential(), sampleRevision}, func() Message { return new(DescribeReply) }},
+
+		{"audit_request", &AuditRequest{sampleEnvelope, sampleTime, samplePaging}, func() Message { return new(AuditRequest) }},
+		{"audit_reply", &AuditReply{[]AuditBlock{{17, "worker-1", []byte("{}\n\xff")}, {}}, "18-19", sampleRevision}, func() Message { return new(AuditReply) }},
+
+		// What a worker accepts, unlike the requests above, which have all fields at once.
+		{"store_request_valid", &StoreRequest{Envelope{RequestID: "req-1", Timeout: 5 * time.Second, Revision: sampleRevision}, validStoreItem()}, func() Message { return new(StoreRequest) }},
+		{"job_of_stores_valid", &StoreJob{validJob(), validBatch[StoreItem](validStoreItem())}, func() Message { return new(StoreJob) }},
+		{"job_of_patches_valid", &PatchJob{validJob(), validBatch[PatchItem](sampleRemoval())}, func() Message { return new(PatchJob) }},
+		{"job_of_retrieves_valid", &RetrieveJob{validJob(), validBatch[RetrieveItem](RetrieveItem{sampleTarget, true, true})}, func() Message { return new(RetrieveJob) }},
+		{"job_of_deletes_valid", &DeleteJob{validJob(), validBatch[DeleteItem](DeleteItem{sampleTarget, "v7"})}, func() Message { return new(DeleteJob) }},
+		{"job_of_validations_valid", &ValidateJob{validJob(), validBatch[Target](sampleTarget)}, func() Message { return new(ValidateJob) }},
+		{"job_show_reply_content", &JobReply{contentStatus(), sampleRevision}, func() Message { return new(JobReply) }},
 	}
 }
 
-// withinReply is an error without a revision, which is the reply's.
+// withinReply returns an error without a revision: the reply has it.
 func withinReply(err *Error) Error {
 	within := *err
 	within.Revision = Revision{}
@@ -260,7 +299,7 @@ func withinReply(err *Error) Error {
 
 func ref[T any](v T) *T { return &v }
 
-// encoded is the body of m as it is sent: a reply gets its revision last.
+// encoded returns the body of m as it is sent: a reply gets its revision last.
 func encoded(m Message) []byte {
 	field := reflect.ValueOf(m).Elem().FieldByName("Revision")
 	_, isRequest := m.(Request)
@@ -271,8 +310,8 @@ func encoded(m Message) []byte {
 	return AppendRevision(AppendOpen(nil, m), field.Interface().(Revision))
 }
 
-// TestSamplesAreComplete keeps the other tests honest: a field or a command
-// that is added to the contract must be added to the samples.
+// TestSamplesAreComplete keeps the other tests honest: a new field or command of the contract
+// must be added to the samples.
 func TestSamplesAreComplete(t *testing.T) {
 	names := make(map[string]bool)
 	for _, sample := range samples() {
@@ -280,8 +319,10 @@ func TestSamplesAreComplete(t *testing.T) {
 		switch sample.name {
 		case "error", "cache_stats_request", "admin_cache_stats_reply", "admin_cache_stats_reply_without_host", "store_status", "event", "event_expiring", "event_hold", "event_index":
 			// write_error, cache_stats_request_scope, admin_cache_stats_reply_refuses, store_status_refuses and event_lease have all of it
-		case "job", "job_of_deletes", "job_status", "dead_job", "job_show_reply", "job_list_reply", "job_cancel_reply", "job_retry_reply", "job_drop_reply", "seal_key_reply":
-			// job_submitted, job_status_content and seal_key_reply_now have all of it
+		case "job", "job_of_deletes", "job_status", "dead_job", "job_show_reply", "job_list_reply", "job_cancel_reply", "job_retry_reply", "job_drop_reply", "seal_key_request", "seal_key_reply", "seal_key_reply_now":
+			// job_submitted, job_status_content, seal_key_request_session and seal_key_reply_session have all of it
+		case "store_request_valid", "job_of_stores_valid", "job_of_patches_valid", "job_of_retrieves_valid", "job_of_deletes_valid", "job_of_validations_valid":
+			// the others have all of it
 		case "patch_request_removal": // patch_request has what it does not remove
 		default:
 			requireSet(t, sample.name, reflect.ValueOf(sample.full).Elem())
@@ -316,6 +357,7 @@ func requireSet(t *testing.T, path string, v reflect.Value) {
 			case name == "Refused": // says what Decode found
 			case name == "Err": // instead of Reply
 			case name == "RemoveAllTags": // patch_request_removal has it
+			case name == "RetryAfter": // limited_error has it
 			case name == "Timeout" && v.Type() == reflect.TypeFor[Envelope](): // retrieve_request_timeout has it
 			case name == "Revision" && reflect.TypeFor[Revision]() == v.Field(i).Type() && inBatch(path): // the batch reply has it
 			case v.Type() == reflect.TypeFor[Revision]():

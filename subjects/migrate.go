@@ -20,7 +20,7 @@ type MigrateRequest struct {
 // once.
 type MigrateReply struct {
 	Copied  int64 `wire:"copied,always"`  // how many were copied, and read back the same
-	Current int64 `wire:"current,always"` // how many were the same in both stores already
+	Current int64 `wire:"current,always"` // how many were the same in both stores already; with Prune, how many From has, too
 	Newer   int64 `wire:"newer,always"`   // how many were left, because the copy is of a later write
 	Gone    int64 `wire:"gone,always"`    // how many were deleted meanwhile
 	Pruned  int64 `wire:"pruned,always"`  // how many were deleted from the other store
@@ -29,6 +29,6 @@ type MigrateReply struct {
 	Remaining int64 `wire:"remaining,always"`
 	// Failed has an error for each that could not be read, written or verified.
 	Failed   []Error  `wire:"failed,max=MaxListItems,read=failures"`
-	Cursor   string   `wire:"cursor,max=MaxCursorLen"` // empty on the last page
+	Cursor   string   `wire:"cursor,max=MaxCursorLen"` // left out on the last page
 	Revision Revision `wire:"revision,reply"`
 }

@@ -76,7 +76,7 @@ func (e *encoder) patchMap(field string, set, remove []string, put func(name str
 	}
 }
 
-// orNull writes a field by put, or as null.
+// orNull writes a field with put, or as null.
 func (e *encoder) orNull(name string, null bool, put func()) {
 	if !null {
 		put()
@@ -130,7 +130,7 @@ func (p *PatchItem) field(d *decoder, name []byte) bool {
 
 // patchData reads the named values to set, and the names that have null.
 func (d *decoder) patchData() (set Data, remove []string) {
-	n := d.MapLen(2 * MaxDataNames) // all of them replaced by others
+	n := d.MapLen(2 * MaxDataNames) // all names may be replaced by others
 	for range n {
 		name := d.Str(maxTextLen)
 		if _, ok := set[name]; ok || slices.Contains(remove, name) {
@@ -155,7 +155,7 @@ func (d *decoder) patchTags() (set map[string]string, remove []string) {
 	for range d.MapLen(2 * MaxTags) {
 		key := d.Str(utf8Max * MaxTagKeyLen)
 		if _, ok := set[key]; ok || slices.Contains(remove, key) {
-			d.Refusef("tag %q stands twice", printable(key))
+			d.Refusef("tag %q is given twice", printable(key))
 		}
 		if d.IsNull() {
 			remove = append(remove, key)
@@ -170,8 +170,8 @@ func (d *decoder) patchTags() (set map[string]string, remove []string) {
 	return set, remove
 }
 
-// Check reports the first rule that the change breaks by itself. Limits of the whole
-// credential can only be judged by what comes of it. The error wraps ErrInvalid, or
+// Check reports the first rule that the change itself breaks. Limits of the whole
+// credential can only be checked on the result. The error wraps ErrInvalid, or
 // ErrTooLarge.
 func (p *PatchItem) Check() error {
 	if len(p.Data)+len(p.RemoveData)+len(p.Tags)+len(p.RemoveTags) == 0 && !p.RemoveAllTags &&
@@ -203,12 +203,12 @@ func (p *PatchItem) Check() error {
 		}
 	}
 	changed := Metadata{Tags: p.Tags}
-	p.apply(&changed)
+	p.SetFields(&changed)
 	return changed.Check()
 }
 
-// apply sets the fields that hold a single value.
-func (p *PatchItem) apply(m *Metadata) {
+// SetFields sets the fields of m that have a single value.
+func (p *PatchItem) SetFields(m *Metadata) {
 	if p.Description != nil {
 		m.Description = *p.Description
 	}
@@ -223,66 +223,6 @@ func (p *PatchItem) apply(m *Metadata) {
 	}
 }
 
-// ApplyMetadata returns m with the change made, and the keys of RemoveTags that m did not
-// have. It leaves the times at which the credential was created and modified.
-func (p *PatchItem) ApplyMetadata(m Metadata) (changed Metadata, absent []string) {
-	tags := make(map[string]string, len(m.Tags)+len(p.Tags))
-	if !p.RemoveAllTags {
-		maps.Copy(tags, m.Tags)
-	}
-	for _, key := range p.RemoveTags {
-		if _, ok := tags[key]; !ok {
-			absent = append(absent, key)
-		}
-		delete(tags, key)
-	}
-	maps.Copy(tags, p.Tags)
-	if m.Tags = tags; len(tags) == 0 {
-		m.Tags = nil
-	}
-	p.apply(&m)
-	return m, absent
-}
-
-// ApplyData returns d with the change made, and the names of RemoveData that d did not
-// have. It copies no value: the result refers to those of d and of p.
-func (p *PatchItem) ApplyData(d Data) (changed Data, absent []string) {
-	changed = make(Data, len(d)+len(p.Data))
-	maps.Copy(changed, d)
-	for _, name := range p.RemoveData {
-		if _, ok := changed[name]; !ok {
-			absent = append(absent, name)
-		}
-		delete(changed, name)
-	}
-	maps.Copy(changed, p.Data)
-	return changed, absent
-}
-
-// Keeps says what m and d, which came of the change, have kept.
-func (p *PatchItem) Keeps(m *Metadata, d Data) Kept {
-	var kept Kept
-	for name := range d {
-		if _, set := p.Data[name]; !set {
-			kept.Values++
-		}
-	}
-	for key := range m.Tags {
-		if _, set := p.Tags[key]; !set {
-			kept.Tags++
-		}
-	}
-	kept.Description = p.Description == nil && m.Description != ""
-	if p.Expires == nil {
-		kept.Expires = m.Expires
-	}
-	if p.RotationDays == nil {
-		kept.RotationDays = m.RotationDays
-	}
-	kept.Inheritable = p.Inheritable == nil && m.Inheritable
-	return kept
-}
-
 // PatchRequest changes a credential.
 type PatchRequest struct {
 	Envelope
@@ -292,7 +232,9 @@ type PatchRequest struct {
 // The batch form of a patch.
 type (
 	PatchBatchRequest = BatchRequest[PatchItem, *PatchItem]
-	PatchBatchReply   = BatchReply[PatchReply, *PatchReply]
+
+	//contract:never cursor
+	PatchBatchReply = BatchReply[PatchReply, *PatchReply]
 )
 
 // PatchReply says that a credential was changed.

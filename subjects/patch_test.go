@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// readPatch reads a patch as a person would type it.
+// readPatch reads a patch in the JSON form that a person would type.
 func readPatch(t *testing.T, text string) (*PatchItem, error) {
 	t.Helper()
 	body, err := FromJSON([]byte(text))
@@ -23,7 +23,7 @@ func readPatch(t *testing.T, text string) (*PatchItem, error) {
 	return &request.PatchItem, request.Check()
 }
 
-// In a patch null removes, and what is left out is kept.
+// In a patch, null removes a field, and a missing field is kept.
 func TestPatchNull(t *testing.T) {
 	for text, want := range map[string]PatchItem{
 		`{"tags":{"env":"prod","stage":null}}`:     {Tags: map[string]string{"env": "prod"}, RemoveTags: []string{"stage"}},
@@ -65,7 +65,7 @@ func TestPatchNamesTheRule(t *testing.T) {
 		`{"value":null,"data":{"b":"c"}}`: "value is short for data",
 		`{"data":{"a":"b","a":null}}`:     `data has the name "a" twice`,
 		`{"data":{"a":null,"a":"b"}}`:     `data has the name "a" twice`,
-		`{"tags":{"a":null,"a":"b"}}`:     `tag "a" stands twice`,
+		`{"tags":{"a":null,"a":"b"}}`:     `tag "a" is given twice`,
 		`{"data":{"a/b":null}}`:           `data name "a/b" has '/'`,
 		`{"data":{"":null}}`:              "a data name has 0 characters",
 		`{"tags":{"":null}}`:              "a tag's key has 0 characters",
@@ -98,8 +98,8 @@ func TestPatchNamesTheRule(t *testing.T) {
 	}
 }
 
-// Everywhere else null stays refused.
-func TestNullMeansSomethingInPatchesAlone(t *testing.T) {
+// Everywhere else null is refused.
+func TestNullIsAllowedOnlyInPatches(t *testing.T) {
 	for _, text := range []string{
 		`{"id":"a","tags":null}`, `{"id":"a","tags":{"k":null}}`, `{"id":"a","data":{"k":null}}`, `{"id":"a","value":null}`,
 		`{"id":"a","expires":null}`, `{"id":"a","rotation_days":null}`, `{"id":"a","description":null}`,
@@ -111,34 +111,5 @@ func TestNullMeansSomethingInPatchesAlone(t *testing.T) {
 		if err := Decode(body, new(StoreRequest)); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "is null") {
 			t.Errorf("%s: %v", text, err)
 		}
-	}
-}
-
-func TestPatchApplies(t *testing.T) {
-	before := sampleMetadata()
-	data := Data{"user": NewSecret([]byte("ada")), "password": NewSecret([]byte("old"))}
-	item := PatchItem{
-		Data: Data{"password": NewSecret([]byte("new"))}, RemoveData: []string{"none"},
-		Tags: map[string]string{"stage": "1"}, RemoveTags: []string{"env", "nowhere"}, RotationDays: new(0),
-	}
-	metadata, absentTags := item.ApplyMetadata(before)
-	changed, absentData := item.ApplyData(data)
-	want := sampleMetadata()
-	want.Tags, want.RotationDays = map[string]string{"owner": "päy", "stage": "1"}, 0
-	if !reflect.DeepEqual(metadata, want) || !reflect.DeepEqual(before, sampleMetadata()) {
-		t.Errorf("metadata is %+v, before %+v", metadata, before)
-	}
-	if string(changed["password"].Bytes()) != "new" || string(changed["user"].Bytes()) != "ada" || len(changed) != 2 || len(data) != 2 {
-		t.Errorf("%d names, of %d", len(changed), len(data))
-	}
-	if !reflect.DeepEqual(absentTags, []string{"nowhere"}) || !reflect.DeepEqual(absentData, []string{"none"}) {
-		t.Errorf("absent are %q, %q", absentTags, absentData)
-	}
-	if kept, want := item.Keeps(&metadata, changed), (Kept{1, 1, true, before.Expires, 0, true}); kept != want {
-		t.Errorf("kept %+v, want %+v", kept, want)
-	}
-	all := PatchItem{RemoveAllTags: true}
-	if metadata, _ := all.ApplyMetadata(before); metadata.Tags != nil {
-		t.Errorf("tags %v are left", metadata.Tags)
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// A request is placed by the very field that its sender sets. If it were placed by another,
-// or by none, it would be served wherever its sender says.
+// A request is placed by the very field that its sender sets. If it were placed by another
+// field, or by none, it would be served in any scope that its sender names.
 func TestEveryRequestIsPlacedByItsScope(t *testing.T) {
 	for _, sample := range samples() {
 		if _, isRequest := sample.full.(Request); !isRequest {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestDocumentedLimits holds the table of limits in docs/protocol.md to the code.
+// TestDocumentedLimits compares the table of limits in docs/protocol.md with the code.
 func TestDocumentedLimits(t *testing.T) {
 	page, err := os.ReadFile("../docs/protocol.md")
 	if err != nil {
@@ -29,19 +29,19 @@ func TestDocumentedLimits(t *testing.T) {
 		return text
 	}
 	for row, limits := range map[string][]int{
-		"`scope`":                      {MaxScopeLen, MaxScopeLevels},
-		"`id` of a credential":         {MaxIDLen},
-		"names in `data`":              {MaxDataNames, MaxDataNameLen},
-		"values":                       {MaxDataLen},
-		"`tags`":                       {MaxTags, MaxTagKeyLen, MaxTagValueLen},
-		"`description`":                {MaxDescriptionLen},
-		"`rotation_days`":              {MaxRotationDays},
-		"`items` of a batch or job":    {MaxBatchItems},
-		"`concurrency` of a batch":     {MaxBatchItems},
-		"`cursor`":                     {MaxCursorLen},
-		"`request_id`":                 {MaxRequestIDLen},
-		"ID of a job; name of a batch": {MaxJobIDLen, MaxBatchIDLen},
-		"a message":                    {maxMapFields},
+		"`scope`":                           {MaxScopeLen, MaxScopeLevels},
+		"`id` of a credential":              {MaxIDLen},
+		"names in `data`":                   {MaxDataNames, MaxDataNameLen},
+		"values":                            {MaxDataLen},
+		"`tags`":                            {MaxTags, MaxTagKeyLen, MaxTagValueLen},
+		"`description`":                     {MaxDescriptionLen},
+		"`rotation_days`":                   {MaxRotationDays},
+		"`items` of a batch or job":         {MaxBatchItems},
+		"`concurrency` of a batch":          {MaxBatchItems},
+		"`cursor`":                          {MaxCursorLen},
+		"`request_id`":                      {MaxRequestIDLen},
+		"ID of a job; name of a submission": {MaxJobIDLen, MaxSubmissionIDLen},
+		"a message":                         {maxMapFields},
 	} {
 		for _, limit := range limits {
 			if !regexp.MustCompile(`(^|[^0-9,])` + number(limit) + `([^0-9,]|, |$)`).MatchString(rows[row]) {
@@ -51,7 +51,7 @@ func TestDocumentedLimits(t *testing.T) {
 	}
 }
 
-// TestDocumentedError holds the error of docs/protocol.md to what a worker sends.
+// TestDocumentedError compares the error in docs/protocol.md with the one that a worker sends.
 func TestDocumentedError(t *testing.T) {
 	page, err := os.ReadFile("../docs/protocol.md")
 	if err != nil {
@@ -69,8 +69,8 @@ func TestDocumentedError(t *testing.T) {
 	}
 }
 
-// TestDocumentedCommands: each command that tenants may send has a row in docs/protocol.md
-// that says what goes in and what comes out, beside the tables that are generated.
+// TestDocumentedCommands: each command for tenants has a row in docs/protocol.md, besides the
+// generated tables, that says what goes in and what comes out.
 func TestDocumentedCommands(t *testing.T) {
 	page, err := os.ReadFile("../docs/protocol.md")
 	if err != nil {

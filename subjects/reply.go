@@ -2,8 +2,8 @@ package subjects
 
 import "time"
 
-// The revision of a reply is its last field, written by AppendRevision: that
-// is why encode of a reply leaves it out and field reads it.
+// The revision of a reply is its last field, and AppendRevision writes it. So the encode
+// method of a reply leaves it out, but the field method reads it.
 
 // StoreReply says that a credential was stored.
 type StoreReply struct {
@@ -16,6 +16,8 @@ func (c *Credential) about() (Scope, ID) { return c.Scope, c.ID }
 
 // RetrieveReply is a credential. Its Scope says where it was found: with inherit, that may be
 // above the scope of the request.
+//
+//contract:never damaged
 type RetrieveReply struct {
 	Credential
 	Revision Revision `wire:"revision,reply"`
@@ -30,7 +32,7 @@ type DeleteReply struct {
 // ListReply is a page of a list.
 type ListReply struct {
 	Items    []Credential `wire:"items,always,max=MaxListItems"` // without values
-	Cursor   string       `wire:"cursor,max=MaxCursorLen"`       // empty on the last page
+	Cursor   string       `wire:"cursor,max=MaxCursorLen"`       // left out on the last page
 	Revision Revision     `wire:"revision,reply"`
 }
 
@@ -51,7 +53,7 @@ type ValidateReply struct {
 	Target
 	Status  Status    `wire:"status"`
 	Version string    `wire:"version"`
-	Expires time.Time `wire:"expires"` // empty: never, which is valid
+	Expires time.Time `wire:"expires"` // never, if it is left out, which is valid
 	Checked time.Time `wire:"checked"` // when, by the worker's clock
 	// RotationDue is set if the values have expired, are older than the rotation policy
 	// allows, or have less than a quarter of their life left. Reason says which.

@@ -1,10 +1,14 @@
 package subjects
 
-import "time"
+import (
+	"cmp"
+	"fmt"
+	"time"
+)
 
 // Envelope is what every request may carry beside its arguments.
 type Envelope struct {
-	// RequestID names a write. If the write is sent again under the same name, and nobody
+	// RequestID names a store or patch. If it is sent again under the same name, and nobody
 	// else has written the credential in between, it takes effect once.
 	RequestID string `wire:"request_id,max=MaxRequestIDLen,read=requestID"`
 	// Deadline is when the sender stops waiting, by its clock: Timeout says the same
@@ -14,15 +18,15 @@ type Envelope struct {
 	// when it receives the request, so that their clocks need not agree, and does not
 	// begin a request whose time is up. With 0 the worker's own limits hold.
 	Timeout time.Duration `wire:"timeout"`
-	// Revision is the least revision that the answer must reflect. Empty: any.
+	// Revision is the least revision that the answer must reflect: any, if it is left out.
 	Revision Revision `wire:"revision"`
 }
 
 // MaxRequestIDLen bounds RequestID, in bytes.
 const MaxRequestIDLen = 64
 
-// Until is when the sender stops waiting for a request that was received at a
-// time, or the zero time if it did not say.
+// Until is when the sender of a request, received at that time, stops waiting. It is the
+// zero time if the sender did not say.
 func (v *Envelope) Until(received time.Time) time.Time {
 	if v.Timeout <= 0 {
 		return v.Deadline
@@ -43,7 +47,7 @@ func ofEnvelope(name []byte) bool {
 	return false
 }
 
-// envelope makes the Envelope of any request reachable through Request.
+// envelope gives any request that embeds an Envelope the method of Request.
 func (v *Envelope) envelope() *Envelope { return v }
 
 // Request is a Message that a client sends.
@@ -58,12 +62,29 @@ func EnvelopeOf(r Request) *Envelope { return r.envelope() }
 // Target is the credential that a command or an item of a batch is about. An
 // empty Scope stands for the scope of the subject.
 type Target struct {
-	Scope Scope `wire:"scope"` // that of the subject if it is empty
+	Scope Scope `wire:"scope"` // in a request, that of the subject if it is empty
 	ID    ID    `wire:"id"`    // of the credential, or of the job
 }
 
-// String is scope/id.
+// String is scope/id, which is unambiguous since an ID holds no colon.
 func (t Target) String() string { return string(t.Scope) + "/" + string(t.ID) }
+
+// Compare orders targets by scope (Scope.Compare), then by ID in byte order.
+func (t Target) Compare(other Target) int {
+	return cmp.Or(t.Scope.Compare(other.Scope), cmp.Compare(t.ID, other.ID))
+}
+
+// Check refuses what names no credential, with ErrInvalid.
+func (t Target) Check() error {
+	if _, err := ParseScope(string(t.Scope)); err != nil {
+		return err
+	}
+	if t.Scope == Root {
+		return fmt.Errorf("%w: the root scope holds no credentials", ErrInvalid)
+	}
+	_, err := ParseID(string(t.ID))
+	return err
+}
 
 func (t *Target) about() (Scope, ID) { return t.Scope, t.ID }
 
@@ -124,15 +145,16 @@ type ValidateRequest struct {
 
 // Paging selects a page of a list.
 type Paging struct {
-	// Cursor is that of the page before. Empty: the first page.
+	// Cursor is that of the page before: the first page, if it is left out. It is refused by
+	// a list of another command, scope or filter.
 	Cursor string `wire:"cursor,max=MaxCursorLen"`
 	// Limit is the most items of a page, DefaultListItems if it is 0. A page may be
 	// shorter and still have a cursor.
 	Limit int `wire:"limit,most=MaxListItems"`
 }
 
-// MaxCursorLen bounds a cursor, in bytes. Some stores' own take 4,096, and are
-// carried in text.
+// MaxCursorLen bounds a cursor, in bytes. Cursors of some stores take 4,096, and are
+// carried as text.
 const MaxCursorLen = 8 << 10
 
 // DefaultListItems is the size of a page whose request names none.
@@ -145,7 +167,7 @@ type Filter struct {
 	ExpiresBefore time.Time         `wire:"expires_before"`         // selects what expires before that time
 }
 
-// IsZero reports whether f selects nothing in particular.
+// IsZero reports whether f has no field set.
 func (f *Filter) IsZero() bool {
 	return len(f.Tags) == 0 && f.IDPrefix == "" && f.ExpiresBefore.IsZero()
 }

@@ -11,9 +11,8 @@ import (
 	"testing"
 )
 
-// residue counts the copies of a marker in the memory of the process, as a
-// core dump would show them. The marker is kept masked, so that the only
-// copies are those that the code under test makes.
+// residue counts the copies of a marker in the memory of the process, as a core dump would
+// show them. The marker itself is kept masked, so only the code under test makes copies.
 type residue struct{ masked [16]byte }
 
 const mask = 0x5a
@@ -75,16 +74,16 @@ func (r *residue) count(t *testing.T) int {
 	return found
 }
 
-// overwriteRegisters replaces what the last copy left in the processor's vector
-// registers. A signal, such as the one that preempts a goroutine, saves them to its
-// stack, where a part of the marker would be found that no code keeps.
+// overwriteRegisters replaces what the last copy left in the processor's vector registers. A
+// signal, such as one that preempts a goroutine, saves them to its stack. The search would find
+// a part of the marker there that no code keeps.
 func overwriteRegisters() {
 	const size = 4096
 	junk := make([]byte, size)
 	rand.Read(junk)
 	for range 3 {
 		_ = append(make([]byte, 0, size), junk...)
-		runtime.GC() // which signals, over what was saved before
+		runtime.GC() // it signals, and overwrites what was saved before
 	}
 }
 
@@ -107,8 +106,8 @@ func (r *residue) countIn(b []byte) int {
 	}
 }
 
-// TestNoCopyOfAValueIsLeft encodes, converts and decodes a value, wipes what
-// the contract says is the caller's to wipe, and looks for what is left.
+// TestNoCopyOfAValueIsLeft encodes, converts and decodes a value, wipes what the caller must
+// wipe by contract, and looks for copies.
 func TestNoCopyOfAValueIsLeft(t *testing.T) {
 	const size = 3000 // outgrows several buffers, and is a multiple of three
 	jsonBody := func(r *residue, format string) []byte {
@@ -198,8 +197,8 @@ func (r *residue) plantAfter(b []byte, n int) []byte {
 	return b
 }
 
-// TestResidueIsFound shows that the search above can fail: append leaves the
-// buffers it outgrows.
+// TestResidueIsFound shows that the search above finds copies: append leaves the buffers that
+// it outgrows.
 func TestResidueIsFound(t *testing.T) {
 	r := newResidue(t)
 	value := r.plant(make([]byte, 3000))

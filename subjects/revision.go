@@ -6,12 +6,11 @@ import (
 	"strings"
 )
 
-// Revision is a place in the total order of changes that all replicas apply:
-// the stream that orders them, and a sequence in it. A replica that has
-// applied a revision answers no older than that. The zero Revision is before
-// every other.
+// Revision is a place in the total order of changes that all replicas apply: the stream
+// that orders them, and a sequence in it. A replica that has applied a revision answers
+// nothing older. The zero Revision is before every other.
 //
-// Its text is "<stream in hex>-<sequence>". Clients treat it as opaque but for
+// Its text is "<stream in hex>-<sequence>". To clients it is opaque, except for
 // Compare.
 type Revision struct {
 	// Stream identifies one incarnation of the stream: the time of its

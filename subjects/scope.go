@@ -22,7 +22,7 @@ var ErrInvalid = wire.ErrInvalid
 func invalidf(format string, args ...any) error { return wire.Invalidf(format, args...) }
 
 // ID names a credential within its scope: 1 to 255 characters of
-// A-Z a-z 0-9 - _. The same ID may stand in many scopes.
+// A-Z a-z 0-9 - _. Different scopes may have the same ID.
 type ID string
 
 // ParseID checks s against the rules of ID. The error wraps ErrInvalid.
@@ -88,7 +88,7 @@ func checkSegment(segment string) error {
 	return nil
 }
 
-// character is what a person sees at the beginning of s.
+// character is the first character of s as people see it.
 func character(s string) rune {
 	first, _ := utf8.DecodeRuneInString(s)
 	return first
@@ -120,8 +120,8 @@ func (s Scope) Contains(other Scope) bool {
 	return len(other) > len(s) && other[len(s)] == '/' && other[:len(s)] == s
 }
 
-// Compare orders scopes as a walk of their tree does: a scope comes before
-// those below it, siblings stand in byte order.
+// Compare orders scopes like a walk of their tree: a scope comes before those below
+// it, and siblings are in byte order.
 func (s Scope) Compare(other Scope) int {
 	a, b := string(s), string(other)
 	for i := range min(len(a), len(b)) {

@@ -59,7 +59,7 @@ func TestParseScope(t *testing.T) {
 	})
 }
 
-// checkRefused holds each input against the rule its error must name.
+// checkRefused checks that the error of each input names its rule.
 func checkRefused[T ~string](t *testing.T, parse func(string) (T, error), rules map[string]string) {
 	t.Helper()
 	for input, rule := range rules {
@@ -109,8 +109,8 @@ func TestScopeContains(t *testing.T) {
 	}
 }
 
-// sampleScopes is a tree in the order of a walk. Its names hold the characters
-// that sort below the slash and below the colon.
+// sampleScopes is a tree in the order of a walk. Its names have characters that sort below
+// the slash and below the colon.
 var sampleScopes = []Scope{
 	Root,
 	"a-:b",
@@ -122,7 +122,7 @@ var sampleScopes = []Scope{
 }
 
 func TestScopeCompareIsTreeWalkOrder(t *testing.T) {
-	walk := func(a, b Scope) int { // by segments, as a walk of a tree has it
+	walk := func(a, b Scope) int { // by segments, like a walk of a tree
 		split := func(s Scope) []string {
 			if s == Root {
 				return nil
@@ -147,7 +147,7 @@ func TestScopeCompareIsTreeWalkOrder(t *testing.T) {
 			}
 		}
 	}
-	// A subtree is one run of the order, which is what lets a store list it.
+	// A subtree is contiguous in the order, so a store can list it.
 	sorted := slices.SortedFunc(slices.Values(sampleScopes), Scope.Compare)
 	for _, outer := range sampleScopes {
 		inside := slices.DeleteFunc(slices.Clone(sorted), func(s Scope) bool { return !outer.Contains(s) })
@@ -219,8 +219,8 @@ func FuzzParseID(f *testing.F) {
 	})
 }
 
-// checkInvalid holds the error of a hostile input to its contract: it wraps
-// ErrInvalid and is too short to fill a log.
+// checkInvalid checks the error of a hostile input: it wraps ErrInvalid, and is too short to
+// fill a log.
 func checkInvalid(t *testing.T, err error) {
 	t.Helper()
 	if !errors.Is(err, ErrInvalid) {

@@ -9,15 +9,14 @@ import (
 const redacted = "[redacted]"
 
 // Secret holds the bytes of one value. It prints as "[redacted]" through fmt,
-// encoding/json and log/slog, and shows no byte even where fmt reaches it
-// through an unexported field, whose methods fmt cannot call.
+// encoding/json and log/slog. It shows no byte even if fmt reaches it through an
+// unexported field, whose methods fmt cannot call.
 //
-// A Secret does not copy: it refers to the slice it was made from, and whoever
-// owns that slice wipes it with Wipe after its last use. The zero Secret is
-// empty.
+// A Secret does not copy: it refers to the slice that it was made from. The owner of
+// that slice must wipe it with Wipe after its last use. The zero Secret is empty.
 type Secret struct {
-	// Two pointers: given a verb that does not suit a pointer, such as %s, fmt
-	// follows one to print the slice behind it, and never a second one.
+	// Two pointers: for a verb that does not suit a pointer, such as %s, fmt follows one
+	// pointer to print the slice behind it, but never a second one.
 	b **[]byte
 }
 
@@ -31,7 +30,7 @@ func NewSecret(b []byte) Secret {
 	return Secret{&cell.pointer}
 }
 
-// Bytes is the value itself, not a copy. It is nil after Wipe.
+// Bytes returns the value itself, not a copy. It is nil after Wipe.
 func (s Secret) Bytes() []byte {
 	if s.b == nil {
 		return nil
@@ -42,7 +41,7 @@ func (s Secret) Bytes() []byte {
 // Len is the number of bytes.
 func (s Secret) Len() int { return len(s.Bytes()) }
 
-// Wipe overwrites the value with zeros and lets go of it.
+// Wipe overwrites the value with zeros and drops it.
 func (s Secret) Wipe() {
 	if s.b != nil {
 		clear(**s.b)
@@ -66,7 +65,7 @@ type Data map[string]Secret
 // ValueName is the name of a credential's single, unnamed value.
 const ValueName = "value"
 
-// Value makes the Data of a single value. It does not copy b.
+// Value returns the Data of a single value. It does not copy b.
 func Value(b []byte) Data { return Data{ValueName: NewSecret(b)} }
 
 // Size is the number of bytes of all names and values.
@@ -78,7 +77,7 @@ func (d Data) Size() int {
 	return n
 }
 
-// Clone copies names and values. The copy is the caller's to wipe.
+// Clone copies names and values. The caller must wipe the copy.
 func (d Data) Clone() Data {
 	if d == nil {
 		return nil

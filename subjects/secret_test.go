@@ -18,7 +18,7 @@ import (
 
 const canary = "c4n4ry-Hunter2-xyzzy"
 
-// shows reports in which form text holds the canary, or a half of it.
+// shows returns the form in which text shows the canary, or a half of it.
 func shows(text string) string {
 	for _, part := range []string{canary, canary[:8], canary[12:]} {
 		raw := []byte(part)
@@ -58,7 +58,7 @@ type hidden struct {
 	request StoreRequest
 }
 
-// holders hold the canary in every way that a program would.
+// holders hold the canary in every way in which a program would.
 func holders() []any {
 	secret := NewSecret([]byte(canary))
 	data := Value([]byte(canary))
@@ -174,9 +174,9 @@ func TestWipeOverwrites(t *testing.T) {
 	}
 }
 
-// TestErrorsQuoteNoValue puts the canary where a value belongs and breaks the
-// body around it in every way. A scope, an ID or the name of a field may be
-// quoted, so the canary stands for none of them.
+// TestErrorsQuoteNoValue puts the canary in the place of a value and breaks the body around it
+// in every way. Errors may quote a scope, an ID or the name of a field, so the canary is in
+// none of them.
 func TestErrorsQuoteNoValue(t *testing.T) {
 	refused := 0
 	all := samples()

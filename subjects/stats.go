@@ -7,9 +7,9 @@ const MaxStores = 1000
 
 // The states of a store.
 const (
-	// StoreOK: it answered when it was last asked.
+	// StoreOK: the store answered when it was last asked.
 	StoreOK = "ok"
-	// StoreFailing: calls are refused without a try, but for probes.
+	// StoreFailing: calls are refused without a try, except probes.
 	StoreFailing = "failing"
 )
 
@@ -25,10 +25,11 @@ type StoreState struct {
 	Name  string    `wire:"name"`  // "default", or the name in the setting stores
 	Type  string    `wire:"type"`  // the setting store.type
 	State string    `wire:"state"` // StoreOK or StoreFailing
-	Since time.Time `wire:"since"` // when it began to fail
+	Since time.Time `wire:"since"` // since when State and Refuses are what they are
 	Error Code      `wire:"error"` // what calls failed with, if it is StoreFailing
 	// Refuses says which calls are refused without a try: RefusesReads, RefusesWrites or
-	// RefusesAll. Empty, of a store that is StoreFailing: all.
+	// RefusesAll. A store that is StoreFailing always has it, except from workers of early
+	// versions, which refused all.
 	Refuses string `wire:"refuses"`
 }
 

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Prefix is what every subject of one installation begins with. It separates
+// Prefix is the beginning of every subject of one installation. It separates
 // installations that share a NATS cluster.
 type Prefix string
 
@@ -37,8 +37,8 @@ func (p Prefix) Command(c Command, scope Scope) string {
 	return p.join(string(c), scope)
 }
 
-// Event is the subject of the change events of one credential. Subscribe to
-// Events to see those of a scope and everything below it.
+// Event is the subject of the change events of one credential. To see those of a scope
+// and everything below it, subscribe to Events.
 func (p Prefix) Event(scope Scope, id ID) string {
 	return p.join("event", scope) + "." + string(id)
 }
@@ -46,20 +46,20 @@ func (p Prefix) Event(scope Scope, id ID) string {
 // Events matches the change events of a scope and of all scopes below it.
 func (p Prefix) Events(scope Scope) string { return p.join("event", scope) + ".>" }
 
-// EventEntry is the subject on which a worker writes a change event into the
-// stream. The server publishes it again on that of Event. Clients have no
-// permission for it, so that replicas believe only workers.
+// EventEntry is the subject on which a worker writes a change event into the stream. The
+// server publishes the event again on the subject of Event. Clients may not publish to
+// EventEntry, so replicas believe only workers.
 func (p Prefix) EventEntry(scope Scope, id ID) string {
 	return p.join(eventEntry, scope) + "." + string(id)
 }
 
-// EventEntries matches those of a scope and of all scopes below it.
+// EventEntries matches the entries of a scope and of all scopes below it.
 func (p Prefix) EventEntries(scope Scope) string { return p.join(eventEntry, scope) + ".>" }
 
 const eventEntry = "coherence.event"
 
-// Job is the subject that a job of command c is published to. With an ID, which
-// may be left out, it ends with that, so that a job can be found that is not begun.
+// Job is the subject to which a job of command c is published. It ends with the ID, if
+// one is given, so that a job can be found that has not begun.
 func (p Prefix) Job(c Command, scope Scope, id ID) string {
 	subject := p.join("job."+string(c), scope)
 	if id != "" {
@@ -88,8 +88,8 @@ func (p Prefix) SubmittedJob(queued string) string {
 
 const queue = "queue."
 
-// JobStatus is the subject that the status of a job is published to. Subscribe to
-// JobStatuses to see those of a scope and everything below it.
+// JobStatus is the subject to which the status of a job is published. To see those of a
+// scope and everything below it, subscribe to JobStatuses.
 func (p Prefix) JobStatus(scope Scope, id ID) string {
 	return p.join("job_status", scope) + "." + string(id)
 }
@@ -97,19 +97,19 @@ func (p Prefix) JobStatus(scope Scope, id ID) string {
 // JobStatuses matches the statuses of the jobs of a scope and of all below it.
 func (p Prefix) JobStatuses(scope Scope) string { return p.join("job_status", scope) + ".>" }
 
-// StoreStatus is the subject on which replicas tell that a store of that name
-// began to fail, or answers again.
+// StoreStatus is the subject on which replicas report that a store of that name began to
+// fail, or answers again.
 func (p Prefix) StoreStatus(store string) string { return string(p) + ".store_status." + store }
 
-// StoreStatuses matches those of all stores.
+// StoreStatuses matches the reports about all stores.
 func (p Prefix) StoreStatuses() string { return p.StoreStatus("*") }
 
-// Coherence is a subject of the traffic between replicas, which no client may
-// publish or see.
+// Coherence is a subject of the traffic between replicas. Clients may neither publish
+// there nor listen.
 func (p Prefix) Coherence(kind string) string { return string(p) + ".coherence." + kind }
 
-// Inbox is what the subjects of the replies to workers begin with, without its last
-// dot. Stores and streams answer there, so no client may listen.
+// Inbox is the prefix of the subjects for replies to workers, without its last dot.
+// Stores and streams answer there, so no client may listen.
 func (p Prefix) Inbox() string { return p.Coherence("inbox") }
 
 func (p Prefix) join(word string, scope Scope) string {
@@ -197,7 +197,7 @@ func parseNamed(tokens string) (scope Scope, id ID, err error) {
 	return scope, id, nil
 }
 
-// after cuts prefix and word off a subject; what is left are scope tokens.
+// after cuts prefix and word off a subject. The tokens of a scope remain.
 func (p Prefix) after(word, subject string) (tokens string, ok bool) {
 	rest, ok := strings.CutPrefix(subject, string(p))
 	if !ok {
@@ -210,8 +210,8 @@ func (p Prefix) after(word, subject string) (tokens string, ok bool) {
 	return rest[1:], rest[0] == '.' && len(rest) > 1
 }
 
-// parseTokens reads a scope whose segments are joined by dots, as subjects
-// have them. A slash is part of no segment, so checkSegment refuses it.
+// parseTokens reads a scope whose segments are joined by dots, as in subjects. No
+// segment may have a slash, so checkSegment refuses one.
 func parseTokens(tokens string) (Scope, error) {
 	if strings.IndexByte(tokens, '/') >= 0 {
 		return "", invalidf("scope in a subject has a slash: write one token for each segment")

@@ -20,7 +20,7 @@ import (
 	"credbus/internal/natsconn"
 )
 
-// Whatever flag or command an error, a help text or a document names must exist.
+// Each flag and command that an error, a help text or a document names must exist.
 func TestAdvice(t *testing.T) {
 	own, workers := flagsOf(new(program).command()), pflag.NewFlagSet("worker", pflag.ContinueOnError)
 	config.Flags(workers)
@@ -55,6 +55,7 @@ func TestAdvice(t *testing.T) {
 			return filepath.SkipDir
 		case entry.IsDir() || strings.HasSuffix(path, "_test.go"):
 		case place == "internal/natsconn/config.go": // it spells flags: see below
+		case place == "internal/tenancy/print.go": // it spells commands of nsc
 		case strings.HasSuffix(path, ".go"):
 			known := either
 			if strings.HasPrefix(place, "cmd/credbus/") || strings.HasPrefix(place, "client/") {
@@ -84,7 +85,7 @@ func TestAdvice(t *testing.T) {
 		t.Errorf("only %d flags and commands are found: this test shows nothing", named)
 	}
 
-	// What errors about a connection name is spelled for each program.
+	// Errors about a connection spell a setting as a flag of the program.
 	settings := 0
 	for _, path := range []string{"config.go", "explain.go", "connect.go"} {
 		for _, name := range settingsNamed(t, filepath.Join(root, "internal", "natsconn", path)) {
@@ -109,7 +110,7 @@ var (
 	ofOthers = regexp.MustCompile(`\b(nats|vault|bao|kubectl|aws|age|go test|docker|nsc|make|curl|git|helm|systemctl) |--move-to-version-id`)
 )
 
-// flagsOf are the names of the flags of a command and of all below it.
+// flagsOf are the names of the flags of a command and its subcommands.
 func flagsOf(cmd *cobra.Command) map[string]bool {
 	known := map[string]bool{"help": true, "version": true}
 	add := func(f *pflag.Flag) { known[f.Name] = true }
@@ -123,7 +124,7 @@ func flagsOf(cmd *cobra.Command) map[string]bool {
 	return known
 }
 
-// unknownCommand is the command that a text begins with if there is none of that name.
+// unknownCommand is the command that a text begins with, "" if it exists.
 func unknownCommand(text string) string {
 	words := strings.Fields(text)
 	if len(words) == 0 || slices.Contains(notCommands, words[0]) {
@@ -135,6 +136,9 @@ func unknownCommand(text string) string {
 			return ""
 		}
 		at := slices.IndexFunc(cmd.Commands(), func(c *cobra.Command) bool { return c.Name() == strings.TrimSuffix(word, ",") })
+		if at < 0 && i > 0 && cmd.Runnable() { // an argument
+			return ""
+		}
 		if at < 0 {
 			if i == 0 {
 				return strings.Join(words[:1], " ")
@@ -146,7 +150,7 @@ func unknownCommand(text string) string {
 	return ""
 }
 
-// notCommands follow the name of the project in plain sentences.
+// notCommands are words that follow "credbus" in plain sentences.
 var notCommands = strings.Fields("is worker client command for stay hold may record header made keyring")
 
 // otherPrograms are directories of code that runs other programs.
@@ -172,7 +176,7 @@ func stringsOf(t *testing.T, path string) (texts []string) {
 	return texts
 }
 
-// settingsNamed are the first arguments of what a file of natsconn calls to spell a flag.
+// settingsNamed are the first arguments of the calls that spell a flag in a file of natsconn.
 func settingsNamed(t *testing.T, path string) (names []string) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)

@@ -9,9 +9,9 @@ import (
 	"credbus/subjects"
 )
 
-// names checks positional arguments, of which the first is a scope and the
-// second an ID, before anything is connected to or asked for. It does not
-// quote them: a value may have come to stand there.
+// names checks positional arguments, a scope and then an ID, before the program
+// connects or prompts. It does not quote them: one may be a value in the wrong
+// place.
 func names(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < least || len(args) > most {
@@ -24,7 +24,7 @@ func names(least, most int) cobra.PositionalArgs {
 		}
 		if len(args) > 1 {
 			if args[0] == "" {
-				return errors.New("the scope is empty: the root holds no credential of its own")
+				return errors.New("the scope is empty: the root holds no credential of its own, so name a scope")
 			}
 			if _, err := subjects.ParseID(args[1]); err != nil {
 				return err
@@ -34,12 +34,12 @@ func names(least, most int) cobra.PositionalArgs {
 	}
 }
 
-// wrongCount is the error of too many arguments, or too few.
+// wrongCount is the error for too many or too few arguments.
 func wrongCount(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("%s %s given: write %s", count(len(args), "argument"), was(len(args), "was", "were"), cmd.UseLine())
 }
 
-// target is what arguments that names has checked say.
+// target parses arguments that names has checked.
 func target(args []string) (target subjects.Target) {
 	if len(args) > 0 {
 		target.Scope = subjects.Scope(args[0])

@@ -29,17 +29,17 @@ func (p *program) cacheCommand() *cobra.Command {
 func (p *program) cacheStatsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stats [SCOPE]",
-		Short: "Show how well the cache of each replica does",
-		Long: `Show what each replica has cached of a scope and the scopes below it: how many
-entries, and the bytes of their values. NEGATIVE are those of its entries that say
-that a credential does not exist. TRUSTED says whether the replica answers from its
-cache.
+		Short: "Show entries and hit rate of the cache of each replica",
+		Long: `Show what each replica has cached of a scope and the scopes below it: the number
+of entries, and the bytes of their values. NEGATIVE counts the entries that say that
+a credential does not exist. TRUSTED says whether the replica answers from its cache.
 
-Without a scope, show how well the cache of each replica does, counted since it
-started, on which HOST it is, and in STORES ok, or the stores that fail: which calls
-they refuse (reads, writes or all), since when, and with what. That is for operators. A tenant has no permission for it.
+Without a scope, show the counters of each replica's cache since it started, and its
+HOST. STORES is ok, or names the stores that fail: since when, with which error, and
+which calls they refuse (reads, writes or all). This is for operators. A tenant has
+no permission for it.
 
-When a replica that is known does not answer, those that did are shown and the exit
+If a known replica does not answer, the command shows those that did, and the exit
 status is 6.
 
 -o json prints one JSON object.`,
@@ -104,7 +104,7 @@ func (p *program) printStatistics(stats *client.Statistics) error {
 	return table.flush()
 }
 
-// stores says how the stores of a replica are.
+// stores is the state of a replica's stores, in one cell.
 func stores(states []subjects.StoreState) string {
 	var failing []string
 	for _, s := range states {
@@ -119,7 +119,7 @@ func stores(states []subjects.StoreState) string {
 	if len(states) > 0 && len(failing) == 0 {
 		return subjects.StoreOK
 	}
-	return strings.Join(failing, ", ") // none of a worker that does not tell
+	return strings.Join(failing, ", ") // empty if the worker does not report them
 }
 
 func number(n int64) string { return strconv.FormatInt(n, 10) }
@@ -128,10 +128,10 @@ func (p *program) cacheClearCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "clear [SCOPE [ID]]",
 		Short: "Drop what all replicas have cached",
-		Long: `Drop what all replicas have cached of everything, of a scope and the scopes
-below it, or of one credential. Writes through workers need no clearing: this is
-for changes that were made behind their back. It names the replicas that
-cleared; when one that is known does not say so, the exit status is 6.`,
+		Long: `Drop what all replicas have cached: everything, a scope and the scopes below it,
+or one credential. Writes through workers need no clearing. Use it after somebody
+changed a store without the workers. It prints the replicas that cleared. If a known
+replica does not confirm it, the exit status is 6.`,
 		Args:              names(0, 2),
 		ValidArgsFunction: p.completeNames(2),
 	}

@@ -13,15 +13,15 @@ import (
 )
 
 const (
-	// completionTimeout bounds what a person waits for after the tab key.
+	// completionTimeout bounds how long a user waits after the tab key.
 	completionTimeout = time.Second
 	// completionItems bounds how many names are proposed.
 	completionItems = 1000
 	completionPage  = 1000
 )
 
-// completeNames completes a scope and, where a command takes two names, an ID
-// with what is stored. It proposes nothing when no worker answers.
+// completeNames completes a scope and, if a command takes two names, an ID of
+// a stored credential. It proposes nothing if no worker answers.
 func (p *program) completeNames(most int) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 		if len(args) >= most {
@@ -30,7 +30,7 @@ func (p *program) completeNames(most int) cobra.CompletionFunc {
 		ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
 		defer cancel()
 		var found []string
-		// What fails here shows when the command itself is run.
+		// The command itself will report an error.
 		_ = p.withClient(ctx, args, func(ctx context.Context, c *client.Client, args []string) (err error) {
 			if len(args) == 0 {
 				found, err = scopesOf(ctx, c, begun)
@@ -43,8 +43,8 @@ func (p *program) completeNames(most int) cobra.CompletionFunc {
 	}
 }
 
-// scopesOf are the scopes that begin with what was typed. It asks at the
-// deepest scope that is complete, since who may act there may not act above.
+// scopesOf are the scopes that begin with the typed text. It lists the deepest
+// scope that is complete: the user may have no permission above it.
 func scopesOf(ctx context.Context, c *client.Client, begun string) ([]string, error) {
 	return collect(c.List(ctx, subjects.Scope(begun).Parent(), &client.ListOptions{PageSize: completionPage}), func(credential *client.Credential) string {
 		if scope := string(credential.Scope); strings.HasPrefix(scope, begun) {
@@ -54,7 +54,7 @@ func scopesOf(ctx context.Context, c *client.Client, begun string) ([]string, er
 	})
 }
 
-// idsOf are the IDs in exactly this scope that begin with what was typed.
+// idsOf are the IDs in exactly this scope that begin with the typed text.
 func idsOf(ctx context.Context, c *client.Client, scope subjects.Scope, begun string) ([]string, error) {
 	return collect(c.List(ctx, scope, &client.ListOptions{IDPrefix: begun, PageSize: completionPage}), func(credential *client.Credential) string {
 		if credential.Scope == scope {
@@ -64,8 +64,8 @@ func idsOf(ctx context.Context, c *client.Client, scope subjects.Scope, begun st
 	})
 }
 
-// collect are the names that name finds, each once. It has all that was found until time
-// was up.
+// collect returns the names that name finds, each once. With an error, it returns those
+// that it found before.
 func collect[T any](all iter.Seq2[T, error], name func(T) string) (found []string, err error) {
 	known := make(map[string]bool)
 	for item, err := range all {

@@ -2,7 +2,7 @@ package main
 
 import "fmt"
 
-// count is a number of things, whose name gets an s unless there is one of them.
+// count is a number of things. The name of the thing gets an s unless there is one.
 func count[N int | int64](n N, thing string) string {
 	if n == 1 {
 		return "1 " + thing

@@ -24,10 +24,11 @@ same on all replicas is printed once; one that differs is printed for each.
 
 "host" and "clock" are each replica's own. "clock" is how far its clock is from
 that of the NATS server, one and the same for all replicas. If all of them are
-off alike, the clock of the server is wrong.
+off by the same, the clock of the server is wrong.
 
-Without --all, only what must agree and what differs is shown. When a replica
-that is known does not answer, those that did are shown and the exit status is 6.
+Without --all, it shows only facts that must agree, and settings that differ. If a
+known replica does not answer, the command shows those that did, and the exit status
+is 6.
 
 -o json prints one JSON object with every fact of every replica.
 
@@ -76,7 +77,7 @@ func (p *program) printDeployment(deployment *client.Deployment, all bool) error
 	return table.flush()
 }
 
-// comparedFact is a fact with its value on each replica, "" where it has none.
+// comparedFact is a fact with its value on each replica, "" if a replica has none.
 type comparedFact struct {
 	name    string
 	values  []string
@@ -85,7 +86,7 @@ type comparedFact struct {
 }
 
 // compared puts the facts of all replicas side by side, in the order in which the
-// replicas tell them.
+// replicas report them.
 func compared(deployment *client.Deployment) []comparedFact {
 	var facts []comparedFact
 	at := make(map[string]int)

@@ -12,7 +12,7 @@ import (
 	"credbus/subjects"
 )
 
-// writeEnv writes a NAME='value' line for each value, to be read by a POSIX
+// writeEnv writes a NAME='value' line for each value, for a POSIX
 // shell. Names begin with the ID, so that no value called "path" or "user"
 // replaces a variable that programs depend on.
 func writeEnv(out io.Writer, credential *client.Credential) error {
@@ -28,14 +28,14 @@ func writeEnv(out io.Writer, credential *client.Credential) error {
 		}
 		value := credential.Data[name].Bytes()
 		if bytes.IndexByte(value, 0) >= 0 {
-			return fmt.Errorf("value %s of %s/%s holds a NUL byte, which no variable can: print it by itself, or use -o json",
+			return fmt.Errorf("value %s of %s/%s holds a NUL byte, which no variable can hold: print it by itself, or use -o json",
 				name, credential.Scope, credential.ID)
 		}
 		variables[name] = variable
 		size += len(variable) + len("=''\n") + len(value) + bytes.Count(value, quote)*(len(quoted)-len(quote))
 	}
-	// Nothing is written before all is known to be right, and the buffer is
-	// large enough from the start, so that no copy stays behind.
+	// Nothing is written before all values are checked. The buffer never grows:
+	// no copy of a value stays behind.
 	lines := make([]byte, 0, size)
 	defer func() { clear(lines) }()
 	for _, name := range slices.Sorted(maps.Keys(variables)) {
@@ -60,7 +60,7 @@ var (
 	quoted = []byte(`'\''`)
 )
 
-// variableName is what a value is called in an environment.
+// variableName is the name of a value in an environment.
 func variableName(id, name string) string {
 	if name != subjects.ValueName {
 		id += "_" + name

@@ -17,6 +17,7 @@ import (
 
 	"credbus/client"
 	"credbus/internal/cli"
+	"credbus/internal/tenancy/users"
 	"credbus/subjects"
 )
 
@@ -35,18 +36,17 @@ const (
 	exitInterrupted = 130
 )
 
-// errNoServer is wrapped by the error of a connection that was not answered.
+// errNoServer is wrapped by the error of a connection that no server answered.
 var errNoServer = errors.New("no NATS server answers")
 
-// errDenied is wrapped by the error of what NATS does not let this user do.
+// errDenied is wrapped by the error of an action that NATS forbids this user.
 var errDenied = errors.New("NATS refuses")
 
-// errNameTaken is wrapped by the error of a batch whose name is another one's.
-var errNameTaken = errors.New("the batch was not submitted")
+// errNameTaken is wrapped by the error of a submission whose name another one has.
+var errNameTaken = errors.New("nothing was submitted")
 
-// failures says for each kind of error which exit status it has and, where
-// its text does not say so itself, what to do next. The first that matches
-// counts.
+// failures gives each kind of error its exit status and, if its text does not
+// say what to do next, a hint. The first that matches counts.
 var failures = []struct {
 	err  error
 	code int
@@ -57,22 +57,26 @@ var failures = []struct {
 	{subjects.ErrTooLarge, exitUsage, ""},
 	{client.ErrInvalidArgument, exitUsage, ""},
 	{client.ErrPayloadTooLarge, exitUsage, ""},
-	{client.ErrNotFound, exitNotFound, "credbus list shows what is there"},
-	{errNameTaken, exitConflict, "give another --batch, or none"},
-	{client.ErrAlreadyExists, exitConflict, "leave out --create-only to store it all the same"},
+	{client.ErrNotFound, exitNotFound, "credbus list shows the credentials that exist"},
+	{users.ErrNotFound, exitNotFound, "credbus tenant list shows the names"},
+	{users.ErrExists, exitConflict, "choose another --name, or remove that user with credbus tenant remove"},
+	{users.ErrNoServer, exitUnavailable, howToStart("one") + " there, or name another directory with --data-dir"},
+	{errNameTaken, exitConflict, "give another --submission, or none"},
+	{client.ErrAlreadyExists, exitConflict, "leave out --create-only to change it"},
 	{client.ErrVersionConflict, exitConflict, "credbus retrieve -o json shows its version now"},
 	{client.ErrPermissionDenied, exitPermission, ""}, // to the worker
-	{errDenied, exitPermission, "act as a user that may (--context, --creds or --user), or at a scope of yours"},
+	{errDenied, exitPermission, "act as a user with that permission (--context, --creds or --user), or at a scope of yours"},
 	{errNoServer, exitUnavailable, howToStart("a worker") + ", or name a server with --server or --context"},
 	{client.ErrNoWorkers, exitUnavailable, howToStart("one") + ", or name another server with --server or --context"},
 	{client.ErrDisconnected, exitUnavailable, "try again"},
-	{client.ErrResourceExhausted, exitUnavailable, "try again later"},
+	{client.ErrResourceExhausted, exitUnavailable, ""}, // the text says when to try again, or what to do
+	{client.ErrSessionExpired, exitUnavailable, "try again; if that does not help, the workers do not share their keys, or their clocks differ (credbus deployment)"},
 	{client.ErrStorageUnavailable, exitUnavailable, "try again later; the worker's log says more"},
 	{client.ErrStorageTimeout, exitUnavailable, "try again later; the worker's log says more"},
 	{client.ErrStorageFull, exitUnavailable, ""}, // the text says what to do
 	{context.DeadlineExceeded, exitUnavailable, "try again, with a longer --timeout"},
-	{errMissingReplicas, exitUnavailable, "try again; one that is gone for good is forgotten after a while"},
-	{errReplicasBehind, exitConflict, "copy the keyring file to those that have one of their own, and wait until credbus keys list shows it; the log of one that does not read it says why"},
+	{errMissingReplicas, exitUnavailable, "try again; the workers forget a replica some time after it is gone"},
+	{errReplicasBehind, exitConflict, "copy the keyring file to the workers that have their own, and wait until credbus keys list shows it; the log of a worker that does not read it says why"},
 	{errUnkept, exitOther, "nothing of it can be kept, so restore it, or give --replace"},
 	{errOtherKeyring, exitConflict, "name the workers' keyring with --keyring, or run this where they have it"},
 	{client.ErrInternal, exitOther, "the worker's log says why"},
@@ -83,7 +87,7 @@ func howToStart(what string) string {
 	return fmt.Sprintf("start %s with %q", what, cli.Command("worker"))
 }
 
-// halfway is the error of a command that had done something when it was stopped.
+// halfway is the error of a command that stopped after a part of its work.
 type halfway struct {
 	done string // and how to go on
 	err  error
@@ -97,7 +101,7 @@ func (h halfway) Unwrap() error { return h.err }
 func (p *program) fail(ctx context.Context, err error) int {
 	if ctx.Err() != nil || errors.Is(err, errInterrupted) {
 		if unsure, ok := errors.AsType[*client.SubmitError](err); ok {
-			p.say("%v (--batch)", unsure)
+			p.say("%v (--submission)", unsure)
 		}
 		if half, ok := errors.AsType[halfway](err); ok {
 			p.say("%s", half.done)
@@ -122,7 +126,7 @@ func (p *program) fail(ctx context.Context, err error) int {
 			hint = "add --request-id to do so" // its text says to repeat it with one
 		}
 		if _, unsure := errors.AsType[*client.SubmitError](err); unsure {
-			hint = "--batch does so" // its text says to submit it again
+			hint = "--submission does so" // its text says to submit it again
 		}
 		p.say("%s", joined(err.Error(), hint))
 		return failure.code
@@ -135,7 +139,7 @@ func joined(text, hint string) string {
 	if hint == "" {
 		return text
 	}
-	// Many a text says itself what the hint begins with.
+	// Many texts end with the beginning of the hint.
 	const again = "try again later"
 	if rest, same := strings.CutPrefix(hint, again); same && strings.HasSuffix(text, again) {
 		return text + rest
@@ -146,13 +150,13 @@ func joined(text, hint string) string {
 // say writes one line to stderr, whatever the text holds.
 func (p *program) say(format string, args ...any) {
 	if p.bar != nil {
-		_ = p.bar.Clear() // else the line would stand behind the bar
+		_ = p.bar.Clear() // else the line would follow the bar
 	}
 	text := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; ")
 	fmt.Fprintln(p.stderr, "credbus: "+printable(text))
 }
 
-// printable is text without what would steer a terminal or break a table.
+// printable is text without characters that control a terminal or break a table.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -162,7 +166,7 @@ func printable(text string) string {
 	}, text)
 }
 
-// as makes err one of a kind that failures lists, and leaves its text alone.
+// as gives err a kind that failures lists, and keeps its text.
 func as(kind, err error) error { return kinded{err, kind} }
 
 type kinded struct{ err, kind error }
@@ -170,8 +174,8 @@ type kinded struct{ err, kind error }
 func (k kinded) Error() string   { return k.err.Error() }
 func (k kinded) Unwrap() []error { return []error{k.kind, k.err} }
 
-// verdict ends a command that did what it was asked to, with an exit status
-// that says what it found.
+// verdict ends a command that did its work, with an exit status for what it
+// found.
 type verdict struct {
 	text string
 	code int
@@ -179,16 +183,15 @@ type verdict struct {
 
 func (v verdict) Error() string { return v.text }
 
-// usageError is one of the command line.
+// usageError is a mistake on the command line.
 type usageError struct {
 	err     error
-	command string // whose help to read
+	command string // the command whose help to read
 }
 
 func (e usageError) Error() string { return e.err.Error() }
 
-// flagError leaves out what a person typed, in which a value may stand, as in
-// "-vs3cret".
+// flagError leaves out the typed text: it may hold a value, as in "-vs3cret".
 func flagError(_ *cobra.Command, err error) error {
 	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && unknown.GetSpecifiedShortnames() != "" {
 		return fmt.Errorf("unknown shorthand flag: -%s", unknown.GetSpecifiedName())
@@ -199,15 +202,14 @@ func flagError(_ *cobra.Command, err error) error {
 	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 		cause := invalid.Unwrap()
 		if number, ok := errors.AsType[*strconv.NumError](cause); ok {
-			cause = number.Err // whose own text quotes what was typed
+			cause = number.Err // its text quotes the typed value
 		}
 		return fmt.Errorf("flag --%s: %w", invalid.GetFlag().Name, cause)
 	}
 	return err
 }
 
-// refused reports whether err is a NATS server's, of an identity that it does
-// not take.
+// refused reports whether a NATS server rejected the user.
 func refused(err error) bool {
 	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) ||
 		errors.Is(err, nats.ErrAuthRevoked) || errors.Is(err, nats.ErrNkeysNotSupported)

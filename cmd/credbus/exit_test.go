@@ -20,7 +20,7 @@ func TestJoined(t *testing.T) {
 	}
 }
 
-// What was done is said when it is interrupted, too.
+// A command that is interrupted still says what it did.
 func TestInterruptedHalfway(t *testing.T) {
 	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
 	if err != nil {

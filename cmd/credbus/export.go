@@ -22,19 +22,18 @@ func (p *program) exportCommand() *cobra.Command {
 		Use:   "export SCOPE",
 		Short: "Write credentials, with their values, as lines of JSON",
 		Long: `Write the credentials of a scope and all scopes below it, WITH THEIR VALUES, as
-lines of JSON that import reads. Values and metadata come back exactly; version,
-created and modified are written for the record.
+lines of JSON that import reads. Import restores values and metadata exactly; version,
+created and modified are for your information only.
 
-Values are in clear: keep the file where nobody else reads it, and delete it
-soon. With --output it is readable by its owner only, and stands there once all
-is written. Where there is nothing to export, no file is written, and the exit status
-is 3.`,
+Values are in clear: keep the file where nobody else can read it, and delete it soon.
+With --output, only its owner can read it, and it appears when it is complete. If
+there is nothing to export, no file is written, and the exit status is 3.`,
 		Example: `  credbus export org:acme --output acme.jsonl
   credbus export org:acme | age -p > acme.jsonl.age`,
 		Args:              names(1, 1),
 		ValidArgsFunction: p.completeNames(1),
 	}
-	cmd.Flags().StringVar(&output, "output", "", "write to this file, replacing it, instead of to stdout")
+	cmd.Flags().StringVar(&output, "output", "", "write to this file instead of stdout, and replace it if it exists")
 	cmd.Flags().BoolVar(&force, "force", false, "show values even on a terminal")
 	cmd.PreRunE = func(*cobra.Command, []string) error {
 		if output == "" && !force && isTerminal(p.stdout) {
@@ -64,8 +63,8 @@ is 3.`,
 	return cmd
 }
 
-// exporter writes credentials batch by batch, so that it holds a hundred of
-// them at a time.
+// exporter writes credentials batch by batch, so it holds at most a hundred of
+// them.
 type exporter struct {
 	p     *program
 	c     *client.Client
@@ -84,8 +83,8 @@ func (ex *exporter) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// Fresh, since a whole export would drive everything else out of the
-		// workers' caches.
+		// Fresh, since an export would evict everything else from the workers'
+		// caches.
 		ex.batch = append(ex.batch, client.RetrieveItem{
 			Scope: credential.Scope, ID: credential.ID, RetrieveOptions: client.RetrieveOptions{Fresh: true},
 		})
@@ -146,8 +145,8 @@ func (ex *exporter) verdict() error {
 	return nil
 }
 
-// newPrivateFile makes a file beside path that keep puts in its place. Its
-// mode is 0600 whatever that of the file it replaces is.
+// newPrivateFile creates a file beside path, which keep renames to path. Its mode
+// is 0600, whatever mode the file at path has.
 func newPrivateFile(path string) (*os.File, error) {
 	return os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 }

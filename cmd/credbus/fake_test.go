@@ -15,28 +15,28 @@ import (
 	"credbus/subjects"
 )
 
-// startFake starts a NATS server with something that answers like a worker in
-// the states that a real one is hard to bring into:
+// startFake starts a NATS server and a fake worker on it, which answers as a real
+// one does in states that are hard to produce:
 //
 //	scope error:CODE      every command fails with CODE
-//	scope unknown:CODE    the same, and what became of it is unknown
+//	scope unknown:CODE    the same, with an unknown outcome
 //	scope validate:due    everything is valid, and due for rotation
 //	scope silent:all      nothing is answered
-//	scope gap:now         an event that nobody can read is sent
-//	scope expiring:soon   events are sent that a credential expires, and has
-//	scope store:recovers  a replica tells that its store answers again
-//	scope migrate:outage  one credential is copied, then a store is away
-//	scope migrate:partly  what is copied cannot be read when it is looked at again
+//	scope gap:now         an event is sent that does not decode
+//	scope expiring:soon   events report that a credential will expire, and has expired
+//	scope store:recovers  a replica reports that its store answers again
+//	scope migrate:outage  one credential is copied, then a store does not answer
+//	scope migrate:partly  copies fail when the worker compares them again
 //	scope race:created    others create the credential after it was found missing
 //	scope race:endless    others create and delete it all the time
 //	cache commands        replica-2 is missing
-//	deployment            replicas with other settings, and replica-3 is missing
-//	prefix changing.v1    the primary, that of the worker of dir, changes in each walk through
-//	                      what is stored
-//	prefix outage.v1      a store is away when what is stored is gone through
+//	deployment            replicas with different settings, and replica-3 is missing
+//	prefix changing.v1    the primary, at first that of the worker of dir, changes during each
+//	                      pass over the stored credentials
+//	prefix outage.v1      a store does not answer during such a pass
 //
-// Its users are any, with the password pw, limited, who may use no subject of
-// credbus, and deaf, whom no reply reaches.
+// Its users are any, with the password pw; limited, without permission for the
+// subjects of credbus; and deaf, which receives no replies.
 func startFake(t *testing.T, dir string) (url string) {
 	t.Helper()
 	ns, err := server.NewServer(&server.Options{
@@ -102,8 +102,8 @@ func resealed(request *nats.Msg, primary uint32, page func(primary uint32, curso
 	return subjects.AppendRevision(subjects.AppendOpen(nil, reply), subjects.Revision{})
 }
 
-// changingPage is of a walk where everything is sealed by the primary, which is
-// another one on the second page.
+// changingPage is a page of a pass that finds everything sealed by the primary,
+// which is another key on the second page.
 func changingPage(primary uint32, cursor string) *subjects.ResealReply {
 	if cursor == "" {
 		return &subjects.ResealReply{Primary: primary, Current: 1, Cursor: "next"}
@@ -111,7 +111,7 @@ func changingPage(primary uint32, cursor string) *subjects.ResealReply {
 	return &subjects.ResealReply{Primary: primary + 1, Current: 1}
 }
 
-// outagePage is of a walk on whose second page the store is away.
+// outagePage is a page of a pass: on the second, the store does not answer.
 func outagePage(primary uint32, cursor string) *subjects.ResealReply {
 	if cursor == "" {
 		return &subjects.ResealReply{Primary: primary, Resealed: 3, Cursor: "next"}
@@ -228,7 +228,7 @@ func answer(nc *nats.Conn, request *nats.Msg) {
 // raced counts the patches of the scope race:created.
 var raced atomic.Int32
 
-// partly counts what is asked of the scope migrate:partly.
+// partly counts the requests for the scope migrate:partly.
 var partly atomic.Int32
 
 func migratedPage(request *subjects.MigrateRequest) *subjects.MigrateReply {

@@ -32,17 +32,17 @@ object:
 
 with the fields scope, id, data (named values, or value for a single one),
 description, tags, expires, rotation_days and inheritable. Bytes that are not
-UTF-8 are {"base64": "..."}. Fields version, created and modified, which an
-export has, are not used. Any other field is an error, and so is null. A line replaces
-all that a credential had: what it does not give is gone.
+UTF-8 are {"base64": "..."}. The fields version, created and modified of an export
+are ignored. Any other field is an error, and so is null. A line replaces the whole
+credential: it keeps nothing that the line does not give.
 
-A line that cannot be stored is reported by its number, never with its value,
-and the others are stored all the same; the exit status is 1 then. When no
-worker answers, the import stops. Running it again is safe.
+If a line cannot be stored, its number is reported, never its value. The other lines
+are stored, and the exit status is 1. If no worker answers, the import stops. It is
+safe to run it again.
 
---job has the workers store them later: all lines are read, sealed to the workers'
-key and put into their queue, and the name of the batch is printed, as credbus jobs
-submit does.`,
+With --job, the workers store them later: the command reads all lines, seals them to
+the workers' key, puts them into the queue, and prints the name of the submission, as
+credbus jobs submit does.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return wrongCount(cmd, args)
@@ -51,15 +51,15 @@ submit does.`,
 		},
 	}
 	scope := ""
-	cmd.Flags().StringVar(&scope, "scope", "", "scope of lines that name none; the others must lie below it")
-	cmd.Flags().BoolVar(&im.createOnly, "create-only", false, "do not replace what exists: report it as failed")
+	cmd.Flags().StringVar(&scope, "scope", "", "scope for lines that name none; the scopes of other lines must be the same or below it")
+	cmd.Flags().BoolVar(&im.createOnly, "create-only", false, "do not replace credentials that exist: report them as failed")
 	cmd.Flags().BoolVar(&im.dryRun, "dry-run", false, "check every line, and store nothing")
 	asJob := false
-	cmd.Flags().BoolVar(&asJob, "job", false, "submit batch jobs, and print the name of the batch")
+	cmd.Flags().BoolVar(&asJob, "job", false, "submit jobs, and print the name of the submission")
 	flags := p.jobFlags(cmd)
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if !asJob && flags.given(cmd) {
-			return errors.New("--batch, --not-before, --expires-at, --wait and --format go with --job")
+			return errors.New("--submission, --not-before, --expires-at, --wait and --format go with --job")
 		}
 		im.scope, err = subjects.ParseScope(scope)
 		return err
@@ -68,7 +68,8 @@ submit does.`,
 		im.c = c
 		if asJob {
 			im.submit = func(ctx context.Context, scope client.Scope, items []client.StoreItem) error {
-				return flags.submit(ctx, func(options *client.JobOptions) (*client.Batch, error) {
+				return flags.submit(ctx, func(options *client.JobOptions) (*client.Submission, error) {
+					defer im.wipe() // not after --wait
 					return c.StoreJob(ctx, scope, items, options)
 				})
 			}
@@ -97,16 +98,16 @@ type importer struct {
 	scope      subjects.Scope
 	createOnly bool
 	dryRun     bool
-	// submit takes all lines, and says so on stdout; nil to store them.
+	// submit submits all lines as jobs; nil to store them at once.
 	submit func(context.Context, client.Scope, []client.StoreItem) error
 
 	batch  []importLine
-	places map[subjects.Target]int // in batch, of what is to be submitted
+	places map[subjects.Target]int // in batch, of the lines to submit
 	lines  int                     // that were not empty
 	stored int
 }
 
-// importLine is a line that waits for its batch. The values of item lie in
+// importLine is a line that waits for its batch. The values of item are parts of
 // body.
 type importLine struct {
 	number int
@@ -138,12 +139,14 @@ func (im *importer) run(ctx context.Context, file string) error {
 		}
 		im.lines++
 		line := importLine{number: number}
-		if err := im.read(scanner.Bytes(), &line); err != nil {
+		err := im.read(scanner.Bytes(), &line)
+		clear(scanner.Bytes()) // the buffer lives as long as the import
+		if err != nil {
 			clear(line.body)
 			im.failed(number, err)
 			continue
 		}
-		// Within a batch there is no order, and the last line is to win.
+		// A batch has no order, but the last line for a credential must win.
 		if im.submit != nil {
 			im.keep(line)
 			continue
@@ -166,7 +169,7 @@ func (im *importer) run(ctx context.Context, file string) error {
 		if im.lines == 0 {
 			return fmt.Errorf("%w: there are no lines, and so nothing to submit", subjects.ErrInvalid)
 		}
-		progress.end() // there may be another for what waits
+		progress.end() // --wait may show another
 	}
 	if err := im.flush(ctx); err != nil {
 		return err
@@ -175,14 +178,13 @@ func (im *importer) run(ctx context.Context, file string) error {
 	return im.report()
 }
 
-// keep adds a line to what is to be submitted, in place of an earlier one for the
-// same credential.
+// keep adds a line to submit. It replaces an earlier one for the same credential.
 func (im *importer) keep(line importLine) {
 	target := subjects.Target{Scope: line.item.Scope, ID: line.item.ID}
 	if at, twice := im.places[target]; twice {
 		clear(im.batch[at].body)
 		im.batch[at] = line
-		im.stored++ // the earlier one is as good as stored
+		im.stored++ // the earlier one counts as stored
 		return
 	}
 	if im.places == nil {
@@ -238,7 +240,7 @@ func (l importLine) sameTarget(other importLine) bool {
 	return l.item.Scope == other.item.Scope && l.item.ID == other.item.ID
 }
 
-// flush stores the batch. Its error is one that ends the import.
+// flush stores the batch. An error ends the import.
 func (im *importer) flush(ctx context.Context) error {
 	defer im.wipe()
 	if len(im.batch) == 0 {
@@ -266,7 +268,7 @@ func (im *importer) flush(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("stopped in the batch of lines %d to %d, with %s stored for certain; to import again is safe: %w",
+		return fmt.Errorf("stopped in the batch of lines %d to %d, with at least %s stored; it is safe to import again: %w",
 			im.batch[0].number, im.batch[len(im.batch)-1].number, count(im.stored, "credential"), plainly(err))
 	}
 	for i, result := range results {
@@ -277,8 +279,8 @@ func (im *importer) flush(ctx context.Context) error {
 	return nil
 }
 
-// authority is the scope at which a batch is stored: the deepest that holds
-// all of it, which whoever may store it is likeliest to be allowed.
+// authority is the scope at which a batch is stored: the deepest that contains
+// all its items. The user is most likely to have permission for it.
 func (im *importer) authority() subjects.Scope {
 	if im.scope != subjects.Root {
 		return im.scope
@@ -292,8 +294,8 @@ func (im *importer) authority() subjects.Scope {
 	return scope
 }
 
-// plainly leaves out the request id of a batch, with which nobody can repeat
-// it here.
+// plainly leaves out the request id of a batch: this command cannot repeat the
+// batch by it.
 func plainly(err error) error {
 	if unknown, ok := errors.AsType[*client.OutcomeUnknownError](err); ok {
 		return fmt.Errorf("it may have been stored or not: %w", unknown.Err)
@@ -314,8 +316,8 @@ func (im *importer) wipe() {
 func (im *importer) report() error {
 	if failed := im.lines - im.stored; failed > 0 {
 		advice := "correct them, and import again"
-		if im.submit != nil { // under the same name the good ones would be all there is
-			advice = "correct them, and submit them as another batch"
+		if im.submit != nil { // the name stands for the good lines now
+			advice = "correct them, and submit them under another name"
 		}
 		return verdict{fmt.Sprintf("%d of %s failed, as said above, and %d %s good: %s", failed, count(im.lines, "line"), im.stored, was(im.stored, "is", "are"), advice), exitOther}
 	}
@@ -330,7 +332,7 @@ func (im *importer) report() error {
 	return err
 }
 
-// open opens a file, or stdin for "-". The size is -1 where it is not known.
+// open opens a file, or stdin for "-". The size is -1 if it is unknown.
 func (p *program) open(ctx context.Context, file string) (in io.ReadCloser, size int64, err error) {
 	if file == "-" {
 		return io.NopCloser(interruptible{ctx, p.stdin}), -1, nil

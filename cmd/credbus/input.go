@@ -25,7 +25,7 @@ type input struct {
 	// given is set when value was given: it may be empty.
 	given bool
 	named pairs // the values themselves, by name
-	files pairs // where they are, by name; "-" is stdin
+	files pairs // the files that hold them, by name; "-" is stdin
 }
 
 func (in *input) register(flags *pflag.FlagSet) {
@@ -37,7 +37,7 @@ func (in *input) register(flags *pflag.FlagSet) {
 	in.named.form = "NAME=VALUE"
 }
 
-// check finds what is wrong before anything is read.
+// check finds mistakes before any value is read.
 func (in *input) check() error {
 	stdin := 0
 	for _, file := range append(slices.Collect(maps.Values(in.files.m)), in.file) {
@@ -59,7 +59,7 @@ func (in *input) check() error {
 	return nil
 }
 
-// data reads the values. They are the caller's to wipe.
+// data reads the values. The caller must wipe them.
 func (p *program) data(ctx context.Context, about subjects.Target, in *input) (data client.Data, err error) {
 	data = make(client.Data)
 	defer func() {
@@ -119,7 +119,7 @@ func (p *program) readInto(ctx context.Context, data client.Data, name, file str
 	case err != nil:
 		return fmt.Errorf("read stdin: %w", err)
 	case len(value) == 0:
-		// More often than not, what feeds the pipe has failed.
+		// Usually, the command that feeds the pipe has failed.
 		return usageError{errors.New("stdin is empty: pipe the value in, or store an empty one with --file " + os.DevNull), "credbus store"}
 	case bytes.IndexByte(value, '\n') == len(value)-1:
 		p.say(endsWithNewline + ": echo -n and printf leave it out")
@@ -158,8 +158,8 @@ func (i interruptible) Read(b []byte) (int, error) {
 	return await(i.ctx, func() (int, error) { return i.r.Read(b) })
 }
 
-// await does what cannot be interrupted, and leaves it behind when ctx ends,
-// as the program will end then.
+// await calls do, which cannot be interrupted, and stops waiting for it when ctx
+// ends: the program ends then.
 func await[T any](ctx context.Context, do func() (T, error)) (T, error) {
 	type result struct {
 		value T

@@ -16,13 +16,13 @@ import (
 func (p *program) jobsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "jobs",
-		Short: "Submit batch jobs, and see how they stand",
-		Long: `Submit batch jobs, and see how they stand. Workers carry out a job from a durable
-queue, each of its items once, and nobody has to wait for it. What is submitted
-together is a batch, whose jobs are called after it: BATCH-0, BATCH-1 and so on.
+		Short: "Submit jobs, and show their state",
+		Long: `Submit jobs, and show their state. Workers take a job from a durable queue
+and carry out each of its items once; nobody has to wait for it. Jobs that were
+submitted together are a submission. Their names are NAME-0, NAME-1 and so on.
 
-What became of a job is known for a day after its last change. One that was given
-up is kept among the dead letters for longer, to be retried or dropped.`,
+The result of a job is known for a day after its last change. A job that was given up
+is a dead letter, which is kept for longer: retry it or drop it.`,
 	}
 	for _, command := range []*cobra.Command{
 		p.jobsSubmitCommand(), p.jobsListCommand(), p.jobsShowCommand(), p.jobsWatchCommand(), p.jobsCancelCommand(),
@@ -46,7 +46,7 @@ func jobName(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// completeJobs completes a scope, and the name of a job in it or of a batch.
+// completeJobs completes a scope, and the name of a job in it or of a submission.
 func (p *program) completeJobs(options client.JobListOptions, name func(*client.JobStatus) client.ID) cobra.CompletionFunc {
 	scopes := p.completeNames(1)
 	return func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
@@ -56,7 +56,7 @@ func (p *program) completeJobs(options client.JobListOptions, name func(*client.
 		ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
 		defer cancel()
 		var found []string
-		// What fails here shows when the command itself is run.
+		// The command itself will report an error.
 		_ = p.withClient(ctx, args, func(ctx context.Context, c *client.Client, args []string) (err error) {
 			found, err = collect(c.Jobs(ctx, target(args).Scope, &options), func(job *client.JobStatus) string {
 				if id := string(name(job)); job.Scope == target(args).Scope && strings.HasPrefix(id, begun) {
@@ -70,21 +70,21 @@ func (p *program) completeJobs(options client.JobListOptions, name func(*client.
 	}
 }
 
-func jobOf(job *client.JobStatus) client.ID   { return job.ID }
-func batchOf(job *client.JobStatus) client.ID { return job.Batch }
+func jobOf(job *client.JobStatus) client.ID        { return job.ID }
+func submissionOf(job *client.JobStatus) client.ID { return job.Submission }
 
 func (p *program) jobsListCommand() *cobra.Command {
 	var (
-		options      client.JobListOptions
-		state, batch string
+		options           client.JobListOptions
+		state, submission string
 	)
 	cmd := &cobra.Command{
 		Use:   "list [SCOPE]",
 		Short: "List the jobs of a scope and all scopes below it",
-		Long: `List the jobs of a scope and all scopes below it, of all scopes when none is given.
-Filters that are given must all match. ITEMS are those that succeeded, those that
-failed, and all. REASON is why a job failed, or what it found by validating: how many
-are expired, say.
+		Long: `List the jobs of a scope and all scopes below it, or of all scopes if none is given.
+All given filters must match. ITEMS counts those that succeeded, those that failed,
+and all. REASON says why a job failed, or what it found by validating, such as how
+many are expired.
 
 -o json prints one JSON object on a line for each job.`,
 		Args:              names(0, 1),
@@ -92,13 +92,13 @@ are expired, say.
 	}
 	states := []string{string(client.JobAccepted), string(client.JobRunning), string(client.JobDone), string(client.JobFailed), string(client.JobCancelled)}
 	cmd.Flags().StringVar(&state, "state", "", "only those in this state: "+strings.Join(states, ", "))
-	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(states, cobra.ShellCompDirectiveNoFileComp)) // fails for a flag that is not there
-	cmd.Flags().StringVar(&batch, "batch", "", "only those of this batch")
+	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(states, cobra.ShellCompDirectiveNoFileComp)) // fails only for an unknown flag
+	cmd.Flags().StringVar(&submission, "submission", "", "only those of this submission")
 	cmd.Flags().BoolVar(&options.Dead, "dead", false, "only dead letters")
 	format := formatFlag(cmd, asText, asJSON)
 	list := p.listJobs(&options, format)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		options.State, options.Batch = client.JobState(state), client.ID(batch)
+		options.State, options.Submission = client.JobState(state), client.ID(submission)
 		return list(cmd, args)
 	}
 	return cmd
@@ -140,7 +140,7 @@ func (p *program) listJobs(options *client.JobListOptions, format *format) func(
 	})
 }
 
-// commandName is a command of jobs as the command line calls it.
+// commandName is the name that the command line has for a command of jobs.
 func commandName(command client.Command) string {
 	return strings.TrimSuffix(string(command), "_batch")
 }
@@ -167,11 +167,11 @@ func itemsText(job *client.JobStatus) string {
 
 func (p *program) jobsShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "show SCOPE JOB|BATCH",
-		Short: "Show how a job stands, and the result of each item",
-		Long: `Show how a job stands, and the result of each of its items. Of a batch, as submit
---batch named it, all jobs are shown, one after the other. A job that failed is shown all
-the same, with exit status 0.
+		Use:   "show SCOPE JOB|SUBMISSION",
+		Short: "Show the state of a job, and the result of each item",
+		Long: `Show the state of a job, and the result of each of its items. For a submission, named as
+in submit --submission, show all its jobs, one after the other. The exit status is 0 for a
+job that failed, too.
 
 -o json prints one JSON object on a line for each job.`,
 		Args:              jobName,
@@ -185,7 +185,7 @@ the same, with exit status 0.
 				return writeJSON(p.stdout, job)
 			}
 			if !first {
-				fmt.Fprintln(p.stdout) // as what follows, which says so if it fails
+				fmt.Fprintln(p.stdout) // the next write reports an error
 			}
 			first = false
 			return p.printJob(job)
@@ -198,15 +198,15 @@ the same, with exit status 0.
 		if !errors.Is(err, client.ErrNotFound) {
 			return err
 		}
-		// Then it is the name of a batch.
-		batch, err := c.Batch(scope, id).Status(ctx)
+		// No job has this name, so it names a submission.
+		submission, err := c.Submission(scope, id).Status(ctx)
 		if err != nil {
 			return hinted(err)
 		}
-		for i := range batch.Jobs {
-			switch job, err := c.Job(ctx, scope, batch.Jobs[i].ID); {
+		for i := range submission.Jobs {
+			switch job, err := c.Job(ctx, scope, submission.Jobs[i].ID); {
 			case errors.Is(err, client.ErrNotFound):
-				p.say("%s is not known: it was not accepted yet, or ended long ago", batch.Jobs[i].Target)
+				p.say("%s is not known: it was not accepted yet, or ended long ago", submission.Jobs[i].Target)
 			case err != nil:
 				return err
 			default:
@@ -223,7 +223,7 @@ the same, with exit status 0.
 func (p *program) printJob(job *client.JobStatus) error {
 	for _, line := range []struct{ name, value string }{
 		{"job", job.Target.String()},
-		{"batch", fmt.Sprintf("%s, of %s", job.Batch, count(job.Parts, "job"))},
+		{"submission", fmt.Sprintf("%s, of %s", job.Submission, count(job.Parts, "job"))},
 		{"command", commandName(job.Command)},
 		{"state", stateText(job)},
 		{"reason", job.Reason},
@@ -246,7 +246,7 @@ func (p *program) printJob(job *client.JobStatus) error {
 	if len(job.Results) == 0 {
 		return nil
 	}
-	fmt.Fprintln(p.stdout) // as the table below, which says so if it fails
+	fmt.Fprintln(p.stdout) // the table below reports an error
 	table := newTable(p.stdout, "SCOPE", "ID", "RESULT", "VERSION", "DETAIL")
 	for i := range job.Results {
 		result := &job.Results[i]
@@ -269,35 +269,35 @@ func (p *program) printJob(job *client.JobStatus) error {
 	return table.flush()
 }
 
-// hinted says what to do where a job is not found, in place of what is said of
+// hinted says what to do if a job is not found, instead of the hint about
 // credentials.
 func hinted(err error) error {
 	if errors.Is(err, client.ErrNotFound) {
-		return verdict{joined(err.Error(), "credbus jobs list shows what is there"), exitNotFound}
+		return verdict{joined(err.Error(), "credbus jobs list shows the jobs that exist"), exitNotFound}
 	}
 	return err
 }
 
 func (p *program) jobsCancelCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "cancel SCOPE JOB|BATCH",
-		Short: "Have a job end, or all jobs of a batch",
-		Long: `Have a job end, or all jobs of a batch: at once where it is not begun, before its
-next item where it is. What it has done stays done, and what has ended stays as it
-is.`,
+		Use:   "cancel SCOPE JOB|SUBMISSION",
+		Short: "Cancel a job, or all jobs of a submission",
+		Long: `Cancel a job, or all jobs of a submission. A job that has not begun ends at once; one that
+has begun ends before its next item. Items that are done stay done, and jobs that have
+ended stay as they are.`,
 		Args:              jobName,
-		ValidArgsFunction: p.completeJobs(client.JobListOptions{}, batchOf),
+		ValidArgsFunction: p.completeJobs(client.JobListOptions{}, submissionOf),
 	}
 	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
 		scope, id := client.Scope(args[0]), client.ID(args[1])
-		err := c.Batch(scope, id).Cancel(ctx)
+		err := c.Submission(scope, id).Cancel(ctx)
 		if errors.Is(err, client.ErrNotFound) {
 			_, err = c.CancelJob(ctx, scope, id)
 		}
 		if err != nil {
 			return hinted(err)
 		}
-		_, err = fmt.Fprintf(p.stdout, "told %s to end\n", client.Target{Scope: scope, ID: id})
+		_, err = fmt.Fprintf(p.stdout, "cancelling %s\n", client.Target{Scope: scope, ID: id})
 		return err
 	})
 	return cmd
@@ -325,7 +325,7 @@ func (p *program) deadLetterCommand(cmd *cobra.Command, do func(*client.Client, 
 	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
 		job, err := do(c, ctx, client.Scope(args[0]), client.ID(args[1]))
 		if errors.Is(err, client.ErrNotFound) {
-			return verdict{joined(err.Error(), "credbus jobs dead shows what is there"), exitNotFound}
+			return verdict{joined(err.Error(), "credbus jobs dead shows the dead letters that exist"), exitNotFound}
 		}
 		if err != nil {
 			return err

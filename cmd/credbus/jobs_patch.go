@@ -11,7 +11,7 @@ import (
 	"credbus/subjects"
 )
 
-// patches are the items of a job that patches. Their values lie in bodies.
+// patches are the items of a job that patches. Their values are parts of bodies.
 type patches struct {
 	items  []client.PatchItem
 	bodies [][]byte
@@ -25,8 +25,8 @@ func (ps *patches) wipe() {
 	}
 }
 
-// readPatches reads lines of JSON, each a patch as docs/protocol.md has it. The first that
-// breaks a rule is the error. The caller must wipe what it gets, with an error too.
+// readPatches reads lines of JSON, each a patch as docs/protocol.md describes it. It ends with
+// an error at the first line that breaks a rule. The caller must wipe the result, even then.
 func (p *program) readPatches(ctx context.Context, scope client.Scope, file string) (*patches, error) {
 	ps := &patches{lines: make(map[client.Target]int)}
 	in, _, err := p.open(ctx, file)

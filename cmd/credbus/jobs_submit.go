@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -18,7 +17,7 @@ import (
 // jobFlags are those of every command that submits jobs.
 type jobFlags struct {
 	p                    *program
-	batch                string
+	submission           string
 	notBefore, expiresAt moment
 	wait                 bool
 	format               *format
@@ -26,9 +25,9 @@ type jobFlags struct {
 
 func (p *program) jobFlags(cmd *cobra.Command) *jobFlags {
 	f := &jobFlags{p: p}
-	cmd.Flags().StringVar(&f.batch, "batch", "", "name of the batch; what is submitted again under it is not done again (default a new one)")
-	cmd.Flags().Var(&f.notBefore, "not-before", "when the jobs may be begun: "+momentHelp)
-	cmd.Flags().Var(&f.expiresAt, "expires-at", "when they may be begun no longer, as --not-before")
+	cmd.Flags().StringVar(&f.submission, "submission", "", "name of the submission; the same items submitted again under it are not done again (default a new name)")
+	cmd.Flags().Var(&f.notBefore, "not-before", "time before which no job begins: "+momentHelp)
+	cmd.Flags().Var(&f.expiresAt, "expires-at", "time after which no job begins, written as for --not-before")
 	cmd.Flags().BoolVar(&f.wait, "wait", false, "wait for the jobs, as credbus jobs watch does")
 	f.format = formatFlag(cmd, asText, asJSON)
 	return f
@@ -36,7 +35,7 @@ func (p *program) jobFlags(cmd *cobra.Command) *jobFlags {
 
 // given reports whether any of the flags is.
 func (f *jobFlags) given(cmd *cobra.Command) bool {
-	for _, name := range []string{"batch", "not-before", "expires-at", "wait", "format"} {
+	for _, name := range []string{"submission", "not-before", "expires-at", "wait", "format"} {
 		if cmd.Flags().Changed(name) {
 			return true
 		}
@@ -45,11 +44,11 @@ func (f *jobFlags) given(cmd *cobra.Command) bool {
 }
 
 func (f *jobFlags) options() *client.JobOptions {
-	return &client.JobOptions{Batch: f.batch, NotBefore: f.notBefore.Time, ExpiresAt: f.expiresAt.Time}
+	return &client.JobOptions{Submission: f.submission, NotBefore: f.notBefore.Time, ExpiresAt: f.expiresAt.Time}
 }
 
-// submit submits, prints the name of the batch, and waits if that is wanted.
-func (f *jobFlags) submit(ctx context.Context, submit func(*client.JobOptions) (*client.Batch, error)) error {
+// submit submits, prints the name of the submission, and waits if --wait is given.
+func (f *jobFlags) submit(ctx context.Context, submit func(*client.JobOptions) (*client.Submission, error)) error {
 	b, err := submit(f.options())
 	if errors.Is(err, client.ErrAlreadyExists) {
 		return fmt.Errorf("%w: %w", errNameTaken, err)
@@ -58,7 +57,7 @@ func (f *jobFlags) submit(ctx context.Context, submit func(*client.JobOptions) (
 		return err
 	}
 	if f.format.chosen == asJSON {
-		line, err := json.Marshal(map[string]any{"scope": b.Scope, "batch": b.ID, "jobs": b.Jobs})
+		line, err := lineOf(map[string]any{"scope": b.Scope, "batch": b.ID, "jobs": b.Jobs})
 		if err != nil {
 			return err
 		}
@@ -70,13 +69,13 @@ func (f *jobFlags) submit(ctx context.Context, submit func(*client.JobOptions) (
 		return err
 	}
 	if f.wait {
-		return f.p.watchBatch(ctx, b, f.format)
+		return f.p.watchSubmission(ctx, b, f.format)
 	}
 	f.p.say("%s %s accepted: credbus jobs watch %s %s follows %s", count(b.Jobs, "job"), was(b.Jobs, "is", "are"), typed(b.Scope), b.ID, was(b.Jobs, "it", "them"))
 	return nil
 }
 
-// typed is a scope as it is typed.
+// typed is a scope as the user types it.
 func typed(scope client.Scope) string {
 	if scope == subjects.Root {
 		return `""`
@@ -84,36 +83,35 @@ func typed(scope client.Scope) string {
 	return string(scope)
 }
 
-// jobKinds are what --command may be.
+// jobKinds are the values of --command.
 var jobKinds = []string{"store", "patch", "retrieve", "delete", "validate"}
 
 func (p *program) jobsSubmitCommand() *cobra.Command {
 	s := jobSubmission{p: p}
 	cmd := &cobra.Command{
 		Use:   "submit SCOPE [FILE|-]",
-		Short: "Submit batch jobs, and print the name of the batch",
-		Long: `Submit batch jobs at a scope, and print the name of the batch. They are durable
-when it ends. What they are about is read from a file, or from stdin:
+		Short: "Submit jobs, and print the name of the submission",
+		Long: `Submit jobs at a scope, and print the name of the submission. When the command ends,
+the jobs are durable. It reads their items from a file, or from stdin:
 
   --command store      lines of JSON as credbus import reads them; lines that name
-                       no scope are of SCOPE
-  --command patch      lines of JSON that say what to change, as docs/protocol.md has
-                       it: what is left out is kept, and null removes
-  --command retrieve   IDs, one a line, which are tried to be read; no value is
-                       printed
+                       no scope get SCOPE
+  --command patch      lines of JSON with the changes, as docs/protocol.md describes
+                       them: fields that are left out are kept, and null removes
+  --command retrieve   IDs, one a line; the job checks that they can be read, and
+                       prints no value
   --command delete     IDs, one a line
   --command validate   IDs, one a line
 
-An ID of a scope below is SCOPE/ID. With --all in place of a file, the workers
-find what SCOPE and the scopes below it hold, and --tag, --id-prefix and
---expires-before select from that.
+For a scope below, write SCOPE/ID. With --all instead of a file, the workers take all
+credentials of SCOPE and the scopes below it; --tag, --id-prefix and --expires-before
+select from them.
 
-Lines are checked first, and when one breaks a rule nothing is submitted; of
-credentials to store, those that are good are submitted. Values are sealed to the
-workers' key before they leave.
+Lines are checked first. If one breaks a rule, nothing is submitted; only --command
+store submits the good ones. Values are sealed to the workers' key before they leave.
 
---print prints the body of the job as JSON in place of publishing it, for the nats
-command or any other publisher; stderr says to which subject it is to go.
+--print prints the body of the job as JSON instead of publishing it, for the nats
+command or any other publisher; stderr says on which subject to publish it.
 
 -o json prints one JSON object.`,
 		Example: `  credbus jobs submit org:acme --command store credentials.jsonl --wait
@@ -133,11 +131,12 @@ command or any other publisher; stderr says to which subject it is to go.
 		},
 	}
 	cmd.Flags().StringVar(&s.kind, "command", "", "what to do: "+strings.Join(jobKinds, ", "))
-	_ = cmd.RegisterFlagCompletionFunc("command", cobra.FixedCompletions(jobKinds, cobra.ShellCompDirectiveNoFileComp)) // these fail
-	_ = cmd.MarkFlagRequired("command")                                                                                 // for a flag that is not there
-	cmd.Flags().BoolVar(&s.all, "all", false, "all that the scope and those below it hold")
+	// These fail only for an unknown flag.
+	_ = cmd.RegisterFlagCompletionFunc("command", cobra.FixedCompletions(jobKinds, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.MarkFlagRequired("command")
+	cmd.Flags().BoolVar(&s.all, "all", false, "all credentials of the scope and the scopes below it")
 	cmd.Flags().Var(&s.tags, "tag", "with --all, only those with this tag (repeatable)")
-	cmd.Flags().StringVar(&s.filter.IDPrefix, "id-prefix", "", "with --all, only those whose ID begins so")
+	cmd.Flags().StringVar(&s.filter.IDPrefix, "id-prefix", "", "with --all, only IDs that begin with this")
 	cmd.Flags().Var(&s.before, "expires-before", "with --all, only those that expire before: "+momentHelp)
 	s.flags = p.jobFlags(cmd)
 	cmd.Flags().BoolVar(&s.print, "print", false, "print the one job as JSON, and submit nothing")
@@ -153,7 +152,7 @@ command or any other publisher; stderr says to which subject it is to go.
 	return cmd
 }
 
-// jobSubmission is what credbus jobs submit is to submit.
+// jobSubmission is one call of credbus jobs submit.
 type jobSubmission struct {
 	p      *program
 	kind   string
@@ -171,13 +170,13 @@ func (s *jobSubmission) check(cmd *cobra.Command, args []string) error {
 	case s.command() == "":
 		return fmt.Errorf("flag --command: it is one of %s", strings.Join(jobKinds, ", "))
 	case s.all && s.command().CarriesValues():
-		return fmt.Errorf("--all selects what is stored: to %s, give a file", s.kind)
+		return fmt.Errorf("--all selects stored credentials: to %s, give a file", s.kind)
 	case s.all && len(args) == 2:
 		return errors.New("--all and a file both say what the jobs are about: choose one")
 	case filtered && !s.all:
 		return errors.New("--tag, --id-prefix and --expires-before go with --all")
 	case s.print && s.flags.wait:
-		return errors.New("--print submits nothing that --wait could wait for")
+		return errors.New("--print submits nothing, so --wait has nothing to wait for: leave out one of them")
 	}
 	return nil
 }
@@ -202,7 +201,8 @@ func (s *jobSubmission) run(ctx context.Context, c *client.Client, scope client.
 	if s.command() == client.CommandStore {
 		im := importer{p: s.p, c: c, scope: scope}
 		im.submit = func(ctx context.Context, _ client.Scope, items []client.StoreItem) error {
-			return s.submit(ctx, func(options *client.JobOptions) (*client.Batch, error) {
+			return s.submit(ctx, func(options *client.JobOptions) (*client.Submission, error) {
+				defer im.wipe() // not after --wait
 				return c.StoreJob(ctx, scope, items, options)
 			})
 		}
@@ -214,12 +214,13 @@ func (s *jobSubmission) run(ctx context.Context, c *client.Client, scope client.
 		if err != nil {
 			return err
 		}
-		return s.submit(ctx, func(options *client.JobOptions) (*client.Batch, error) {
+		return s.submit(ctx, func(options *client.JobOptions) (*client.Submission, error) {
+			defer patches.wipe() // not after --wait
 			return c.PatchJob(ctx, scope, patches.items, options)
 		})
 	}
 	if s.all {
-		return s.submit(ctx, func(options *client.JobOptions) (*client.Batch, error) {
+		return s.submit(ctx, func(options *client.JobOptions) (*client.Submission, error) {
 			return c.SelectJob(ctx, scope, s.command(), s.filter, options)
 		})
 	}
@@ -227,7 +228,7 @@ func (s *jobSubmission) run(ctx context.Context, c *client.Client, scope client.
 	if err != nil {
 		return err
 	}
-	return s.submit(ctx, func(options *client.JobOptions) (*client.Batch, error) {
+	return s.submit(ctx, func(options *client.JobOptions) (*client.Submission, error) {
 		switch s.command() {
 		case client.CommandRetrieve:
 			items := make([]client.RetrieveItem, len(targets))
@@ -247,7 +248,7 @@ func (s *jobSubmission) run(ctx context.Context, c *client.Client, scope client.
 	})
 }
 
-func (s *jobSubmission) submit(ctx context.Context, submit func(*client.JobOptions) (*client.Batch, error)) error {
+func (s *jobSubmission) submit(ctx context.Context, submit func(*client.JobOptions) (*client.Submission, error)) error {
 	if !s.print {
 		return s.flags.submit(ctx, submit)
 	}

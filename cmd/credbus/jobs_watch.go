@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,44 +16,44 @@ import (
 
 func (p *program) jobsWatchCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "watch SCOPE BATCH",
-		Short: "Follow a batch until all its jobs have ended",
-		Long: `Follow a batch until all its jobs have ended: with a bar on a terminal, and
-elsewhere with a line whenever the state of a job changes. The items that failed
-are then named on stderr. The exit status is 0 when every item of every job has
-succeeded, and 1 when not. Of jobs that validate it says as well what was found, as that
-of credbus validate does: 3 not found, 7 expired, 8 malformed, 9 valid with rotation due.
+		Use:   "watch SCOPE SUBMISSION",
+		Short: "Follow a submission until all its jobs have ended",
+		Long: `Follow a submission until all its jobs have ended: with a bar on a terminal, and
+elsewhere with a line whenever the state of a job changes. Then stderr names the items
+that failed, at most 20. The exit status is 0 if every item of every job has succeeded,
+else 1. For jobs that validate, it also says what they found, as that of credbus validate
+does: 3 not found, 7 expired, 8 malformed, 9 valid with rotation due.
 
 -o json prints one JSON object for each line.`,
 		Args:              jobName,
-		ValidArgsFunction: p.completeJobs(client.JobListOptions{}, batchOf),
+		ValidArgsFunction: p.completeJobs(client.JobListOptions{}, submissionOf),
 	}
 	format := formatFlag(cmd, asText, asJSON)
 	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
-		return p.aboutBatch(ctx, c, args, p.watchBatch(ctx, c.Batch(client.Scope(args[0]), client.ID(args[1])), format))
+		return p.aboutSubmission(ctx, c, args, p.watchSubmission(ctx, c.Submission(client.Scope(args[0]), client.ID(args[1])), format))
 	})
 	return cmd
 }
 
-// aboutBatch says what to do where a batch is not found.
-func (p *program) aboutBatch(ctx context.Context, c *client.Client, args []string, err error) error {
+// aboutSubmission says what to do if a submission is not found.
+func (p *program) aboutSubmission(ctx context.Context, c *client.Client, args []string, err error) error {
 	if !errors.Is(err, client.ErrNotFound) {
 		return err
 	}
 	scope, id := client.Scope(args[0]), client.ID(args[1])
-	if job, failed := c.Job(ctx, scope, id); failed == nil && job.Batch != id {
-		return verdict{fmt.Sprintf("%s is a job and no batch: credbus jobs watch %s %s follows its batch", job.Target, typed(scope), job.Batch), exitNotFound}
+	if job, failed := c.Job(ctx, scope, id); failed == nil && job.Submission != id {
+		return verdict{fmt.Sprintf("%s is a job, not a submission: credbus jobs watch %s %s follows its submission", job.Target, typed(scope), job.Submission), exitNotFound}
 	}
 	return hinted(err)
 }
 
-// watchBatch follows a batch to its end, and makes the exit status of it.
-func (p *program) watchBatch(ctx context.Context, b *client.Batch, format *format) error {
+// watchSubmission follows a submission to its end, and returns its verdict.
+func (p *program) watchSubmission(ctx context.Context, b *client.Submission, format *format) error {
 	watching, err := b.Watch(ctx)
 	if err != nil {
 		return err
 	}
-	var last client.BatchStatus
+	var last client.SubmissionStatus
 	bar := p.startProgress("running", 1, false)
 	defer bar.end()
 	live := isTerminal(p.stderr) && isTerminal(p.stdout) && format.chosen == asText
@@ -71,7 +70,7 @@ func (p *program) watchBatch(ctx context.Context, b *client.Batch, format *forma
 		if status.Ended() {
 			bar.end()
 		}
-		if err := p.printBatch(&status, format); err != nil {
+		if err := p.printSubmission(&status, format); err != nil {
 			return err
 		}
 	}
@@ -84,12 +83,12 @@ func (p *program) watchBatch(ctx context.Context, b *client.Batch, format *forma
 			return err
 		}
 	}
-	return batchVerdict(&last)
+	return submissionVerdict(&last)
 }
 
-// expectedItems are those that are counted, and a full job for each that is not
+// expectedItems counts the known items, and a full job for each that has not
 // begun.
-func expectedItems(status *client.BatchStatus) int {
+func expectedItems(status *client.SubmissionStatus) int {
 	n := status.Items
 	for i := range status.Jobs {
 		if job := &status.Jobs[i]; job.Items == 0 && !job.State.Ended() {
@@ -99,16 +98,16 @@ func expectedItems(status *client.BatchStatus) int {
 	return n
 }
 
-// batchLine is a line of credbus jobs watch -o json.
-type batchLine struct {
-	Scope     client.Scope            `json:"scope"`
-	Batch     client.ID               `json:"batch"`
-	Jobs      int                     `json:"jobs"`
-	States    map[client.JobState]int `json:"states"`
-	Missing   int                     `json:"not_known,omitempty"`
-	Items     int                     `json:"items"`
-	Succeeded int                     `json:"succeeded"`
-	Failed    int                     `json:"failed"`
+// submissionLine is a line of credbus jobs watch -o json.
+type submissionLine struct {
+	Scope      client.Scope            `json:"scope"`
+	Submission client.ID               `json:"batch"`
+	Jobs       int                     `json:"jobs"`
+	States     map[client.JobState]int `json:"states"`
+	Missing    int                     `json:"not_known,omitempty"`
+	Items      int                     `json:"items"`
+	Succeeded  int                     `json:"succeeded"`
+	Failed     int                     `json:"failed"`
 	// What validating found.
 	Expired     int `json:"expired,omitempty"`
 	NotFound    int `json:"not_found,omitempty"`
@@ -118,9 +117,9 @@ type batchLine struct {
 	Ended bool `json:"ended"`
 }
 
-func (p *program) printBatch(status *client.BatchStatus, format *format) error {
+func (p *program) printSubmission(status *client.SubmissionStatus, format *format) error {
 	if format.chosen == asJSON {
-		line, err := json.Marshal(batchLine{
+		line, err := lineOf(submissionLine{
 			status.Scope, status.ID, len(status.Jobs), status.States, status.Missing,
 			status.Items, status.Succeeded, status.Failed,
 			status.Expired, status.NotFound, status.Malformed, status.RotationDue, status.Ended(),
@@ -138,7 +137,7 @@ func (p *program) printBatch(status *client.BatchStatus, format *format) error {
 }
 
 // statesText counts the jobs by state.
-func statesText(status *client.BatchStatus) string {
+func statesText(status *client.SubmissionStatus) string {
 	var counts []string
 	for _, state := range []client.JobState{client.JobAccepted, client.JobRunning, client.JobDone, client.JobFailed, client.JobCancelled} {
 		if n := status.States[state]; n > 0 {
@@ -154,12 +153,12 @@ func statesText(status *client.BatchStatus) string {
 	return count(len(status.Jobs), "job") + ": " + strings.Join(counts, ", ")
 }
 
-// foundIn counts what the jobs of a batch found by validating.
-func foundIn(s *client.BatchStatus) *tally {
+// foundIn counts what the jobs of a submission found by validating.
+func foundIn(s *client.SubmissionStatus) *tally {
 	return &tally{total: s.Items, missing: s.NotFound, malformed: s.Malformed, expired: s.Expired, due: s.RotationDue}
 }
 
-// outcomesText counts the items of jobs by what became of them.
+// outcomesText counts the items of jobs by outcome.
 func outcomesText(succeeded, failed int, found *tally) string {
 	text := fmt.Sprintf("%d succeeded", succeeded)
 	if what := found.text(); what != "" {
@@ -171,8 +170,8 @@ func outcomesText(succeeded, failed int, found *tally) string {
 // maxFailures bounds how many items are named.
 const maxFailures = 20
 
-func (p *program) sayFailures(ctx context.Context, b *client.Batch, failed int) error {
-	told := 0
+func (p *program) sayFailures(ctx context.Context, b *client.Submission, failed int) error {
+	named := 0
 	for result, err := range b.Results(ctx) {
 		if err != nil {
 			return err
@@ -180,8 +179,8 @@ func (p *program) sayFailures(ctx context.Context, b *client.Batch, failed int) 
 		if result.Err == nil || result.Pending {
 			continue
 		}
-		if told++; told > maxFailures {
-			p.say("%s more failed: credbus jobs show has all of a job", count(failed-maxFailures, "item"))
+		if named++; named > maxFailures {
+			p.say("%s more failed: credbus jobs show lists all items of a job", count(failed-maxFailures, "item"))
 			break
 		}
 		p.say("%s: %s: %s", result.Target, result.Err.Code, result.Err.Message)
@@ -189,12 +188,12 @@ func (p *program) sayFailures(ctx context.Context, b *client.Batch, failed int) 
 	return nil
 }
 
-// batchVerdict is nil when all has succeeded.
-func batchVerdict(status *client.BatchStatus) error {
+// submissionVerdict is nil when all has succeeded.
+func submissionVerdict(status *client.SubmissionStatus) error {
 	switch unfinished := len(status.Jobs) - status.States[client.JobDone]; {
 	case unfinished > 0:
-		return verdict{fmt.Sprintf("%d of %s did not come to %s (%s), and %s failed: credbus jobs list says why",
-			unfinished, count(len(status.Jobs), "job"), was(unfinished, "its end", "their end"), statesText(status), count(status.Failed, "item")), exitOther}
+		return verdict{fmt.Sprintf("%d of %s did not finish (%s), and %s failed: credbus jobs list says why",
+			unfinished, count(len(status.Jobs), "job"), statesText(status), count(status.Failed, "item")), exitOther}
 	case status.Failed > 0:
 		return verdict{fmt.Sprintf("%d of %s failed, as said above", status.Failed, count(status.Items, "item")), exitOther}
 	}

@@ -12,14 +12,14 @@ import (
 	"credbus/subjects"
 )
 
-// keyboard is what is typed and pasted on a terminal in raw mode.
+// keyboard reads what a user types and pastes on a terminal in raw mode.
 type keyboard struct {
 	chunks chan []byte // closed at the end of input
 	rest   []byte      // of the last chunk
 }
 
-// pasteGap is longer than the pauses within a paste, and shorter than those of a person
-// after the Enter key.
+// pasteGap is longer than the pauses within a paste, and shorter than a user's pause after
+// the Enter key.
 const pasteGap = 100 * time.Millisecond
 
 // readKeys reads from a terminal until the program ends, since such a read cannot be
@@ -61,7 +61,7 @@ func (k *keyboard) next(ctx context.Context) (byte, error) {
 	return b, nil
 }
 
-// follows reports whether more comes at once, and returns the first byte of it, which
+// follows reports whether more input follows at once, and returns its first byte, which
 // next still yields.
 func (k *keyboard) follows() (b byte, more bool) {
 	if len(k.rest) == 0 {
@@ -76,7 +76,7 @@ func (k *keyboard) follows() (b byte, more bool) {
 	return k.rest[0], true
 }
 
-// drop reads what comes at once, and forgets it.
+// drop discards the input that follows at once.
 func (k *keyboard) drop(ctx context.Context) {
 	clear(k.rest)
 	k.rest = nil
@@ -99,19 +99,19 @@ const (
 	deleteKey     = 0x7f
 )
 
-// What a terminal puts around what is pasted.
+// A terminal puts these around pasted text.
 var (
 	pasteBegins = []byte("\x1b[200~")
 	pasteEnds   = []byte("\x1b[201~")
 )
 
 // value reads one value. Enter ends it, unless more follows at once: that is a paste of
-// several lines on a terminal that does not mark pastes. Then several is called, and
-// Ctrl-D ends it. Line breaks are newlines in it, as terminals send others for them.
+// several lines on a terminal that does not mark pastes. Then it calls several, and
+// Ctrl-D ends the value. It turns the line breaks that terminals send into newlines.
 //
-// The caller must wipe what is returned, also with an error.
+// The caller must wipe the result, even with an error.
 func (k *keyboard) value(ctx context.Context, several func()) ([]byte, error) {
-	// Of one size, so that no outgrown copy stays behind.
+	// It never grows: no copy stays behind.
 	value := make([]byte, 0, subjects.MaxDataLen+1+len(pasteEnds))
 	lines := false
 	for {
@@ -169,13 +169,13 @@ func (k *keyboard) value(ctx context.Context, several func()) ([]byte, error) {
 	}
 }
 
-// errControl is the error of a key, or of a byte in a paste that is not marked, which a
-// value typed on a terminal cannot hold. To leave it out would change a value unnoticed.
+// errControl is the error for a control character, from a key or in a paste that is not
+// marked. To leave it out would change a value unnoticed.
 func errControl(b byte) error {
 	return fmt.Errorf("a key or a paste sent the control character U+%04X, so nothing was stored: type plain text, or use --file", b)
 }
 
-// mark reads what follows an escape character, which must make it the beginning of a
+// mark reads the text after an escape character. It must be that of the mark before a
 // paste.
 func (k *keyboard) mark(ctx context.Context) error {
 	for _, want := range pasteBegins[1:] {
@@ -189,7 +189,7 @@ func (k *keyboard) mark(ctx context.Context) error {
 	return nil
 }
 
-// paste appends to value all up to the end of a paste.
+// paste appends a paste to value, up to its end.
 func (k *keyboard) paste(ctx context.Context, value []byte) ([]byte, error) {
 	const limit = subjects.MaxDataLen + 1
 	broken := false
@@ -207,7 +207,7 @@ func (k *keyboard) paste(ctx context.Context, value []byte) ([]byte, error) {
 		if broken = b == '\r'; broken {
 			b = '\n'
 		}
-		if len(value) == cap(value) { // too much: only its end is looked for
+		if len(value) == cap(value) { // too long: only look for the end
 			n := copy(value[limit:], value[len(value)-len(pasteEnds)+1:])
 			value = value[:limit+n]
 		}

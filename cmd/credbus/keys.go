@@ -1,46 +1,38 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/gofrs/flock"
 	"github.com/spf13/cobra"
 
 	"credbus/client"
-	"credbus/internal/config"
-	"credbus/internal/seal"
-	"credbus/internal/seal/kms"
 )
 
 func (p *program) keysCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keys",
-		Short: "Show, add and rotate the keys that seal what is stored",
-		Long: `Show, add and rotate the keys that seal what is stored. A keyring has one primary
-key, which seals, and any number of others, which still open what they sealed. A
-rotation is these steps, none of which stops a read:
+		Short: "Show, add and rotate the keys that seal stored credentials, and show the wire key",
+		Long: `Show, add and rotate the keys that seal stored credentials. A keyring has one primary
+key, which seals, and any number of others, which only open what they have sealed. A
+rotation has these steps, and reads go on during all of them:
 
   1. add      a new key, which does not seal yet
   2.          copy the keyring to every worker that has a file of its own; each
               reads it within 2 s
-  3. primary  have the new key seal what is written from now on, and copy again
-  4. rotate   seal everything that is stored again, by the new key
+  3. primary  let the new key seal all further writes, and copy again
+  4. rotate   seal all stored credentials again, with the new key
   5. remove   drop the old key, once nothing needs it
 
-rotate --add does all but the last where the workers share one file.
+If the workers share one file, rotate --add does all steps but the last.
 
-These commands are for who runs the workers. A tenant has no permission for them.`,
+These commands, but for wire, are for operators. A tenant has no permission for them.`,
 	}
-	cmd.AddCommand(p.keysListCommand(), p.keysAddCommand(), p.keysPrimaryCommand(), p.keysRotateCommand(), p.keysRemoveCommand(), p.keysWrapCommand(), p.keysUnwrapCommand())
+	cmd.AddCommand(p.keysListCommand(), p.keysAddCommand(), p.keysPrimaryCommand(), p.keysRotateCommand(), p.keysRemoveCommand(), p.keysWrapCommand(), p.keysUnwrapCommand(), p.keysWireCommand())
 	return cmd
 }
 
@@ -49,8 +41,8 @@ func (p *program) keysListCommand() *cobra.Command {
 		Use:   "list",
 		Short: "Show the keys that each replica holds",
 		Long: `Show the numbers of the keys that each replica holds, the primary first, and when
-it read them. When a replica that is known does not answer, those that did are
-shown and the exit status is 6.
+it read them. If a known replica does not answer, the command shows those that did,
+and the exit status is 6.
 
 -o json prints one JSON object.`,
 		Args: cobra.NoArgs,
@@ -67,6 +59,37 @@ shown and the exit status is 6.
 			err = p.printKeys(keyrings)
 		}
 		return errors.Join(err, missing(keyrings.Missing))
+	})
+	return cmd
+}
+
+func (p *program) keysWireCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "wire [SCOPE]",
+		Short: "Print the key that signs the workers' keys",
+		Long: `Print the wire key: the public key that signs the keys to which clients seal requests and
+jobs. All workers have the same one, and it does not change. Give it to a client by
+--wire-key, CREDBUS_WIRE_KEY, or WireKey in Go, and the client accepts no other.
+
+An attacker who controls the NATS servers can answer with a key of their own. Run the
+command on a worker's machine, or compare the result with what a worker logs at level
+debug when it starts.
+
+The command needs permission for seal_key at SCOPE, or at the root if you give none.`,
+		Args:              names(0, 1),
+		ValidArgsFunction: p.completeNames(1),
+	}
+	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
+		scope := client.Scope("")
+		if len(args) > 0 {
+			scope = target(args).Scope
+		}
+		key, err := c.WireKey(ctx, scope)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(p.stdout, key)
+		return err
 	})
 	return cmd
 }
@@ -96,7 +119,7 @@ func keyID(cmd *cobra.Command, args []string) error {
 		return wrongCount(cmd, args)
 	}
 	if _, err := strconv.ParseUint(args[0], 10, 32); err != nil {
-		return errors.New("the number of a key is wanted, as credbus keys list shows it")
+		return errors.New("the argument is not the number of a key: give one that credbus keys list shows")
 	}
 	return nil
 }
@@ -107,142 +130,16 @@ func parsedKeyID(text string) uint32 {
 	return uint32(id)
 }
 
-// keyringFile is the keyring that a command edits.
-type keyringFile struct {
-	p    *program
-	path string
-	wrap string // URI of the key that it is wrapped by
-}
-
-func (p *program) keyringFlags(cmd *cobra.Command) *keyringFile {
-	f := &keyringFile{p: p}
-	cmd.Flags().StringVar(&f.path, "keyring", "", "keyring file of the workers (CREDBUS_KEYRING_FILE, default keyring.json in the data directory)")
-	cmd.Flags().StringVar(&f.wrap, "wrap", "", "key that it is wrapped by, as keyring.wrap of the workers (CREDBUS_KEYRING_WRAP)")
-	return f
-}
-
-// file is where the keyring is, by the rules that a worker follows.
-func (f *keyringFile) file(ctx context.Context) (file seal.File, err error) {
-	file.Path = cmp.Or(f.path, os.Getenv("CREDBUS_KEYRING_FILE"))
-	if file.Path == "" {
-		dir := cmp.Or(f.p.connection.dataDir, os.Getenv("CREDBUS_DATA_DIR"))
-		if dir == "" {
-			if dir, err = config.DefaultDataDir(); err != nil {
-				return seal.File{}, usageError{fmt.Errorf("%w: name the keyring with --keyring", err), "credbus keys"}
-			}
-		}
-		file.Path = filepath.Join(dir, "keyring.json")
-	}
-	// Of a symbolic link, what it names is locked and replaced, as the workers read it.
-	switch path, err := filepath.EvalSymlinks(file.Path); {
-	case err == nil:
-		file.Path = path
-	case errors.Is(err, fs.ErrNotExist):
-		return seal.File{}, fmt.Errorf("there is no keyring at %s: name that of the workers (--keyring), or restore it", file.Path)
-	}
-	if uri := cmp.Or(f.wrap, os.Getenv("CREDBUS_KEYRING_WRAP")); uri != "" {
-		if err := kms.Check(uri); err != nil {
-			return seal.File{}, usageError{fmt.Errorf("--wrap: %w", err), "credbus keys"}
-		}
-		if file.Wrap, err = kms.Open(ctx, uri); err != nil {
-			return seal.File{}, fmt.Errorf("--wrap: %w", err)
-		}
-	}
-	return file, nil
-}
-
-// edit replaces the keyring by what change makes of it. Only one edits a file at
-// a time, and who reads it meanwhile has the old one or the new one.
-func (f *keyringFile) edit(ctx context.Context, change func(*seal.Keyring) (*seal.Keyring, error)) (path string, err error) {
-	file, err := f.file(ctx)
-	if err != nil {
-		return "", err
-	}
-	return file.Path, f.rewrite(ctx, file, file, change)
-}
-
-// rewrite is edit that may change what the file is wrapped by as well.
-func (f *keyringFile) rewrite(ctx context.Context, from, to seal.File, change func(*seal.Keyring) (*seal.Keyring, error)) error {
-	lock := flock.New(from.Path + ".lock")
-	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	switch _, err := lock.TryLockContext(wait, 50*time.Millisecond); {
-	case errors.Is(err, context.DeadlineExceeded): // which no --timeout makes longer
-		return fmt.Errorf("%s is edited by another command: run this again when that has ended", from.Path)
-	case err != nil:
-		return fmt.Errorf("%s cannot be locked: %w", from.Path, err)
-	}
-	defer lock.Unlock() //nolint:errcheck // the end of the process does it too
-	keyring, err := from.Open()
-	if err != nil {
-		return err
-	}
-	if keyring, err = change(keyring); err != nil {
-		return fmt.Errorf("keyring %s: %w", from.Path, err)
-	}
-	return to.Save(keyring)
-}
-
-// errOtherKeyring is wrapped by the error of a keyring that is not that of the workers.
+// errOtherKeyring is wrapped by the error of a keyring that is not the workers'.
 var errOtherKeyring = errors.New("it is the keyring of another deployment")
-
-// mustSeal is an error unless the keyring holds a key: the one that the workers seal with.
-// The numbers of keys are random, so a keyring of other workers lacks it.
-func (f *keyringFile) mustSeal(ctx context.Context, id uint32) error {
-	file, err := f.file(ctx)
-	if err != nil {
-		return err
-	}
-	keyring, err := file.Open()
-	if err != nil {
-		return err
-	}
-	if !keyring.Has(id) {
-		return fmt.Errorf("keyring %s does not hold key %d, which the workers seal with, so %w and stays as it is", file.Path, id, errOtherKeyring)
-	}
-	return nil
-}
-
-// try is an error where edit would be one, and edits nothing.
-func (f *keyringFile) try(ctx context.Context, change func(*seal.Keyring) (*seal.Keyring, error)) error {
-	file, err := f.file(ctx)
-	if err != nil {
-		return err
-	}
-	keyring, err := file.Open()
-	if err != nil {
-		return err
-	}
-	if _, err := change(keyring); err != nil {
-		return fmt.Errorf("keyring %s: %w", file.Path, err)
-	}
-	return nil
-}
-
-// add adds a key.
-func (f *keyringFile) add(ctx context.Context) (path string, id uint32, err error) {
-	path, err = f.edit(ctx, func(k *seal.Keyring) (added *seal.Keyring, err error) {
-		added, id, err = k.Add()
-		return added, err
-	})
-	return path, id, err
-}
-
-func primary(id uint32) func(*seal.Keyring) (*seal.Keyring, error) {
-	return func(k *seal.Keyring) (*seal.Keyring, error) { return k.WithPrimary(id) }
-}
-
-func without(id uint32) func(*seal.Keyring) (*seal.Keyring, error) {
-	return func(k *seal.Keyring) (*seal.Keyring, error) { return k.Without(id) }
-}
 
 func (p *program) keysAddCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add",
 		Short: "Add a key to a keyring file",
-		Long: `Add a new key to a keyring file and print its number. It opens, and seals nothing
-until it is made the primary. Workers read the file within 2 s. Copy it to every
-worker that has one of its own.`,
+		Long: `Add a new key to a keyring file and print its number. The key seals nothing until you
+make it the primary. Workers read the file within 2 s. Copy it to every worker that
+has one of its own.`,
 		Args: cobra.NoArgs,
 	}
 	file := p.keyringFlags(cmd)
@@ -262,20 +159,20 @@ worker that has one of its own.`,
 func (p *program) keysPrimaryCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "primary KEY",
-		Short: "Have another key of a keyring file seal what is written",
-		Long: `Make a key of a keyring file the primary, which seals what is written from now
-on. First every replica is asked whether it holds the key, since one that does
-not could not open what the others seal. Then those that share the file are waited
-for, up to 5 s, and the others are named.`,
+		Short: "Make another key of a keyring file seal all further writes",
+		Long: `Make a key of a keyring file the primary, which seals all further writes. First, the
+command asks every replica whether it holds the key: a replica without it could not
+open what the others seal. Then it waits up to 5 s for the replicas that share the
+file, and names the others.`,
 		Args: keyID,
 	}
 	file := p.keyringFlags(cmd)
 	force := false
-	cmd.Flags().BoolVar(&force, "force", false, "do not ask the replicas, where none runs")
+	cmd.Flags().BoolVar(&force, "force", false, "do not ask the replicas, if none runs")
 	ask := p.connected(func(ctx context.Context, c *client.Client, args []string) error {
 		id := parsedKeyID(args[0])
 		if err := file.try(ctx, primary(id)); err != nil {
-			return err // which no replica could change
+			return err // the replicas cannot change that
 		}
 		if err := p.held(ctx, c, file, id); err != nil {
 			return err
@@ -284,7 +181,7 @@ for, up to 5 s, and the others are named.`,
 		if err != nil {
 			return err
 		}
-		// A rotation by replicas that have not read it yet would be by the old key.
+		// Replicas that have not read the file yet would rotate with the old key.
 		r := resealing{p: p, c: c, wait: 5 * time.Second}
 		if err := r.await(ctx, id, "does not seal with key", sealsWith); err != nil {
 			p.say("key %d is the primary in %s, but %v: copy the file to every worker that has one of its own, then run credbus keys rotate once credbus keys list shows it", id, path, err)
@@ -307,7 +204,7 @@ for, up to 5 s, and the others are named.`,
 	return cmd
 }
 
-// held is an error unless every replica holds a key, and the file one by which they seal.
+// held returns an error unless every replica holds the key id, and the file their primary.
 func (p *program) held(ctx context.Context, c *client.Client, file *keyringFile, id uint32) error {
 	keyrings, err := c.Keys(ctx)
 	if err != nil {
@@ -324,11 +221,11 @@ func (p *program) held(ctx context.Context, c *client.Client, file *keyringFile,
 	return lacking(keyrings, id, "does not hold key", (*client.ReplicaKeys).Has)
 }
 
-// errReplicasBehind is wrapped by the error that names replicas whose keyring is
-// another one.
+// errReplicasBehind is wrapped by the error that names replicas with another
+// keyring.
 var errReplicasBehind = errors.New("replicas have another keyring")
 
-// lacking names the replicas for which has is not true.
+// lacking returns an error that names the replicas for which has is false.
 func lacking(keyrings *client.Keyrings, id uint32, what string, has func(*client.ReplicaKeys, uint32) bool) error {
 	var behind []string
 	for i := range keyrings.Replicas {
@@ -348,18 +245,17 @@ func (p *program) keysRemoveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove KEY",
 		Short: "Drop a key from a keyring file once nothing needs it",
-		Long: `Drop a key from a keyring file. First everything that is stored is gone through as
-rotate does, and the key stays if anything had to be sealed again: whoever wrote
-that a moment ago may write once more. A worker gives up the key when it is
-started again, and does not read the file until then. What is in backups of the
-store still needs it, as does what a store holds of scopes that are routed to
-another one: keep a backup of the keyring as long as of the store, and end a
-migration first.`,
+		Long: `Drop a key from a keyring file. First, the command goes through all stored credentials,
+as rotate does. If it had to seal one again, the key stays: the worker that wrote it a
+moment ago may write another with the old key. A worker keeps the key until it is
+started again, and does not read the file until then. Backups of the store still need
+the key, and so do credentials in a store whose scopes are routed to another one: keep a
+backup of the keyring as long as one of the store, and end a migration first.`,
 		Args: keyID,
 	}
 	file := p.keyringFlags(cmd)
 	force := false
-	cmd.Flags().BoolVar(&force, "force", false, "do not go through what is stored; what only this key opens is lost")
+	cmd.Flags().BoolVar(&force, "force", false, "do not go through the stored credentials; those that only this key opens are lost")
 	edit := func(ctx context.Context, id uint32) error {
 		path, err := file.edit(ctx, without(id))
 		if err != nil {
@@ -371,7 +267,7 @@ migration first.`,
 	ask := p.connected(func(ctx context.Context, c *client.Client, args []string) error {
 		id := parsedKeyID(args[0])
 		if err := file.try(ctx, without(id)); err != nil {
-			return err // before everything is gone through
+			return err // before the long pass
 		}
 		r := resealing{p: p, c: c}
 		if err := r.samePrimary(ctx); err != nil {
@@ -380,8 +276,8 @@ migration first.`,
 		if err := file.mustSeal(ctx, r.total.Primary); err != nil {
 			return err
 		}
-		if r.total.Primary == id { // whatever the file says, which may not have reached them
-			return fmt.Errorf("key %d is the primary of the replicas: have them seal with another one (credbus keys primary, and copy the file to every worker that has one of its own), then run credbus keys rotate", id)
+		if r.total.Primary == id { // they may not have read the file yet
+			return fmt.Errorf("key %d is the primary of the replicas: make them seal with another one (credbus keys primary, and copy the file to every worker that has one of its own), then run credbus keys rotate", id)
 		}
 		switch err := r.pass(ctx, ""); {
 		case err != nil:
@@ -389,9 +285,9 @@ migration first.`,
 		case r.total.Resealed > 0:
 			return fmt.Errorf("%s had been sealed by another key than the primary until now, so the key stays: run it again in a minute", count(r.total.Resealed, "credential"))
 		case r.failed > 0:
-			return fmt.Errorf("%s could not be opened or looked at, so the key stays (--force)", count(r.failed, "credential"))
+			return fmt.Errorf("%s could not be read or opened, as said above, so the key stays: restore or delete them, or give --force", count(r.failed, "credential"))
 		case r.changed:
-			return errors.New("the key that the replicas seal by changed meanwhile, so the key stays: run it again once credbus keys list shows one primary")
+			return errors.New("the primary key of the replicas changed meanwhile, so this key stays: run it again once credbus keys list shows one primary")
 		}
 		return edit(ctx, id)
 	})

@@ -13,7 +13,7 @@ import (
 	"credbus/internal/seal"
 )
 
-// An edit that another command keeps waiting is not told to wait for a reply.
+// If another command holds the lock of the file, the error is not about a reply that is late.
 func TestKeyringIsLocked(t *testing.T) {
 	file := seal.File{Path: filepath.Join(t.TempDir(), "keyring.json")}
 	if _, err := file.Create(); err != nil {

@@ -23,8 +23,8 @@ func (p *program) listCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [SCOPE]",
 		Short: "List IDs and metadata of a scope and all scopes below it",
-		Long: `List IDs and metadata of a scope and all scopes below it, of all scopes when
-none is given. It shows no values. Filters that are given must all match.
+		Long: `List IDs and metadata of a scope and all scopes below it, or of all scopes if
+none is given. It shows no values. All given filters must match.
 
 -o json prints one JSON object on a line for each credential.`,
 		Example: `  credbus list org:acme --tag env=prod --tag owner=eng
@@ -33,7 +33,7 @@ none is given. It shows no values. Filters that are given must all match.
 		ValidArgsFunction: p.completeNames(1),
 	}
 	cmd.Flags().Var(&tags, "tag", "only those with this tag (repeatable)")
-	cmd.Flags().StringVar(&options.IDPrefix, "id-prefix", "", "only those whose ID begins so")
+	cmd.Flags().StringVar(&options.IDPrefix, "id-prefix", "", "only IDs that begin with this")
 	cmd.Flags().Var(&before, "expires-before", "only those that expire before: "+momentHelp)
 	format := formatFlag(cmd, asText, asJSON)
 
@@ -68,7 +68,7 @@ none is given. It shows no values. Filters that are given must all match.
 	return cmd
 }
 
-// listColumns are those of list and describe, and listed the cells of a credential in them.
+// listColumns are the columns of list and describe; listed is a credential's row of them.
 var listColumns = []string{"SCOPE", "ID", "EXPIRES", "ROTATION", "TAGS", "DESCRIPTION"}
 
 func listed(credential *client.Credential) []string {
@@ -78,12 +78,12 @@ func listed(credential *client.Credential) []string {
 	}
 }
 
-// nothing is the verdict on an empty scope. It is most often a misspelt one.
+// nothing is the verdict on an empty scope. Most often, the scope is misspelt.
 func nothing(scope client.Scope) error {
 	if scope == subjects.Root {
 		return verdict{"nothing is stored in any scope", exitNotFound}
 	}
-	return verdict{fmt.Sprintf("nothing is stored in %s or below it: credbus list without a scope shows what there is", scope), exitNotFound}
+	return verdict{fmt.Sprintf("nothing is stored in %s or below it: credbus list without a scope shows all credentials", scope), exitNotFound}
 }
 
 func rotation(days int) string {

@@ -23,7 +23,7 @@ import (
 	"credbus/internal/worker"
 )
 
-// canary stands in every value that a script stores in clear. It must never
+// canary is part of every value that a script stores in clear. It must never
 // reach stderr.
 const canary = "s3cret"
 
@@ -31,13 +31,18 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"credbus": main})
 }
 
-// TestScripts runs testdata/script. All share one worker, with a store of
-// files and a spare one to migrate to, and each uses a scope of its own: $SCOPE.
+// TestScripts runs testdata/script. All scripts but one share a worker, which has a file
+// store and a spare one to migrate to. Each uses a scope of its own: $SCOPE.
+//
+// tenant_add has a worker of its own, whose server takes up users while it runs: there,
+// nats-server 2.15.3 reads the user name of a client that connects at that moment without a
+// lock (auth.go:1015, client.go:1040). The value written is the same, but the race detector
+// fails the test.
 //
 // The variables are as on a machine where that worker runs and nothing else is
 // set up. $OTHER_SERVER is a NATS server with the answers of fake_test.go.
 func TestScripts(t *testing.T) {
-	dir := startWorker(t)
+	dir, tenants := startWorker(t), startWorker(t)
 	fake := startFake(t, dir)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -46,11 +51,15 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, ".config"))
-			env.Setenv("CREDBUS_DATA_DIR", dir)
-			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each run under -race takes a second more
+			env.Setenv("GORACE", "atexit_sleep_ms=0")   // else each run under -race takes a second more
+			env.Setenv("GODEBUG", os.Getenv("GODEBUG")) // as make test-fips sets it
 			env.Setenv("OTHER_SERVER", fake)
 			name := strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")
 			env.Setenv("SCOPE", "script:"+name)
+			env.Setenv("CREDBUS_DATA_DIR", dir)
+			if name == "tenant_add" {
+				env.Setenv("CREDBUS_DATA_DIR", tenants)
+			}
 			env.Setenv("canary", canary)
 			return nil
 		},
@@ -70,7 +79,7 @@ func startWorker(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	file := filepath.Join(t.TempDir(), "worker.yaml")
-	const stores = "store: {routes: [\"script:elsewhere=routed\"]}\nstores: {spare: {type: memory}, routed: {type: memory}}\n"
+	const stores = "audit: {level: all, sink: both}\nstore: {routes: [\"script:elsewhere=routed\"]}\nstores: {spare: {type: memory}, routed: {type: memory}}\n"
 	if err := os.WriteFile(file, []byte(stores), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +143,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("it failed, and still printed to stdout")
 	}
 	if !strings.HasPrefix(stderr, "credbus: ") || !strings.HasSuffix(stderr, "\n") {
-		ts.Fatalf("stderr is no line of credbus: %q", stderr)
+		ts.Fatalf("stderr is not a line of credbus: %q", stderr)
 	}
 	for line := range strings.Lines(stderr) {
 		if !strings.HasPrefix(line, "credbus: ") {
@@ -143,8 +152,8 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// becomes runs credbus as exits 0 does, until what it prints matches a pattern, for what
-// a busy machine changes for a moment: becomes PATTERN [credbus arguments...].
+// becomes repeats exits 0 until stdout matches a pattern, since a busy machine may change
+// the result for a moment: becomes PATTERN [credbus arguments...].
 func becomes(ts *testscript.TestScript, _ bool, args []string) {
 	pattern, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
@@ -176,8 +185,8 @@ func awaitText(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Fatalf("%s does not hold %q after 30 s", args[0], text)
 }
 
-// damage changes the last bytes of the file in which the worker keeps the
-// credential of that ID, which no other script may use.
+// damage changes the last byte of the file in which the worker keeps the
+// credential of that ID. No other script may use the ID.
 func damage(ts *testscript.TestScript, dir, id string) {
 	var found []string
 	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
@@ -210,7 +219,7 @@ func mode(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// newKeyring makes a keyring file that no worker has: keyring FILE.
+// newKeyring creates a keyring file that no worker has: keyring FILE.
 func newKeyring(ts *testscript.TestScript, _ bool, args []string) {
 	_, err := seal.CreateKeyring(ts.MkAbs(args[0]))
 	ts.Check(err)

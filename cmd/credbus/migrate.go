@@ -16,38 +16,37 @@ func (p *program) migrateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate [SCOPE]",
 		Short: "Copy credentials from one store of the workers to another",
-		Long: `Copy everything, or what is in a scope and the scopes below it, from one store of
+		Long: `Copy all credentials, or those of a scope and the scopes below it, from one store of
 the workers to another. The names are those of the workers' configuration (stores);
-the one that has no name is default. Each copy is read back and compared with its
-original, values and metadata. Reads and writes go on throughout.
+the store without a name is default. Each copy is read back, and its values and
+metadata are compared with the original. Reads and writes go on meanwhile.
 
-It may be interrupted at any time and run again: what is there already is
-compared and passed over, and what has changed since is copied anew. What is newer
-where it is copied to is left. --prune also deletes from there what the other store
-does not have.
+You may interrupt it at any time and run it again: it skips copies that are equal
+already, and replaces those whose original has changed since. Copies that are newer
+than the original stay. --prune also deletes the copies whose original does not exist.
 
-The workers refuse to copy to a store that they keep the scope in. To move a scope:
+The workers refuse to copy to the store in which they keep the scope. To move a scope:
 
   1. give the workers the new store, without a route to it, and restart them
   2. credbus migrate SCOPE --from old --to new --prune
-  3. let nobody write, and repeat it until it copies and prunes nothing
+  3. stop all writers, and repeat it until it copies and prunes nothing
   4. stop all workers, route the scope to the new store (store.routes), start the
      first worker with --deployment.change, and then the others
 
-A credential that cannot be copied is reported, and the others are copied all the
-same; the exit status is 1 then. It stops, with 6, where a store does not answer.`,
+If a credential cannot be copied, it is reported, the others are copied, and the exit
+status is 1. If a store does not answer, the command stops with exit status 6.`,
 		Args:              names(0, 1),
 		ValidArgsFunction: p.completeNames(1),
 		Example: `  credbus migrate --from default --to vault
   credbus migrate org:acme --from default --to vault --prune`,
 	}
 	var m migration
-	cmd.Flags().StringVar(&m.from, "from", "", "name of the store that is copied from")
-	cmd.Flags().StringVar(&m.to, "to", "", "name of the store that is copied to")
-	cmd.Flags().BoolVar(&m.prune, "prune", false, "also delete from there what the other store does not have")
+	cmd.Flags().StringVar(&m.from, "from", "", "name of the store to copy from")
+	cmd.Flags().StringVar(&m.to, "to", "", "name of the store to copy to")
+	cmd.Flags().BoolVar(&m.prune, "prune", false, "also delete copies whose original does not exist")
 	for _, flag := range []string{"from", "to"} {
 		if err := cmd.MarkFlagRequired(flag); err != nil {
-			panic(err) // it was made above
+			panic(err) // the flags are defined above
 		}
 	}
 	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
@@ -66,7 +65,7 @@ type migration struct {
 	to    string
 	prune bool
 
-	total  client.Migrated // but for what is there when pruning
+	total  client.Migrated // Current and Newer without the pass that prunes
 	failed int
 }
 
@@ -79,9 +78,9 @@ func (m *migration) run(ctx context.Context) error {
 	switch {
 	case err == nil:
 	case m.total.Copied == 0 && m.total.Pruned == 0:
-		return err // which may be for good: the names are wrong
+		return err // it may be permanent, such as a wrong name
 	default:
-		return halfway{fmt.Sprintf("stopped with %s copied and %d pruned: run it again, which goes on from there", count(m.total.Copied, "credential"), m.total.Pruned), err}
+		return halfway{fmt.Sprintf("stopped with %s copied and %d pruned: run it again to go on from there", count(m.total.Copied, "credential"), m.total.Pruned), err}
 	}
 	_, err = fmt.Fprintf(m.p.stdout, "copied %s from %s to %s in %s; %d there before, %d newer there, %d pruned, %d failed\n",
 		count(m.total.Copied, "credential"), m.from, m.to, time.Since(begun).Round(time.Millisecond), m.total.Current, m.total.Newer, m.total.Pruned, m.failed)
@@ -91,12 +90,12 @@ func (m *migration) run(ctx context.Context) error {
 	return err
 }
 
-// pass goes through everything once.
+// pass goes through all credentials once.
 func (m *migration) pass(ctx context.Context, label string, prune bool) error {
 	progress := m.p.startProgress(label, -1, false)
 	defer progress.end()
 	cursor := ""
-	var done, left int64 // of the page, when it is asked for once more
+	var done, left int64 // of this page, in its earlier requests
 	for {
 		page, err := m.c.Migrate(ctx, m.scope, m.from, m.to, client.MigrateOptions{Prune: prune, Cursor: cursor})
 		if err != nil {
@@ -109,7 +108,7 @@ func (m *migration) pass(ctx context.Context, label string, prune bool) error {
 			if left > 0 && page.Remaining >= left {
 				return cmp.Or(outage(page.Failed, looked), errors.Join(errNoTime, context.DeadlineExceeded))
 			}
-			done += page.Copied // which is current when it is looked at again
+			done += page.Copied // the next request counts them as current
 			left = page.Remaining
 			continue
 		}
@@ -117,7 +116,7 @@ func (m *migration) pass(ctx context.Context, label string, prune bool) error {
 			return err
 		}
 		if !prune {
-			m.total.Current += max(0, page.Current-done) // some may have failed when looked at again
+			m.total.Current += max(0, page.Current-done) // some may have failed in a later request
 			m.total.Newer += page.Newer
 		}
 		progress.add(int(looked))
@@ -132,4 +131,4 @@ func (m *migration) pass(ctx context.Context, label string, prune bool) error {
 	}
 }
 
-var errNoTime = errors.New("there is too little progress in the time of one request: give it more (--timeout)")
+var errNoTime = errors.New("one request made too little progress in its time: give it more (--timeout)")

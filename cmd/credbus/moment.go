@@ -14,11 +14,11 @@ import (
 // moment is a flag that holds a point in time: a date, a time, or how long from now.
 type moment struct {
 	time.Time
-	// understood is set unless the time was given exactly, so that it should be said.
+	// understood is set unless the time was given exactly: the program must say how it read it.
 	understood bool
 }
 
-// momentHelp is how to write one.
+// momentHelp says how to write one.
 const momentHelp = "2027-01-31, 2027-01-31T12:00:00Z, or from now 30d, 2w or 12h; without a zone it is UTC"
 
 func (m *moment) String() string {
@@ -51,10 +51,10 @@ func (m *moment) Set(text string) error {
 	return nil
 }
 
-// spanParts are those of how long from now, the largest first.
+// spanParts are the weeks, days and rest of a span from now.
 var spanParts = regexp.MustCompile(`^(?:(\d{1,5})w)?(?:(\d{1,5})d)?(\d.*)?$`)
 
-// parseSpan is time.ParseDuration with whole weeks and days before it, more than 0.
+// parseSpan is time.ParseDuration with whole weeks and days before it. The span must be positive.
 func parseSpan(text string) (span time.Duration, err error) {
 	wrong := errors.New("write a date as 2027-01-31, a time as 2027-01-31T12:00:00Z, or how long from now as 30d, 2w or 12h")
 	parts := spanParts.FindStringSubmatch(text)
@@ -86,8 +86,8 @@ func parseSpan(text string) (span time.Duration, err error) {
 	return span, nil
 }
 
-// sayMoments says which times the flags of a command were understood as, and which have
-// passed.
+// sayMoments says how the program understood the times in the flags of a command, and
+// whether an expiry has passed.
 func (p *program) sayMoments(cmd *cobra.Command) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		m, ok := f.Value.(*moment)

@@ -6,8 +6,8 @@ import (
 	"credbus/client"
 )
 
-// outage is the error of a page of which nothing was done, because a store does not
-// answer or has no room: the next pages would fail as well, and say so of each
+// outage is the error of a page on which nothing was done because a store does not
+// answer or has no room. The next pages would fail as well, with an error for each
 // credential.
 func outage(failed []client.Error, done int64) error {
 	if len(failed) == 0 || done > 0 {

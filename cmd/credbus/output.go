@@ -1,12 +1,16 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -29,7 +33,7 @@ const (
 func formatFlag(cmd *cobra.Command, allowed ...string) *format {
 	f := &format{chosen: allowed[0], allowed: allowed}
 	cmd.Flags().VarP(f, "format", "o", "how to print: "+strings.Join(allowed, ", "))
-	_ = cmd.RegisterFlagCompletionFunc("format", // fails for a flag that is not there
+	_ = cmd.RegisterFlagCompletionFunc("format", // fails only for an unknown flag
 		cobra.FixedCompletions(allowed, cobra.ShellCompDirectiveNoFileComp))
 	return f
 }
@@ -49,8 +53,35 @@ func (f *format) Set(text string) error {
 	return nil
 }
 
+func writeLine(out io.Writer, line []byte) error {
+	_, err := out.Write(append(line, '\n'))
+	return err
+}
+
+// lineOf is a value as JSON. Characters that control a terminal, or turn the direction of its text,
+// are escaped.
+func lineOf(value any) ([]byte, error) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
+	}
+	var line []byte
+	for _, r := range string(text) {
+		switch {
+		case unicode.IsPrint(r):
+			line = utf8.AppendRune(line, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			line = fmt.Appendf(line, `\u%04x\u%04x`, high, low)
+		default:
+			line = fmt.Appendf(line, `\u%04x`, r)
+		}
+	}
+	return line, nil
+}
+
 // writeJSON writes a message of the wire contract as one line of JSON. The
-// contract's own codec makes no strings of values, and what it made is wiped.
+// contract's own codec makes no strings of values, and its output is wiped.
 func writeJSON(out io.Writer, message subjects.Message) error {
 	body := subjects.Append(nil, message)
 	defer clear(body)
@@ -60,7 +91,7 @@ func writeJSON(out io.Writer, message subjects.Message) error {
 	}
 	defer clear(text)
 	line := append(text, '\n')
-	defer clear(line) // a copy, where text had no room for the newline
+	defer clear(line) // a copy, if text had no room for the newline
 	_, err = out.Write(line)
 	return err
 }
@@ -95,7 +126,7 @@ func (t *table) row(cells ...string) error {
 	return nil
 }
 
-// flush reports what writing met with, row included.
+// flush returns the first error of row or flush.
 func (t *table) flush() error { return t.w.Flush() }
 
 func shown(at time.Time) string {

@@ -27,13 +27,14 @@ func (p *program) patchCommand() *cobra.Command {
 		Use:   "patch SCOPE ID",
 		Short: "Change one thing of a credential, and keep the rest",
 		Long: `Change one thing of a credential that exists, and keep the rest: a value, a tag, the
-expiry, or several of them. Nothing that others write at the same time is lost.
+expiry, or several of them. Changes that others make at the same time are not lost.
 
 stdin is not read unless --file - or --data-file NAME=- says so. At least one named
 value must remain: to remove a credential, use credbus delete. Removing
-a name or tag that is not there is no error; a message says so.
+a name or tag that does not exist is not an error; a message says so.
 
-New values begin a new term of the rotation policy. Other changes do not.`,
+With a new value, the age for the rotation policy starts again. Other changes do not
+affect it.`,
 		Example: `  credbus patch org:acme/team:eng db --tag owner=eng --remove-tag stage
   credbus patch org:acme/team:eng db --expires 90d
   pwgen 32 1 | tr -d '\n' | credbus patch org:acme/team:eng db --data-file password=-`,
@@ -65,7 +66,7 @@ New values begin a new term of the rotation policy. Other changes do not.`,
 		}
 		if !values && len(patch.RemoveData)+len(patch.Tags)+len(patch.RemoveTags) == 0 && !patch.RemoveAllTags &&
 			patch.Description == nil && patch.Expires == nil && patch.RotationDays == nil && patch.Inheritable == nil {
-			return errors.New("nothing is to change: give a value (--file - reads stdin), or another flag")
+			return errors.New("there is nothing to change: give a value (--file - reads stdin), or another flag")
 		}
 		return in.check()
 	}
@@ -100,7 +101,7 @@ New values begin a new term of the rotation policy. Other changes do not.`,
 	return cmd
 }
 
-// metadataFlags are those of what is known of a credential beside its values.
+// metadataFlags are the flags for the metadata of a credential.
 type metadataFlags struct {
 	flags        *pflag.FlagSet
 	description  string
@@ -119,7 +120,7 @@ func (m *metadataFlags) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&m.inheritable, "inheritable", false, "let scopes below read it with --inherit")
 }
 
-// change has a patch change what was given.
+// change makes a patch set the metadata that was given.
 func (m *metadataFlags) change(patch *client.Patch) {
 	patch.Tags = m.tags.m
 	if m.flags.Changed("description") {
@@ -136,7 +137,7 @@ func (m *metadataFlags) change(patch *client.Patch) {
 	}
 }
 
-// fill has a store set what was given, and nothing else.
+// fill makes a store set the metadata that was given, and nothing else.
 func (m *metadataFlags) fill(options *client.StoreOptions) {
 	options.Description, options.Tags, options.Expires = m.description, m.tags.m, m.expires.Time
 	options.RotationDays, options.Inheritable = m.rotationDays, m.inheritable
@@ -160,7 +161,7 @@ func (n *nameList) Set(text string) error {
 	return nil
 }
 
-// keptText is what a write left as it was, "" if nothing.
+// keptText lists what a write kept, "" if nothing.
 func keptText(kept *client.Kept) string {
 	var parts []string
 	if kept.Values > 0 {

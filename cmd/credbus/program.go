@@ -12,13 +12,13 @@ import (
 	"credbus/internal/cli"
 )
 
-// program is one run of the command line. Files, not interfaces, since what
-// is done depends on whether they are terminals.
+// program is one run of the command line. It has files, not interfaces, since
+// commands ask whether they are terminals.
 type program struct {
 	stdin, stdout, stderr *os.File
 
 	connection connection
-	// begun is set once a command's own code runs: what fails before that is
+	// begun is set once a command's own code runs: an earlier error is one of
 	// the command line.
 	begun bool
 	bar   *progressbar.ProgressBar // while one is shown
@@ -53,7 +53,7 @@ or several named ones:
   echo -n s3cret | credbus store org:acme/team:eng db-password
   credbus retrieve org:acme/team:eng db-password
 
-Where to connect is taken from the first of these that is there:
+The command line connects to the first of these that is given or found:
 
   1. flags (--server, --context, or --data-dir for the worker of that directory)
   2. the variables NATS_URL and NATS_CONTEXT
@@ -62,26 +62,26 @@ Where to connect is taken from the first of these that is there:
   4. the context that "nats context select" chose
   5. nats://127.0.0.1:4222
 
-As whom is taken from flags, then from NATS_USER, NATS_PASSWORD, NATS_CREDS,
+The user is taken from flags, then from NATS_USER, NATS_PASSWORD, NATS_CREDS,
 NATS_NKEY and NATS_TOKEN, then from the context. --context, --data-dir and the worker
-of this machine bring address and identity together: beside them no NATS_ variable
-counts.
+of this machine give both address and user: then no NATS_ variable counts.
 
 Exit status:
 
   0    done
-  1    any other failure, also of some lines of an import, or items of a job
+  1    any other failure, or some lines of an import or items of a job failed
   2    the command line is wrong, or an argument breaks a rule
   3    not found
   4    conflict: it exists already, or is at another version
   5    permission denied, or NATS refused the credentials
   6    no server, worker, store or replica answered, or the store has no room
-  7    validate, also by jobs that are waited for: expired
-  8    the same: malformed
-  9    the same: valid, and rotation is due
+  7    validate, or a job that validates: expired
+  8    validate, or such a job: malformed
+  9    validate, or such a job: valid, and rotation is due
   130  interrupted`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		SilenceUsage:     true,
+		SilenceErrors:    true,
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) { p.warnOfSecrets(cmd.Flags()) },
 	}
 	root.PersistentFlags().SortFlags = false
 	p.connection.register(root.PersistentFlags())
@@ -89,7 +89,7 @@ Exit status:
 	for _, command := range []*cobra.Command{
 		p.storeCommand(), p.patchCommand(), p.retrieveCommand(), p.deleteCommand(), p.listCommand(), p.describeCommand(), p.validateCommand(),
 		p.importCommand(), p.exportCommand(), p.watchCommand(), p.cacheCommand(), p.keysCommand(), p.migrateCommand(), p.deploymentCommand(),
-		p.jobsCommand(),
+		p.jobsCommand(), p.tenantCommand(), p.auditCommand(),
 	} {
 		command.Flags().SortFlags = false
 		root.AddCommand(command)
@@ -101,7 +101,7 @@ Exit status:
 // action is a command's own code.
 type action func(ctx context.Context, c *client.Client, args []string) error
 
-// connected makes of an action what cobra runs.
+// connected turns an action into a function for cobra.
 func (p *program) connected(do action) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		p.begun = true

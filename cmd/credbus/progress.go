@@ -6,14 +6,14 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// progress is a bar on stderr where that is a terminal, and nothing elsewhere.
+// progress is a bar on stderr if that is a terminal, else nothing.
 type progress struct {
 	p   *program
 	bar *progressbar.ProgressBar
 }
 
-// startProgress begins a bar, of bytes or of other things. A total of -1 is not
-// known: it shows a count.
+// startProgress begins a bar, of bytes or of other things. With a total of -1,
+// which means unknown, it shows a count.
 func (p *program) startProgress(doing string, total int64, bytes bool) *progress {
 	bar := progressbar.NewOptions64(total,
 		progressbar.OptionSetWriter(p.stderr),
@@ -33,9 +33,9 @@ func (p *program) startProgress(doing string, total int64, bytes bool) *progress
 // add is best effort, as are set and end: a bar that cannot be drawn stops nothing.
 func (pr *progress) add(n int) { _ = pr.bar.Add(n) }
 
-// set moves the bar of what may become more.
+// set moves a bar whose total may grow.
 func (pr *progress) set(done, total int) {
-	pr.bar.ChangeMax(max(total, done+1)) // a bar that is full is over
+	pr.bar.ChangeMax(max(total, done+1)) // a full bar ends
 	_ = pr.bar.Set(done)
 }
 

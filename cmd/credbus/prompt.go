@@ -13,10 +13,10 @@ import (
 	"credbus/subjects"
 )
 
-// errInterrupted is what Ctrl-C and Ctrl-\ make of a prompt.
+// errInterrupted is the error of a prompt that Ctrl-C or Ctrl-\ ended.
 var errInterrupted = errors.New("interrupted")
 
-// A terminal marks what is pasted once it is asked to.
+// These make a terminal mark pasted text, and stop that again.
 const (
 	markPastes    = "\x1b[?2004h"
 	markPastesNot = "\x1b[?2004l"
@@ -25,8 +25,8 @@ const (
 // prompt asks twice for a value on the terminal, without echo. The key that ends it is
 // not part of it.
 //
-// The terminal is in raw mode meanwhile. In its usual one the kernel cuts lines at 4,095
-// bytes, and a paste of several lines would end at the first of them.
+// The terminal is in raw mode meanwhile. In its usual mode, the kernel cuts lines at 4,095
+// bytes, and a paste of several lines would end after the first.
 func (p *program) prompt(ctx context.Context, about subjects.Target) (value []byte, err error) {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGQUIT, syscall.SIGHUP)
 	defer stop()
@@ -78,7 +78,7 @@ func (p *program) prompt(ctx context.Context, about subjects.Target) (value []by
 	again, err := keys.value(ctx, several)
 	defer clear(again)
 	if err == nil && !bytes.Equal(value, again) {
-		err = errors.New("the second value is not the same as the first, so nothing was stored: type both alike, or use --file")
+		err = errors.New("the second value is not the same as the first, so nothing was stored: type the same twice, or use --file")
 	}
 	return value, err
 }

@@ -14,7 +14,7 @@ import (
 	"credbus/subjects"
 )
 
-// pem is a value of several lines, of which two that follow each other are the same.
+// pem is a value of several lines, two of which are the same and follow each other.
 const pem = "-----BEGIN " + canary + "-----\nAAAA\nAAAA\nBBBB=\n-----END " + canary + "-----\n"
 
 // bracketed is text as a terminal pastes it: marked, and with carriage returns.
@@ -22,7 +22,7 @@ func bracketed(text string) string {
 	return "\x1b[200~" + strings.ReplaceAll(text, "\n", "\r") + "\x1b[201~"
 }
 
-// retrieved is what a credential holds, through a pipe, or "" when there is none.
+// retrieved is the value of a credential, read through a pipe, or "" if there is none.
 func retrieved(t *testing.T, dir, scope, id string) string {
 	t.Helper()
 	cmd := command(t, dir, "retrieve", scope, id)
@@ -86,7 +86,7 @@ func TestPrompt(t *testing.T) {
 				t.Errorf("shows %q, without %q", shown, test.shows)
 			}
 			if strings.Contains(shown, canary) || strings.Contains(shown, "01234") {
-				t.Errorf("what was typed shows: %q", shown)
+				t.Errorf("the terminal shows the typed value: %q", shown)
 			}
 			if on, off := strings.LastIndex(shown, markPastes), strings.LastIndex(shown, markPastesNot); on < 0 || off < on {
 				t.Errorf("the terminal still marks pastes: %q", shown)
@@ -101,7 +101,7 @@ func TestPrompt(t *testing.T) {
 	}
 }
 
-// A signal leaves the terminal as it was, too.
+// After a signal, the terminal has its old settings, too.
 func TestPromptSignals(t *testing.T) {
 	dir := startWorker(t)
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP} {
@@ -120,13 +120,13 @@ func TestPromptSignals(t *testing.T) {
 	}
 }
 
-// pasted types what is larger than the terminal's buffers, and lets the program read it
-// meanwhile. What it does not read any more is lost.
+// pasted types a text that may be larger than the terminal's buffers, while the program
+// reads it. The part that the program does not read is lost.
 func (term *terminal) pasted(text string) {
 	go func() { _, _ = io.WriteString(term.pty, text) }()
 }
 
-// settings are those of a terminal.
+// settings returns the settings of a terminal.
 func settings(t *testing.T, terminal *os.File) unix.Termios {
 	t.Helper()
 	state, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
@@ -136,10 +136,10 @@ func settings(t *testing.T, terminal *os.File) unix.Termios {
 	return *state
 }
 
-// command is credbus, to be run with the worker of dir.
+// command is a call of credbus with the worker of dir.
 func command(t *testing.T, dir string, args ...string) *exec.Cmd {
 	t.Helper()
-	// The name is what makes the test binary act as the program.
+	// The name makes the test binary act as the program.
 	program := filepath.Join(t.TempDir(), "credbus")
 	self, err := os.Executable()
 	if err != nil {

@@ -12,14 +12,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
-var update = flag.Bool("update", false, "write docs/cli.md anew")
+var update = flag.Bool("update", false, "rewrite docs/cli.md")
 
-// TestReference holds docs/cli.md to what --help prints.
+// TestReference compares docs/cli.md with the output of --help.
 func TestReference(t *testing.T) {
 	root := new(program).command()
 	var page strings.Builder
 	page.WriteString("# Command line\n\n" +
-		"What `credbus --help` and `credbus COMMAND --help` print. The flags of the first section go with every command.\n" +
+		"The output of `credbus --help` and `credbus COMMAND --help`. Every command takes the flags of the first section, too.\n" +
 		"After a change: `go test ./cmd/credbus -run TestReference -update`.\n")
 	writeHelp(t, &page, root)
 
@@ -39,7 +39,7 @@ func TestReference(t *testing.T) {
 	}
 }
 
-// writeHelp writes the help of a command and of all below it.
+// writeHelp writes the help of a command and its subcommands.
 func writeHelp(t *testing.T, page *strings.Builder, command *cobra.Command) {
 	t.Helper()
 	var help bytes.Buffer

@@ -25,17 +25,16 @@ func (p *program) retrieveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "retrieve SCOPE ID",
 		Short: "Print a credential",
-		Long: `Print a credential: its value alone, ended by a newline on a terminal and by
-nothing elsewhere.
+		Long: `Print a credential: its value alone, followed by a newline only on a terminal.
 
--o json prints everything that is known of it; a value that is not UTF-8 is
-{"base64": "..."} there.
+-o json prints values and metadata; a value that is not UTF-8 is {"base64": "..."}
+there.
 
 -o env prints lines for a POSIX shell to read: eval "$(credbus retrieve ...)".
-The single, unnamed value is called after the ID, a named one ID_NAME; both in
-capitals, with _ for what is no letter or digit and before a digit at the
-beginning: the value "user" of "my-db" is MY_DB_USER. Values are quoted for the
-shell. One that holds a NUL byte cannot be a variable.`,
+The name of the single, unnamed value is the ID, that of a named one is ID_NAME, both
+in capitals. Characters other than letters and digits become _, and a digit at the
+beginning gets a _ before it: the value "user" of "my-db" is MY_DB_USER. Values are
+quoted for the shell. A value with a NUL byte cannot be a variable.`,
 		Example: `  credbus retrieve org:acme/team:eng db-password
   credbus retrieve org:acme/team:eng tls --name key > key.pem
   credbus retrieve org:acme/team:eng/service:api db-password --inherit`,
@@ -43,8 +42,8 @@ shell. One that holds a NUL byte cannot be a variable.`,
 		ValidArgsFunction: p.completeNames(2),
 	}
 	cmd.Flags().StringVar(&name, "name", "", "which one of several values")
-	cmd.Flags().BoolVar(&options.Inherit, "inherit", false, "accept the nearest scope above that has an inheritable one")
-	cmd.Flags().BoolVar(&options.Fresh, "fresh", false, "read the store itself, past every cache")
+	cmd.Flags().BoolVar(&options.Inherit, "inherit", false, "if the scope has none, read the nearest inheritable one of the scopes above")
+	cmd.Flags().BoolVar(&options.Fresh, "fresh", false, "read from the store, past every cache")
 	format := formatFlag(cmd, asText, asJSON, asEnv)
 
 	cmd.RunE = p.connected(func(ctx context.Context, c *client.Client, args []string) error {
@@ -55,7 +54,7 @@ shell. One that holds a NUL byte cannot be a variable.`,
 		}
 		defer credential.Wipe()
 		if since := credential.StaleSince; !since.IsZero() {
-			fmt.Fprintf(p.stderr, "credbus: the store cannot be reached: this is what it held at %s\n", since.Format(time.RFC3339))
+			fmt.Fprintf(p.stderr, "credbus: the store cannot be reached: this is the value that it held at %s\n", since.Format(time.RFC3339))
 		}
 		if name != "" {
 			if err := keepOnly(credential, name); err != nil {
@@ -68,7 +67,7 @@ shell. One that holds a NUL byte cannot be a variable.`,
 		if format.chosen != asJSON && isTerminal(p.stdout) {
 			for _, value := range credential.Data {
 				if !plain(value.Bytes()) {
-					return usageError{errors.New("the value has characters that would steer this terminal: write it to a file or a pipe, or print it with -o json"), "credbus retrieve"}
+					return usageError{errors.New("the value has characters that would control this terminal: write it to a file or a pipe, or print it with -o json"), "credbus retrieve"}
 				}
 			}
 		}

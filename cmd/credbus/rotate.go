@@ -15,28 +15,26 @@ import (
 func (p *program) keysRotateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rotate [SCOPE]",
-		Short: "Seal everything that is stored again, by the primary key",
-		Long: `Seal everything that is stored, or what is in a scope and the scopes below it,
-again by the primary key. Each credential is stored again as it is, with its
-values and metadata; its version is a new one, and watchers are told. Reads and
-writes go on throughout. What the primary has sealed already is passed over, so
-that it may be interrupted at any time and run again. A credential of format 1, whose
-metadata an earlier release did not seal, is sealed again whatever its key, and counted
-among those sealed.
+		Short: "Seal all stored credentials again, with the primary key",
+		Long: `Seal all stored credentials, or those of a scope and the scopes below it, again with
+the primary key. Each is stored again with the same values and metadata, gets a new
+version, and is announced by an event. Reads and writes go on meanwhile. Credentials
+that the primary has sealed already are skipped, so you may interrupt it at any time
+and run it again. A credential of format 1, whose metadata an earlier release did not
+seal, is sealed again whatever its key, and counted as sealed.
 
---add does all of a rotation where the workers share one keyring file: it adds a
-key to the file, waits until every replica holds it, makes it the primary, waits
-again, and seals everything. It refuses a keyring that the workers do not seal with. So if
+If the workers share one keyring file, --add does a whole rotation: it adds a key to
+the file, waits until every replica holds it, makes it the primary, waits again, and
+seals all credentials. It refuses a keyring that the workers do not seal with. So if
 --server names workers elsewhere, a keyring on this machine stays as it is. If it is
-interrupted, run it again without --add. If it has not said yet that the key is the primary,
-run credbus keys primary before.
+interrupted, run it again without --add. If it had not said yet that the key is the
+primary, run credbus keys primary first.
 
-A credential that cannot be opened is reported, and the others are sealed all the
-same; the exit status is 1 then. What a store keeps in its provider's own form is
-not sealed by credbus, and counted as native. Each store is gone through for the
-scopes that are routed to it: what it holds of others, such as the copies of a
-migration that is not over, stays sealed as it is. It stops, with 6, where a store
-does not answer.`,
+If a credential cannot be opened, it is reported, the others are sealed, and the exit
+status is 1. Credentials in a provider's own form are not sealed by credbus, and are
+counted as native. In each store, only the scopes that are routed to it are sealed
+again: its other credentials, such as the copies of an unfinished migration, stay as
+they are. If a store does not answer, the command stops with exit status 6.`,
 		Args:              names(0, 1),
 		ValidArgsFunction: p.completeNames(1),
 		Example: `  credbus keys rotate --add
@@ -59,7 +57,7 @@ does not answer.`,
 	return cmd
 }
 
-// resealing seals what is stored again:
+// resealing seals stored credentials again:
 //
 //	samePrimary ── pass ── pass ... until one finds nothing to seal
 //	                └─ page ── page ... of the workers' reseal
@@ -68,15 +66,14 @@ type resealing struct {
 	c    *client.Client
 	wait time.Duration
 
-	total   client.Resealed // of the last pass, but for what was sealed: that is of all
+	total   client.Resealed // of the last pass, but Resealed of all passes
 	failed  int             // of the last pass
-	changed bool            // the primary did during the last pass, or since samePrimary
+	changed bool            // whether the primary changed in the last pass, or since samePrimary
 	said    map[subjects.Target]bool
 }
 
-// maxPasses bounds how often everything is gone through. What is sealed by the
-// old key after a first pass came from a write that was under way when the
-// primary changed.
+// maxPasses bounds the number of passes. After a first pass, only a write that
+// was under way when the primary changed can leave a seal of the old key.
 const maxPasses = 5
 
 func (r *resealing) run(ctx context.Context, scope subjects.Scope) error {
@@ -87,14 +84,14 @@ func (r *resealing) run(ctx context.Context, scope subjects.Scope) error {
 	for pass := 1; ; pass++ {
 		before := r.total.Resealed
 		if err := r.pass(ctx, scope); err != nil {
-			return halfway{fmt.Sprintf("stopped with %s sealed again: run it again, which passes over what is done", count(r.total.Resealed, "credential")), err}
+			return halfway{fmt.Sprintf("stopped with %s sealed again: run it again to seal the others", count(r.total.Resealed, "credential")), err}
 		}
 		if r.total.Resealed == before && !r.changed || pass == maxPasses {
 			break
 		}
 	}
 	if r.changed {
-		return fmt.Errorf("%w: the key that they seal with changed again and again: let one rotation end, then run it again", errReplicasBehind)
+		return fmt.Errorf("%w: their primary key changed again and again: let one rotation end, then run it again", errReplicasBehind)
 	}
 	_, err := fmt.Fprintf(r.p.stdout, "sealed %s by key %d in %s; %d before, %d native, %d failed\n",
 		count(r.total.Resealed, "credential"), r.total.Primary, time.Since(begun).Round(time.Millisecond), max(0, r.total.Current-r.total.Resealed), r.total.Native, r.failed)
@@ -104,8 +101,8 @@ func (r *resealing) run(ctx context.Context, scope subjects.Scope) error {
 	return err
 }
 
-// samePrimary is an error unless all replicas seal with the same key: else some
-// would seal by the old key what others have sealed by the new one.
+// samePrimary returns an error unless all replicas seal with the same key: else
+// some would put seals of the old key in place of those of the new one.
 func (r *resealing) samePrimary(ctx context.Context) error {
 	keyrings, err := r.c.Keys(ctx)
 	if err != nil {
@@ -115,14 +112,14 @@ func (r *resealing) samePrimary(ctx context.Context) error {
 		return err
 	}
 	if len(keyrings.Replicas) == 0 {
-		return fmt.Errorf("%w: none said which keys it holds", errMissingReplicas)
+		return fmt.Errorf("%w: none has reported its keys", errMissingReplicas)
 	}
 	r.total.Primary = keyrings.Replicas[0].Primary()
 	return lacking(keyrings, r.total.Primary, "does not seal with key", sealsWith)
 }
 
-// pass goes through everything once. It counts anew what is current, native and
-// failed, and adds to what was sealed.
+// pass goes through all credentials once. It counts current, native and failed
+// ones from zero, and adds to the sealed ones.
 func (r *resealing) pass(ctx context.Context, scope subjects.Scope) error {
 	r.total = client.Resealed{Resealed: r.total.Resealed, Primary: r.total.Primary}
 	r.failed, r.changed = 0, false
@@ -141,7 +138,7 @@ func (r *resealing) pass(ctx context.Context, scope subjects.Scope) error {
 			if page.Resealed == 0 {
 				return fmt.Errorf("no credential could be sealed in the time of one request: give it more: %w", context.DeadlineExceeded)
 			}
-			continue // the same page, where what was sealed is current now
+			continue // the same page, which counts the sealed ones as current now
 		}
 		if err := outage(page.Failed, page.Resealed+page.Current+page.Native); err != nil {
 			return err
@@ -160,7 +157,7 @@ func (r *resealing) pass(ctx context.Context, scope subjects.Scope) error {
 	}
 }
 
-// say says once of a credential that it failed, which it does in each pass.
+// say reports a failed credential once, though it fails in each pass.
 func (r *resealing) say(failed *client.Error) {
 	at := subjects.Target{Scope: failed.Scope, ID: failed.ID}
 	if r.said[at] {
@@ -173,7 +170,7 @@ func (r *resealing) say(failed *client.Error) {
 	r.p.say("%v", failed)
 }
 
-// renew adds a key to the file that all replicas share, and has them seal with
+// renew adds a key to the file that all replicas share, and makes them seal with
 // it.
 func (r *resealing) renew(ctx context.Context, file *keyringFile) error {
 	if err := r.samePrimary(ctx); err != nil {
@@ -188,7 +185,7 @@ func (r *resealing) renew(ctx context.Context, file *keyringFile) error {
 	}
 	r.p.say("key %d was added to %s", id, path) // at once, in case this is killed
 	if err := r.await(ctx, id, "does not hold key", (*client.ReplicaKeys).Has); err != nil {
-		return halfway{fmt.Sprintf("key %d was added, and is not the primary: have every replica hold it, then run credbus keys primary %d and credbus keys rotate", id, id), err}
+		return halfway{fmt.Sprintf("key %d was added, and is not the primary: make sure that every replica holds it, then run credbus keys primary %d and credbus keys rotate", id, id), err}
 	}
 	if _, err := file.edit(ctx, primary(id)); err != nil {
 		return err
@@ -200,7 +197,7 @@ func (r *resealing) renew(ctx context.Context, file *keyringFile) error {
 	return nil
 }
 
-// await waits until has is true of every replica.
+// await waits until has is true for every replica.
 func (r *resealing) await(ctx context.Context, id uint32, what string, has func(*client.ReplicaKeys, uint32) bool) error {
 	const pause = 250 * time.Millisecond
 	until := time.Now().Add(r.wait)
@@ -209,7 +206,7 @@ func (r *resealing) await(ctx context.Context, id uint32, what string, has func(
 		keyrings, err := r.c.Keys(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return answered // interrupted: the question has no answer
+			return answered // interrupted: err does not say what is missing
 		case err == nil:
 			if err = errors.Join(missing(keyrings.Missing), lacking(keyrings, id, what, has)); err == nil {
 				return nil

@@ -16,18 +16,17 @@ func (p *program) storeCommand() *cobra.Command {
 	s := storing{p: p}
 	cmd := &cobra.Command{
 		Use:   "store SCOPE ID",
-		Short: "Store a value: create a credential, or change what is there",
-		Long: `Store a value: create a credential, or change what is there. Of a credential that
-exists, all that is not given is kept: the other named values, description, tags,
-expiry, rotation policy and whether it is inheritable. stderr says what was kept.
---replace stores what is given in place of all that was there. To change metadata
-alone, or to remove something, use credbus patch.
+		Short: "Store a value: create a credential, or change an existing one",
+		Long: `Store a value: create a credential, or change an existing one. An existing credential
+keeps everything that is not given: the other named values, description, tags, expiry,
+rotation policy and whether it is inheritable. stderr says what was kept. --replace
+keeps nothing. To change metadata alone, or to remove something, use credbus patch.
 
 The value comes from stdin, byte for byte: a newline at its end is part of it
-(echo -n and printf leave it out). On a terminal it is asked for twice, without
-echo. The Enter key that ends it is not part of it; a paste of several lines is, whole.
-Where the terminal does not mark pastes, Ctrl-D ends such a paste. Values together hold at most
-65,536 bytes (64 KiB); their names do not count.`,
+(echo -n and printf leave it out). On a terminal, the command asks for it twice,
+without echo. The Enter key that ends it is not part of it; all lines of a paste are.
+If the terminal does not mark pastes, Ctrl-D ends a paste of several lines. Values
+together hold at most 65,536 bytes (64 KiB); their names do not count.`,
 		Example: `  echo -n s3cret | credbus store org:acme/team:eng db-password
   credbus store org:acme/team:eng tls --data-file cert=./c.pem --data-file key=./k.pem --expires 90d
   pwgen 32 1 | tr -d '\n' | credbus store org:acme token --tag env=prod --rotation-days 30`,
@@ -61,7 +60,7 @@ Where the terminal does not mark pastes, Ctrl-D ends such a paste. Values togeth
 		if err != nil {
 			return err
 		}
-		p.sayKept(&stored.Kept, "--replace drops what is not given")
+		p.sayKept(&stored.Kept, "--replace would keep nothing")
 		if format.chosen == asJSON {
 			stored.Revision = subjects.Revision{}
 			return writeJSON(p.stdout, stored)
@@ -72,7 +71,7 @@ Where the terminal does not mark pastes, Ctrl-D ends such a paste. Values togeth
 	return cmd
 }
 
-// storing is what credbus store is to do.
+// storing is one call of credbus store.
 type storing struct {
 	p                               *program
 	in                              input
@@ -85,12 +84,12 @@ type storing struct {
 //
 //	patch ── not_found ─► store, create only ── already_exists ─► patch ─► ...
 //
-// Nobody who creates or deletes it in between is overruled.
+// If others create or delete it in between, their change counts.
 func (s *storing) store(ctx context.Context, c *client.Client, target client.Target, data client.Data) (*client.Patched, error) {
 	if s.replace || s.createOnly {
 		return s.replaceAll(ctx, c, target, data, s.createOnly)
 	}
-	const most = 5 // of creating and deleting by others
+	const most = 5 // tries, while others create and delete it
 	for try := 1; ; try++ {
 		patch := client.Patch{Data: data, Version: s.version, RequestID: s.requestID}
 		s.metadata.change(&patch)
@@ -111,10 +110,10 @@ func (s *storing) store(ctx context.Context, c *client.Client, target client.Tar
 	}
 }
 
-// errUnkept is one of a credential that cannot be read, so that nothing of it can be kept.
-var errUnkept = errors.New("what is there cannot be kept")
+// errUnkept is the error of a credential that cannot be read, so that nothing of it can be kept.
+var errUnkept = errors.New("nothing of the existing credential can be kept")
 
-// replaceAll stores what is given, and keeps nothing.
+// replaceAll stores the given values and metadata, and keeps nothing.
 func (s *storing) replaceAll(ctx context.Context, c *client.Client, target client.Target, data client.Data, createOnly bool) (*client.Patched, error) {
 	options := &client.StoreOptions{CreateOnly: createOnly, UpdateOnly: s.updateOnly, Version: s.version, RequestID: s.requestID}
 	s.metadata.fill(options)
@@ -131,7 +130,7 @@ func fateUnknown(err error) bool {
 	return unknown
 }
 
-// sayKept says what a write left as it was, and what to do about that.
+// sayKept says what a write kept, and what to do about that.
 func (p *program) sayKept(kept *client.Kept, advice string) {
 	if text := keptText(kept); text != "" {
 		p.say("kept %s: %s", text, advice)
@@ -139,7 +138,7 @@ func (p *program) sayKept(kept *client.Kept, advice string) {
 	p.warnExpired(kept)
 }
 
-// warnExpired says that what was written keeps an expiry that is past.
+// warnExpired warns that a credential keeps an expiry that has passed.
 func (p *program) warnExpired(kept *client.Kept) {
 	if at := kept.Expires; !at.IsZero() && !at.After(time.Now()) {
 		p.say("warning: it expired at %s: --expires gives it a new time", at.Format(time.RFC3339))

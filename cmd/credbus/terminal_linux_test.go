@@ -83,8 +83,8 @@ func TestTerminal(t *testing.T) {
 			t.Errorf("with --force: exit status %d: %q", status, term.shown.String())
 		}
 	})
-	t.Run("what steers it", func(t *testing.T) {
-		// A title, C1, bidirectional, a line that is overwritten, and what is no text.
+	t.Run("control characters", func(t *testing.T) {
+		// A title, C1, bidirectional text, a line that is overwritten, and bytes that are not text.
 		for i, value := range []string{"\x1b]0;owned\a", "a\u009bb", "abc\u202edcba", "hidden\rshown", "\xff\xfe"} {
 			id := fmt.Sprint("steers-", i)
 			file := filepath.Join(t.TempDir(), "value")
@@ -96,7 +96,7 @@ func TestTerminal(t *testing.T) {
 			}
 			for _, args := range [][]string{{}, {"-o", "env"}} {
 				term := startOnTerminal(t, dir, append([]string{"retrieve", "org:steers", id}, args...)...)
-				if status := term.end(); status != exitUsage || !bytes.Contains(term.shown.Bytes(), []byte("steer this terminal")) {
+				if status := term.end(); status != exitUsage || !bytes.Contains(term.shown.Bytes(), []byte("control this terminal")) {
 					t.Errorf("%q %q: exit status %d, shows %q", value, args, status, term.shown.String())
 				}
 			}
@@ -123,7 +123,7 @@ func TestTerminal(t *testing.T) {
 			}
 		}
 		if bytes.Contains(term.shown.Bytes(), []byte("1 accepted")) {
-			t.Errorf("beside the bar, lines are shown: %q", term.shown.String())
+			t.Errorf("lines are shown beside the bar: %q", term.shown.String())
 		}
 	})
 	t.Run("progress", func(t *testing.T) {

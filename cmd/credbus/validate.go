@@ -14,12 +14,12 @@ func (p *program) validateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "validate SCOPE [ID]",
 		Short: "Check whether credentials are expired, malformed or due for rotation",
-		Long: `Check one credential, or all of a scope and the scopes below it. Nobody outside
-is asked: it is judged from what is stored.
+		Long: `Check one credential, or all of a scope and the scopes below it. The check uses
+stored data only: it does not try the credential anywhere.
 
-The exit status is the verdict, and results are printed whatever it is: 0 valid,
-3 not found or nothing in the scope, 7 expired, 8 malformed, 9 valid with rotation due. Of several, the
-worst counts: malformed, then expired, then rotation due.
+The exit status is the verdict: 0 valid, 3 not found or nothing in the scope, 7 expired,
+8 malformed, 9 valid with rotation due. Of several, the worst counts: malformed, then
+expired, then rotation due. Results are printed in all these cases.
 
 -o json prints one JSON object on a line for each credential.`,
 		Example:           `  credbus validate org:acme/team:eng db-password || rotate-db-password`,
@@ -97,7 +97,7 @@ func (t *tally) add(v *client.Validation) {
 	}
 }
 
-// text counts what is not as it should be, "" if all is.
+// text counts the findings other than valid, "" if there are none.
 func (t *tally) text() string {
 	var counts []string
 	for _, found := range []struct {
@@ -111,7 +111,7 @@ func (t *tally) text() string {
 	return strings.Join(counts, ", ")
 }
 
-// verdict is the error that makes the exit status, nil when all are valid.
+// verdict is the error that gives the exit status, nil if all are valid.
 func (t *tally) verdict() error {
 	for _, found := range []struct {
 		n    int
@@ -119,7 +119,7 @@ func (t *tally) verdict() error {
 		code int
 	}{
 		{t.failed, "could not be checked: see above", exitOther},
-		{t.missing, "not found: credbus list shows what is there", exitNotFound},
+		{t.missing, "not found: credbus list shows the credentials that exist", exitNotFound},
 		{t.malformed, "malformed: restore from a backup, or store again", exitMalformed},
 		{t.expired, "expired: store a new value", exitExpired},
 		{t.due, "due for rotation: store a new value", exitRotationDue},

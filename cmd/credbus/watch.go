@@ -18,26 +18,26 @@ func (p *program) watchCommand() *cobra.Command {
 	var stores bool
 	cmd := &cobra.Command{
 		Use:   "watch [SCOPE]",
-		Short: "Print changes of a scope and all scopes below it as they come",
-		Long: `Print changes of a scope and all scopes below it as they come, until interrupted
-or until --count of them came. Events never hold values. That it is subscribed,
-so that no later change is missed, is said on stderr.
+		Short: "Print changes of a scope and all scopes below it as they happen",
+		Long: `Print changes of a scope and all scopes below it as they happen, until interrupted
+or until --count of them. Events never hold values. A line on stderr says when the
+command has subscribed: it misses no change after that.
 
-"expiring" and "expired" change nothing: they say when a credential expires, once
-for each of its versions and each time of expiry.ahead, a setting of the workers.
+"expiring" and "expired" are not changes: they report when a credential expires, once
+for each of its versions and each time in expiry.ahead, a setting of the workers.
 
-"gap" stands where events were lost, after a reconnect for example: list the
-scope to see how things are.
+"gap" means that events were lost, after a reconnect for example: list the scope to
+see its current state.
 
-With --stores it prints how each worker finds its stores, at first and whenever that
-changes: "failing", with the error, while calls are refused, and "ok". It says which
-calls are refused: reads, writes or all.
+With --stores it prints the state of each worker's stores, at first and whenever it
+changes: "ok", or "failing" while calls are refused, with the error and which calls
+are refused: reads, writes or all.
 
 -o json prints one JSON object on a line for each event.`,
 		Args:              names(0, 1),
 		ValidArgsFunction: p.completeNames(1),
 	}
-	cmd.Flags().IntVarP(&count, "count", "n", 0, "end after so many events; 0 is never")
+	cmd.Flags().IntVarP(&count, "count", "n", 0, "end after this many events; 0 means never")
 	cmd.Flags().BoolVar(&stores, "stores", false, "watch the stores of the workers instead")
 	format := formatFlag(cmd, asText, asJSON)
 
@@ -65,8 +65,8 @@ calls are refused: reads, writes or all.
 	return cmd
 }
 
-// printEach prints what comes, until count of them came; 0 is never. Each line is a
-// write of its own: whoever reads sees it at once.
+// printEach prints what all yields, and ends after count of them; 0 means never. Each
+// line is a write of its own, so that a reader sees it at once.
 func printEach[T any, M interface {
 	*T
 	subjects.Message
@@ -99,7 +99,7 @@ func storeLine(status *client.StoreStatus) string {
 	if status.Refuses != "" {
 		line += "  refuses " + status.Refuses
 	}
-	return printable(line) // who published it is not known
+	return printable(line) // the publisher is unknown
 }
 
 func eventLine(event *client.Event) string {
@@ -111,7 +111,7 @@ func eventLine(event *client.Event) string {
 	if !event.Expires.IsZero() {
 		line += "  " + shown(event.Expires)
 	}
-	return printable(line) // who published it is not known
+	return printable(line) // the publisher is unknown
 }
 
 func scopeText(scope subjects.Scope) string {

@@ -12,15 +12,16 @@ import (
 func (p *program) keysWrapCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "wrap --wrap URI",
-		Short: "Have a key service encrypt a keyring file that is in clear",
-		Long: `Have a key service encrypt a keyring file that is in clear. Workers then need the
-same URI as keyring.wrap, and are to be started again with it: those that run
-keep the keys that they have, and read the file no more until then.
+		Short: "Encrypt a keyring file that is in clear, with a key service",
+		Long: `Encrypt a keyring file that is in clear, with a key service. Then start all workers
+again with the same URI as keyring.wrap. Until then they keep the keys that they have,
+and do not read the file.
 
   hcvault://HOST:PORT/transit/keys/NAME   Vault's Transit engine, with VAULT_TOKEN,
                                           VAULT_CACERT and VAULT_NAMESPACE; over
                                           TLS unless VAULT_ADDR names it by http://
-  aws-kms://arn:aws:kms:REGION:...        AWS KMS, as whom the AWS SDK finds
+  aws-kms://arn:aws:kms:REGION:...        AWS KMS, with the identity that the AWS SDK
+                                          finds
 
 Copies in clear, in backups for example, stay as they are.`,
 		Args: cobra.NoArgs,
@@ -33,8 +34,8 @@ func (p *program) keysUnwrapCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "unwrap --wrap URI",
 		Short: "Write a wrapped keyring file in clear",
-		Long: `Write a keyring file that a key service has encrypted in clear. Workers are to be
-started again without keyring.wrap.`,
+		Long: `Decrypt a keyring file that a key service has encrypted, and write it in clear. Then
+start all workers again without keyring.wrap.`,
 		Args: cobra.NoArgs,
 	}
 	cmd.RunE = p.rewrap(p.keyringFlags(cmd), false)
@@ -62,11 +63,11 @@ func (p *program) rewrap(keyring *keyringFile, wrap bool) func(*cobra.Command, [
 			return nil
 		}
 		err = keyring.rewrite(cmd.Context(), inClear, wrapped, func(k *seal.Keyring) (*seal.Keyring, error) {
-			// A service that encrypts and may not decrypt would lose the keys.
+			// If the service may encrypt but not decrypt, the keys would be lost.
 			return k, wrapped.Probe()
 		})
 		if errors.Is(err, seal.ErrWrapped) {
-			return fmt.Errorf("%s is wrapped already: to have another key wrap it, run credbus keys unwrap first, with the one that does now", wrapped.Path)
+			return fmt.Errorf("%s is wrapped already: to wrap it with another key, run credbus keys unwrap first, with the present one", wrapped.Path)
 		}
 		if err != nil {
 			return err

@@ -11,8 +11,8 @@ import (
 	"credbus/internal/testbed"
 )
 
-// A keyring in clear is wrapped by a real Vault, edited while it is, and
-// unwrapped again.
+// A real Vault wraps a keyring. It is edited while it is wrapped, and then
+// unwrapped.
 func TestWrap(t *testing.T) {
 	server := testbed.Shared(t, "vault")
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.Fact("address")+"/v1/transit/keys/command-line", strings.NewReader(`{}`))
@@ -58,7 +58,7 @@ func TestWrap(t *testing.T) {
 	if _, err := seal.OpenKeyring(path); err == nil || !strings.Contains(err.Error(), "is wrapped by a key service") {
 		t.Errorf("in clear: %v", err)
 	}
-	run(exitOther, "is wrapped already: to have another key wrap it, run credbus keys unwrap first", "keys", "wrap")
+	run(exitOther, "is wrapped already: to wrap it with another key, run credbus keys unwrap first", "keys", "wrap")
 	run(exitOK, "copy the file to every worker", "keys", "add")
 	run(exitOK, "is in clear: start the workers without", "keys", "unwrap")
 	after, err := seal.OpenKeyring(path)

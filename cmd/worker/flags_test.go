@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A flag may be written as its key in the YAML file is, and as the errors name it.
+// A flag may be written like its key in the YAML file, and like the errors write it.
 func TestFlagsAreWrittenAsKeys(t *testing.T) {
 	for _, flag := range []string{"--store.vault.role_id", "--store.vault.role-id"} {
 		root := command()

@@ -7,13 +7,15 @@ import (
 	"slices"
 	"strings"
 
+	"credbus/internal/audit"
+	"credbus/internal/build"
 	"credbus/internal/cli"
 	"credbus/internal/config"
 	"credbus/internal/worker"
 	"credbus/subjects"
 )
 
-// greet says what is served and what to try.
+// greet says what the worker serves and what to try.
 func greet(out io.Writer, c *config.Config, w *worker.Worker) {
 	server := "joined"
 	if c.NATS.Embedded() {
@@ -33,6 +35,10 @@ func greet(out io.Writer, c *config.Config, w *worker.Worker) {
 	for _, route := range c.Store.Routes {
 		fmt.Fprintf(out, "            %s in %s: %s\n", route.Scope, route.Store, place(c.AllStores()[route.Store]))
 	}
+	fmt.Fprintf(out, "  crypto    FIPS 140-3 mode %s\n", build.FIPS())
+	if c.Audit.Level != string(audit.Off) {
+		fmt.Fprintf(out, "  audit     %s in %s\n", c.Audit.Level, auditPlace(c.Audit))
+	}
 	if c.Health.Listen != "" {
 		fmt.Fprintf(out, "  health    http://%s/readyz and /livez\n", c.Health.Listen)
 	}
@@ -51,7 +57,7 @@ func greet(out io.Writer, c *config.Config, w *worker.Worker) {
 `, credbus)
 }
 
-// place is where a store keeps credentials.
+// place says where a store keeps credentials.
 func place(s config.Store) string {
 	switch s.Type {
 	case "file":
@@ -62,9 +68,9 @@ func place(s config.Store) string {
 	return s.Type
 }
 
-// clientCommand is how to call the command line so that it finds this worker: what to run
-// before it, "" if nothing, and the command with its flags. Secrets are not printed, so the
-// shell is to ask for them.
+// clientCommand is the call of the command line that finds this worker: a command to run
+// before it, "" if none, and the command with its flags. Secrets are not printed, so the
+// shell must ask for them.
 func clientCommand(c *config.Config, w *worker.Worker) (before, command string) {
 	words := []string{cli.Command("credbus")}
 	add := func(flag, value string) {
@@ -115,7 +121,7 @@ func clientCommand(c *config.Config, w *worker.Worker) (before, command string) 
 	return before, strings.Join(words, " ")
 }
 
-// withoutUser is an address without the user in it, whom --user names.
+// withoutUser is an address without its user: --user names it.
 func withoutUser(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -132,4 +138,15 @@ func quoted(word string) string {
 		return word
 	}
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// auditPlace says where the audit log is.
+func auditPlace(c config.Audit) string {
+	switch {
+	case !c.ToStream():
+		return c.File
+	case !c.ToFile():
+		return "stream " + c.Stream.Name
+	}
+	return c.File + " and stream " + c.Stream.Name
 }

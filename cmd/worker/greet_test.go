@@ -20,8 +20,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// The commands that the worker prints work as they stand, whatever it takes to connect. No
-// secret is among them.
+// The commands that the worker prints work unchanged, whatever a connection needs. They
+// hold no secret.
 func TestPrintedCommandsWork(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the commands that the worker prints are for a POSIX shell, and this test runs them in bash, which Windows lacks")
@@ -30,7 +30,7 @@ func TestPrintedCommandsWork(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", filepath.Join(programs, "credbus"), "../credbus").CombinedOutput(); err != nil {
 		t.Fatalf("build credbus: %v\n%s", err, out)
 	}
-	const password = "s3cret'pw" // in no random name
+	const password = "s3cret'pw" // no random name contains it
 	ca, pair := certificate(t)
 	for name, test := range map[string]struct {
 		options server.Options
@@ -95,7 +95,7 @@ func TestPrintedCommandsWork(t *testing.T) {
 			}
 			_, commands, _ := strings.Cut(printed, "Try, in another terminal:\n")
 			lines := strings.Split(strings.TrimSpace(commands), "\n")
-			script := strings.Join(lines[:len(lines)-1], "\n") // the last follows for ever
+			script := strings.Join(lines[:len(lines)-1], "\n") // the last does not end
 			if !strings.HasSuffix(lines[len(lines)-1], "watch") {
 				t.Fatalf("the last command is another one:\n%s", commands)
 			}

@@ -21,14 +21,19 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"credbus/internal/audit"
 	"credbus/internal/cli"
 	"credbus/internal/config"
+	"credbus/internal/dumps"
 	"credbus/internal/heap"
 	"credbus/internal/repeat"
 	"credbus/internal/worker"
 )
 
 func main() {
+	if err := dumps.Off(); err != nil {
+		fmt.Fprintln(os.Stderr, "worker: core dumps cannot be turned off:", err)
+	}
 	if err := command().Execute(); err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {
 			fmt.Fprintln(os.Stderr, "worker:", line)
@@ -43,17 +48,16 @@ func command() *cobra.Command {
 		Short: "Serve credentials over NATS",
 		Long: `Serve credentials over NATS.
 
-Without arguments the worker needs nothing but itself: it starts a NATS server
+Without arguments the worker needs nothing else: it starts a NATS server
 on 127.0.0.1 and keeps sealed credentials below its data directory. Name a
 server with --nats.url (or NATS_URL, or --nats.context) to use that one; workers
 on one server share the work.
 
-Each flag can be given as an environment variable (CREDBUS_NATS_PORT for
---nats.port) or in a YAML file (--config), flags being the strongest. NATS_URL or
-NATS_CONTEXT name a server to join, as they do for the nats command; NATS_USER and its
-other variables say as whom, and count only beside one of those. Only the
-file defines more stores than one: under stores, each with a name and the
-settings of store.`,
+Each flag can also be an environment variable (CREDBUS_NATS_PORT for --nats.port)
+or a key in a YAML file (--config); flags are the strongest. NATS_URL or NATS_CONTEXT
+name a server to join, as they do for the nats command; NATS_USER and its other
+variables name the user, and count only beside one of those. Only the file can define
+more than one store: under stores, each with a name and the settings of store.`,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -66,7 +70,7 @@ settings of store.`,
 		},
 	}
 	config.Flags(root.PersistentFlags())
-	// cobra parses with flag sets of its own, which know it only so.
+	// cobra parses with flag sets of its own: only this sets the function for them.
 	root.SetGlobalNormalizationFunc(root.PersistentFlags().GetNormalizeFunc())
 	root.AddCommand(&cobra.Command{
 		Use:   "config",
@@ -97,6 +101,10 @@ func serve(ctx context.Context, c *config.Config, out io.Writer) error {
 		return err
 	}
 	greet(out, c, w)
+	if c.Audit.Level != string(audit.Off) {
+		stop := reopenOn(syscall.SIGHUP, w)
+		defer stop()
+	}
 	var failed error
 	select {
 	case <-ctx.Done():
@@ -104,13 +112,32 @@ func serve(ctx context.Context, c *config.Config, out io.Writer) error {
 	}
 	stop() // a second interrupt ends the process at once
 
-	fmt.Fprintln(out, "stopping: answering what is under way")
-	ctx, cancel := context.WithTimeout(context.Background(), c.Shutdown.Timeout)
+	fmt.Fprintln(out, "stopping: answering the requests under way")
+	ctx, cancel := context.WithTimeout(context.Background(), max(c.Shutdown.Timeout, worker.CloseGrace))
 	defer cancel()
 	if err := w.Close(ctx); err != nil {
 		return errors.Join(failed, fmt.Errorf("stopped before everything was answered (shutdown.timeout is %s): %w", c.Shutdown.Timeout, err))
 	}
 	return failed
+}
+
+// reopenOn opens the file of the audit log again at each signal, until stop is called. Programs that
+// rotate logs move the file and then send the signal.
+func reopenOn(signals os.Signal, w *worker.Worker) (stop func()) {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, signals)
+	ended := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-asked:
+				w.ReopenAudit()
+			case <-ended:
+				return
+			}
+		}
+	}()
+	return func() { signal.Stop(asked); close(ended) }
 }
 
 func newLogHandler(c config.Log) slog.Handler {

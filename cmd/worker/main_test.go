@@ -19,8 +19,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"worker": main})
 }
 
-// TestScripts runs testdata/script: what the worker prints and how it ends
-// when it does not come to serve. $PORT is free, $TAKEN is not.
+// TestScripts runs testdata/script: what the worker prints and how it ends if it
+// cannot serve. Port $PORT is free, $TAKEN is not.
 func TestScripts(t *testing.T) {
 	_, taken := listen(t)
 	testscript.Run(t, testscript.Params{
@@ -40,20 +40,21 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// environment is that of a person who set nothing, at home in dir.
+// environment is that of a user who has set nothing. dir is the home directory.
 func environment(dir string) []string {
 	return []string{
 		"HOME=" + dir,
 		"PATH=" + os.Getenv("PATH"),
-		"GORACE=atexit_sleep_ms=0", // else each end under -race takes a second more
+		"GODEBUG=" + os.Getenv("GODEBUG"), // as make test-fips sets it
+		"GORACE=atexit_sleep_ms=0",        // else each end under -race takes a second more
 	}
 }
 
 // startLimit is how long a wrong setting may take to be reported.
 const startLimit = 2 * time.Second
 
-// refuses runs the worker and checks that it ends in time with status 1, that
-// it prints nothing, and that the reason holds every text: refuses ARGS -- TEXTS.
+// refuses runs the worker and checks that it fails in time, that stdout is empty,
+// and that the reason holds every text: refuses ARGS -- TEXTS.
 func refuses(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		ts.Fatalf("refuses cannot be negated")
@@ -82,10 +83,10 @@ func refuses(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// absent checks that a file or directory is not there.
+// absent checks that a file or directory does not exist.
 func absent(ts *testscript.TestScript, _ bool, args []string) {
 	if _, err := os.Lstat(ts.MkAbs(args[0])); err == nil {
-		ts.Fatalf("%s is there", args[0])
+		ts.Fatalf("%s exists", args[0])
 	}
 }
 
@@ -110,7 +111,7 @@ func freePort(t *testing.T) string {
 	return strconv.Itoa(port)
 }
 
-// modes checks that nobody but the owner may enter or read what is below dir.
+// modes checks that only the owner may enter or read dir and everything below it.
 func modes(t *testing.T, dir string) {
 	t.Helper()
 	seen := 0

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -29,8 +30,8 @@ type process struct {
 	port    string
 	started time.Duration // until it said that it is ready
 	stderr  bytes.Buffer  // complete once it has ended
-	greeted chan string   // the first that it printed, with what to try
-	output  chan string   // what it printed after that, once it has ended
+	greeted chan string   // its first output, with the commands to try
+	output  chan string   // all its output, once it has ended
 }
 
 // start runs a worker on dir and waits until it says that it is ready.
@@ -41,12 +42,23 @@ func start(t *testing.T, dir, port string, args ...string) *process {
 	return p
 }
 
-// startJoined is start of a worker without a NATS server of its own.
+// startJoined is start for a worker without a NATS server of its own.
 func startJoined(t *testing.T, dir string, args ...string) *process {
 	t.Helper()
+	return startWith(t, environment(t.TempDir()), dir, args...)
+}
+
+func startWith(t *testing.T, environment []string, dir string, args ...string) *process {
+	t.Helper()
+	return startProgram(t, "worker", environment, dir, args...)
+}
+
+// startProgram is startWith for a worker that was built in another way.
+func startProgram(t *testing.T, program string, environment []string, dir string, args ...string) *process {
+	t.Helper()
 	p := &process{dir: dir, greeted: make(chan string, 1), output: make(chan string, 1)}
-	p.command = exec.Command("worker", append([]string{"--data-dir", dir}, args...)...)
-	p.command.Env = environment(t.TempDir())
+	p.command = exec.Command(program, append([]string{"--data-dir", dir}, args...)...)
+	p.command.Env = environment
 	p.command.Stderr = &p.stderr
 	stdout, err := p.command.StdoutPipe()
 	if err != nil {
@@ -87,7 +99,7 @@ func startJoined(t *testing.T, dir string, args ...string) *process {
 	return p
 }
 
-// greeting is what it printed once it was ready.
+// greeting is its first output, once it is ready.
 func (p *process) greeting(t *testing.T) string {
 	t.Helper()
 	select {
@@ -99,7 +111,7 @@ func (p *process) greeting(t *testing.T) string {
 	}
 }
 
-// end sends a signal, waits for the end and returns what was printed.
+// end sends a signal, waits for the end and returns the output.
 func (p *process) end(t *testing.T, signal os.Signal) (output string, err error) {
 	t.Helper()
 	if err := p.command.Process.Signal(signal); err != nil {
@@ -131,15 +143,15 @@ func storeRequest(id, value string) []byte {
 	}})
 }
 
-// stored reports whether a credential has a value.
+// stored returns an error unless a credential has this value.
 func stored(nc *nats.Conn, id, value string) error {
 	request := subjects.RetrieveRequest{RetrieveItem: subjects.RetrieveItem{Target: subjects.Target{ID: subjects.ID(id)}}}
 	msg, err := nc.Request(subjects.DefaultPrefix.Command(subjects.Retrieve, scope), subjects.Append(nil, &request), 10*time.Second)
 	if err != nil {
 		return err
 	}
-	if told := msg.Header.Get(subjects.HeaderError); told != "" {
-		return fmt.Errorf("%s: %s", id, told)
+	if failure := msg.Header.Get(subjects.HeaderError); failure != "" {
+		return fmt.Errorf("%s: %s", id, failure)
 	}
 	var reply subjects.RetrieveReply
 	if err := subjects.Decode(msg.Data, &reply); err != nil {
@@ -151,8 +163,8 @@ func stored(nc *nats.Conn, id, value string) error {
 	return nil
 }
 
-// quickest is the least time to be ready of a few starts: other tests of the machine may
-// delay any of them. How long a start takes is reported, and not judged.
+// quickest is the shortest of a few starts: other tests on the machine may delay any of
+// them. The test reports how long a start takes, and does not judge it.
 func quickest(t *testing.T, dir func() string) time.Duration {
 	t.Helper()
 	const starts = 3
@@ -169,7 +181,7 @@ func quickest(t *testing.T, dir func() string) time.Duration {
 
 func TestReady(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	p := start(t, dir, freePort(t))
+	p := start(t, dir, freePort(t), "--wire.clear", "allow")
 	nc := p.connect(t)
 	subject := subjects.DefaultPrefix.Command(subjects.Store, scope)
 	if msg, err := nc.Request(subject, storeRequest("db", "v"), 10*time.Second); err != nil || msg.Header.Get(subjects.HeaderError) != "" {
@@ -180,7 +192,7 @@ func TestReady(t *testing.T) {
 	}
 	modes(t, dir)
 
-	// A second one on the same directory says how to run beside it.
+	// A second worker on the same directory says how to run beside the first.
 	var out []byte
 	var err error
 	testbed.Prompt(t, startLimit, func() {
@@ -202,7 +214,7 @@ func TestReady(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if !strings.HasSuffix(output, "\nstopping: answering what is under way\n") {
+	if !strings.HasSuffix(output, "\nstopping: answering the requests under way\n") {
 		t.Errorf("it ended with\n%s", output)
 	}
 	if p.stderr.Len() > 0 {
@@ -231,7 +243,7 @@ func TestSignalsDrain(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := nc.Flush(); err != nil { // they are with the server, and so with the worker
+			if err := nc.Flush(); err != nil { // the server has them, and so has the worker
 				t.Fatal(err)
 			}
 			if _, err := p.end(t, signal); err != nil {
@@ -240,8 +252,8 @@ func TestSignalsDrain(t *testing.T) {
 			for n := range requests {
 				select {
 				case msg := <-replies:
-					if told := msg.Header.Get(subjects.HeaderError); told != "" {
-						t.Error(told)
+					if failure := msg.Header.Get(subjects.HeaderError); failure != "" {
+						t.Error(failure)
 					}
 				case <-time.After(5 * time.Second):
 					t.Fatalf("%d of %d are answered", n, requests)
@@ -251,7 +263,49 @@ func TestSignalsDrain(t *testing.T) {
 	}
 }
 
-// What was acknowledged is there after a kill at any instant.
+// A worker that has nothing to answer needs no time for that, and closes its server.
+func TestStopWithoutTime(t *testing.T) {
+	p := start(t, t.TempDir(), freePort(t), "--shutdown.timeout", "0s", "--log.level", "debug")
+	if _, err := p.end(t, syscall.SIGTERM); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	if text := p.stderr.String(); !strings.Contains(text, "JetStream Shutdown") {
+		t.Errorf("the server was not closed:\n%s", text)
+	}
+}
+
+// killWhileWriting kills the worker when so many writes are acknowledged. Each writer writes until
+// the worker is not alive any more.
+func (p *process) killWhileWriting(t *testing.T, writers, acknowledged int, write func(writer, n int) (stored, alive bool)) {
+	t.Helper()
+	var group sync.WaitGroup
+	var count atomic.Int64
+	enough := make(chan struct{})
+	for w := range writers {
+		group.Go(func() {
+			for n := 0; ; n++ {
+				stored, alive := write(w, n)
+				if !alive {
+					return
+				}
+				if stored && count.Add(1) == int64(acknowledged) {
+					close(enough)
+				}
+			}
+		})
+	}
+	select {
+	case <-enough:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the writes take too long")
+	}
+	if _, err := p.end(t, os.Kill); err == nil {
+		t.Error("it was killed, and ended without an error")
+	}
+	group.Wait()
+}
+
+// Acknowledged writes survive a kill at any instant.
 func TestKill(t *testing.T) {
 	const rounds, writers, acknowledged = 4, 8, 100
 	dir := filepath.Join(t.TempDir(), "data")
@@ -265,43 +319,25 @@ func TestKill(t *testing.T) {
 			}
 		}
 		var mu sync.Mutex
-		var group sync.WaitGroup
-		count, enough := 0, make(chan struct{})
-		for w := range writers {
-			group.Go(func() {
-				for n := 0; ; n++ {
-					// Half of them replace what an earlier round stored.
-					id, value := fmt.Sprintf("w%d-%d", w, n%20), fmt.Sprintf("%d-%d", round, n)
-					mu.Lock()
-					delete(kept, id) // nobody knows until it is acknowledged
-					mu.Unlock()
-					msg, err := nc.Request(subjects.DefaultPrefix.Command(subjects.Store, scope), storeRequest(id, value), 5*time.Second)
-					if err != nil {
-						return // killed
-					}
-					if told := msg.Header.Get(subjects.HeaderError); told != "" {
-						t.Errorf("store: %s", told)
-						return
-					}
-					mu.Lock()
-					kept[id] = value
-					if count++; count == acknowledged {
-						close(enough)
-					}
-					mu.Unlock()
-				}
-			})
-		}
-		select {
-		case <-enough:
-		case <-time.After(30 * time.Second):
-			t.Fatal("the stores take too long")
-		}
-		if _, err := p.end(t, os.Kill); err == nil {
-			t.Error("killed, it ended as if nothing were")
-		}
-		nc.Close()
-		group.Wait()
+		p.killWhileWriting(t, writers, acknowledged, func(w, n int) (stored, alive bool) {
+			// Half of them replace what an earlier round stored.
+			id, value := fmt.Sprintf("w%d-%d", w, n%20), fmt.Sprintf("%d-%d", round, n)
+			mu.Lock()
+			delete(kept, id) // unknown until it is acknowledged
+			mu.Unlock()
+			msg, err := nc.Request(subjects.DefaultPrefix.Command(subjects.Store, scope), storeRequest(id, value), 5*time.Second)
+			if err != nil {
+				return false, false
+			}
+			if failure := msg.Header.Get(subjects.HeaderError); failure != "" {
+				t.Errorf("store: %s", failure)
+				return false, false
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			kept[id] = value
+			return true, true
+		})
 		if len(kept) < 20 {
 			t.Fatalf("only %d are known to be stored", len(kept))
 		}
@@ -321,4 +357,29 @@ func TestKill(t *testing.T) {
 	}
 	modes(t, dir)
 	fmt.Printf("kills=%d acknowledged_and_checked=%d lost=%d\n", rounds, len(kept), lost)
+}
+
+// A worker in FIPS 140-3 mode says so, and serves: a value is stored, and read from the store and
+// from the cache.
+func TestFIPS(t *testing.T) {
+	for _, mode := range []string{"off", "only"} {
+		t.Run(mode, func(t *testing.T) {
+			p := startWith(t, append(environment(t.TempDir()), "GODEBUG=fips140="+mode), t.TempDir(), "--nats.port", freePort(t))
+			if greeting := p.greeting(t); !strings.Contains(greeting, "FIPS 140-3 mode "+mode+"\n") {
+				t.Errorf("it says\n%s", greeting)
+			}
+			nc := p.connect(t)
+			if _, err := nc.Request("cred.v1.store."+strings.ReplaceAll(scope, "/", "."), storeRequest("db", "v"), 10*time.Second); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if err := stored(nc, "db", "v"); err != nil {
+					t.Error(err)
+				}
+			}
+			if _, err := p.end(t, syscall.SIGTERM); err != nil {
+				t.Errorf("%v\n%s", err, &p.stderr)
+			}
+		})
+	}
 }

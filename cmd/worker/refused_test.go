@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A start that is refused leaves no store and no keyring, which a later start would take
-// for what it is to go on with.
+// A start that is refused leaves no store and no keyring: a later start would go on with
+// them.
 func TestRefusedStartLeavesNothing(t *testing.T) {
 	_, taken := listen(t)
 	running := start(t, filepath.Join(t.TempDir(), "data"), freePort(t))
@@ -34,7 +34,7 @@ func TestRefusedStartLeavesNothing(t *testing.T) {
 		"a port that is taken":         {[]string{"--nats.port", taken}, "taken by another program"},
 		"a wrong setting":              {[]string{"--nats.port", freePort(t), "--cache.ttl", "soon"}, "cache.ttl"},
 		"a store that is away":         {[]string{"--nats.port", freePort(t), "--config", stores}, "cannot be reached"},
-		"a keyring that is none":       {[]string{"--nats.port", freePort(t), "--keyring.file", odd}, "keyring.file"},
+		"a file without a keyring":     {[]string{"--nats.port", freePort(t), "--keyring.file", odd}, "keyring.file"},
 		"a health port taken":          {[]string{"--nats.port", freePort(t), "--health.listen", "127.0.0.1:" + taken}, "health.listen"},
 		"a keyring that is not copied": {append(joined, "--store.dir", filepath.Join(running.dir, "credentials")), "keyring.file: the deployment has keys"},
 		"a server that is not there":   {[]string{"--nats.url", "nats://127.0.0.1:" + freePort(t)}, "no server listens"},

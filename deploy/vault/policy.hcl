@@ -1,5 +1,6 @@
-# What a worker needs of Vault or OpenBao, for the mount secret (store.vault.mount)
-# and the path credbus below it (store.vault.path): change both where yours differ.
+# The policy that a worker needs in Vault or OpenBao, for the mount secret
+# (store.vault.mount) and the path credbus below it (store.vault.path): change both if
+# yours differ.
 #
 #   vault policy write credbus policy.hcl
 
@@ -8,8 +9,8 @@ path "secret/data/credbus/*" {
   capabilities = ["create", "read", "update"]
 }
 
-# Lists; and what Vault knows of a deleted credential, to see what is left of it
-# and to remove it.
+# Lists; and the metadata of a deleted credential, to find the rest of it and to
+# remove it.
 path "secret/metadata/credbus/*" {
   capabilities = ["list", "read", "delete"]
 }
@@ -19,7 +20,7 @@ path "secret/destroy/credbus/*" {
   capabilities = ["update"]
 }
 
-# The token itself, and what it may do. The policy default allows this too, but a
+# The token itself, and its capabilities. The policy default allows this too, but a
 # token may be without it.
 path "auth/token/lookup-self" {
   capabilities = ["read"]

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"credbus/internal/wireseal"
 )
 
 // client keeps a window of requests under way: each reply sends the next
@@ -17,7 +19,7 @@ type client struct {
 	nc    *nats.Conn
 	slots []slot
 
-	// Of the round that runs.
+	// State of the current round.
 	asked   question
 	stopped atomic.Bool
 	open    atomic.Int64
@@ -29,6 +31,8 @@ type client struct {
 type slot struct {
 	reply string
 	sent  time.Time
+	body  []byte // of a sealed request
+	nonce wireseal.Nonce
 }
 
 type round struct {
@@ -37,11 +41,19 @@ type round struct {
 	p50, p99 time.Duration
 }
 
-// question is what a round asks, again and again.
+// question is the request that a round repeats.
 type question struct {
 	subject  string
 	request  []byte
 	replyLen int
+	seal     *seal // nil in clear
+}
+
+// seal is what seals requests.
+type seal struct {
+	session *wireseal.Session
+	ticket  []byte
+	about   []byte
 }
 
 func newClient(nc *nats.Conn, window int) (*client, error) {
@@ -52,7 +64,11 @@ func newClient(nc *nats.Conn, window int) (*client, error) {
 	}
 	_, err := nc.Subscribe(inbox+"*", func(msg *nats.Msg) {
 		i, err := strconv.Atoi(msg.Subject[len(inbox):])
-		if err != nil || len(msg.Data) != c.asked.replyLen || len(msg.Header) > 0 {
+		reply := msg.Data
+		if seal := c.asked.seal; seal != nil && err == nil {
+			reply, _, err = seal.session.OpenReply(c.slots[i].nonce, reply)
+		}
+		if err != nil || len(reply) != c.asked.replyLen || len(msg.Header) > 0 {
 			c.failed.Add(1)
 		}
 		c.times = append(c.times, time.Since(c.slots[i].sent))
@@ -64,7 +80,7 @@ func newClient(nc *nats.Conn, window int) (*client, error) {
 	return c, nc.Flush()
 }
 
-// send is called by the subscription's goroutine, but for the first of a slot.
+// send runs on the subscription's goroutine, except for the first request of a slot.
 func (c *client) send(i int) {
 	if c.stopped.Load() {
 		if c.open.Add(-1) == 0 {
@@ -72,16 +88,22 @@ func (c *client) send(i int) {
 		}
 		return
 	}
-	c.slots[i].sent = time.Now()
-	if err := c.nc.PublishRequest(c.asked.subject, c.slots[i].reply, c.asked.request); err != nil {
+	slot := &c.slots[i]
+	slot.sent = time.Now()
+	body := c.asked.request
+	if seal := c.asked.seal; seal != nil {
+		slot.body, slot.nonce = seal.session.SealRequest(slot.body[:0], seal.ticket, 0, seal.about, body)
+		body = slot.body
+	}
+	if err := c.nc.PublishRequest(c.asked.subject, slot.reply, body); err != nil {
 		c.failed.Add(1)
 	}
 }
 
-// run asks for d.
+// run repeats the question for the duration d.
 func (c *client) run(ctx context.Context, asked question, d time.Duration) (round, error) {
-	// A replica that nobody asked for a round takes a moment for its lease:
-	// that is no part of what a hit costs.
+	// A replica that was idle for a round needs a moment to renew its lease.
+	// The cost of a hit does not include that.
 	if _, err := c.nc.RequestWithContext(ctx, asked.subject, asked.request); err != nil {
 		return round{}, fmt.Errorf("%s: %w", asked.subject, err)
 	}
@@ -106,7 +128,7 @@ func (c *client) run(ctx context.Context, asked question, d time.Duration) (roun
 	}
 	took := time.Since(begun)
 	if n := c.failed.Load(); n > 0 {
-		return round{}, fmt.Errorf("%s: %d replies were not what was expected", asked.subject, n)
+		return round{}, fmt.Errorf("%s: %d replies were not the expected ones", asked.subject, n)
 	}
 	slices.Sort(c.times)
 	n := len(c.times)

@@ -13,6 +13,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"credbus/internal/hybrid"
+	"credbus/internal/wireseal"
 	"credbus/subjects"
 )
 
@@ -23,22 +25,24 @@ const (
 	valueLen = 256
 )
 
-// echoSubject has the length and the tokens of the retrieve's subject, and the
-// responder subscribes with a wildcard as a worker does, so that the server has
-// the same work with both.
+// echoSubject is as long as the subject of retrieve, with as many tokens, and the
+// responder subscribes with a wildcard as a worker does. So the server does the
+// same work for both.
 const (
 	echoSubject      = "cred.v1.echotest.org:acme.team:eng.service:api"
 	echoSubscription = "cred.v1.echotest.>"
 )
 
-// workers are of one build, and differ in a setting and in names that are as
-// long as each other's.
+// workers run the same build with different settings. Their prefixes have the same
+// length.
 var workers = []struct {
-	mode   string
+	name   string
 	prefix subjects.Prefix
+	args   []string
 }{
-	{"bounded", subjects.DefaultPrefix},
-	{"off", "cred.v0"},
+	{"bounded", subjects.DefaultPrefix, nil},
+	{"off", "cred.v0", []string{"--coherence.mode", "off"}},
+	{"audited", "cred.v2", []string{"--audit.level", "all"}},
 }
 
 type options struct {
@@ -95,12 +99,12 @@ func measure(ctx context.Context, o options) error {
 	if o.rounds < 1 || o.window < 1 || o.round < 100*time.Millisecond {
 		return errors.New("-rounds and -window must be at least 1, -round at least 100ms")
 	}
-	bed, err := startBed(ctx)
+	setup, err := startSetup(ctx)
 	if err != nil {
 		return err
 	}
-	defer bed.stop()
-	nc, err := nats.Connect(bed.url)
+	defer setup.stop()
+	nc, err := nats.Connect(setup.url)
 	if err != nil {
 		return err
 	}
@@ -109,12 +113,16 @@ func measure(ctx context.Context, o options) error {
 	var asked [kinds]question
 	for i, w := range workers {
 		if asked[on+kind(i)], err = prepare(nc, w.prefix); err != nil {
-			return fmt.Errorf("coherence.mode %s: %w", w.mode, err)
+			return fmt.Errorf("worker %s: %w", w.name, err)
 		}
+	}
+	asked[sealed] = asked[on]
+	if asked[sealed].seal, err = beginSession(nc); err != nil {
+		return fmt.Errorf("seal_key: %w", err)
 	}
 	asked[echo] = asked[on]
 	asked[echo].subject = echoSubject
-	if err := bed.startEcho(ctx, asked[echo].replyLen); err != nil {
+	if err := setup.startEcho(ctx, asked[echo].replyLen); err != nil {
 		return err
 	}
 	client, err := newClient(nc, o.window)
@@ -127,21 +135,30 @@ func measure(ctx context.Context, o options) error {
 		}
 	}
 	report := newReport(os.Stdout, asked, o)
-	for n := range o.rounds {
-		// The one in the middle is next to both that it is compared with.
-		order := []kind{echo, on, without}
-		if n%2 == 1 {
+	// alternate runs rounds of some kinds, in alternating order, and reports each.
+	alternate := func(order []kind, add func(rounds [kinds]round)) error {
+		for range o.rounds {
+			var rounds [kinds]round
+			for _, k := range order {
+				before := setup.cpu()
+				if rounds[k], err = client.run(ctx, asked[k], o.round); err != nil {
+					return err
+				}
+				report.spent(k, before, setup.cpu(), rounds[k].requests)
+			}
+			add(rounds)
 			slices.Reverse(order)
 		}
-		var rounds [kinds]round
-		for _, k := range order {
-			before := bed.cpu()
-			if rounds[k], err = client.run(ctx, asked[k], o.round); err != nil {
-				return err
-			}
-			report.spent(k, before, bed.cpu(), rounds[k].requests)
+		return nil
+	}
+	// on is in the middle: it is compared with both its neighbours.
+	if err := alternate([]kind{echo, on, without}, report.add); err != nil {
+		return err
+	}
+	for _, with := range []kind{audited, sealed} {
+		if err := alternate([]kind{on, with}, func(rounds [kinds]round) { report.addPair(with, rounds) }); err != nil {
+			return err
 		}
-		report.add(rounds)
 	}
 	report.end()
 	return nil
@@ -183,4 +200,29 @@ func prepare(nc *nats.Conn, prefix subjects.Prefix) (asked question, err error) 
 	}
 	asked.replyLen = len(msg.Data)
 	return asked, nil
+}
+
+// beginSession begins a session of sealed requests with the first of the workers.
+func beginSession(nc *nats.Conn) (*seal, error) {
+	ask := func(question *subjects.SealKeyRequest) (reply subjects.SealKeyReply, err error) {
+		msg, err := nc.Request(subjects.DefaultPrefix.Command(subjects.SealKey, scope), subjects.Append(nil, question), 5*time.Second)
+		if err == nil {
+			err = subjects.Decode(msg.Data, &reply)
+		}
+		return reply, err
+	}
+	key, err := ask(&subjects.SealKeyRequest{})
+	if err != nil {
+		return nil, err
+	}
+	public, err := hybrid.ParsePublicKey(key.Key)
+	if err != nil {
+		return nil, err
+	}
+	encapsulated, session, err := wireseal.Agree(public)
+	if err != nil {
+		return nil, err
+	}
+	granted, err := ask(&subjects.SealKeyRequest{KeyID: key.KeyID, Encapsulated: encapsulated})
+	return &seal{session, granted.Ticket, []byte(strings.TrimPrefix(subjects.DefaultPrefix.Command(subjects.Retrieve, scope), string(subjects.DefaultPrefix)+"."))}, err
 }

@@ -3,7 +3,7 @@ package build
 
 import "runtime/debug"
 
-// Version is that of this program, as far as it knows it.
+// Version returns the version of this program, or the commit if it has none, or "unknown".
 func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Both sizes are of what the cache holds: 420 bytes is the encoded reply of a
+// Both sizes are those of cached values: 420 bytes is the encoded reply with a
 // 256-byte value.
 var valueSizes = []int{256, 420, 1024}
 
@@ -83,8 +83,8 @@ func BenchmarkGetMiss(b *testing.B) {
 	}
 }
 
-// BenchmarkGetAbsent is the way of a name that is known to be absent: a Probe
-// that passes it over, then a Get.
+// BenchmarkGetAbsent is the path of a name that is known not to exist: a Probe that
+// skips its entry, then a Get.
 func BenchmarkGetAbsent(b *testing.B) {
 	c, err := New(Config{NegativeTTL: time.Hour})
 	if err != nil {

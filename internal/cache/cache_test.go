@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"credbus/internal/testbed/bubble"
 )
 
 func TestConfig(t *testing.T) {
@@ -68,12 +70,12 @@ func TestGetAppendsValueAndReturnsFlags(t *testing.T) {
 	}
 	dst := []byte("head:")
 	if got, flags, ok := c.Get(dst, []byte("org:a"), []byte("absent")); ok || flags != 0 || string(got) != "head:" {
-		t.Errorf("a miss returns %q, %d, %v; want dst as it was", got, flags, ok)
+		t.Errorf("a miss returns %q, %d, %v; want dst unchanged", got, flags, ok)
 	}
 }
 
-// TestNamesNeverMeet holds pairs apart that run together when they are joined.
-func TestNamesNeverMeet(t *testing.T) {
+// TestNamesDoNotCollide has pairs that look the same when scope and id are joined.
+func TestNamesDoNotCollide(t *testing.T) {
 	c := newCache(t, Config{})
 	pairs := [][2]string{
 		{"org:a", "b"}, {"org:", "ab"}, {"", "org:ab"}, {"org:ab", ""}, {"", ""},
@@ -101,7 +103,7 @@ func TestPutRefusesTooLarge(t *testing.T) {
 	if c.Put("org:a", "id", make([]byte, 2001), 0) {
 		t.Error("Put took more than Bytes")
 	}
-	wantMiss(t, c, "org:a", "id") // what is older than the refused value must not stay
+	wantMiss(t, c, "org:a", "id") // the older value must not stay
 	if s := c.Stats(); s.Refused != 1 || s.Evictions != 0 || s.Entries != 0 || s.Bytes != 0 {
 		t.Errorf("stats %+v", s)
 	}
@@ -154,7 +156,7 @@ func TestDropSubtree(t *testing.T) {
 	}
 }
 
-// DropScopes asks for each scope on its own: what is below one that goes may stay.
+// DropScopes asks for each scope on its own: a scope below a dropped one may stay.
 func TestDropScopes(t *testing.T) {
 	c := newCache(t, Config{})
 	scopes := []string{"", "org:a", "org:a/team:b", "org:a/team:b/service:c", "org:b"}
@@ -190,7 +192,7 @@ func TestDropSubtreeInBatches(t *testing.T) {
 }
 
 func TestTTLIsExact(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const ttl = 10 * time.Second
 		c := newCache(t, Config{TTL: ttl})
 		mustPut(t, c, "org:a", "id", "value")
@@ -208,12 +210,12 @@ func TestTTLIsExact(t *testing.T) {
 }
 
 func TestIdleIsExact(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const ttl, idle = 10 * time.Second, 3 * time.Second
 		c := newCache(t, Config{TTL: ttl, Idle: idle})
 		mustPut(t, c, "org:a", "used", "value")
 		mustPut(t, c, "org:a", "idle", "value")
-		for range 3 { // a use begins the idle time anew
+		for range 3 { // a use restarts the idle time
 			time.Sleep(idle - 1)
 			wantHit(t, c, "org:a", "used", "value")
 		}
@@ -242,7 +244,7 @@ func TestExpiredEntriesLeaveByThemselves(t *testing.T) {
 	}
 	for name, config := range configs {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				c := newCache(t, config)
 				const n = 2*removeBatch + 500
 				for i := range n {
@@ -278,7 +280,7 @@ func TestExpiredEntriesLeaveByThemselves(t *testing.T) {
 // TestExpiredGivesWayFirst checks that no live entry is evicted while there is
 // an expired one, however recently that was used.
 func TestExpiredGivesWayFirst(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCache(t, Config{Entries: 2, TTL: 500 * time.Millisecond})
 		mustPut(t, c, "org:a", "old", "value")
 		time.Sleep(400 * time.Millisecond)
@@ -302,9 +304,7 @@ func TestCloseAndClear(t *testing.T) {
 	mustPut(t, c, "org:a", "id", "value")
 	wantHit(t, c, "org:a", "id", "value")
 	for range 2 {
-		if err := c.Close(); err != nil {
-			t.Fatal(err)
-		}
+		c.Close()
 	}
 	wantMiss(t, c, "org:a", "id")
 	if c.Put("org:a", "id", []byte("value"), 0) {
@@ -325,7 +325,7 @@ func TestCloseAndClear(t *testing.T) {
 // TestSealed checks that Seal alone changes nothing, and that the lifetime begins with
 // Hold.
 func TestSealed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const ttl = 10 * time.Second
 		c := newCache(t, Config{TTL: ttl})
 		mustPut(t, c, "org:a", "id", "old")
@@ -334,12 +334,12 @@ func TestSealed(t *testing.T) {
 		wantHit(t, c, "org:a", "id", "old")
 		never.Release()
 		wantHit(t, c, "org:a", "id", "old")
-		if never.entry.secret != (secret{}) {
-			t.Error("the secret of what was given up is there still")
+		if secretOf(c, never.entry) != (secret{}) {
+			t.Error("the secret of a released value is still there")
 		}
 		time.Sleep(ttl)
 		if !later.Hold() {
-			t.Fatal("it was not held")
+			t.Fatal("the value was not held")
 		}
 		later.Release()
 		time.Sleep(ttl - 1)
@@ -356,6 +356,6 @@ func TestSealed(t *testing.T) {
 			t.Error("a value that is too long was held")
 		}
 		long.Release()
-		wantMiss(t, c, "org:a", "id") // what is older is not held instead
+		wantMiss(t, c, "org:a", "id") // nor does the older value stay
 	})
 }

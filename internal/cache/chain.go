@@ -1,12 +1,12 @@
 package cache
 
-// order is one of the orders that an entry stands in.
+// order is one of the lists that an entry is part of.
 type order int
 
 const (
 	byUse     order = iota // the most recently used first
 	byAge                  // the oldest first
-	bySegment              // those whose bytes a segment holds
+	bySegment              // those in one segment
 	orders
 )
 

@@ -10,18 +10,18 @@ import (
 	"testing"
 )
 
-// version is what a value of the tests below says of itself, in a length that
-// depends on both, so that no two values can pass for each other.
+// version is a value of the tests below. It names its key and number, and its length
+// depends on both, so that no value can pass for another.
 func version(key, n int) []byte {
 	value := binary.BigEndian.AppendUint32(nil, uint32(key))
 	value = binary.BigEndian.AppendUint32(value, uint32(n))
 	return append(value, strings.Repeat(string(rune('a'+n%26)), 500+key+n%1000)...)
 }
 
-// TestConcurrentHistory has one writer for each key, readers for all, and
-// others that clear, evict and have segments compacted. A value that is read must be
-// one that was put for that key, whole, and not older than what was current, or
-// was dropped, when the Get began.
+// TestConcurrentHistory has one writer for each key, readers for all, and other
+// goroutines that clear, evict and compact. A value that a Get reads must be one that
+// was put for that key, and whole. It must not be older than the value that was
+// current, or dropped, when the Get began.
 func TestConcurrentHistory(t *testing.T) {
 	const keys, rounds = 8, 2000
 	c := newCache(t, Config{Entries: 40, Bytes: 64 << 10})
@@ -121,8 +121,8 @@ func TestConcurrentHistory(t *testing.T) {
 	t.Logf("%+v", s)
 }
 
-// TestNoFalseMisses reads entries that nobody drops while they move from
-// segment to segment.
+// TestNoFalseMisses reads entries that nobody drops, while they move from segment to
+// segment.
 func TestNoFalseMisses(t *testing.T) {
 	const keys = 100
 	c := newCache(t, Config{Entries: 200, Bytes: 300 << 10})
@@ -161,8 +161,8 @@ func TestNoFalseMisses(t *testing.T) {
 }
 
 // TestGetAgainstMove asks for an entry that moves to another segment, and whose
-// segment is given up, between the moment when Get finds it in the index and the
-// moment when it takes the bytes.
+// segment is given up, after Get finds it in the index and before Get reads the
+// bytes.
 func TestGetAgainstMove(t *testing.T) {
 	c := newCache(t, Config{})
 	mustPut(t, c, "org:a", "id", "value")
@@ -194,7 +194,7 @@ func TestGetAgainstMove(t *testing.T) {
 	}
 }
 
-// TestCloseWhileInUse closes under load: nothing is held afterwards.
+// TestCloseWhileInUse closes under load: afterwards the cache holds nothing.
 func TestCloseWhileInUse(t *testing.T) {
 	for range 50 {
 		c := newCache(t, Config{})

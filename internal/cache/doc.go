@@ -4,8 +4,8 @@
 //
 //	Put ──► seal under a fresh secret ──► segment: append ──► index: evict, admit
 //	                                                              │
-//	        more than a fifth is dead: what the sparsest ◄────────┘
-//	        segment holds is appended again, and it is given up
+//	        more than a fifth is dead: the live entries ◄─────────┘
+//	        of the sparsest segment move, and it is given up
 //
 //	Get ──► index: name → live? → copy of its secret ──► segment: Get ──► open
 //	                                                                  into dst
@@ -15,10 +15,11 @@
 // in place until they are overwritten, and grows by copying. So the index
 // decides, a segment is filled once, and it holds ciphertext only. The index
 // keeps, for each entry, the exact name, the place in LRU and age order, and a
-// secret of its own; when the entry leaves, for whatever reason, the secret is
-// overwritten and the bytes that its segment still holds become noise.
+// secret of its own. When the entry leaves, for whatever reason, the secret is
+// overwritten, and the bytes that are still in its segment become noise. Secrets are in
+// memory of the system (vault), outside of the Go heap, which is locked if possible.
 //
-// An entry may also say that a name is known not to be there ([Absent]). It
+// An entry may also say that its name is known not to exist ([Absent]). It
 // lives a shorter time, and such entries take a quarter of the room at most.
 //
 // The seal is ChaCha20-Poly1305: opening 420 bytes under a key not used before
@@ -27,8 +28,8 @@
 //
 // # What one entry costs
 //
-// Config.Bytes bounds the values that are live. Segments take a quarter more than
-// what is live (the values, and 47 bytes of framing for each), and up to three
-// segments of at most 4 MiB; they come and go with what is live. The index takes up
-// to 300 bytes for each entry, and its name.
+// Config.Bytes bounds the live values. Segments take a quarter more than the live
+// bytes (the values, and 47 bytes of framing for each), and up to three more
+// segments of at most 4 MiB. They grow and shrink with the live bytes. The index
+// takes up to 300 bytes for each entry, and its name.
 package cache

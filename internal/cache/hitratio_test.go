@@ -36,7 +36,7 @@ func compareWithLRU(t *testing.T, keys []int) {
 	const entries, tolerance = 1000, 0.5 // points of a hundred
 	for _, bytes := range []int64{
 		DefaultBytes, // the entries bind
-		4100 << 10,   // what 1,000 of the largest values take: no more, no less
+		4100 << 10,   // exactly the bytes of 1,000 of the largest values
 	} {
 		c := newCache(t, Config{Entries: entries, Bytes: bytes})
 		exact, err := lru.New[int, struct{}](entries)
@@ -71,8 +71,8 @@ func compareWithLRU(t *testing.T, keys []int) {
 	}
 }
 
-// valueSize gives every key a size from 64 bytes to 4 KiB, small ones more
-// often: tokens and passwords are, certificates are not.
+// valueSize gives every key a size from 64 bytes to 4 KiB. Small sizes, as of tokens
+// and passwords, are more frequent than large ones, as of certificates.
 func valueSize(key int) int {
 	random := rand.New(rand.NewPCG(3, uint64(key)))
 	return 64 << random.IntN(6) * (100 + random.IntN(100)) / 100

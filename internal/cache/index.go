@@ -8,9 +8,9 @@ import (
 )
 
 // entry is what the index knows of one value. The value itself is in a segment,
-// sealed under secret. There may be 100,000 of them: each field counts.
+// sealed under secret. There may be 100,000 entries, so each field counts.
 type entry struct {
-	name     string // see appendName; it is also what the seal is bound to
+	name     string // see appendName; the seal is bound to it
 	place    place
 	born     time.Duration // when Put admitted it
 	used     time.Duration // the last Put or Get
@@ -19,7 +19,7 @@ type entry struct {
 	scopeLen uint32
 	scopeAt  uint8 // where the scope begins in name
 	flags    uint8
-	secret   secret
+	secret   *secret // in the vault; nil once the entry has left
 }
 
 // frame is how many bytes of a segment the entry takes.
@@ -42,9 +42,9 @@ func (e *entry) kind() int {
 }
 
 // newEntry makes an entry with a fresh secret, not yet part of an index.
-func newEntry(name []byte, scopeLen, size int, flags uint8) *entry {
+func newEntry(v *vault, name []byte, scopeLen, size int, flags uint8) *entry {
 	_, prefix := binary.Uvarint(name)
-	e := &entry{name: string(name), size: uint32(size), scopeLen: uint32(scopeLen), scopeAt: uint8(prefix), flags: flags}
+	e := &entry{name: string(name), size: uint32(size), scopeLen: uint32(scopeLen), scopeAt: uint8(prefix), flags: flags, secret: v.take()}
 	e.secret.draw()
 	return e
 }
@@ -61,20 +61,22 @@ func appendName[T string | []byte](dst []byte, scope, id T) []byte {
 // Its caller provides the lock and the time.
 type index struct {
 	config Config
+	vault  *vault
 	byName map[string]*entry
 	uses   chain        // the most recently used first
-	ages   [kinds]chain // the oldest first; TTL is one for all of a kind
+	ages   [kinds]chain // the oldest first: all of a kind have the same TTL
 	ttls   [kinds]time.Duration
 	bytes  int64
 	fills  map[string]*Fill // of each scope with entries in it or below it
 	stats  Stats            // the counters; snapshot adds the fill
-	// left is told of every entry that leaves on its own.
+	// left is called for every entry that leaves, except by clear.
 	left func(*entry)
 }
 
-func newIndex(config Config, left func(*entry)) index {
+func newIndex(config Config, v *vault, left func(*entry)) index {
 	x := index{
 		config: config,
+		vault:  v,
 		byName: make(map[string]*entry),
 		fills:  make(map[string]*Fill),
 		uses:   chain{order: byUse},
@@ -87,8 +89,8 @@ func newIndex(config Config, left func(*entry)) index {
 	return x
 }
 
-// use returns the live entry of name, now the most recently used, or nil when
-// there is none or it has flags of but, which are passed then.
+// use returns the live entry of name, which becomes the most recently used. It returns
+// nil if there is none, or if the entry has flags of but, which are then in passed.
 func (x *index) use(name []byte, but uint8, now time.Duration) (used *entry, passed uint8) {
 	e := x.byName[string(name)]
 	if e != nil && x.expired(e, now) {
@@ -108,11 +110,11 @@ func (x *index) use(name []byte, but uint8, now time.Duration) (used *entry, pas
 	return e, 0
 }
 
-// admit makes room for e and holds it in place of what has its name.
+// admit makes room for e and replaces the entry of that name.
 func (x *index) admit(e *entry, now time.Duration) {
 	x.drop(e.name)
-	// A negative entry gives way to one of its own kind, the oldest, since that
-	// has the least left to live; being asked for often earns it no more.
+	// A negative entry replaces the oldest of its own kind, which has the least
+	// left to live. Frequent use does not keep a negative entry.
 	for e.kind() == negative && x.ages[negative].n >= x.config.maxNegative() {
 		if !x.dropExpired(now) {
 			x.evict(x.ages[negative].first)
@@ -131,8 +133,8 @@ func (x *index) admit(e *entry, now time.Duration) {
 	x.fill(e, 1)
 }
 
-// fill adds an entry to what is counted for its scope and those above it, or takes it
-// away when by is -1.
+// fill adds an entry to the counts of its scope and of those above it, or subtracts it if
+// by is -1.
 func (x *index) fill(e *entry, by int) {
 	for scope := e.scope(); scope != ""; scope = scope[:max(strings.LastIndexByte(scope, '/'), 0)] {
 		f := x.fills[scope]
@@ -161,8 +163,8 @@ func (x *index) evict(e *entry) {
 }
 
 // dropExpired removes one expired entry and reports whether there was one. The
-// first of a kind to pass its TTL is the oldest, the first to be idle too long
-// is the least recently used: no other needs a look.
+// first of a kind to pass its TTL is the oldest, and the first to be idle too long
+// is the least recently used: no other entry needs a look.
 func (x *index) dropExpired(now time.Duration) bool {
 	for _, first := range [...]*entry{x.ages[positive].first, x.ages[negative].first, x.uses.last} {
 		if first != nil && x.expired(first, now) {
@@ -198,7 +200,7 @@ func (x *index) drop(name string) {
 	}
 }
 
-// holds reports whether e is part of the index still.
+// holds reports whether e is still part of the index.
 func (x *index) holds(e *entry) bool { return x.byName[e.name] == e }
 
 // subtree returns the entries of scope and below.
@@ -211,9 +213,9 @@ func (x *index) subtree(scope string) (entries []*entry) {
 	return entries
 }
 
-// remove ends an entry. Every way out of the index but clear leads here.
+// remove removes an entry. Every way out of the index but clear leads here.
 func (x *index) remove(e *entry) {
-	e.secret.wipe()
+	x.vault.giveBack(e)
 	delete(x.byName, e.name)
 	x.uses.remove(e)
 	x.ages[e.kind()].remove(e)
@@ -222,14 +224,14 @@ func (x *index) remove(e *entry) {
 	x.left(e)
 }
 
-// clear ends every entry without a word to left. Its map starts anew, since a
-// map that shrinks keeps its memory.
+// clear removes every entry without calling left. It makes a new map, since a map
+// that shrinks keeps its memory.
 func (x *index) clear() {
 	for _, e := range x.byName {
-		e.secret.wipe()
+		x.vault.giveBack(e)
 	}
 	stats := x.stats
-	*x = newIndex(x.config, x.left)
+	*x = newIndex(x.config, x.vault, x.left)
 	x.stats = stats
 }
 

@@ -8,18 +8,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// newCache makes a Cache that is closed with the test.
+// newCache creates a Cache that is closed with the test.
 func newCache(t testing.TB, config Config) *Cache {
 	t.Helper()
 	c, err := New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(c.Close)
 	return c
 }
 

@@ -9,10 +9,12 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"credbus/internal/testbed/bubble"
 )
 
-// model is the Cache as one would explain it: a list, the most recently used
-// entry first, searched from end to end.
+// model is the simplest form of the Cache: a list, the most recently used entry
+// first, searched from end to end.
 type model struct {
 	config  Config
 	entries []modelEntry
@@ -24,12 +26,12 @@ type modelEntry struct {
 	scope, id, value string
 	flags            uint8
 	born, used       time.Time
-	put              int // the how-manieth Put it came by
+	put              int // the number of its Put
 }
 
 func (e modelEntry) negative() bool { return e.flags&Absent != 0 }
 
-// forgetExpired keeps what lives at this moment.
+// forgetExpired keeps the entries that are live at this moment.
 func (m *model) forgetExpired() {
 	m.entries = slices.DeleteFunc(m.entries, func(e modelEntry) bool {
 		ttl := m.config.TTL
@@ -105,7 +107,7 @@ func (m *model) dropOldestNegative() {
 	m.stats.Evictions++
 }
 
-// probe is get but for negative entries, which it passes over and does not count.
+// probe is get, but skips negative entries and does not count them.
 func (m *model) probe(scope, id string) (modelEntry, bool) {
 	m.forgetExpired()
 	for _, e := range m.entries {
@@ -116,7 +118,7 @@ func (m *model) probe(scope, id string) (modelEntry, bool) {
 	return m.get(scope, id)
 }
 
-// again takes back the miss that Probe is said to have counted.
+// again takes back the miss that probe counted.
 func (m *model) again(scope, id string) (modelEntry, bool) {
 	m.stats.Misses--
 	return m.get(scope, id)
@@ -136,8 +138,8 @@ func (m *model) get(scope, id string) (modelEntry, bool) {
 	return modelEntry{}, false
 }
 
-// runModel reads operations from program, carries them out on a Cache and on
-// the model, and compares what they answer.
+// runModel reads operations from program, runs them on a Cache and on the model, and
+// compares the results.
 func runModel(t *testing.T, program []byte) {
 	next := func() byte {
 		if len(program) == 0 {
@@ -148,7 +150,7 @@ func runModel(t *testing.T, program []byte) {
 		return b
 	}
 	scopes := []string{"", "org:a", "org:a/team:b", "org:a/team:bb", "org:b"}
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		config := Config{
 			Entries: 1 + int(next())%12,
 			Bytes:   MinBytes + int64(next())*16,
@@ -205,7 +207,7 @@ func runModel(t *testing.T, program []byte) {
 				m.dropSubtree("")
 			}
 			m.forgetExpired()
-			synctest.Wait() // for a sweep that is due at this very moment
+			synctest.Wait() // a sweep may be due at this very moment
 			got, want := c.Stats(), m.stats
 			checkSegments(t, c)
 			if got.Hits != want.Hits || got.Misses != want.Misses || got.Evictions != want.Evictions || got.Refused != want.Refused {
@@ -227,7 +229,7 @@ func runModel(t *testing.T, program []byte) {
 	})
 }
 
-// checkFills compares what is counted of each scope with what is there.
+// checkFills compares the counts of each scope with its entries.
 func checkFills(t *testing.T, c *Cache) {
 	t.Helper()
 	c.mu.Lock()

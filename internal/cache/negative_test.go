@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"credbus/internal/testbed/bubble"
 )
 
 func TestNegativeEntryIsAnEntryToGetAndAMissToProbe(t *testing.T) {
@@ -17,7 +19,7 @@ func TestNegativeEntryIsAnEntryToGetAndAMissToProbe(t *testing.T) {
 		before := c.Stats()
 		dst := append(make([]byte, 0, 64), "head:"...)
 		if got, flags, ok := c.Probe(dst, scope, id); ok || flags != Absent || string(got) != "head:" {
-			t.Errorf("Probe = %q, %d, %v; want dst as it was, and Absent", got, flags, ok)
+			t.Errorf("Probe = %q, %d, %v; want dst unchanged, and Absent", got, flags, ok)
 		}
 		if got := string(dst[:cap(dst)][5:8]); got != "\x00\x00\x00" {
 			t.Errorf("Probe wrote %q behind dst", got)
@@ -35,7 +37,7 @@ func TestNegativeEntryIsAnEntryToGetAndAMissToProbe(t *testing.T) {
 			t.Errorf("stats %+v", s)
 		}
 	}
-	mustPut(t, c, "org:a", "id", "value") // it came into being
+	mustPut(t, c, "org:a", "id", "value") // it was created
 	if got, flags, ok := c.Probe(nil, scope, id); !ok || flags != 0 || string(got) != "value" {
 		t.Errorf("Probe = %q, %d, %v", got, flags, ok)
 	}
@@ -56,8 +58,8 @@ func TestNegativeEntryIsAnEntryToGetAndAMissToProbe(t *testing.T) {
 	}
 }
 
-// TestAgainCountsOnce has a name looked up twice, by Probe and Again: it is one miss, or one
-// hit if it was put meanwhile.
+// TestAgainCountsOnce looks a name up twice, by Probe and Again: this counts as one miss,
+// or as one hit if the name was put meanwhile.
 func TestAgainCountsOnce(t *testing.T) {
 	scope, id := []byte("org:a"), []byte("id")
 	for name, put := range map[string]func(*Cache){
@@ -83,14 +85,14 @@ func TestAgainCountsOnce(t *testing.T) {
 	}
 }
 
-// TestNegativeTTLIsExact has each kind outlive the other.
+// TestNegativeTTLIsExact lets each kind outlive the other.
 func TestNegativeTTLIsExact(t *testing.T) {
 	for _, config := range []Config{
 		{TTL: 10 * time.Second, NegativeTTL: 3 * time.Second},
 		{TTL: 3 * time.Second, NegativeTTL: 10 * time.Second},
 		{NegativeTTL: 0, TTL: time.Second}, // DefaultNegativeTTL
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			c := newCache(t, config)
 			config := config.withDefaults()
 			mustPut(t, c, "org:a", "there", "value")
@@ -119,10 +121,10 @@ func TestNegativeTTLIsExact(t *testing.T) {
 	}
 }
 
-// TestNegativeEntriesLeaveByThemselves is about a sweep that is due late, for
-// what exists, when an absence is put that ends earlier.
+// TestNegativeEntriesLeaveByThemselves puts an absence that expires before the sweep
+// that is due for the other entries.
 func TestNegativeEntriesLeaveByThemselves(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCache(t, Config{TTL: time.Hour, NegativeTTL: 10 * time.Second})
 		mustPut(t, c, "org:a", "there", "value")
 		for round := range 3 {
@@ -149,8 +151,8 @@ func TestNegativeEntriesLeaveByThemselves(t *testing.T) {
 	})
 }
 
-// TestNegativeEntriesAreBounded asks for names that do not exist until all that
-// does would have been evicted.
+// TestNegativeEntriesAreBounded asks for so many nonexistent names that without the
+// bound all existing ones would be evicted.
 func TestNegativeEntriesAreBounded(t *testing.T) {
 	for entries, most := range map[int]int{1: 1, 2: 1, 4: 1, 7: 1, 8: 2, 100: 25} {
 		c := newCache(t, Config{Entries: entries})
@@ -162,7 +164,7 @@ func TestNegativeEntriesAreBounded(t *testing.T) {
 			id := fmt.Sprint("absent", i)
 			putAbsent(t, c, "org:a", id)
 			wantHit(t, c, "org:a", id, "")
-			wantHit(t, c, "org:a", fmt.Sprint("absent", max(0, i-most+1)), "") // using it saves it from nothing
+			wantHit(t, c, "org:a", fmt.Sprint("absent", max(0, i-most+1)), "") // using it does not save it
 			if i >= most {
 				wantMiss(t, c, "org:a", fmt.Sprint("absent", i-most))
 			}
@@ -173,7 +175,7 @@ func TestNegativeEntriesAreBounded(t *testing.T) {
 		if s := c.Stats(); s.Negative != most || s.Entries != entries || s.Evictions != uint64(10*entries-most) {
 			t.Errorf("%d entries: %+v", entries, s)
 		}
-		for i := range entries { // what exists may take all of it
+		for i := range entries { // existing values may take all of it
 			mustPut(t, c, "org:b", fmt.Sprint(i), "value")
 		}
 		if s := c.Stats(); s.Negative != 0 || s.Entries != entries {
@@ -182,10 +184,10 @@ func TestNegativeEntriesAreBounded(t *testing.T) {
 	}
 }
 
-// TestExpiredNegativeGivesWayFirst checks that an absence which idled out goes
-// before an older one that lives.
+// TestExpiredNegativeGivesWayFirst checks that an absence that has been idle too long
+// leaves before an older one that is live.
 func TestExpiredNegativeGivesWayFirst(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCache(t, Config{Entries: 8, Idle: 500 * time.Millisecond})
 		putAbsent(t, c, "org:a", "old")
 		putAbsent(t, c, "org:a", "idle")

@@ -2,13 +2,13 @@ package cache
 
 import "testing"
 
-// Flush against fill and reinsertion: what is put while a subtree leaves stays,
-// whether it is new or in place of what was there.
+// Flush against fill and reinsertion: a value that is put while a subtree leaves stays,
+// whether its name is new or replaces an entry.
 func TestDropSubtreeAgainstPut(t *testing.T) {
 	c := newCache(t, Config{})
 	mustPut(t, c, "org:a", "kept", "old")
 	mustPut(t, c, "org:a", "gone", "old")
-	entries := c.subtree("org:a") // DropSubtree has looked, and not removed yet
+	entries := c.subtree("org:a") // DropSubtree has looked, but not removed yet
 	mustPut(t, c, "org:a", "kept", "new")
 	mustPut(t, c, "org:a", "another", "new")
 	c.removeAll(entries)
@@ -19,10 +19,9 @@ func TestDropSubtreeAgainstPut(t *testing.T) {
 	wantHit(t, c, "org:a", "kept", "new")
 }
 
-// Index eviction against Get: an entry leaves between the moment when Get finds
-// it in the index and the moment when it takes the bytes, which stay where they
-// are. The Get began before that, and its value was current then; the next one
-// does not find it.
+// Index eviction against Get: an entry leaves after Get finds it in the index and
+// before Get reads the bytes, which stay in their place. The Get began before the entry
+// left, so its value was current then. The next Get does not find it.
 func TestEvictionAgainstGet(t *testing.T) {
 	for name, test := range map[string]struct {
 		leaves func(c *Cache)
@@ -56,7 +55,7 @@ func TestEvictionAgainstGet(t *testing.T) {
 		if got, ok := get(c, "org:a", "id"); got != test.want || ok != (test.want != "") {
 			t.Errorf("%s: the next Get finds %q, want %q", name, got, test.want)
 		}
-		c.forget(e) // as a Get does that finds damage: nobody else is harmed
+		c.forget(e) // what a Get does that finds damage: it must harm no other entry
 		if got, ok := get(c, "org:a", "id"); got != test.want || ok != (test.want != "") {
 			t.Errorf("%s: the next Get finds %q after one found damage, want %q", name, got, test.want)
 		}

@@ -12,18 +12,18 @@ import (
 	"github.com/allegro/bigcache/v3"
 )
 
-// frameOverhead is what a segment stores of an entry beside its value: the tag
+// frameOverhead is what a segment stores for an entry besides its value: the tag
 // of the seal, bigcache's header of 18 bytes, the key, and the block length
-// that precedes it all, 5 bytes at most.
+// in front of it all, 5 bytes at most.
 const frameOverhead = sealOverhead + 18 + keyLen + 5
 
-// keyLen is the length of a key: a number that is used once. It says nothing
-// about the name.
+// keyLen is the length of a key: a number that is used once and says nothing about
+// the name.
 const keyLen = 8
 
-// Sizes of segments. One is an eighth of what is live, within these bounds, and
-// at least eight times what is written to it next, so that what is left over at
-// its end is little.
+// Sizes of segments. A segment is an eighth of the live bytes, within these bounds,
+// and at least eight times the first frame written to it, so that little room is
+// left over at its end.
 const (
 	minSegment   = 64 << 10
 	maxSegment   = 4 << 20
@@ -31,8 +31,8 @@ const (
 )
 
 // segment is a bigcache that is written to once, from its beginning to its end,
-// and then only read until it is given up as a whole. It never displaces
-// anything, and its array never grows: bigcache doubles one by copying it.
+// and then only read until it is given up as a whole. It never evicts anything,
+// and its array never grows: bigcache would copy it to double it.
 type segment struct {
 	cache    *bigcache.BigCache
 	capacity int64
@@ -51,7 +51,7 @@ type place struct {
 }
 
 func newSegment(capacity int64) (*segment, error) {
-	const entries = 1024 // that its map has room for at once
+	const entries = 1024 // for which its map has room from the start
 	size := int(capacity+entries-1) / entries
 	cache, err := bigcache.New(context.Background(), bigcache.Config{
 		Shards: 1,
@@ -81,24 +81,24 @@ func (keyNumber) Sum64(key string) uint64 {
 	return binary.LittleEndian.Uint64([]byte(key))
 }
 
-// set writes what fits.
+// set writes sealed, which must fit.
 func (s *segment) set(key string, sealed []byte) error {
 	s.left -= frameLen(len(sealed))
 	return s.cache.Set(key, sealed)
 }
 
-// get returns a copy of what was set, the one allocation of its size that a hit
-// costs: bigcache hands out nothing else. It may be called at any time, also
-// when the segment was given up.
+// get returns a copy of what was set: the only allocation of that size in a hit,
+// and bigcache offers no way without it. get may be called at any time, also after
+// the segment was given up.
 func (s *segment) get(key string) ([]byte, bool) {
 	sealed, err := s.cache.Get(key)
 	return sealed, err == nil
 }
 
-// segments are where the sealed values are. What leaves the index stays where it
-// is, as noise, until its segment is given up: at once when nothing in it is
-// live any more, or when its live entries were written again elsewhere, which is
-// done to the one with the fewest whenever more than a fifth of all is dead.
+// segments hold the sealed values. The bytes of an entry that left the index stay,
+// as noise, until their segment is given up. A segment is given up once nothing in it
+// is live, or once its live entries were moved to another segment. Whenever more than
+// a fifth of all bytes is dead, the segment with the fewest live bytes is emptied so.
 type segments struct {
 	// Guarded by Cache.writing.
 	current *segment // nil before the first write
@@ -121,7 +121,7 @@ func (s *segments) nextSize(frame int64) int64 {
 	return max(min(max(s.live/segmentParts, minSegment), maxSegment), segmentParts*frame)
 }
 
-// begin makes next the one that is written to.
+// begin makes next the current segment.
 func (s *segments) begin(next *segment) {
 	if last := s.current; last != nil {
 		last.full = true
@@ -163,9 +163,9 @@ func (s *segments) giveUpIfDead(at *segment) {
 	}
 }
 
-// sparsest is the segment with the fewest live bytes, whose entries compaction writes
-// again elsewhere. It is nil while less than a fifth of all is dead, beyond the room of
-// two segments: the current one and the next.
+// sparsest is the segment with the smallest live part, which compaction empties. It is
+// nil while less than a fifth of all bytes is dead, not counting the room of two segments:
+// the current one and the next.
 func (s *segments) sparsest() (found *segment) {
 	var largest int64
 	for _, at := range s.all {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// checkSegments compares the books of segments with what the index holds.
+// checkSegments compares the counts of the segments with the entries of the index.
 func checkSegments(t *testing.T, c *Cache) {
 	t.Helper()
 	c.mu.Lock()
@@ -37,9 +37,9 @@ func checkSegments(t *testing.T, c *Cache) {
 	}
 }
 
-// TestCompactionLosesNothing turns a cache over many times, full to its bound
-// with live entries. All of them stay, and what is written again is in
-// proportion to what is put.
+// TestCompactionLosesNothing turns a cache over many times, full to its bound with
+// live entries. All of them stay, and the number of rewrites is in proportion to that of
+// puts.
 func TestCompactionLosesNothing(t *testing.T) {
 	const live, rounds = 1000, 15_000
 	value := func(i int) string { return fmt.Sprintf("%04000d", i) }
@@ -67,8 +67,8 @@ func TestCompactionLosesNothing(t *testing.T) {
 	}
 }
 
-// TestClearAmidCompaction clears the cache between two moves of a compaction: nothing of
-// what it was about comes back.
+// TestClearAmidCompaction clears the cache between two moves of a compaction: no entry
+// comes back.
 func TestClearAmidCompaction(t *testing.T) {
 	c := newCache(t, Config{Entries: 100})
 	put := func() {
@@ -96,8 +96,8 @@ func TestClearAmidCompaction(t *testing.T) {
 	}
 }
 
-// TestCompactionOfScatteredEntries drops most of what was put, at random: what is
-// left is brought together as more is put, and nothing of it is lost.
+// TestCompactionOfScatteredEntries drops most entries, at random. The rest moves
+// together as more is put, and none of it is lost.
 func TestCompactionOfScatteredEntries(t *testing.T) {
 	const entries = 20_000
 	c := newCache(t, Config{Entries: entries})
@@ -118,15 +118,15 @@ func TestCompactionOfScatteredEntries(t *testing.T) {
 	mustPut(t, c, "org:a", "another", "value")
 	checkSegments(t, c)
 	if after := c.segments.capacity; after > before*2/3 {
-		t.Errorf("%d bytes are taken for %d live ones, %d before", after, c.segments.live, before)
+		t.Errorf("segments take %d bytes for %d live ones, %d before", after, c.segments.live, before)
 	}
 	for _, i := range kept {
 		wantHit(t, c, "org:a", fmt.Sprint(i), value(i))
 	}
 }
 
-// TestLargestValuesAlwaysFit mixes the smallest values with the largest, full
-// to the bound, which is where a segment has no room for the next.
+// TestLargestValuesAlwaysFit mixes the smallest values with the largest, up to the
+// bound: there a segment may have no room for the next value.
 func TestLargestValuesAlwaysFit(t *testing.T) {
 	for _, size := range []int64{MinBytes, 90 << 10, 1 << 20, 2_300_000} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
@@ -164,8 +164,8 @@ func TestLargestValuesAlwaysFit(t *testing.T) {
 	}
 }
 
-// TestFewEntriesTakeLittle checks that what was overwritten does not pile up
-// around a few entries.
+// TestFewEntriesTakeLittle checks that overwritten values do not pile up around a few
+// entries.
 func TestFewEntriesTakeLittle(t *testing.T) {
 	c := newCache(t, Config{})
 	value := strings.Repeat("v", 1000)
@@ -173,24 +173,24 @@ func TestFewEntriesTakeLittle(t *testing.T) {
 	for range 20_000 {
 		mustPut(t, c, "org:a", "id", value)
 		if n := c.segments.capacity; n > 4*minSegment {
-			t.Fatalf("%d bytes are taken for two values of 1,000", n)
+			t.Fatalf("segments take %d bytes for two values of 1,000", n)
 		}
 	}
 	wantHit(t, c, "org:a", "steady", value)
 	wantHit(t, c, "org:a", "id", value)
 	c.Clear()
 	if c.segments.capacity != 0 {
-		t.Errorf("%d bytes are taken for nothing", c.segments.capacity)
+		t.Errorf("segments take %d bytes for no entry", c.segments.capacity)
 	}
 }
 
-// TestMemoryIsBounded holds the heap to what the package comment promises,
-// under a load that evicts all the time.
+// TestMemoryIsBounded checks that the heap stays within what the package comment
+// promises, under a load that evicts all the time.
 func TestMemoryIsBounded(t *testing.T) {
 	heap := func() int64 {
 		var m runtime.MemStats
 		runtime.GC()
-		runtime.GC() // what a sync.Pool holds is freed by the second
+		runtime.GC() // the second one frees what a sync.Pool holds
 		runtime.ReadMemStats(&m)
 		return int64(m.HeapAlloc)
 	}
@@ -199,9 +199,9 @@ func TestMemoryIsBounded(t *testing.T) {
 		puts   int
 		size   int // values have 0 to size bytes
 	}{
-		{Config{Entries: 1000, Bytes: 2 << 20}, 40_000, 4 << 10}, // the bytes bind
-		{Config{Entries: 1000}, 40_000, 4 << 10},                 // the entries bind
-		{Config{Entries: 20_000, Bytes: MinBytes}, 100_000, 0},   // the index is all there is
+		{Config{Entries: 1000, Bytes: 2 << 20}, 40_000, 4 << 10}, // Bytes is the limit
+		{Config{Entries: 1000}, 40_000, 4 << 10},                 // Entries is the limit
+		{Config{Entries: 20_000, Bytes: MinBytes}, 100_000, 0},   // the memory is that of the index
 		{Config{Entries: 1000, Bytes: 4 << 20}, 3_000, 90 << 10},
 	}
 	for _, load := range loads {
@@ -239,9 +239,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Logf("%d entries, %d KiB live: heap %d KiB of %d KiB, segments %d KiB, index %d bytes an entry, %.1f %% more writes",
 			s.Entries, s.Bytes>>10, most>>10, limit>>10, c.segments.capacity>>10,
 			index/int64(s.Entries), 100*float64(s.Rewrites)/float64(load.puts))
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
+		c.Close()
 		runtime.KeepAlive(value)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"credbus/internal/build"
 )
 
-// Command is how a person who runs this program runs another one of this module.
+// Command returns what the user of this program types to run another one of this module.
 func Command(name string) string {
 	path, err := os.Executable()
 	if err != nil {
@@ -21,8 +21,8 @@ func Command(name string) string {
 	return commandBeside(path, name)
 }
 
-// commandBeside is Command for a program at path. What "go run" built is in a directory
-// of its own or in Go's cache, and both are called so.
+// commandBeside is Command for a program at path. "go run" puts programs into a directory
+// of their own or into Go's cache; both have names that begin with go-build.
 func commandBeside(path, name string) string {
 	for part := range strings.SplitSeq(filepath.ToSlash(path), "/") {
 		if strings.HasPrefix(part, "go-build") && !strings.HasSuffix(path, ".test") {
@@ -32,12 +32,12 @@ func commandBeside(path, name string) string {
 	return name
 }
 
-// SetUp gives a program --version, and errors that say which command was meant. It must
-// run once all commands are added.
+// SetUp adds --version to a program, and errors that suggest the right command. Call it
+// after all commands are added.
 func SetUp(root *cobra.Command) {
 	root.Version = build.Version()
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	root.InitDefaultCompletionCmd("completion") // a group, as others
+	root.InitDefaultCompletionCmd("completion") // setUpGroup must see it
 	root.SetHelpCommand(helpCommand(root))
 	setUpGroup(root)
 }
@@ -47,7 +47,9 @@ func setUpGroup(cmd *cobra.Command) {
 		return
 	}
 	cmd.SuggestionsMinimumDistance = 2
-	cmd.Args = noOther
+	if !cmd.HasParent() || !cmd.Runnable() { // or else the command takes arguments itself, too
+		cmd.Args = noOther
+	}
 	if !cmd.Runnable() {
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 			if !cmd.HasParent() {
@@ -65,7 +67,7 @@ func setUpGroup(cmd *cobra.Command) {
 	}
 }
 
-// noOther refuses what is none of a group's commands.
+// noOther refuses a name that is not a command of the group.
 func noOther(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -88,7 +90,7 @@ func orList(names []string) string {
 	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
-// helpCommand is cobra's, with an error for what does not exist.
+// helpCommand is cobra's, with an error for commands that do not exist.
 func helpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",

@@ -46,7 +46,7 @@ func TestSetUp(t *testing.T) {
 		if root.Version == "" {
 			t.Error("no version")
 		}
-		root.Version = "(devel)" // whatever built the test
+		root.Version = "(devel)" // the same for every build of the test
 		var out bytes.Buffer
 		root.SetOut(&out)
 		root.SetErr(&out)

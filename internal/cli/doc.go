@@ -1,3 +1,3 @@
-// Package cli is what both programs have in common on the command line: --version, errors
-// for commands that do not exist, and how to call the one program from the other.
+// Package cli gives both programs what their command lines share: --version, errors for
+// commands that do not exist, and the way to call the other program.
 package cli

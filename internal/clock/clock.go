@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"credbus/internal/lifecycle"
 )
 
 // State says whether two clocks agree.
@@ -15,20 +17,20 @@ type State int
 // The states, the worse the later.
 const (
 	Agrees  State = iota
-	Differs       // by more than Config.Warn
-	Exceeds       // Config.Max
+	Differs       // they differ by more than Config.Warn
+	Exceeds       // they differ by more than Config.Max
 )
 
 // Reading is the result of a measurement.
 type Reading struct {
-	// Offset is the server's time less the local one: what the local clock lacks.
+	// Offset is the server's time minus the local one.
 	Offset time.Duration
-	// Uncertainty is by how much Offset may be wrong, either way.
+	// Uncertainty is by how much Offset may be wrong, in either direction.
 	Uncertainty time.Duration
 	State       State
 }
 
-// String says which way the local clock is off, and how far, such as "3.21s ahead of the
+// String says in which direction the local clock is off, and how far, such as "3.21s ahead of the
 // NATS server, ±400µs".
 func (r Reading) String() string {
 	way := "ahead of"
@@ -38,7 +40,7 @@ func (r Reading) String() string {
 	return fmt.Sprintf("%v %s the NATS server, ±%v", short(r.Offset.Abs()), way, short(r.Uncertainty))
 }
 
-// short leaves out digits that say nothing.
+// short leaves out digits that carry no information.
 func short(d time.Duration) time.Duration {
 	if d < 10*time.Millisecond {
 		return d.Round(time.Microsecond)
@@ -46,22 +48,22 @@ func short(d time.Duration) time.Duration {
 	return d.Round(time.Millisecond)
 }
 
-// Config says what is measured, and how it is judged.
+// Config says how to measure, and how to judge the result.
 type Config struct {
 	// Ask asks the server for its time.
 	Ask func(context.Context) (time.Time, error)
 	// Now is the local time. Default time.Now.
 	Now func() time.Time
-	// Warn is how far apart clocks may be that agree. Default 1 s.
+	// Warn is the greatest difference at which the clocks still agree. Default 1 s.
 	Warn time.Duration
-	// Max is how far apart they may be before the state is Exceeds. Zero: it never is.
+	// Max is the greatest difference before the state is Exceeds. Zero: there is no limit.
 	Max time.Duration
 	// Every is how often Run measures. Default 1 min.
 	Every time.Duration
-	// Changed is called after each change of the state; nil: nobody is told. The state
-	// before the first measurement is Agrees.
+	// Changed is called after each change of the state. May be nil. The state before the
+	// first measurement is Agrees.
 	Changed func(Reading)
-	// Failed is called when the server cannot be asked; nil: nobody is told.
+	// Failed is called when the server cannot be asked. May be nil.
 	Failed func(error)
 }
 
@@ -85,15 +87,16 @@ func (c Config) withDefaults() Config {
 }
 
 const (
-	samples  = 5               // of a measurement
-	patience = 2 * time.Second // with all of them
-	retry    = 5 * time.Second // after a measurement that failed
+	samples  = 5               // requests in a measurement
+	patience = 2 * time.Second // for all requests of a measurement
+	retry    = 5 * time.Second // after a failed measurement
 )
 
 // Watch compares the local clock with that of a server. Its methods may be called
 // concurrently.
 type Watch struct {
 	config    Config
+	running   lifecycle.Turn
 	measuring sync.Mutex // one measurement at a time
 	last      atomic.Pointer[Reading]
 }
@@ -101,7 +104,7 @@ type Watch struct {
 // New returns a watch that has not measured yet.
 func New(config Config) *Watch { return &Watch{config: config.withDefaults()} }
 
-// Last is the last measurement that succeeded. Without ok, none did yet.
+// Last returns the last successful measurement. If ok is false, there was none yet.
 func (w *Watch) Last() (reading Reading, ok bool) {
 	if last := w.last.Load(); last != nil {
 		return *last, true
@@ -109,8 +112,8 @@ func (w *Watch) Last() (reading Reading, ok bool) {
 	return Reading{}, false
 }
 
-// Measure compares the clocks now. If the server cannot be asked, it says so to
-// Config.Failed, and what was known stays.
+// Measure compares the clocks now. If the server cannot be asked, Measure calls
+// Config.Failed, and Last stays unchanged.
 func (w *Watch) Measure(ctx context.Context) error {
 	w.measuring.Lock()
 	defer w.measuring.Unlock()
@@ -137,14 +140,14 @@ func (w *Watch) sample(ctx context.Context) (best Reading, err error) {
 		sent, began := w.config.Now(), time.Now()
 		server, failed := w.config.Ask(ctx)
 		if failed == nil && server.IsZero() {
-			failed = errors.New("the server does not say what time it is")
+			failed = errors.New("the server does not report its time")
 		}
 		if failed != nil {
 			err = failed
 			break
 		}
 		// The wall clock and the monotonic clock differ if the clock was set, or the machine
-		// slept, during the question. The longer time counts.
+		// slept, during the request. The longer time counts.
 		half := max(w.config.Now().Round(0).Sub(sent.Round(0)).Abs(), time.Since(began)) / 2
 		if !found || half < best.Uncertainty {
 			best = Reading{Offset: server.Sub(sent.Add(half)), Uncertainty: half}
@@ -157,8 +160,8 @@ func (w *Watch) sample(ctx context.Context) (best Reading, err error) {
 	return best, err
 }
 
-// judge is the state that follows from a measurement. Where that leaves several, it is
-// the one which is nearest to the state before.
+// judge returns the state that follows from a measurement. If several states are possible,
+// it returns the one nearest to the state before.
 func (w *Watch) judge(reading Reading, before State) State {
 	offset := reading.Offset.Abs()
 	least, most := w.stateAt(offset-reading.Uncertainty), w.stateAt(offset+reading.Uncertainty)
@@ -175,9 +178,13 @@ func (w *Watch) stateAt(offset time.Duration) State {
 	return Agrees
 }
 
-// Run measures every Config.Every, and whenever something comes from again, until ctx
-// ends. A measurement that failed is made again sooner.
+// Run measures every Config.Every, and whenever it receives from again, until ctx ends.
+// After a failed measurement it measures again sooner.
 func Run[T any](ctx context.Context, w *Watch, again <-chan T) {
+	w.running.Do(ctx, func() { run(ctx, w, again) })
+}
+
+func run[T any](ctx context.Context, w *Watch, again <-chan T) {
 	timer := time.NewTimer(w.config.Every)
 	defer timer.Stop()
 	for {

@@ -10,14 +10,15 @@ import (
 	"time"
 
 	"credbus/internal/clock"
+	"credbus/internal/testbed/bubble"
 )
 
-// server has a clock of its own, and takes its time to answer.
+// server has its own clock, and answers after some time.
 type server struct {
 	mu sync.Mutex
 
 	ahead time.Duration      // of the local clock
-	ways  [][2]time.Duration // there and back, of each question in turn; the last one stays
+	ways  [][2]time.Duration // there and back, for each request in turn; the last one stays
 	asked []time.Time
 	err   error
 }
@@ -58,8 +59,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 const ms = time.Millisecond
 
-// The question with the shortest round trip counts, and the true offset lies within what
-// is said of it, whichever way takes longer.
+// The request with the shortest round trip counts. The true offset is within the
+// uncertainty, whichever way takes longer.
 func TestMeasure(t *testing.T) {
 	for name, test := range map[string]struct {
 		ahead time.Duration
@@ -79,11 +80,11 @@ func TestMeasure(t *testing.T) {
 			clock.Reading{Offset: time.Minute - 750*ms, Uncertainty: 750 * ms, State: clock.Exceeds}, "59.25s behind the NATS server, ±750ms"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				s := &server{ahead: test.ahead, ways: test.ways}
 				w := clock.New(clock.Config{Ask: s.ask, Max: 10 * time.Second})
 				if reading, ok := w.Last(); ok {
-					t.Errorf("before the first measurement there is %v", reading)
+					t.Errorf("there is a reading %v before the first measurement", reading)
 				}
 				if err := w.Measure(t.Context()); err != nil {
 					t.Fatal(err)
@@ -100,13 +101,13 @@ func TestMeasure(t *testing.T) {
 	}
 }
 
-// A clock that is set while the server is asked makes that answer inexact, not wrong.
+// If a clock is set while the server is asked, the answer becomes inexact, but not wrong.
 func TestClockIsSetMeanwhile(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := &server{ways: [][2]time.Duration{{ms, ms}}}
 		reads := 0
 		w := clock.New(clock.Config{Ask: s.ask, Now: func() time.Time {
-			if reads++; reads > 1 { // it was an hour behind when the first question was sent
+			if reads++; reads > 1 { // at the first read it was an hour behind
 				return time.Now()
 			}
 			return time.Now().Add(-time.Hour)
@@ -120,9 +121,9 @@ func TestClockIsSetMeanwhile(t *testing.T) {
 	})
 }
 
-// The state changes when a measurement proves that it did, and each change is told once.
+// The state changes when a measurement proves it, and each change is reported once.
 func TestStates(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := new(server)
 		var told []clock.State
 		w := clock.New(clock.Config{Ask: s.ask, Max: 10 * time.Second, Changed: func(r clock.Reading) { told = append(told, r.State) }})
@@ -133,10 +134,10 @@ func TestStates(t *testing.T) {
 			{time.Second, 0, clock.Agrees},
 			{-time.Second - ms, 0, clock.Differs},
 			{2 * time.Second, 0, clock.Differs},
-			{800 * ms, 900 * ms, clock.Differs}, // or it agrees
+			{800 * ms, 900 * ms, clock.Differs}, // or the clocks agree
 			{800 * ms, 100 * ms, clock.Agrees},
-			{1200 * ms, 600 * ms, clock.Agrees},         // or it differs
-			{10 * time.Second, 600 * ms, clock.Differs}, // or it exceeds: it does not agree at least
+			{1200 * ms, 600 * ms, clock.Agrees},         // or they differ
+			{10 * time.Second, 600 * ms, clock.Differs}, // or they exceed: at least they do not agree
 			{-11 * time.Second, 0, clock.Exceeds},
 			{12 * time.Second, 0, clock.Exceeds},
 			{10 * time.Second, 600 * ms, clock.Exceeds},
@@ -154,14 +155,14 @@ func TestStates(t *testing.T) {
 		}
 		want := []clock.State{clock.Differs, clock.Agrees, clock.Differs, clock.Exceeds, clock.Differs, clock.Exceeds, clock.Agrees}
 		if !slices.Equal(told, want) {
-			t.Errorf("told %v, want %v", told, want)
+			t.Errorf("reported %v, want %v", told, want)
 		}
 	})
 }
 
-// Without a bound no clock is too wrong.
+// Without Config.Max the state is never Exceeds.
 func TestNoBound(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := &server{ahead: 24 * time.Hour}
 		w := clock.New(clock.Config{Ask: s.ask})
 		if err := w.Measure(t.Context()); err != nil {
@@ -173,9 +174,9 @@ func TestNoBound(t *testing.T) {
 	})
 }
 
-// A server that cannot be asked changes nothing of what is known.
+// If the server cannot be asked, the last reading stays.
 func TestFailure(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := &server{ahead: 2 * time.Second}
 		failed := 0
 		w := clock.New(clock.Config{Ask: s.ask, Failed: func(error) { failed++ }})
@@ -185,21 +186,21 @@ func TestFailure(t *testing.T) {
 		before, _ := w.Last()
 		s.err = errors.New("no answer")
 		if err := w.Measure(t.Context()); !errors.Is(err, s.err) || failed != 1 {
-			t.Errorf("%v, told %d times", err, failed)
+			t.Errorf("%v, reported %d times", err, failed)
 		}
 		if got, ok := w.Last(); !ok || got != before {
-			t.Errorf("what was known is %v now, and was %v", got, before)
+			t.Errorf("the last reading is %v, and was %v", got, before)
 		}
 		silent := clock.New(clock.Config{Ask: func(context.Context) (time.Time, error) { return time.Time{}, nil }})
 		if err := silent.Measure(t.Context()); err == nil {
-			t.Error("a server that tells no time is compared with")
+			t.Error("a server that reports no time is accepted")
 		}
 	})
 }
 
-// Run measures each minute, at once when asked to, and soon again when it could not.
+// Run measures each minute, at once when woken, and soon again after a failure.
 func TestRun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := new(server)
 		w := clock.New(clock.Config{Ask: s.ask})
 		again := make(chan int)
@@ -243,7 +244,7 @@ func TestRun(t *testing.T) {
 		close(again)
 		fail(nil)
 		time.Sleep(64 * time.Second)
-		expect("when nobody can ask any more", 225*time.Second, 285*time.Second)
+		expect("after again was closed", 225*time.Second, 285*time.Second)
 		cancel()
 		<-ended
 	})

@@ -11,8 +11,8 @@ import (
 	"credbus/subjects"
 )
 
-// A store read ahead of the log: what it brought is told with the revision of
-// its intent, and not kept before that is applied.
+// The store was read ahead of the log: a record found carries the revision of its
+// intent, and is not cached before the intent is applied.
 func TestStoreReadAheadOfTheLog(t *testing.T) {
 	run(t, 2, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		lagging := replicas[1]
@@ -27,7 +27,7 @@ func TestStoreReadAheadOfTheLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		if at := lagging.Including(announced); at != announced || at.Compare(lagging.Applied()) <= 0 {
-			t.Errorf("what the write at %s made is told with revision %s", announced, at)
+			t.Errorf("the record of the write at %s has revision %s", announced, at)
 		}
 		if lagging.Fill(key, token, coherence.Answer{Revision: announced}, func() { t.Error("filled") }) || lagging.Refused() != 1 {
 			t.Error("a fill from ahead of the log is not refused")
@@ -38,22 +38,22 @@ func TestStoreReadAheadOfTheLog(t *testing.T) {
 		log.Release()
 		synctest.Wait()
 		if at := lagging.Including(announced); at != lagging.Applied() {
-			t.Errorf("what is applied is told with revision %s, applied is %s", at, lagging.Applied())
+			t.Errorf("an applied record has revision %s, want %s", at, lagging.Applied())
 		}
 		if !lagging.Fill(key, mustToken(t, lagging, key), coherence.Answer{Revision: announced}, func() {}) {
-			t.Error("what is applied is not kept")
+			t.Error("an applied record is not cached")
 		}
 	})
 }
 
-// A store that was written under another log has records whose intents never
-// come. They are cached like any other, and no client is told to wait for them.
+// A store that was written under another log has records whose intents never come.
+// They are cached like any other, and no client waits for them.
 func TestRecordOfAnotherLog(t *testing.T) {
 	run(t, 1, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		r := replicas[0]
 		foreign := subjects.Revision{Stream: r.Applied().Stream + 1, Seq: 7}
 		if at := r.Including(foreign); at != r.Applied() {
-			t.Errorf("it is told with revision %s", at)
+			t.Errorf("it has revision %s", at)
 		}
 		if !r.Fill(key, mustToken(t, r, key), coherence.Answer{Revision: foreign}, func() {}) {
 			t.Error("it is not cached")

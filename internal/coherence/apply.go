@@ -10,8 +10,8 @@ import (
 type follower Replica
 
 // Open implements Follower. If the log is not the one that was followed, or
-// has lost what was in it, nothing in the cache can be trusted. Otherwise the
-// cache stays: all that was missed is applied before there is a lease again.
+// has lost entries, the cache cannot be trusted. Otherwise the cache stays: the
+// replica applies all that it missed before it has a lease again.
 func (f *follower) Open(end subjects.Revision, age time.Duration) {
 	r := (*Replica)(f)
 	r.mu.Lock()
@@ -26,10 +26,10 @@ func (f *follower) Open(end subjects.Revision, age time.Duration) {
 	if !r.joined {
 		r.knownSince = time.Now().Add(-min(age, r.memoryLocked()))
 		if !off(YoungHold) {
-			// Writes may be under way that were announced in the log before.
+			// Writes that were announced in a former log may still be under way.
 			r.holdUnknownLocked()
 		}
-		// Whoever pinged before the entries that are to come is not known.
+		// Replicas may have pinged before the first entry that comes now.
 		r.members.unknownSince(time.Now())
 		r.position.Seq = 0
 		if age < r.memoryLocked() {
@@ -61,9 +61,9 @@ func (f *follower) Acknowledged(replica, write string) {
 }
 
 func (r *Replica) deliver(at subjects.Revision, entry *subjects.Event) {
-	// Before the key is released, so that the next read carries the index. Without the
-	// lock, because Observe has to open it. To observe an index twice changes nothing.
-	if entry.Index != "" && r.config.Observe != nil && tellsIndex(entry.Kind) && entry.Replica != r.config.Name {
+	// The index comes before the release of the key, so that the next read carries it. The
+	// lock is not held, because Observe has to open it. Observing it twice does no harm.
+	if r.config.Observe != nil && carriesIndex(entry.Kind) && entry.Replica != r.config.Name {
 		r.config.Observe(entry)
 	}
 	r.protocols.heard(r, entry)
@@ -71,7 +71,7 @@ func (r *Replica) deliver(at subjects.Revision, entry *subjects.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.joined && at.Seq <= r.position.Seq {
-		return // again
+		return // delivered before
 	}
 	if r.joined && at.Seq != r.position.Seq+1 && !off(GapCheck) {
 		r.config.Logger.Warn("event stream has a gap; cache cleared", "after", r.position, "next", at)
@@ -107,8 +107,8 @@ func (r *Replica) deliver(at subjects.Revision, entry *subjects.Event) {
 	r.showLocked(&v)
 }
 
-// gapLocked is what follows when entries may have been missed, an intent among
-// them: every key is held for as long as one can last.
+// gapLocked clears the cache, because entries may have been missed. One of them may
+// be an intent, so every key is held for as long as a write can last.
 func (r *Replica) gapLocked() {
 	r.epochs.flush(subjects.Root)
 	r.cache.Clear()
@@ -122,14 +122,14 @@ func (r *Replica) gapLocked() {
 }
 
 // holdUnknownLocked holds every key for as long as a write may last that was announced
-// before what this replica knows of.
+// before knownSince.
 func (r *Replica) holdUnknownLocked() {
 	if until := r.knownSince.Add(r.longest); until.After(r.holdAll) {
 		r.holdAll = until
 	}
 }
 
-// lost says that the log cannot be followed for now.
+// lost notes why the log cannot be followed for now.
 func (r *Replica) lost(reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -141,7 +141,7 @@ func (r *Replica) lost(reason string) {
 	r.showLocked(&v)
 }
 
-// applyLocked does what an entry asks.
+// applyLocked carries out an entry.
 func (r *Replica) applyLocked(at subjects.Revision, entry *subjects.Event) {
 	if changesNothing(entry.Kind) {
 		return
@@ -163,8 +163,8 @@ func (r *Replica) applyLocked(at subjects.Revision, entry *subjects.Event) {
 			r.endLocked(entry)
 			return
 		}
-		// It may still land: the store's own time limit has passed, and as
-		// much again is granted to what lies on its way.
+		// It may still take effect: the store's own time limit has passed, but
+		// a request on its way to the store is granted as much again.
 		r.dropLocked(key)
 		r.holdLocked(key, entry.WriteID, 2*r.holdOf(entry))
 	case Flush:
@@ -174,7 +174,7 @@ func (r *Replica) applyLocked(at subjects.Revision, entry *subjects.Event) {
 	}
 }
 
-// dropLocked makes every token of a key void, and drops it.
+// dropLocked makes every token of a key void, and drops the key from the cache.
 func (r *Replica) dropLocked(key subjects.Target) {
 	*r.generation(key)++
 	r.cache.Drop(string(key.Scope), string(key.ID))

@@ -32,7 +32,7 @@ func TestPublicEventsReachNoReplica(t *testing.T) {
 		if err := client.Publish(forged, body); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := heard.NextMsg(15 * time.Second); err != nil { // so that the server has it
+		if _, err := heard.NextMsg(15 * time.Second); err != nil { // so the server has it
 			t.Fatal(err)
 		}
 	}
@@ -41,7 +41,7 @@ func TestPublicEventsReachNoReplica(t *testing.T) {
 		t.Errorf("an event is at %d of the stream, after what a client published", at.Seq)
 	}
 	if steps := f.delivered(t, at); len(steps) != 1 {
-		t.Errorf("the replica was told %d steps", len(steps))
+		t.Errorf("the replica got %d steps", len(steps))
 	}
 	msg, err := heard.NextMsg(15 * time.Second)
 	if err != nil || msg.Subject != forged || msg.Header.Get("Nats-Sequence") != "1" {
@@ -49,7 +49,7 @@ func TestPublicEventsReachNoReplica(t *testing.T) {
 	}
 }
 
-// A stream of an earlier version takes the new subjects, and keeps what it has.
+// A stream of an earlier version takes the new subjects, and keeps its entries.
 func TestStreamOfAnEarlierVersion(t *testing.T) {
 	b := newStreamBed(t)
 	if _, err := b.admin.CreateStream(t.Context(), jetstream.StreamConfig{

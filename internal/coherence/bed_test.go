@@ -29,7 +29,7 @@ type streamBed struct {
 func newStreamBed(t *testing.T) *streamBed {
 	b := &streamBed{options: server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(),
-		MaxPending: 2 << 20, WriteDeadline: time.Second, // of a client that does not take what it is sent
+		MaxPending: 2 << 20, WriteDeadline: time.Second, // for a client that does not read what it is sent
 	}}
 	b.start(t)
 	t.Cleanup(func() { b.server.Shutdown(); b.server.WaitForShutdown() })
@@ -86,10 +86,10 @@ func (b *streamBed) stream(t *testing.T) jetstream.Stream {
 	return s
 }
 
-// tale is what a follower was told, in order.
-type tale struct {
+// callLog records the calls of a followed log, in order.
+type callLog struct {
 	mu    sync.Mutex
-	told  []step
+	steps []step
 	grown chan struct{}
 	// opened is the age of the log that was opened first.
 	opened time.Duration
@@ -103,8 +103,8 @@ type step struct {
 }
 
 // follow follows s from its end, as the replica of that name.
-func follow(t *testing.T, s *coherence.Stream, name string) *tale {
-	f := &tale{grown: make(chan struct{})}
+func follow(t *testing.T, s *coherence.Stream, name string) *callLog {
+	f := &callLog{grown: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -118,15 +118,15 @@ func follow(t *testing.T, s *coherence.Stream, name string) *tale {
 	return f
 }
 
-func (f *tale) add(s step) {
+func (f *callLog) add(s step) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.told = append(f.told, s)
+	f.steps = append(f.steps, s)
 	close(f.grown)
 	f.grown = make(chan struct{})
 }
 
-func (f *tale) Open(end subjects.Revision, age time.Duration) {
+func (f *callLog) Open(end subjects.Revision, age time.Duration) {
 	f.mu.Lock()
 	if f.opened == 0 {
 		f.opened = age
@@ -135,42 +135,41 @@ func (f *tale) Open(end subjects.Revision, age time.Duration) {
 	f.add(step{what: "open", at: end})
 }
 
-func (f *tale) Deliver(at subjects.Revision, entry *subjects.Event) {
+func (f *callLog) Deliver(at subjects.Revision, entry *subjects.Event) {
 	f.add(step{what: "deliver", at: at, entry: *entry})
 }
-func (f *tale) Acknowledged(replica, write string) {
+func (f *callLog) Acknowledged(replica, write string) {
 	f.add(step{what: "acknowledged", text: replica + " " + write})
 }
 
-// until waits for a step and returns all that were told up to it, which it
-// forgets.
-func (f *tale) until(t *testing.T, what string, found func(step) bool) []step {
+// until waits for a step, and returns and forgets all steps up to it.
+func (f *callLog) until(t *testing.T, what string, found func(step) bool) []step {
 	t.Helper()
 	deadline := time.After(15 * time.Second)
 	for {
 		f.mu.Lock()
-		i, grown := slices.IndexFunc(f.told, found), f.grown
+		i, grown := slices.IndexFunc(f.steps, found), f.grown
 		if i >= 0 {
-			told := f.told[:i+1]
-			f.told = f.told[i+1:]
+			before := f.steps[:i+1]
+			f.steps = f.steps[i+1:]
 			f.mu.Unlock()
-			return told
+			return before
 		}
 		f.mu.Unlock()
 		select {
 		case <-grown:
 		case <-deadline:
-			t.Fatalf("never told: %s; told %+v", what, f.told)
+			t.Fatalf("%s never happened; the steps were %+v", what, f.steps)
 		}
 	}
 }
 
-func (f *tale) delivered(t *testing.T, at subjects.Revision) []step {
+func (f *callLog) delivered(t *testing.T, at subjects.Revision) []step {
 	t.Helper()
 	return f.until(t, at.String(), func(s step) bool { return s.what == "deliver" && s.at == at })
 }
 
-// streamReplica is a replica on a stream, which may stop and run again.
+// streamReplica is a replica on a stream. It may stop and run again.
 type streamReplica struct {
 	*coherence.Replica
 	cache *cacheLog
@@ -214,7 +213,7 @@ func (r *streamReplica) reaches(t *testing.T, at subjects.Revision) {
 	}
 }
 
-// outline is what was dropped since the last call: IDs, and "all".
+// outline lists what was dropped since the last call: IDs, and "all".
 func (r *streamReplica) outline() string {
 	var words []string
 	for _, dropped := range r.cache.take() {

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// A suspended machine: its monotonic clock may have stood still, and the wall
-// clock says that the lease is over. And a wall clock that was set back does not
-// prolong one.
+// On a machine that was suspended, the monotonic clock may have stood still while the wall
+// clock says that the lease is over. A wall clock that was set back does not prolong a
+// lease.
 func TestDeadlineByBothClocks(t *testing.T) {
 	now := time.Now()
 	for _, test := range []struct {
@@ -27,6 +27,6 @@ func TestDeadlineByBothClocks(t *testing.T) {
 		}
 	}
 	if d := deadlineAt(now.Add(time.Second)); !d.after(now) || d.after(now.Add(time.Second)) {
-		t.Error("a deadline is not where it was made")
+		t.Error("a deadline is not at the time it was made for")
 	}
 }

@@ -1,5 +1,4 @@
-// Package coherence keeps what the replicas hold in their caches from growing
-// stale.
+// Package coherence keeps the caches of the replicas from serving stale records.
 //
 // All replicas append to one log, which gives their writes one total order, and
 // apply it to their caches in that order. The position a replica has applied is
@@ -20,25 +19,25 @@
 //	  │◄────────────────────────│      its own, in order: all that was in the log
 //	  │ lease until t0 + Lease         at t0 has been applied
 //
-// Without a valid lease a read goes to the store, joins no other read and fills
-// nothing; so it does for a key that is held, and for a read that names a
-// revision which the replica has not applied. A fill carries a token that was
-// taken before the store was read, and is refused when anything touched the key
-// in between. What a cache hands out was current at most a Lease before it
-// leaves. In strict mode a write waits for every replica that might hand out
-// what was before it, but no longer than that replica's Lease, which its pings tell.
+// Without a valid lease, a read goes to the store, shares no other read and fills
+// nothing. So does a read of a key that is held, and a read that names a revision
+// which the replica has not applied. A fill carries a token that was taken before
+// the store was read. The replica refuses the fill if anything touched the key in
+// between. A cached answer was current at most a Lease before it leaves. In strict
+// mode a write waits for every replica that might answer with the old state, but no
+// longer than that replica's Lease, which its pings announce.
 //
-// The store may be ahead of what a replica has applied. So that its reader is
-// not answered older by the next replica, every record keeps the revision of
-// its intent, which a reply made from it carries; a reply that finds something
-// missing carries the end of the log. No cache takes a record whose intent is
-// still to be applied.
+// The store may be ahead of what a replica has applied. The next replica must not
+// give the same reader an older answer. So every record keeps the revision of its
+// intent, and a reply made from the record carries it. A reply that finds something
+// missing carries the end of the log. No cache takes a record whose intent its
+// replica has not applied.
 //
-// When the log shows a gap, is another one than before or has lost its end,
-// nothing in the cache can be trusted: the replica clears it, and holds every
-// key for as long as a write that it has not heard of may take.
+// A cache cannot be trusted when the log has a gap, was replaced by another log, or
+// has lost its end. The replica then clears it, and holds every key for as long as
+// a write that it has not heard of may take.
 //
-// [Replica] is the protocol. It reaches the log through [Log], so that it runs
-// over JetStream ([Stream]) as well as in the simulation, where each
-// [Protection] is left out in turn to show that it is needed.
+// [Replica] is the protocol. It reaches the log through [Log], so it runs over
+// JetStream ([Stream]) and also in the simulation. The simulation leaves out each
+// [Protection] in turn, to show that it is needed.
 package coherence

@@ -17,7 +17,7 @@ type epochs struct {
 	stores map[string]uint64 // of the last flush of all that a store keeps
 }
 
-// maxEpochs bounds the scopes that are remembered.
+// maxEpochs bounds how many scopes are remembered.
 const maxEpochs = 1024
 
 // flush notes a flush of a scope and all below it.
@@ -37,7 +37,7 @@ func (e *epochs) flush(scope subjects.Scope) {
 }
 
 // flushStore notes a flush of all that a store keeps. Routes may nest, so that is no
-// subtree, and it is counted by the store's name.
+// subtree, and the flush is counted by the store's name.
 func (e *epochs) flushStore(name string) {
 	e.last++
 	if e.stores == nil {
@@ -95,7 +95,7 @@ func above(scope subjects.Scope, to int) subjects.Scope {
 	return scope
 }
 
-// of is the last flush that concerned a scope, which the store of that name keeps.
+// of is the last flush that concerned a scope. store names the store of that scope.
 func (e *epochs) of(scope subjects.Scope, store string) uint64 {
 	last := max(e.all, e.stores[store])
 	if len(e.scopes) == 0 {

@@ -48,7 +48,7 @@ func TestFlushConcernsItsSubtree(t *testing.T) {
 				t.Errorf("a read of %s, during a flush of %q, fills: %v, want %v", test.scope, test.flushed, got, test.want)
 			}
 		}
-		// One tenant flushes more scopes than are remembered: all of its reads are void.
+		// One tenant flushes more scopes than are remembered, so all of its reads are void.
 		own, others := mustToken(t, r, subjects.Target{Scope: "org:noisy/team:idle", ID: "db"}), mustToken(t, r, key)
 		for i := range 1100 {
 			flush(subjects.Scope(fmt.Sprintf("org:noisy/team:t%d", i)))
@@ -60,7 +60,7 @@ func TestFlushConcernsItsSubtree(t *testing.T) {
 		if !r.Fill(key, others, coherence.Answer{}, func() {}) {
 			t.Error("a tenant that flushes many of its scopes voids the reads of another")
 		}
-		// So many tenants flush: all reads are void.
+		// Too many tenants flush, so all reads are void.
 		token := mustToken(t, r, key)
 		for i := range 1100 {
 			flush(subjects.Scope(fmt.Sprintf("org:o%d", i)))
@@ -72,9 +72,9 @@ func TestFlushConcernsItsSubtree(t *testing.T) {
 	})
 }
 
-// The watch of a store that starts over voids the reads and drops the entries of what this
-// store keeps, and no others. Routes nest: below the scope of one store there is that of
-// another, and below that one of the first again.
+// When the watch of a store starts over, reads of its records under way are void and its
+// cached records are dropped, but those of no other store. Routes nest: below the scope of
+// one store is a scope of another, and below that one of the first store again.
 func TestChangedAllConcernsItsStore(t *testing.T) {
 	keepers := map[subjects.Scope]string{
 		"": "default", "org:acme": "vault", "org:acme/team:lab": "files", "org:acme/team:lab/env:public": "default",

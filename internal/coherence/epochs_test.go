@@ -8,7 +8,7 @@ import (
 	"credbus/subjects"
 )
 
-// Whatever is flushed, no more scopes are remembered than are allowed, no flush is
+// Whatever is flushed, the number of remembered scopes stays bounded, no flush is
 // forgotten, and another tenant's reads stay valid.
 func TestEpochsAreBounded(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
@@ -49,7 +49,7 @@ func TestEpochsAreBounded(t *testing.T) {
 }
 
 // The deepest scopes of a tenant are the first to be replaced.
-func TestFoldKeepsWhatIsNear(t *testing.T) {
+func TestFoldReplacesDeepestScopesFirst(t *testing.T) {
 	var e epochs
 	for i := range maxEpochs {
 		e.flush(subjects.Scope(fmt.Sprintf("org:a/team:%d/app:x", i%8) + fmt.Sprint("/env:", i)))
@@ -59,6 +59,6 @@ func TestFoldKeepsWhatIsNear(t *testing.T) {
 		t.Errorf("%d scopes are remembered, want nine", n)
 	}
 	if e.of("org:a/team:9", "") != 0 {
-		t.Error("reads of a team are void of which nothing was flushed")
+		t.Error("reads of a team are void, though nothing of it was flushed")
 	}
 }

@@ -10,14 +10,14 @@ import (
 	"credbus/subjects"
 )
 
-// Last returns the place of the last event of a credential; its Seq is 0 where
-// the stream has none.
+// Last returns the place of the last event of a credential. Its Seq is 0 if the
+// stream has none.
 func (s *Stream) Last(ctx context.Context, key subjects.Target) (subjects.Revision, error) {
 	at, _, err := s.last(ctx, key)
 	return at, err
 }
 
-// LastChange is Last, if that event says that the credential was stored or deleted,
+// LastChange is Last if that event reports that the credential was stored or deleted,
 // and zero otherwise.
 func (s *Stream) LastChange(ctx context.Context, key subjects.Target) (subjects.Revision, error) {
 	at, body, err := s.last(ctx, key)
@@ -47,8 +47,8 @@ func (s *Stream) last(ctx context.Context, key subjects.Target) (subjects.Revisi
 	return subjects.Revision{Stream: end.Stream, Seq: msg.Sequence}, msg.Data, nil
 }
 
-// Holds reports whether an event that says when its credential expires stands
-// after a place. If that is of another stream, all of this one is after it.
+// Holds reports whether the stream has an expiry event after a place. If the place is
+// in another stream, all of this stream is after it.
 func (s *Stream) Holds(ctx context.Context, event *subjects.Event, after subjects.Revision) (bool, error) {
 	stream, end, err := s.look(ctx)
 	if err != nil {
@@ -74,9 +74,9 @@ func (s *Stream) Holds(ctx context.Context, event *subjects.Event, after subject
 	}
 }
 
-// Tell publishes an event that says when its credential expires, if the last
-// event of the credential still stands at after, and reports whether it did.
-// After an error it may have been published all the same.
+// Tell publishes an expiry event, if the last event of the credential still stands
+// at after, and reports whether it did. After an error the event may have been
+// published all the same.
 func (s *Stream) Tell(ctx context.Context, event *subjects.Event, after subjects.Revision) (bool, error) {
 	msg := nats.NewMsg(s.subject(event))
 	msg.Data = subjects.Append(nil, event)

@@ -9,11 +9,11 @@ import (
 
 	"credbus/internal/coherence"
 	"credbus/internal/coherence/coherencetest"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
-// Event delayed, the intent: it drops what a fill brought meanwhile, however
-// late it comes.
+// Event delayed, the intent: however late it comes, it drops what was filled meanwhile.
 func TestIntentDelayed(t *testing.T) {
 	run(t, 2, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		writer, late := replicas[0], replicas[1]
@@ -22,7 +22,7 @@ func TestIntentDelayed(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !fills(late, key, mustToken(t, late, key)) {
-			t.Fatal("before the intent has come nothing speaks against a fill")
+			t.Fatal("a fill before the intent has come is refused")
 		}
 		if late.cache.saw("org:acme/team:eng/db") {
 			t.Fatal("an entry that is kept back is applied")
@@ -35,8 +35,8 @@ func TestIntentDelayed(t *testing.T) {
 	})
 }
 
-// Event delayed, the done: until it comes the key is held and, should it come
-// later than a hold lasts, it drops once more what was cached by then.
+// Event delayed, the done: until it comes the key is held. If it comes later than a hold
+// lasts, it drops what was cached by then.
 func TestDoneDelayed(t *testing.T) {
 	for _, delay := range []time.Duration{hold / 2, 2 * hold} {
 		run(t, 2, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
@@ -64,8 +64,7 @@ func TestDoneDelayed(t *testing.T) {
 	}
 }
 
-// again is a log that hands each entry over twice, and then the one before once
-// more.
+// again is a log that delivers each entry twice, and then once more the entry before it.
 type again struct{ *coherencetest.Log }
 
 func (l again) Follow(ctx context.Context, replica string, from subjects.Revision, window time.Duration, f coherence.Follower) error {
@@ -87,10 +86,10 @@ func (s *stutter) Deliver(at subjects.Revision, entry *subjects.Event) {
 	s.last, s.place = entry, at
 }
 
-// Event duplicated by its delivery: an intent that is handed over again after
-// its done holds nothing, and the revision does not go back.
+// Event duplicated by its delivery: an intent that is delivered again after its done holds
+// nothing, and the revision does not go back.
 func TestEventDeliveredAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		cache := &cacheLog{}
 		r := replica{coherence.NewReplica(again{coherencetest.NewLog()}, cache, coherence.Config{Name: "r0", Logger: slog.New(slog.DiscardHandler)}), cache}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -109,14 +108,14 @@ func TestEventDeliveredAgain(t *testing.T) {
 		mustToken(t, r, key)
 		for _, dropped := range cache.take() {
 			if dropped == "all" {
-				t.Error("an entry that is handed over again passes for a gap")
+				t.Error("an entry that is delivered again counts as a gap")
 			}
 		}
 	})
 }
 
-// Event duplicated in the log, where the answer to its append was lost: a second
-// done releases nothing that is not its own.
+// Event duplicated in the log, because the answer to its append was lost: a second done
+// releases only its own hold.
 func TestDoneAppendedAgain(t *testing.T) {
 	run(t, 2, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		if _, _, err := replicas[0].Write(t.Context(), key, "w1", stored); err != nil {
@@ -131,7 +130,7 @@ func TestDoneAppendedAgain(t *testing.T) {
 			synctest.Wait()
 			for _, r := range replicas {
 				if _, ok := r.Token(key, subjects.Revision{}); ok {
-					t.Error("the done of an earlier write, come twice, released the key of this one")
+					t.Error("the second done of an earlier write released the hold of this one")
 				}
 			}
 			return stored(ctx, intent)

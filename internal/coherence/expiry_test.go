@@ -17,9 +17,9 @@ func expiryEvent(kind subjects.EventKind, id, replica string) *subjects.Event {
 	return &subjects.Event{Kind: kind, Target: streamKey(id), Version: "v2", At: at, Replica: replica, Expires: at.Add(time.Hour)}
 }
 
-// What says that a credential expires changes nothing of it: what is cached
-// stays, a write that is under way keeps its hold, and no reply is to carry a
-// later revision. It counts in the order all the same.
+// An expiry event changes nothing of its credential: the cache stays, a write that is
+// under way keeps its hold, and no reply carries a later revision. The event still has
+// its place in the order.
 func TestExpiryChangesNothing(t *testing.T) {
 	for _, kind := range []subjects.EventKind{subjects.EventExpiring, subjects.EventExpired} {
 		run(t, 2, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
@@ -66,7 +66,8 @@ func TestExpiryChangesNothing(t *testing.T) {
 	}
 }
 
-func TestStreamTellsOfExpiryWhereItWasLooked(t *testing.T) {
+// An expiry event is published only if the caller's place is still the last one.
+func TestStreamTellsOnlyAfterTheLastEvent(t *testing.T) {
 	b := newStreamBed(t)
 	s := b.open(t)
 	f := follow(t, s, "r0")
@@ -97,13 +98,13 @@ func TestStreamTellsOfExpiryWhereItWasLooked(t *testing.T) {
 		t.Errorf("the last is at %v, stored at %v", at, stored)
 	}
 	if told, err := s.Tell(t.Context(), event, none); told || err != nil {
-		t.Errorf("told after a place that is not the last: %v, %v", told, err)
+		t.Errorf("published after a place that is not the last: %v, %v", told, err)
 	}
 	if holds(event, none) {
-		t.Error("found, and never told")
+		t.Error("found, but never published")
 	}
 
-	// Many at once, and one gets through.
+	// Many at once: exactly one succeeds.
 	var group sync.WaitGroup
 	var told atomic.Int32
 	for range 8 {
@@ -119,12 +120,12 @@ func TestStreamTellsOfExpiryWhereItWasLooked(t *testing.T) {
 	}
 	group.Wait()
 	if told.Load() != 1 {
-		t.Errorf("told %d times", told.Load())
+		t.Errorf("published %d times", told.Load())
 	}
 	at := last()
 	steps := f.delivered(t, at)
 	if got := steps[len(steps)-1].entry; got != *event {
-		t.Errorf("the replicas are told %+v, want %+v", got, *event)
+		t.Errorf("the replicas got %+v, want %+v", got, *event)
 	}
 	appendEntry(t, s, subjects.EventDeleted, "db")
 	other := *event

@@ -2,5 +2,5 @@
 
 package coherence
 
-// failpoint does nothing: the program was not built to be made to fail.
+// failpoint does nothing in builds without the tag failpoints.
 func failpoint(string) {}

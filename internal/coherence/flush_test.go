@@ -8,6 +8,7 @@ import (
 
 	"credbus/internal/coherence"
 	"credbus/internal/coherence/coherencetest"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
@@ -22,10 +23,10 @@ func (c *pausedCache) DropSubtree(scope string) {
 	c.note(scope + "/**")
 }
 
-// Flush against fill: a fill that comes while a scope is being dropped waits
-// for the end of that, and is refused. Reinsertion: the next fill stays.
+// Flush against fill: a fill that comes while a scope is being dropped waits for the end
+// of the drop, and is refused. Reinsertion: the next fill stays.
 func TestFlushAgainstFill(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		cache := &pausedCache{}
 		r := replica{coherence.NewReplica(coherencetest.NewLog(), cache, coherence.Config{Logger: slog.New(slog.DiscardHandler)}), &cache.cacheLog}
 		ctx, cancel := context.WithCancel(t.Context())

@@ -10,13 +10,13 @@ import (
 type keyState struct {
 	holds map[string]*hold // by write id
 
-	// The rest is about the write that ended last.
-	version  string            // what it left; "" after a delete
+	// The rest describes the write that ended last.
+	version  string            // of what it stored; "" after a delete
 	intent   subjects.Revision // where it was announced
-	overlaps bool              // others were under way; which came last, the store alone knows
-	open     bool              // others still were when it ended
+	overlaps bool              // others were under way; only the store knows which came last
+	open     bool              // others were still under way when it ended
 	stored   bool              // it stored something
-	ended    time.Time         // when it is forgotten follows from Replica.memory
+	ended    time.Time         // it is forgotten once memoryLocked has passed
 }
 
 // hold keeps a key out of the cache while a write to it is under way.
@@ -26,7 +26,7 @@ type hold struct {
 }
 
 // holdOf is for how long the write of an entry may take effect, as its writer says: the
-// replicas may have other settings. Earlier versions do not say.
+// replicas may have other settings. For earlier versions, which do not say it, it is Hold.
 func (r *Replica) holdOf(entry *subjects.Event) time.Duration {
 	if entry.Hold <= 0 || off(WritersHold) {
 		return r.config.Hold
@@ -42,7 +42,7 @@ func (r *Replica) holdLocked(key subjects.Target, write string, d time.Duration)
 		h = new(hold)
 		state.holds[write] = h
 	}
-	// What lands at the last moment is seen when the store has caught up.
+	// The store may show a write of the last moment only once it has caught up.
 	h.until = time.Now().Add(d + r.behind(key.Scope))
 	return h
 }
@@ -57,14 +57,14 @@ func (r *Replica) stateLocked(key subjects.Target) *keyState {
 	return state
 }
 
-// announceLocked holds a key for a write of this replica's own, before anybody
-// else hears of it.
+// announceLocked holds a key for a write of this replica's own, before any other
+// replica hears of it.
 func (r *Replica) announceLocked(key subjects.Target, write string) {
 	r.dropLocked(key)
 	r.holdLocked(key, write, r.config.Hold)
 }
 
-// intendLocked is what an intent asks.
+// intendLocked carries out an intent.
 func (r *Replica) intendLocked(at subjects.Revision, entry *subjects.Event) {
 	own := entry.Replica == r.config.Name
 	if off(IntentDrop) && !own {
@@ -77,8 +77,8 @@ func (r *Replica) intendLocked(at subjects.Revision, entry *subjects.Event) {
 	r.holdLocked(entry.Target, entry.WriteID, r.holdOf(entry)).at = at
 }
 
-// endLocked is what the end of a write asks: the key is dropped once more, and
-// released by this write alone.
+// endLocked carries out the end of a write: it drops the key once more, and ends the
+// hold of this write alone.
 func (r *Replica) endLocked(entry *subjects.Event) {
 	key := entry.Target
 	state := r.stateLocked(key)

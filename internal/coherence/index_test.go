@@ -17,7 +17,7 @@ func TestIndexTravelsWithTheEndOfAWrite(t *testing.T) {
 	var reader replica
 	var observed []string
 	configs := []coherence.Config{{Hold: hold, Observe: func(*subjects.Event) {
-		t.Error("the writer is handed an index that it has")
+		t.Error("the writer observes its own index")
 	}}, {Hold: hold, Observe: func(entry *subjects.Event) {
 		if _, ok := reader.Token(key, subjects.Revision{}); ok {
 			t.Error("the key is released before the index is known")
@@ -42,8 +42,11 @@ func TestIndexTravelsWithTheEndOfAWrite(t *testing.T) {
 			}
 			synctest.Wait()
 			var want string
-			if write == "stored" || write == "deleted" {
+			switch write {
+			case "stored", "deleted":
 				want = write + " " + write + " " + commit.Index
+			case "none", "too long":
+				want = "stored " + write + " "
 			}
 			if got := strings.Join(observed, ", "); got != want {
 				t.Errorf("%s: observed %q, want %q", write, got, want)

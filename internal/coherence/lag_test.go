@@ -35,15 +35,15 @@ func absent(r replica) coherence.Answer {
 
 const lag = 3 * time.Second
 
-// An eventually consistent read after done: a store that answers from a copy
-// may, for a while, say what was before a write that is over.
+// An eventually consistent read after done: a store that answers from a copy may, for a
+// while, answer with the state before a finished write.
 func TestEventuallyConsistentRead(t *testing.T) {
 	runWith(t, 2, coherence.Config{Lag: lag}, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		reader := replicas[1]
 		expect := func(what string, answer coherence.Answer, want bool) {
 			t.Helper()
 			if got := reader.Settled(key, answer); got != want {
-				t.Errorf("%s is taken for an answer: %v, want %v", what, got, want)
+				t.Errorf("%s counts as an answer: %v, want %v", what, got, want)
 			}
 		}
 		first := wrote(t, replicas[0], "w1", subjects.EventStored)
@@ -55,7 +55,7 @@ func TestEventuallyConsistentRead(t *testing.T) {
 		third := wrote(t, replicas[0], "w3", subjects.EventDeleted)
 		expect("what was deleted", record(second), false)
 		expect("that it is gone", absent(reader), true)
-		// No write that changed nothing makes what is there old.
+		// A write that changed nothing makes no record outdated.
 		wrote(t, replicas[0], "w4", coherence.Unchanged)
 		expect("that it is gone, after a write that changed nothing", absent(reader), true)
 		expect("what was deleted, after a write that changed nothing", record(third), true)
@@ -70,9 +70,8 @@ func TestEventuallyConsistentRead(t *testing.T) {
 	})
 }
 
-// Overlapping writes that the store takes in another order than the log has
-// them: nobody knows which came last, so none is cached while the store may lag,
-// and both may be after that.
+// The store takes overlapping writes in another order than the log: nobody knows which
+// came last. So neither is cached while the store may lag, and both may be after that.
 func TestOverlappingWritesInTheStoresOrder(t *testing.T) {
 	for _, firstEndsFirst := range []bool{true, false} {
 		runWith(t, 3, coherence.Config{Lag: lag}, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
@@ -119,7 +118,7 @@ func TestOverlappingWritesInTheStoresOrder(t *testing.T) {
 			for _, write := range order {
 				refused("after the lag, what "+write+" wrote", record(intents[write]), false)
 			}
-			// The next write comes after both, and is the only one to count.
+			// The next write comes after both, and only this one counts.
 			next := wrote(t, replicas[0], "w3", subjects.EventStored)
 			for _, write := range order {
 				if reader.Settled(key, record(intents[write])) {
@@ -133,15 +132,15 @@ func TestOverlappingWritesInTheStoresOrder(t *testing.T) {
 	}
 }
 
-// While a write is under way, an answer of a store that lags settles nothing: the
-// next one may not show it.
+// While a write is under way, no answer of a store that lags is settled: the next answer
+// may not show that write.
 func TestLaggingAnswerDuringAWrite(t *testing.T) {
 	runWith(t, 2, coherence.Config{Lag: lag}, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		reader := replicas[1]
 		_, _, err := replicas[0].Write(t.Context(), key, "w1", func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
 			synctest.Wait()
 			if reader.Settled(key, record(intent)) {
-				t.Error("what a write under way shows is settled")
+				t.Error("an answer during a write is settled")
 			}
 			return stored(ctx, intent)
 		})
@@ -165,7 +164,7 @@ func TestLaggingAnswerThatTookLong(t *testing.T) {
 	})
 }
 
-// A replica that comes to a log which replaced another knows no writes from before.
+// A replica that starts on a log which replaced another does not know earlier writes.
 func TestLaggingAnswerAfterAnotherLog(t *testing.T) {
 	const long = time.Minute // longer than keys are held
 	runWith(t, 1, coherence.Config{Lag: long}, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
@@ -173,7 +172,7 @@ func TestLaggingAnswerAfterAnotherLog(t *testing.T) {
 		log.Recreate()
 		time.Sleep(30 * time.Second)
 		if replicas[0].Settled(key, record(before)) {
-			t.Error("an answer is settled, though the writes of the log before are not known")
+			t.Error("an answer is settled, though the writes of the former log are not known")
 		}
 	})
 }

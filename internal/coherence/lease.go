@@ -12,15 +12,14 @@ import (
 	"credbus/subjects"
 )
 
-// leaseKeeper renews a lease by self-echo. The replica notes the time, appends
-// a ping, and when its own ping is delivered in order, everything that was in
-// the log at the noted time has been applied: until a Lease after that time its
-// cache is at most a Lease behind. No clocks are compared, and since an append
+// leaseKeeper renews a lease by self-echo. The replica notes the time and appends
+// a ping. When the log delivers that ping in order, the replica has applied
+// everything that was in the log at the noted time: until a Lease after that time
+// its cache is at most a Lease behind. No clocks are compared. And since an append
 // takes a majority, a part of the log that is cut off cannot extend a lease.
 //
-// A replica that nobody asks lets its lease run out. The first read after that
-// waits for a new one, for a moment, rather than leave a cache unused that costs
-// one append to trust again.
+// A replica that gets no reads lets its lease run out. The first read after that
+// waits a moment for a new lease: one append makes the whole cache usable again.
 type leaseKeeper struct {
 	wanted atomic.Bool // a read has looked since the last ping
 	wake   chan struct{}
@@ -45,7 +44,7 @@ func (k *leaseKeeper) init() {
 }
 
 // deadline is a time by both clocks of this machine. The monotonic clock may
-// stand still while a virtual machine is suspended, the other one may be set:
+// stand still while a virtual machine is suspended, and the wall clock may be set:
 // a lease is over when either says so.
 type deadline struct {
 	at   time.Time
@@ -58,16 +57,15 @@ func deadlineAt(at time.Time) deadline { return deadline{at, at.UnixNano()} }
 
 func (d deadline) after(now time.Time) bool { return now.Before(d.at) && now.UnixNano() < d.wall }
 
-// Look is the state of a replica as a read finds it. It is to be taken before
-// the cache is read.
+// Look is the state of a replica as a read finds it. A read must take it before it
+// reads the cache.
 type Look struct {
 	view *view
 	live bool // at the time of the look; used without LeaseRecheck only
 }
 
-// Look begins a read of the cache. An entry may be handed out if Reached says
-// so of the revision that is asked for and if, once the entry is opened, Live
-// does.
+// Look begins a read of the cache. A read may return a cached entry if Reached holds
+// for the revision that it names and if, after the entry was opened, Live holds.
 func (r *Replica) Look() Look {
 	if !r.lease.wanted.Load() {
 		r.lease.wanted.Store(true)
@@ -84,8 +82,8 @@ func (l Look) Reached(min subjects.Revision) bool {
 	return min.Compare(l.view.followed) <= 0 || l.view.lease == forever || off(RevisionCheck)
 }
 
-// ReachedText is Reached for the text of a revision, which most often is that
-// of the one that the replica has applied, and then need not be read.
+// ReachedText is Reached for the text of a revision. Most often that is the revision
+// that the replica has applied, and then need not be parsed.
 func (l Look) ReachedText(min []byte) bool {
 	if len(min) == 0 || string(min) == l.view.text {
 		return true
@@ -94,9 +92,9 @@ func (l Look) ReachedText(min []byte) bool {
 	return err == nil && l.Reached(revision)
 }
 
-// Live reports whether the lease is valid. Asked after an entry was opened, it
-// says that the entry was current at most a Lease before now, however long the
-// process was paused in between.
+// Live reports whether the lease is valid. If it is so after an entry was opened,
+// the entry was current at most a Lease before now, however long the process was
+// paused in between.
 func (l Look) Live() bool {
 	atRecheck()
 	if off(LeaseRecheck) {
@@ -177,7 +175,7 @@ func (k *leaseKeeper) kick() {
 // ping appends a ping. Whether that succeeds shows when it is delivered.
 func (r *Replica) ping(ctx context.Context) {
 	if r.view.Load().lost != "" {
-		return // the log is told of again, then there will be another
+		return // Open will ask for another one
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.config.Lease/2)
 	defer cancel()
@@ -232,8 +230,8 @@ func (r *Replica) Renew(ctx context.Context) {
 	})
 }
 
-// waking is how long to wait for a lease, which it sees to when the replica
-// was idle.
+// waking returns how long to wait for a lease. If the replica was idle, waking also
+// asks for the lease.
 func (k *leaseKeeper) waking() time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -10,20 +10,21 @@ import (
 
 	"credbus/internal/coherence"
 	"credbus/internal/coherence/coherencetest"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
 const lease = coherence.DefaultLease
 
-// asks is what a read does before it looks at the cache.
+// asks does what a read does before it looks at the cache.
 func asks(t *testing.T, r *coherence.Replica) {
 	r.Renew(t.Context())
 	r.Look()
 }
 
-// A partitioned replica whose store is reachable: it answers from its cache to
-// the end of its lease and not a nanosecond longer; then it gives no token, so
-// that no read fills the cache or joins another.
+// A partitioned replica whose store is reachable answers from its cache to the end of its
+// lease, and not a nanosecond longer. After that it gives no token, so no read fills the
+// cache or joins another.
 func TestPartitionedReplica(t *testing.T) {
 	run(t, 2, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		cut := replicas[1]
@@ -37,7 +38,7 @@ func TestPartitionedReplica(t *testing.T) {
 		}
 		mustToken(t, cut, key)
 		time.Sleep(time.Nanosecond)
-		for range 10 { // its pings get out, and do not come back
+		for range 10 { // its pings reach the log, but do not come back
 			asks(t, cut.Replica)
 			if mayHit(cut.Replica, subjects.Revision{}) {
 				t.Fatal("a replica that is cut off answers from its cache after its lease")
@@ -57,8 +58,8 @@ func TestPartitionedReplica(t *testing.T) {
 	})
 }
 
-// A pause between lease check and reply: what a read found when it looked is
-// judged by the lease of then, though the replica has a newer one by now.
+// A pause between lease check and reply: an entry is judged by the lease at the time of
+// the look, though the replica has a newer one by now.
 func TestLeaseEndsWhileAnEntryIsOpened(t *testing.T) {
 	run(t, 1, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		r := replicas[0]
@@ -77,8 +78,8 @@ func TestLeaseEndsWhileAnEntryIsOpened(t *testing.T) {
 	})
 }
 
-// A lease counts from when its ping was sent, not from when it came back: what
-// was appended in between may be yet to come.
+// A lease counts from when its ping was sent, not from when it came back: entries that
+// were appended in between may not have arrived yet.
 func TestLeaseCountsFromItsPing(t *testing.T) {
 	run(t, 1, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		r := replicas[0]
@@ -100,10 +101,10 @@ func TestLeaseCountsFromItsPing(t *testing.T) {
 	})
 }
 
-// Start before the first echo: a replica that is told where the log ends trusts
-// nothing until its own ping has come back.
+// Start before the first echo: a replica that knows where the log ends trusts nothing
+// until its own ping has come back.
 func TestStartBeforeTheFirstEcho(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		log := coherencetest.NewLog()
 		log.Hold("r0")
 		r := coherence.NewReplica(log, &cacheLog{}, coherence.Config{Name: "r0", Logger: slog.New(slog.DiscardHandler)})
@@ -128,8 +129,8 @@ func TestStartBeforeTheFirstEcho(t *testing.T) {
 	})
 }
 
-// An idle replica appends nothing. The first read after that waits for the
-// lease, and then finds its cache as it was.
+// An idle replica appends nothing. The first read after that waits for the lease, and
+// then finds the cache unchanged.
 func TestIdleReplica(t *testing.T) {
 	run(t, 1, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		r := replicas[0]
@@ -199,9 +200,9 @@ func TestReconnectWithinRetention(t *testing.T) {
 	})
 }
 
-// Reconnect past retention: what a replica missed is gone from the log. It
-// clears its cache, and caches nothing while a write may be under way that it
-// has not heard of.
+// Reconnect past retention: the log no longer has what a replica missed. The replica
+// clears its cache, and caches nothing while a write may be under way that it has not
+// heard of.
 func TestReconnectPastRetention(t *testing.T) {
 	run(t, 2, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		away := replicas[1]
@@ -230,7 +231,7 @@ func TestReconnectPastRetention(t *testing.T) {
 	})
 }
 
-// A log that was restored from a backup has lost its end, an intent maybe.
+// A log that was restored from a backup has lost its end, and with it perhaps an intent.
 func TestLogLosesItsEnd(t *testing.T) {
 	run(t, 1, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		r := replicas[0]

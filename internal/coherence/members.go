@@ -8,19 +8,19 @@ import (
 	"credbus/subjects"
 )
 
-// members are the replicas that may answer from their caches, as their pings
-// in the log tell. A replica's lease ends a Lease after it sent a ping, which
-// is before this replica was handed the ping, so a Lease after that it has
-// ended, whatever became of that replica. The ping says how long the Lease is,
-// because replicas may have other settings. And a ping that comes after an intent
-// gives a lease to a replica that has applied the intent.
+// members are the replicas that may answer from their caches, as their pings in the
+// log show. A replica's lease ends a Lease after it sent a ping, and this replica
+// receives the ping later. So a Lease after the receipt that lease has ended, whatever
+// happened to the other replica. The ping says how long the Lease is, because replicas
+// may have other settings. A ping after an intent gives a lease to a replica that has
+// applied the intent.
 //
-// So a strict write has to wait, for each replica that pinged before its
-// intent, until that replica acknowledges the intent or its Lease has passed
-// since that ping; and needs no list of who takes part.
+// So a strict write has to wait, for each replica that pinged before its intent, until
+// that replica acknowledges the intent or its Lease has passed since that ping. It
+// needs no list of replicas.
 type members struct {
 	mu      sync.Mutex
-	ends    map[string]time.Time       // when the leases that each got so far have ended for certain
+	ends    map[string]time.Time       // by replica: when its leases so far have ended for certain
 	unknown time.Time                  // before then, replicas may have pinged unheard
 	longest time.Duration              // the longest Lease of a replica so far
 	absurd  int64                      // leases that were longer than MaxLease
@@ -39,8 +39,8 @@ func (m *members) init(longest time.Duration) {
 }
 
 // leaseOf is for how long the sender of a ping may answer from its cache, as it says.
-// Earlier versions do not say. No replica grants itself more than MaxLease, so that is
-// what an absurd lease counts for.
+// Earlier versions do not say it. No replica grants itself more than MaxLease, so an
+// absurd lease counts as MaxLease.
 func (r *Replica) leaseOf(ping *subjects.Event) time.Duration {
 	switch {
 	case ping.Lease <= 0 || off(SendersLease):
@@ -49,7 +49,7 @@ func (r *Replica) leaseOf(ping *subjects.Event) time.Duration {
 		return ping.Lease
 	}
 	if r.members.isAbsurd() == 1 {
-		r.config.Logger.Error("another worker says that it trusts its cache for longer than any may; strict writes wait for it as long as allowed; further ones are counted only",
+		r.config.Logger.Error("another worker announces a longer lease than any may have; strict writes wait for it as long as allowed; further ones are only counted",
 			"replica", ping.Replica, "lease", ping.Lease, "allowed", MaxLease)
 	}
 	return MaxLease
@@ -69,7 +69,7 @@ func (r *Replica) AbsurdLeases() int64 {
 	return r.members.absurd
 }
 
-// pinged says that the log has just brought a ping, which gave a lease.
+// pinged notes a ping, which the log has just delivered and which gave a lease.
 func (m *members) pinged(replica string, now time.Time, lease time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -86,14 +86,14 @@ func (m *members) pinged(replica string, now time.Time, lease time.Duration) {
 	m.longest = max(m.longest, lease)
 }
 
-// unknownSince says that replicas may have pinged which this one has not heard.
+// unknownSince notes that until now, replicas may have pinged unheard.
 func (m *members) unknownSince(now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.unknown = now
 }
 
-// longestLease is the longest Lease of any replica, as far as it is known.
+// longestLease is the longest Lease of any replica heard so far, or configured.
 func (m *members) longestLease() time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -116,7 +116,7 @@ func (m *members) acknowledged(replica, write string) {
 	}
 }
 
-// expect begins to note who acknowledges a write; forget ends that.
+// expect starts to collect the acknowledgements of a write; forget stops that.
 func (m *members) expect(write string) (forget func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -128,7 +128,8 @@ func (m *members) expect(write string) (forget func()) {
 	}
 }
 
-// leases is when the leases that the pings so far gave have ended for certain.
+// leases is when the leases that the pings so far gave will have ended for certain, by
+// replica.
 func (m *members) leases() map[string]time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -146,8 +147,8 @@ func (m *members) leases() map[string]time.Time {
 	return ends
 }
 
-// pending is the latest of ends of those that have not acknowledged write, zero
-// if all have.
+// pending is the latest of the ends of those replicas that have not acknowledged
+// write, zero if all have.
 func (m *members) pending(ends map[string]time.Time, write string) (until time.Time, changed <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -159,9 +160,9 @@ func (m *members) pending(ends map[string]time.Time, write string) (until time.T
 	return until, m.changed
 }
 
-// awaitMembers returns once no replica can answer a read from before the intent
-// of write, which this one has been handed. Pings that come after the intent
-// do not matter, so it takes no longer than the longest Lease.
+// awaitMembers returns once no replica can answer a read with the state before write,
+// whose intent this replica has applied. Pings after the intent do not matter, so it
+// takes no longer than the longest Lease.
 func (r *Replica) awaitMembers(ctx context.Context, write string) error {
 	if off(StrictWait) {
 		return nil
@@ -185,8 +186,8 @@ func (r *Replica) awaitMembers(ctx context.Context, write string) error {
 	}
 }
 
-// Leave tells the others that this replica answers nothing any more, so that
-// none of their writes waits for it. It is to be called once that is so.
+// Leave tells the others that this replica no longer answers anything, so that none of
+// their writes waits for it. Call it once that is so.
 func (r *Replica) Leave(ctx context.Context) error {
 	_, err := r.log.Append(ctx, r.entry(Leave, subjects.Target{}, ""))
 	return err

@@ -17,8 +17,8 @@ const without = "CREDBUS_TEST_WITHOUT"
 
 func init() { coherence.Without = coherence.Protection(os.Getenv(without)) }
 
-// Each protection is needed: without it, one of the tests of the races fails.
-// These are run again for each, but for the slow ones.
+// Each protection is needed: without it, one of the tests of the races fails. The tests
+// run again for each protection, except the slow ones.
 func TestEveryProtectionIsNeeded(t *testing.T) {
 	if coherence.Without != "" {
 		t.Skip("this is without ", coherence.Without)
@@ -35,7 +35,7 @@ func TestEveryProtectionIsNeeded(t *testing.T) {
 	for _, p := range protections {
 		name := string(p[1])
 		if name == string(coherence.FlightToken) {
-			continue // it is the manager's
+			continue // the manager tests it
 		}
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.timeout=60s", "-test.failfast",
 			"-test.skip=EveryProtection|SlowConsumer|StreamWhile|StreamSurvives|StreamDeleted|StreamHas|StreamWithout")

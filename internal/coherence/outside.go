@@ -9,24 +9,24 @@ import (
 	"credbus/subjects"
 )
 
-// outside turns changes that were made behind the workers' back into events.
-// The store tells every replica of every change, its own writes and those of
-// the others among them; which those are shows once the log has caught up.
+// outside turns changes that were made in the store itself, past the workers, into
+// events. The store reports every change to every replica, the workers' own writes
+// too. The log shows which changes those are, once it has caught up.
 type outside struct {
 	mu      sync.Mutex
-	ctx     context.Context // that of Run; nil while it does not
+	ctx     context.Context // that of Run; nil while Run does not run
 	pending map[subjects.Target]*noticed
 	running sync.WaitGroup
 }
 
-// noticed is the last that the store said of a key.
+// noticed is the last report of the store about a key.
 type noticed struct {
 	version string
 	timer   *time.Timer
 }
 
-// Changes are looked at again after settle, and up to as much longer, so that
-// one replica is the first to tell of one and the others find it told.
+// A replica looks at a change again after settle to twice that, so that one replica
+// reports it first and the others find it reported.
 const settle = 250 * time.Millisecond
 
 func (o *outside) start(ctx context.Context) {
@@ -48,14 +48,13 @@ func (o *outside) stop() {
 	o.running.Wait()
 }
 
-// Unreadable stands for the version of a record that is there and cannot be
-// read.
+// Unreadable stands for the version of a record that exists but cannot be read.
 const Unreadable = "unreadable"
 
-// Changed says that the store has another version of a key than before, or
-// none (""). The key is dropped from this replica's cache at once, unless a write
-// through the workers explains the change, or is under way and may. What none
-// explains a moment later, once no write is under way, becomes an event.
+// Changed says that the store has another version of a key than before, or none ("").
+// The key is dropped from this replica's cache at once, unless a write through the
+// workers explains the change, or one is under way that may explain it. If a change is
+// unexplained a moment later, with no write under way, it becomes an event.
 func (r *Replica) Changed(key subjects.Target, version string) {
 	r.mu.Lock()
 	explained, held := r.explainsLocked(key, version)
@@ -67,7 +66,7 @@ func (r *Replica) Changed(key subjects.Target, version string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if n := o.pending[key]; n != nil {
-		n.version = version // what was there before is of no interest any more
+		n.version = version // the earlier version no longer matters
 		return
 	}
 	if explained || o.ctx == nil {
@@ -76,15 +75,15 @@ func (r *Replica) Changed(key subjects.Target, version string) {
 	o.running.Add(1)
 	o.pending[key] = &noticed{version: version, timer: time.AfterFunc(soon(), func() {
 		defer o.running.Done()
-		r.tell(key)
+		r.report(key)
 	})}
 }
 
 func soon() time.Duration { return settle + rand.N(settle) }
 
 // ChangedAll says that anything may have changed in the store of that name, as
-// Config.Store has it; the name does not matter if one store keeps all. What other stores
-// keep stays cached, and the reads of it that are under way may fill the cache.
+// Config.Store returns it; the name does not matter if one store keeps all. The records
+// of other stores stay cached, and reads of them that are under way may fill the cache.
 func (r *Replica) ChangedAll(store string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -98,9 +97,9 @@ func (r *Replica) ChangedAll(store string) {
 	r.cache.DropScopes(func(scope string) bool { return r.config.Store(subjects.Scope(scope)) == store })
 }
 
-// explainsLocked reports whether a write through the workers left a key at
-// version, or else whether one is under way. The end of that drops the key,
-// whatever the store holds by then, but may be that it changed nothing.
+// explainsLocked reports whether a write through the workers left a key at version,
+// or else whether one is under way. The end of that write drops the key, whatever the
+// store holds by then, but the write may have changed nothing.
 func (r *Replica) explainsLocked(key subjects.Target, version string) (explained, held bool) {
 	state := r.keys[key]
 	if state == nil {
@@ -110,9 +109,9 @@ func (r *Replica) explainsLocked(key subjects.Target, version string) (explained
 	return !held && r.recentLocked(state) && state.version == version, held
 }
 
-// tell appends the event of a change that nothing explains. Before it goes a
-// flush of the key, whose revision the event can carry.
-func (r *Replica) tell(key subjects.Target) {
+// report appends the event of an unexplained change. Before it goes a flush of the key,
+// whose revision the event can carry.
+func (r *Replica) report(key subjects.Target) {
 	n, ctx := r.outside.settled(key, func(version string) (explained, held bool) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -136,12 +135,12 @@ func (r *Replica) tell(key subjects.Target) {
 		_, err = r.log.Append(ctx, event)
 	}
 	if err != nil && ctx.Err() == nil {
-		r.config.Logger.Error("a change made in the store itself could not be told to the other replicas", "scope", key.Scope, "id", key.ID, "error", err)
+		r.config.Logger.Error("a change made in the store itself could not be announced to the other replicas", "scope", key.Scope, "id", key.ID, "error", err)
 	}
 }
 
-// settled takes what is pending of a key, if there is something to tell. While
-// a write is under way it stays pending.
+// settled takes the pending change of a key, if there is one to report. While a write
+// is under way, the change stays pending.
 func (o *outside) settled(key subjects.Target, explains func(version string) (explained, held bool)) (*noticed, context.Context) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -11,9 +11,8 @@ import (
 	"credbus/subjects"
 )
 
-// A change behind the workers' back drops the key at once where it is noticed.
-// Though all replicas notice it, it becomes one event, after a flush whose
-// revision it carries.
+// A change in the store itself drops the key at once where it is noticed. All replicas may
+// notice it, but it becomes one event, after a flush whose revision the event carries.
 func TestChangedOutside(t *testing.T) {
 	for version, kind := range map[string]subjects.EventKind{"v9": subjects.EventStored, "": subjects.EventDeleted} {
 		run(t, 3, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
@@ -29,7 +28,7 @@ func TestChangedOutside(t *testing.T) {
 				t.Error("a token from before the change fills")
 			}
 			if len(log.Entries()) != 0 {
-				t.Fatal("the change is told before it is known that no write explains it")
+				t.Fatal("the change is reported before it is clear that no write explains it")
 			}
 			time.Sleep(time.Second)
 			events := log.Entries()
@@ -44,7 +43,7 @@ func TestChangedOutside(t *testing.T) {
 			if !replicas[2].cache.saw("org:acme/team:eng/db") {
 				t.Error("a replica that did not notice it does not drop the key")
 			}
-			// Nothing orders it with what else is written: no answer is refused.
+			// Nothing orders the change with other writes: no answer is refused.
 			if !fillsWith(replicas[2], key, mustToken(t, replicas[2], key), coherence.Answer{}) {
 				t.Error("a record that no worker wrote is not cached")
 			}
@@ -52,9 +51,9 @@ func TestChangedOutside(t *testing.T) {
 	}
 }
 
-// What a worker's own write explains becomes no event, whenever the store tells
-// of it: while it is under way, after it is done, or before this replica has
-// heard of it at all.
+// A change that a worker's own write explains becomes no event, whenever the store reports
+// it: while the write is under way, after it is done, or before this replica has heard of
+// the write at all.
 func TestChangedByAWrite(t *testing.T) {
 	run(t, 2, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		changed := func() {
@@ -66,7 +65,7 @@ func TestChangedByAWrite(t *testing.T) {
 			t.Helper()
 			time.Sleep(time.Second)
 			if n := len(log.Entries()); n != want {
-				t.Errorf("told of %s, the log has %d entries, want %d", when, n, want)
+				t.Errorf("after a report of %s, the log has %d entries, want %d", when, n, want)
 			}
 		}
 		_, _, err := replicas[0].Write(t.Context(), key, "w1", func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
@@ -82,7 +81,7 @@ func TestChangedByAWrite(t *testing.T) {
 		changed()
 		count("a write that is done", 2)
 		if mustToken(t, replicas[1], key) != token {
-			t.Error("what a write explains makes a token void")
+			t.Error("a change that a write explains makes a token void")
 		}
 
 		log.Hold("r1")
@@ -92,7 +91,7 @@ func TestChangedByAWrite(t *testing.T) {
 		replicas[1].cache.take()
 		replicas[1].Changed(key, "v3")
 		if !replicas[1].cache.saw("org:acme/team:eng/db") {
-			t.Error("what nothing explains yet is not dropped at once")
+			t.Error("an unexplained change does not drop the key at once")
 		}
 		replicas[1].Changed(key, "v2")
 		log.Release()
@@ -100,9 +99,9 @@ func TestChangedByAWrite(t *testing.T) {
 	})
 }
 
-// A change from outside while a write is under way that turns out not to have
-// made it: one that ends without effect, or whose outcome is unknown and which
-// lands late, or whose writer dies.
+// A change in the store itself, during a write that turns out not to have made it: the
+// write ends without effect, or has an unknown outcome and takes effect late, or its
+// writer dies.
 func TestChangedDuringAWrite(t *testing.T) {
 	for name, test := range map[string]struct {
 		end  subjects.EventKind // none for a writer that dies
@@ -135,14 +134,14 @@ func TestChangedDuringAWrite(t *testing.T) {
 			time.Sleep(test.wait)
 			events := log.Entries()[before:]
 			if len(events) != 2 || events[1].Kind != subjects.EventStored || events[1].Version != "v9" {
-				t.Errorf("%s: what the write did not do becomes %+v, want a flush and an event", name, events)
+				t.Errorf("%s: the unexplained change becomes %+v, want a flush and an event", name, events)
 			}
 		})
 	}
 }
 
-// A change from outside that a write replaces before it is told is not told
-// after it: the last event would be of what is gone.
+// A change in the store itself that a write replaces before it is reported is not reported
+// after the write: the last event would describe a version that is gone.
 func TestChangedBeforeAWrite(t *testing.T) {
 	run(t, 2, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		for _, r := range replicas {
@@ -162,11 +161,11 @@ func TestChangedBeforeAWrite(t *testing.T) {
 	})
 }
 
-// A replica that stops gives up what it was about to tell.
+// A replica that stops drops the changes that it has not reported yet.
 func TestChangedWhileStopping(t *testing.T) {
 	run(t, 1, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		replicas[0].Changed(key, "v9")
-	}) // which ends, and with it the replica: the bubble would tell of a timer left
+	}) // the replica ends with the test: synctest would report a timer left behind
 }
 
 // When anything may have changed, every token is void and the cache empty.
@@ -186,7 +185,7 @@ func TestChangedAllVoidsTokens(t *testing.T) {
 			t.Error("after it nothing can be cached")
 		}
 		if len(log.Entries()) != 0 {
-			t.Error("it is told to the others, who are told by the store themselves")
+			t.Error("it is announced to the others, which learn it from the store themselves")
 		}
 	})
 }

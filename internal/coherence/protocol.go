@@ -7,34 +7,34 @@ import (
 	"credbus/subjects"
 )
 
-// Protocol is the version of what replicas say to each other. It changes when an earlier
-// version would misunderstand a later one. Then they must not run side by side, and the
-// record of the deployment decides which of them may run.
+// Protocol is the version of the protocol between replicas. It changes when an earlier
+// version would misunderstand a later one. Two such versions must not run side by side:
+// the record of the deployment decides which of them may run.
 const Protocol = 1
 
-// unsaid is the version of replicas whose pings tell none.
-const unsaid = 1
+// unnamedProtocol is the version of replicas whose pings name none.
+const unnamedProtocol = 1
 
-// protocols are the other versions of the protocol that pings have told.
+// protocols are the other versions of the protocol that pings have named.
 type protocols struct {
 	mu    sync.Mutex
 	first map[int]string // by version: the first replica that had it
 }
 
-// maxProtocols bounds the versions that are remembered.
+// maxProtocols bounds how many versions are remembered.
 const maxProtocols = 16
 
-// heard looks at what an entry says of the version of its sender. Another version than
-// the replica's own is told once.
+// heard checks the version that a ping names. It reports each version other than the
+// replica's own once.
 func (p *protocols) heard(r *Replica, entry *subjects.Event) {
 	version := entry.Protocol
 	if version == 0 {
-		version = unsaid
+		version = unnamedProtocol
 	}
 	if entry.Kind != Ping || version == r.config.Protocol || !p.isNew(version, entry.Replica) {
 		return
 	}
-	r.config.Logger.Error("another worker speaks another version of the protocol between workers; whichever does not fit the record of the deployment stops",
+	r.config.Logger.Error("another worker speaks another version of the protocol between workers; the one that does not fit the record of the deployment stops",
 		"replica", entry.Replica, "protocol", version, "own", r.config.Protocol)
 	if r.config.OtherProtocol != nil {
 		r.config.OtherProtocol(version, entry.Replica)
@@ -54,8 +54,8 @@ func (p *protocols) isNew(version int, replica string) bool {
 	return true
 }
 
-// OtherProtocols are the other versions of the protocol that were heard since the start,
-// each with the first replica that had it.
+// OtherProtocols returns the other versions of the protocol that were heard since the
+// start, each with the first replica that had it.
 func (r *Replica) OtherProtocols() map[int]string {
 	r.protocols.mu.Lock()
 	defer r.protocols.mu.Unlock()

@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// races are the ways in which a cache could serve what it must not, and the
-// tests that make each happen, by package and name. A race may be hit at several
-// levels: the protocol over a log in memory, over a real server, or with a store
-// behind it. Tests with the build tag simulation are marked so in their file.
+// races are the ways in which a cache could serve a stale record, and the tests that
+// make each of them happen, by package and name. A race may be tested at several levels:
+// the protocol over a log in memory, over a real server, or with a store behind it. The
+// files of some tests have the build tag simulation.
 var races = []struct {
 	race  string
 	tests []string
@@ -64,18 +64,18 @@ var races = []struct {
 	{"a strict write against a replica that answers from its cache", []string{
 		"coherence.TestStrictWriteWithoutLag", "coherence.TestStrictWriteWaitsForAcknowledgement",
 		"coherence.TestStrictWriteOutwaitsALease", "coherence.TestStrictWriteAgainstPings", "coherence.TestStrictWriteAfterLeave",
-		"coherence.TestStrictWriteWaitsForTheUnknown", "coherence.TestStrictWriteGivesUp"}},
+		"coherence.TestStrictWriteWaitsForUnknownReplicas", "coherence.TestStrictWriteGivesUp"}},
 	{"replicas with other settings", []string{
-		"coherence.TestHoldIsTheWriters", "coherence.TestLongestHoldAtAStart", "coherence.TestLeaseIsTheSenders",
-		"coherence.TestLongestLeaseOfTheUnknown", "coherence.TestEndWaitsForTheLongestLease"}},
+		"coherence.TestHoldIsThatOfItsWriter", "coherence.TestLongestHoldAtAStart", "coherence.TestLeaseIsThatOfItsSender",
+		"coherence.TestLongestLeaseOfUnknownReplicas", "coherence.TestEndWaitsForTheLongestLease"}},
 	{"an idle replica against its first read", []string{
 		"coherence.TestIdleReplica", "manager.TestIdleReplicaHitsAgain"}},
-	{"a change behind the workers' back", []string{
+	{"a change in the store itself", []string{
 		"coherence.TestChangedOutside", "coherence.TestChangedByAWrite", "coherence.TestChangedDuringAWrite",
 		"coherence.TestChangedBeforeAWrite", "coherence.TestChangedAllVoidsTokens", "coherence.TestChangedAllConcernsItsStore"}},
 }
 
-// Every race is hit by a test that is there.
+// Every race has a test, and the test exists.
 func TestRaces(t *testing.T) {
 	function := regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\) *\{`)
 	there := map[string]bool{}
@@ -97,12 +97,12 @@ func TestRaces(t *testing.T) {
 	seen := map[string]bool{}
 	for _, r := range races {
 		if len(r.tests) == 0 || seen[r.race] {
-			t.Errorf("%q has no test, or is there twice", r.race)
+			t.Errorf("%q has no test, or is listed twice", r.race)
 		}
 		seen[r.race] = true
 		for _, name := range r.tests {
 			if !there[name] {
-				t.Errorf("%q is hit by %s, which does not exist", r.race, name)
+				t.Errorf("the test of %q is %s, which does not exist", r.race, name)
 			}
 		}
 	}

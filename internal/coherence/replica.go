@@ -10,10 +10,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"credbus/internal/lifecycle"
 	"credbus/subjects"
 )
 
-// Cache is what a replica does to its cache.
+// Cache is what a replica needs of its cache: ways to drop records.
 type Cache interface {
 	Drop(scope, id string)
 	DropSubtree(scope string)                // the scope and all below it
@@ -26,27 +27,27 @@ type Mode string
 
 // The modes.
 const (
-	// Bounded: a replica that is cut off may answer from its cache what was
-	// current at most one Lease ago.
+	// Bounded: a replica that is cut off may answer from its cache with a state
+	// that was current at most one Lease ago.
 	Bounded Mode = "bounded"
 	// Strict: reads and writes are linearizable. A write waits until every
 	// replica that could answer from its cache has dropped the key.
 	Strict Mode = "strict"
-	// Off: the cache is trusted whatever happens. It shows what the protocol
-	// costs, and nothing else.
+	// Off: replicas trust their caches always. It shows what the protocol costs,
+	// and serves nothing else.
 	Off Mode = "off"
 )
 
 // DefaultLease is how long a replica may answer from its cache after it has
-// proved that it had applied everything there was.
+// proved that it had applied the whole log.
 const DefaultLease = 2 * time.Second
 
-// MaxLease bounds the lease that a replica grants itself, and the one that it believes of
-// another. A strict write that waits for as long still has time left for the store.
+// MaxLease bounds the lease that a replica grants itself, and the lease that it believes
+// of another replica. A strict write that waits that long still has time for the store.
 const MaxLease = 5 * time.Second
 
-// MaxHold bounds the hold that a replica grants another one's write. It is longer than
-// any write timeout that may be set.
+// MaxHold bounds the hold that a replica grants another replica's write. It is longer
+// than any write timeout that may be set.
 const MaxHold = 2 * time.Hour
 
 // Config holds a replica's settings.
@@ -55,42 +56,42 @@ type Config struct {
 	// subject. Default: a random one.
 	Name string
 	Mode Mode // of this replica's writes; default Bounded
-	// Lease bounds the staleness of a cached read of this replica. Its pings tell the
-	// others. Default DefaultLease, at most MaxLease.
+	// Lease bounds the staleness of a cached read of this replica. Its pings announce
+	// it to the others. Default DefaultLease, at most MaxLease.
 	Lease time.Duration
-	// LongestLease is the longest Lease of all replicas, as far as it is known before
-	// they are heard. Default Lease.
+	// LongestLease is the longest Lease of any replica, as far as it is known before
+	// the first ping is heard. Default Lease.
 	LongestLease time.Duration
-	// Protocol is the version of the protocol that the replica's pings tell. Default
-	// Protocol.
+	// Protocol is the version of the protocol that the replica's pings announce.
+	// Default Protocol.
 	Protocol int
 	// OtherProtocol is called once for each other version that is heard, with the first
 	// replica that has it. It must not wait for anything. May be nil.
 	OtherProtocol func(version int, replica string)
-	// Hold is how long a key stays held when no done releases it. No write
-	// may take longer from its intent to its end; Replica.Write sees to that.
-	// Default 10 s.
-	// Its intent tells the other replicas. At most MaxHold.
+	// Hold is how long a key stays held if no done releases it. Replica.Write lets
+	// no write take longer from its intent to its end. The intent announces Hold to
+	// the other replicas. Default 10 s, at most MaxHold.
 	Hold time.Duration
-	// Longest is the longest Hold of all replicas, as far as it is known before they are
-	// heard. Default Hold.
+	// Longest is the longest Hold of any replica, as far as it is known before the
+	// first entry is heard. Default Hold.
 	Longest time.Duration
-	// Lag is for how long after a write a store may still answer what was before;
-	// of several, the longest. Zero if none does.
+	// Lag is for how long after a write a store may still answer with the old state;
+	// of several stores, the longest. Zero if none does.
 	Lag time.Duration
-	// Read is the longest that a read of a store which lags may take, for its answer to
-	// be judged. Default 5 s.
+	// Read is how long a read of a store that lags may take. A slower answer counts as
+	// outdated. Default 5 s.
 	Read time.Duration
-	// Lags reports whether the store of a scope may do that. Nil: each may, if Lag
-	// is not zero.
+	// Lags reports whether the store of a scope may lag. Nil: each may, if Lag is not
+	// zero.
 	Lags func(subjects.Scope) bool
 	// Store is the name of the store that keeps a scope. Nil: one store keeps all.
 	Store func(subjects.Scope) string
 	// Newer reports whether the store of a scope gave version a after version b.
-	// Without known, it cannot be told. Nil: it never can.
+	// known is false if nobody can say. Nil: never known.
 	Newer func(scope subjects.Scope, a, b string) (newer, known bool)
-	// Observe is called with the end of another replica's write if that has an Index,
-	// before the key is released. It must not wait for anything. Nil: no Index is used.
+	// Observe is called with the entry that ends another replica's write, if that took
+	// effect, before the key is released; perhaps twice. It must not wait for anything.
+	// Nil: no Index is used.
 	Observe func(*subjects.Event)
 	Logger  *slog.Logger // default slog.Default()
 }
@@ -142,6 +143,8 @@ type Replica struct {
 	cache  Cache
 	seed   maphash.Seed
 
+	running lifecycle.Turn
+
 	// view is read on every hit, without the lock.
 	view atomic.Pointer[view]
 
@@ -153,37 +156,31 @@ type Replica struct {
 	protocols protocols
 	outside   outside
 
-	// mu orders what is applied with what is filled: a fill that holds it has
-	// either been dropped again or seen the new generation.
+	// mu orders entries and fills: an entry drops what was filled before it, and
+	// refuses later fills whose token has an older generation.
 	mu          sync.Mutex
 	position    subjects.Revision // the last entry delivered
-	joined      bool              // position.Seq is that of an entry, so the next is known
+	joined      bool              // position.Seq belongs to an entry, so the next one is known
 	epochs      epochs            // of scopes that were flushed
 	generations [stripes]uint64
-	keys        map[subjects.Target]*keyState // what is known of keys written lately
+	keys        map[subjects.Target]*keyState // the state of keys written lately
 	holdAll     time.Time                     // everything is held until then
-	knownSince  time.Time                     // all that was announced since then is known
+	knownSince  time.Time                     // every intent since then is known
 	longest     time.Duration                 // the longest hold of a replica so far
-	unsure      time.Time                     // what was written shortly before is not known until then
+	unsure      time.Time                     // until then, recent writes may be unknown
 	changed     chan struct{}                 // closed and renewed when view changes
 }
 
 // view is what a read needs to know.
 type view struct {
-	// applied is the last entry that changed anything, followed the last one.
-	// Replies carry applied, so that the pings between them do not send a
-	// client's next read past the cache of a replica that is a ping behind.
+	// applied is the last entry that changed anything, followed the last of any kind.
+	// Replies carry applied: with followed, a mere ping would send a client's next
+	// read past the cache of a replica that is one ping behind.
 	applied, followed subjects.Revision
 	text              string // of applied
 	field             []byte // applied, as AppendRevision encodes it
 	lease             deadline
 	lost              string // why the log is not followed, "" if it is
-}
-
-// Token remembers the state of a key before its store is read. Tokens are
-// comparable: reads with equal tokens may share one result.
-type Token struct {
-	Epoch, Generation uint64
 }
 
 // NewReplica returns a replica that trusts its cache once Run has followed the
@@ -208,8 +205,11 @@ func NewReplica(log Log, cache Cache, config Config) *Replica {
 	return r
 }
 
-// Run follows the log until ctx ends. It may be called again after that.
-func (r *Replica) Run(ctx context.Context) {
+// Run follows the log until ctx ends. It may be called again after that. See package
+// lifecycle.
+func (r *Replica) Run(ctx context.Context) { r.running.Do(ctx, func() { r.run(ctx) }) }
+
+func (r *Replica) run(ctx context.Context) {
 	const pause = 100 * time.Millisecond
 	var group sync.WaitGroup
 	defer group.Wait()
@@ -238,23 +238,22 @@ func (r *Replica) Run(ctx context.Context) {
 // Strict reports whether this replica's writes wait for the others.
 func (r *Replica) Strict() bool { return r.config.Mode == Strict }
 
-// Name is the replica's, unique to this run.
+// Name returns the name of the replica, unique to this run.
 func (r *Replica) Name() string { return r.config.Name }
 
-// Applied is the revision that the replica has applied.
+// Applied returns the revision that the replica has applied.
 func (r *Replica) Applied() subjects.Revision { return r.view.Load().applied }
 
-// AppendApplied closes an open reply, as subjects.AppendRevision does, with the
-// revision that the replica has applied. It is to be called after what the
-// reply holds was read: what is newer than its revision says could be followed
-// by something older.
+// AppendApplied closes an open reply with the revision that the replica has applied,
+// as subjects.AppendRevision does. Call it after the reply's content was read: a reply
+// that is newer than its revision could be followed by an older one.
 func (r *Replica) AppendApplied(reply []byte) []byte {
 	return append(reply, r.view.Load().field...)
 }
 
 // Including is the revision of an answer that shows the write of an intent: the
-// one that the replica has applied or, if the store is ahead of that, the
-// intent's. Who asks another replica with it is answered nothing older.
+// revision that the replica has applied or, if the store is ahead of that, the
+// intent's. A read that names it at another replica gets nothing older.
 func (r *Replica) Including(intent subjects.Revision) subjects.Revision {
 	if r.ahead(intent) {
 		return intent
@@ -262,8 +261,8 @@ func (r *Replica) Including(intent subjects.Revision) subjects.Revision {
 	return r.Applied()
 }
 
-// ahead reports whether an intent is still to be applied. One of another stream
-// than is followed counts as over; see Newer.
+// ahead reports whether the replica has yet to apply an intent. An intent of another
+// stream than the replica follows counts as applied; see Newer.
 func (r *Replica) ahead(intent subjects.Revision) bool {
 	if off(ReadAhead) {
 		return false
@@ -272,20 +271,20 @@ func (r *Replica) ahead(intent subjects.Revision) bool {
 	return intent.Compare(followed) > 0 && (intent.Stream == followed.Stream || followed.IsZero())
 }
 
-// Newer reports whether an intent is of a later stream than the one that is
-// followed. That was made anew a moment ago, or it is another one altogether,
-// from where the store was moved here: what End returns tells.
+// Newer reports whether an intent is of a later stream than the replica follows.
+// Either the stream was created anew a moment ago, or the store was moved here from
+// where there is another stream. The result of End shows which.
 func (r *Replica) Newer(intent subjects.Revision) bool {
 	followed := r.view.Load().followed
 	return intent.Stream > followed.Stream && !followed.IsZero() && !off(ReadAhead)
 }
 
 // End is the revision of an answer that shows something to be missing: nothing
-// in the store tells which write took it away. It is to be called after the
-// store was read. When the log does not answer within limit, End waits until
-// every lease that was given before the call has run out, and returns what
-// this replica has applied: whoever answers from a cache after that has applied
-// all that was in the log when End was called.
+// in the store says which write removed it. Call it after the store was read. When
+// the log does not answer within limit, End waits until every lease that was given
+// before the call has run out, and returns what this replica has applied. After
+// that, a replica that answers from a cache has applied all that was in the log
+// when End was called.
 func (r *Replica) End(ctx context.Context, limit time.Duration) (subjects.Revision, error) {
 	if off(AbsenceRevision) {
 		return r.Applied(), nil
@@ -306,77 +305,22 @@ func (r *Replica) End(ctx context.Context, limit time.Duration) (subjects.Revisi
 	}
 }
 
-// Token is to be taken before the store is read. Without ok the read must go
-// to the store by itself: it joins no other and fills nothing.
-func (r *Replica) Token(key subjects.Target, min subjects.Revision) (token Token, ok bool) {
-	look := r.Look()
-	if !look.Reached(min) || !look.Live() && !off(TokenLease) {
-		return Token{}, false
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.heldLocked(key) {
-		return Token{}, false
-	}
-	return r.tokenLocked(key), true
-}
-
-// Answer is what the store said of a key.
-type Answer struct {
-	// Asked is when the store was asked. One that lags may answer what was so a Lag
-	// before that.
-	Asked   time.Time
-	Version string // of what was found
-	// Revision is that of the intent of the write which made what was found
-	// or, of what is missing, what End returned after the read.
-	Revision subjects.Revision
-	Absent   bool
-}
-
-// Fill calls put if nothing happened to the key since token was taken, and
-// reports whether it did. It takes nothing that is ahead of what the replica has
-// applied, since a hit would carry too low a revision. An answer of a store that
-// lags must be Settled. Whether the lease is valid does not matter: before the next
-// one, all that was missed is applied.
-func (r *Replica) Fill(key subjects.Target, token Token, answer Answer, put func()) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.tokenLocked(key) != token && !off(FillToken) || r.ahead(answer.Revision) {
-		r.refused.Add(1)
-		return false
-	}
-	put()
-	return true
-}
-
 // Refused is the number of fills that were refused since the start.
 func (r *Replica) Refused() int64 { return r.refused.Load() }
 
 // Flushes is how often a scope, or everything, was dropped since the start.
 func (r *Replica) Flushes() int64 { return r.flushes.Load() }
 
-func (r *Replica) tokenLocked(key subjects.Target) Token {
-	store := ""
-	if r.config.Store != nil {
-		store = r.config.Store(key.Scope)
-	}
-	return Token{Epoch: r.epochs.of(key.Scope, store), Generation: *r.generation(key)}
-}
-
-func (r *Replica) generation(key subjects.Target) *uint64 {
-	return &r.generations[maphash.Comparable(r.seed, key)%stripes]
-}
-
 // Flush makes every replica drop what it has cached of a scope and all below
 // it or, when target has an ID, of one credential.
 func (r *Replica) Flush(ctx context.Context, target subjects.Target) (subjects.Revision, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.config.Hold) // as long as a write has
+	ctx, cancel := context.WithTimeout(ctx, r.config.Hold) // the limit of a write
 	defer cancel()
 	return r.log.Append(ctx, r.entry(Flush, target, ""))
 }
 
-// entry is an entry of this replica's. Those that clients do not see tell its hold, and
-// pings what else the others need to know of it.
+// entry returns an entry of this replica. An intent, an unknown and a ping carry its
+// hold, and a ping also its lease and protocol.
 func (r *Replica) entry(kind subjects.EventKind, key subjects.Target, write string) *subjects.Event {
 	entry := &subjects.Event{Kind: kind, Target: key, WriteID: write, Replica: r.config.Name, At: time.Now()}
 	switch kind {
@@ -394,8 +338,8 @@ func (r *Replica) Await(ctx context.Context, at subjects.Revision) error {
 	return r.await(ctx, func() bool { return at.Compare(r.view.Load().followed) <= 0 })
 }
 
-// AwaitTrust returns once the replica trusts its cache, or with the reason why it
-// does not and the error of ctx, or ErrNoRoom.
+// AwaitTrust returns once the replica trusts its cache. Its error says why the replica
+// does not, and wraps that of ctx, or ErrNoRoom.
 func (r *Replica) AwaitTrust(ctx context.Context) error {
 	for {
 		r.lease.kick() // an idle replica has no lease, and a ping may get lost
@@ -414,7 +358,7 @@ func (r *Replica) AwaitTrust(ctx context.Context) error {
 	}
 }
 
-// await returns once done does, which is asked after each change of the view.
+// await returns once done reports true. It asks again after each change of the view.
 func (r *Replica) await(ctx context.Context, done func() bool) error {
 	for {
 		r.mu.Lock()
@@ -431,7 +375,7 @@ func (r *Replica) await(ctx context.Context, done func() bool) error {
 	}
 }
 
-// showLocked replaces the view and wakes those who wait for a change.
+// showLocked replaces the view and wakes all that wait for a change.
 func (r *Replica) showLocked(v *view) {
 	r.view.Store(v)
 	close(r.changed)

@@ -13,10 +13,11 @@ import (
 
 	"credbus/internal/coherence"
 	"credbus/internal/coherence/coherencetest"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
-// cacheLog is a cache that notes what it was told to drop.
+// cacheLog is a cache that records which drops it was asked for.
 type cacheLog struct {
 	mu      sync.Mutex
 	dropped []string
@@ -81,7 +82,7 @@ func runWith(t *testing.T, n int, config coherence.Config, test func(t *testing.
 // runEach runs a replica for each of configs.
 func runEach(t *testing.T, configs []coherence.Config, test func(t *testing.T, log *coherencetest.Log, replicas []replica)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		defer running.Wait()
@@ -130,7 +131,7 @@ func mayHit(r *coherence.Replica, min subjects.Revision) bool {
 
 func mustToken(t *testing.T, r replica, key subjects.Target) coherence.Token {
 	t.Helper()
-	r.Renew(t.Context()) // time may have passed in which nobody asked
+	r.Renew(t.Context()) // time may have passed without a read
 	token, ok := r.Token(key, subjects.Revision{})
 	if !ok {
 		t.Fatal("no token, though nothing holds the key")
@@ -148,8 +149,8 @@ func TestStartTrustsNothing(t *testing.T) {
 	}
 }
 
-// Fill after invalidation: a read that began before a write must not bring
-// back what it saw.
+// Fill after invalidation: a read that began before a write must not bring the old state
+// back into the cache.
 func TestFillAfterInvalidation(t *testing.T) {
 	run(t, 2, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		reader, writer := replicas[0], replicas[1]
@@ -173,7 +174,7 @@ func TestFillAfterInvalidation(t *testing.T) {
 	})
 }
 
-// Between intent and commit the store still has what is about to go.
+// Between intent and commit the store still has the old state.
 func TestNoFillWhileAWriteIsUnderWay(t *testing.T) {
 	run(t, 2, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		for _, r := range replicas {
@@ -201,7 +202,7 @@ func TestNoFillWhileAWriteIsUnderWay(t *testing.T) {
 func TestDoneReleasesItsOwnHoldOnly(t *testing.T) {
 	run(t, 3, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		release := make(chan struct{})
-		go replicas[0].Write(t.Context(), key, "slow", func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) { //nolint:errcheck // its end is not what is tested
+		go replicas[0].Write(t.Context(), key, "slow", func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) { //nolint:errcheck // the test is not about its end
 			<-release
 			return stored(ctx, intent)
 		})
@@ -219,8 +220,8 @@ func TestDoneReleasesItsOwnHoldOnly(t *testing.T) {
 	})
 }
 
-// A writer that dies between store and done: the others drop the key at its
-// intent, and hold it for as long as its write may have taken.
+// A writer dies between store and done: the others drop the key at its intent, and hold
+// it for as long as the write may have taken.
 func TestWriterDies(t *testing.T) {
 	run(t, 1, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		r := replicas[0]
@@ -245,7 +246,7 @@ func TestWriterDies(t *testing.T) {
 	})
 }
 
-// A write that timed out may land late: its key stays held for longer.
+// A write that timed out may still take effect late: its key stays held for longer.
 func TestUnknownOutcomeHoldsLonger(t *testing.T) {
 	run(t, 2, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		late := errors.New("no answer")
@@ -285,7 +286,7 @@ func TestUnchangedReleases(t *testing.T) {
 	})
 }
 
-// Nothing is written when the others cannot be told first.
+// Nothing is written if its intent cannot be announced first.
 func TestNoIntentNoWrite(t *testing.T) {
 	run(t, 1, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		down := errors.New("no stream")
@@ -302,7 +303,7 @@ func TestNoIntentNoWrite(t *testing.T) {
 	})
 }
 
-// Event lost: the write stands and no replica is stale, since all hold the key.
+// Event lost: the write stands, and no replica is stale, since all of them hold the key.
 func TestDoneLost(t *testing.T) {
 	run(t, 2, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		down := errors.New("no stream")
@@ -351,8 +352,8 @@ func TestFillAfterFlush(t *testing.T) {
 	})
 }
 
-// Write on one replica, then read on another with its revision: a replica that
-// lags behind goes to the store and keeps nothing.
+// Write on one replica, then read on another with the revision of the write: a replica
+// that lags behind reads the store and caches nothing.
 func TestRevisionNotReached(t *testing.T) {
 	run(t, 2, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		log.Hold("r1")
@@ -378,8 +379,8 @@ func TestRevisionNotReached(t *testing.T) {
 	})
 }
 
-// The revision in a change event is enough to see the change: it is that of
-// the intent, at which every replica has dropped and held the key.
+// The revision in a change event is enough to see the change. It is that of the intent,
+// at which every replica has dropped and held the key.
 func TestEventCarriesAReachedRevision(t *testing.T) {
 	run(t, 1, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		var intent subjects.Revision
@@ -447,7 +448,7 @@ func TestAwait(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := replicas[0].Await(ctx, at); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Await of what was not applied: %v", err)
+			t.Errorf("Await of a revision that was not applied: %v", err)
 		}
 		log.Release()
 		if err := replicas[0].Await(t.Context(), at); err != nil {
@@ -456,7 +457,7 @@ func TestAwait(t *testing.T) {
 	})
 }
 
-// Holds that nobody looks at again do not pile up.
+// Holds are forgotten even if their keys are never read again.
 func TestHoldsAreForgotten(t *testing.T) {
 	run(t, 1, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		for i := range 1000 {

@@ -14,9 +14,9 @@ import (
 	"credbus/subjects"
 )
 
-// A key stays held for as long as the writer says, which may have other settings: while a
-// change of settings rolls over the workers, some always have.
-func TestHoldIsTheWriters(t *testing.T) {
+// A key stays held for as long as its writer says. The writer may have other settings:
+// while a change of settings rolls over the workers, some always do.
+func TestHoldIsThatOfItsWriter(t *testing.T) {
 	const long = 4 * hold
 	runEach(t, []coherence.Config{{Hold: long}, {Hold: hold}}, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		writer, reader := replicas[0], replicas[1]
@@ -41,12 +41,12 @@ func TestHoldIsTheWriters(t *testing.T) {
 	})
 }
 
-// A replica that comes up, and whose own writes are quicker, holds everything for as long
-// as one may last that was announced before what it knows.
+// A replica starts whose own writes are quicker than another's. It holds everything for as
+// long as a write may last that was announced before the replica knew the log.
 func TestLongestHoldAtAStart(t *testing.T) {
 	const long = 4 * hold
 	runEach(t, []coherence.Config{{Hold: long}, {Hold: hold}}, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
-		log.Recreate() // what was announced in the log before is gone
+		log.Recreate() // the intents of the former log are gone
 		time.Sleep(2 * hold)
 		for _, r := range replicas {
 			r.Renew(t.Context())
@@ -62,7 +62,7 @@ func TestLongestHoldAtAStart(t *testing.T) {
 	})
 }
 
-// pinged has another replica say that it trusts its cache from now on.
+// pinged appends a ping, by which another replica says that it trusts its cache from now on.
 func pinged(t *testing.T, log *coherencetest.Log, ping subjects.Event) {
 	t.Helper()
 	ping.Kind = coherence.Ping
@@ -72,13 +72,13 @@ func pinged(t *testing.T, log *coherencetest.Log, ping subjects.Event) {
 	synctest.Wait()
 }
 
-// A strict write waits for a replica that is cut off until that one's own lease has run
-// out, which may be longer or shorter than the writer's.
-func TestLeaseIsTheSenders(t *testing.T) {
+// A strict write waits for a replica that is cut off until that replica's own lease has
+// run out. That lease may be longer or shorter than the writer's.
+func TestLeaseIsThatOfItsSender(t *testing.T) {
 	for _, other := range []time.Duration{lease / 2, 2 * lease} {
 		configs := []coherence.Config{{Mode: coherence.Strict, Hold: hold}, {Lease: other, Hold: hold}}
 		runEach(t, configs, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
-			time.Sleep(4 * lease) // no lease of before the start is left
+			time.Sleep(4 * lease) // no lease from before the start is left
 			mustToken(t, replicas[1], key)
 			synctest.Wait()
 			log.Hold("r1")
@@ -99,9 +99,9 @@ func TestLeaseIsTheSenders(t *testing.T) {
 	}
 }
 
-// A replica of an earlier version does not say how long its lease is: it is the writer's.
-// No replica has one longer than MaxLease, whatever it says.
-func TestLeaseThatIsNotSaidOrAbsurd(t *testing.T) {
+// A replica of an earlier version does not say how long its lease is: it counts as long as
+// the writer's. A lease longer than MaxLease counts as MaxLease.
+func TestLeaseMissingOrAbsurd(t *testing.T) {
 	runWith(t, 1, coherence.Config{Mode: coherence.Strict}, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		time.Sleep(2 * lease)
 		pinged(t, log, subjects.Event{Replica: "earlier"})
@@ -134,9 +134,9 @@ func TestOwnLeaseIsBounded(t *testing.T) {
 	})
 }
 
-// Of replicas that it has not heard, a writer knows the longest lease: from the start, or
-// from another one's ping.
-func TestLongestLeaseOfTheUnknown(t *testing.T) {
+// For replicas that it has not heard of, a writer waits for the longest lease that it
+// knows: from its start, or from another replica's ping.
+func TestLongestLeaseOfUnknownReplicas(t *testing.T) {
 	const long = 2 * lease
 	runWith(t, 1, coherence.Config{Mode: coherence.Strict, LongestLease: long}, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 		if took := commits(t, replicas[0], "w1"); took != long {
@@ -156,8 +156,8 @@ func TestLongestLeaseOfTheUnknown(t *testing.T) {
 	})
 }
 
-// Where the log does not tell its end, what is missing waits for the longest lease of any
-// replica: one of them may still answer what was there.
+// If the log does not return its end, a reply about a missing record waits for the longest
+// lease of any replica: one of them may still answer with the record.
 func TestEndWaitsForTheLongestLease(t *testing.T) {
 	const long = 2 * lease
 	runEach(t, []coherence.Config{{Hold: hold}, {Hold: hold, Lease: long}}, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
@@ -170,7 +170,7 @@ func TestEndWaitsForTheLongestLease(t *testing.T) {
 	})
 }
 
-// A ping with another version of the protocol is told once, by log and to the worker.
+// Another version of the protocol in a ping is reported once, to the log and to the worker.
 func TestOtherProtocols(t *testing.T) {
 	var told []string
 	var logs strings.Builder
@@ -178,14 +178,14 @@ func TestOtherProtocols(t *testing.T) {
 	runEach(t, []coherence.Config{config}, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		replicas[0].SetLogger(slog.New(slog.NewTextHandler(&logs, nil)))
 		for range 3 {
-			pinged(t, log, subjects.Event{Replica: "earlier"}) // which says none, is of version 1
+			pinged(t, log, subjects.Event{Replica: "earlier"}) // which names no version, counts as version 1
 			pinged(t, log, subjects.Event{Replica: "same", Protocol: coherence.Protocol})
 			pinged(t, log, subjects.Event{Replica: "newer", Protocol: coherence.Protocol + 1})
 			pinged(t, log, subjects.Event{Replica: "newer too", Protocol: coherence.Protocol + 1})
 		}
 		want := fmt.Sprint("newer ", coherence.Protocol+1)
 		if strings.Join(told, ",") != want || strings.Count(logs.String(), "protocol=") != 1 {
-			t.Errorf("told %q, want %q; logs:\n%s", told, want, logs.String())
+			t.Errorf("reported %q, want %q; logs:\n%s", told, want, logs.String())
 		}
 		if heard := fmt.Sprint(replicas[0].OtherProtocols()); heard != fmt.Sprint(map[int]string{coherence.Protocol + 1: "newer"}) {
 			t.Errorf("heard %s", heard)

@@ -13,9 +13,9 @@ import (
 	"credbus/subjects"
 )
 
-// Slow-consumer drop: the server cuts the connection of a replica that does not
-// take what it is sent. The replica serves nothing past its lease, and once it
-// is back it applies what it missed before it trusts its cache.
+// Slow-consumer drop: the server cuts the connection of a replica that does not read what
+// it is sent. The replica answers nothing from its cache after its lease. Once it is
+// back, it applies what it missed before it trusts its cache.
 func TestSlowConsumer(t *testing.T) {
 	b := newStreamBed(t)
 	writer := newStreamReplica(t, b.open(t), "writer")
@@ -64,7 +64,7 @@ func TestSlowConsumer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if mayHit(slow.Replica, revision) {
-		t.Error("a replica that was cut off answers from its cache what is asked for with a revision that it missed")
+		t.Error("a replica that was cut off answers from its cache a read with a revision that it missed")
 	}
 	<-leaseEnds
 	if mayHit(slow.Replica, subjects.Revision{}) {
@@ -76,7 +76,7 @@ func TestSlowConsumer(t *testing.T) {
 	w.Resume()
 	slow.trusts(t)
 	if dropped := slow.outline(); !strings.Contains(dropped, "db") && !strings.Contains(dropped, "all") {
-		t.Errorf("it trusts its cache again and dropped %q of what was written meanwhile", dropped)
+		t.Errorf("it trusts its cache again, but dropped only %q of what was written meanwhile", dropped)
 	}
 	if fills(replica{slow.Replica, slow.cache}, streamKey("db"), before) {
 		t.Error("a token from before fills")

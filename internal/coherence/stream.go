@@ -29,7 +29,7 @@ type StreamConfig struct {
 	Logger   *slog.Logger    // default slog.Default()
 }
 
-// logToken keeps the log apart from what replicas tell each other in passing.
+// logToken separates the log from messages that replicas send each other outside it.
 const logToken = "log."
 
 // Stream is a Log over a JetStream stream.
@@ -58,8 +58,8 @@ func (c StreamConfig) Spec() jsapi.Spec {
 			Name:        c.Name,
 			Description: "credbus: change events and the order of writes",
 			Subjects:    []string{c.Prefix.EventEntries(subjects.Root), c.Prefix.Coherence(logToken + ">")},
-			// What clients hear is published again by the server: what one of them
-			// publishes there reaches no replica.
+			// The server publishes again what clients hear, so nothing that a client
+			// publishes there reaches a replica.
 			RePublish:   &jetstream.RePublish{Source: c.Prefix.EventEntries(subjects.Root), Destination: c.Prefix.Events(subjects.Root)},
 			Retention:   jetstream.LimitsPolicy,
 			Discard:     jetstream.DiscardOld,
@@ -67,7 +67,7 @@ func (c StreamConfig) Spec() jsapi.Spec {
 			Replicas:    c.Replicas,
 			MaxAge:      c.MaxAge,
 			MaxBytes:    c.MaxBytes,
-			AllowMsgTTL: true, // for what is of no use to anybody an hour later
+			AllowMsgTTL: true, // for entries of no use an hour later
 		},
 		Owner:   string(c.Prefix),
 		Former:  []string{c.Prefix.Events(subjects.Root), c.Prefix.Coherence(logToken + ">")},
@@ -76,8 +76,8 @@ func (c StreamConfig) Spec() jsapi.Spec {
 	}
 }
 
-// OpenStream makes the stream if it is missing. It changes one that is there only
-// if that belongs to this deployment. Its errors say what the server lacks.
+// OpenStream creates the stream if it is missing. It changes an existing one only if
+// that belongs to this deployment. Its errors say what the server lacks.
 func OpenStream(ctx context.Context, nc *nats.Conn, config StreamConfig) (*Stream, error) {
 	config = config.withDefaults()
 	js, err := jetstream.New(nc)
@@ -100,11 +100,11 @@ func OpenStream(ctx context.Context, nc *nats.Conn, config StreamConfig) (*Strea
 	}
 }
 
-// founded marks a stream that replaced no other: nobody was there when it was
-// made.
+// founded marks a stream that replaced no other: no replica was running when it was
+// created.
 const founded = "credbus_founded"
 
-// create makes the stream, or finds it.
+// create creates the stream, or finds it.
 func (s *Stream) create(ctx context.Context) (jetstream.Stream, error) {
 	spec := s.config.Spec()
 	spec.Metadata = func(ctx context.Context) map[string]string {
@@ -118,8 +118,8 @@ func (s *Stream) create(ctx context.Context) (jetstream.Stream, error) {
 
 func isRefusal(err error) bool { return errors.As(err, new(*jsapi.Refusal)) }
 
-// age is for how long a stream has kept all that was announced, by the server's
-// clock: since it was made, or since its first entry where earlier ones were removed.
+// age is for how long a stream has kept all that was announced, by the server's clock:
+// since it was created or, if earlier entries were removed, since its first entry.
 func age(info *jetstream.StreamInfo) time.Duration {
 	age := info.TimeStamp.Sub(info.Created)
 	if info.Config.Metadata[founded] != "" {
@@ -135,12 +135,12 @@ func age(info *jetstream.StreamInfo) time.Duration {
 	return age
 }
 
-// passingTTL is how long entries stay that say nothing of any key. A replica
-// that was away for longer finds a gap where they were.
+// passingTTL is how long the stream keeps entries that say nothing about any key. A
+// replica that was away for longer finds a gap in their place.
 const passingTTL = time.Hour
 
-// Append publishes an entry and waits until the stream has it. What ends a
-// write may be appended again: the stream keeps it once.
+// Append publishes an entry and waits until the stream has it. The end of a write may
+// be appended again: the stream keeps it once.
 func (s *Stream) Append(ctx context.Context, entry *subjects.Event) (subjects.Revision, error) {
 	msg := nats.NewMsg(s.subject(entry))
 	msg.Data = subjects.Append(nil, entry)
@@ -161,10 +161,10 @@ func (s *Stream) Append(ctx context.Context, entry *subjects.Event) (subjects.Re
 	return subjects.Revision{Stream: s.identity.Load(), Seq: ack.Sequence}, nil
 }
 
-// End implements Log. It is that of the stream which is there now, which may be
-// another one than is followed, if that was deleted. Where the stream has
-// copies, one that was cut off may take itself for the leader for a while and
-// answer; an append takes a majority of them.
+// End implements Log. It is the end of the stream that exists now. If the followed
+// stream was deleted, that is another one. Where the stream has copies, one that was
+// cut off may take itself for the leader for a while and answer. So End appends a
+// mark first, which takes a majority of them.
 func (s *Stream) End(ctx context.Context) (subjects.Revision, error) {
 	var mark subjects.Revision
 	if s.config.Replicas > 1 {
@@ -181,7 +181,7 @@ func (s *Stream) End(ctx context.Context) (subjects.Revision, error) {
 	return end, nil
 }
 
-// look finds the stream that is there now, and where it ends.
+// look finds the stream that exists now, and its end.
 func (s *Stream) look(ctx context.Context) (jetstream.Stream, subjects.Revision, error) {
 	stream, err := s.js.Stream(ctx, s.config.Name)
 	if err != nil {
@@ -201,8 +201,8 @@ func (s *Stream) subject(entry *subjects.Event) string {
 	return s.config.Prefix.Coherence(logToken + string(entry.Kind))
 }
 
-// acknowledgement is the subject on which a replica is told that another one
-// has applied an intent.
+// acknowledgement is the subject on which one replica tells another that it has
+// applied an intent.
 func (s *Stream) acknowledgement(to, from string) string {
 	return s.config.Prefix.Coherence("applied." + to + "." + from)
 }
@@ -222,8 +222,8 @@ func isToken(name string) bool {
 	return name != "" && !strings.ContainsAny(name, ".*> \t\r\n")
 }
 
-// Follow implements Log. It sees to the identity of the stream itself: a client
-// library that resumes on its own account would hide that it is another one.
+// Follow implements Log. It checks the identity of the stream itself: a client library
+// that resumes on its own would hide that the stream is another one.
 func (s *Stream) Follow(ctx context.Context, replica string, from subjects.Revision, window time.Duration, f Follower) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -280,13 +280,13 @@ func (s *Stream) Follow(ctx context.Context, replica string, from subjects.Revis
 	}
 }
 
-// hearAll hands over messages until ctx ends, or the server refuses the subscription or
-// takes it away. It ends the subscription.
+// hearAll passes messages to hear until ctx ends, or the server refuses or removes the
+// subscription. It ends the subscription.
 func hearAll(ctx context.Context, sub *nats.Subscription, hear func(*nats.Msg)) (err error) {
 	end := func() { _ = sub.Unsubscribe() } // a closed connection has none
 	defer end()
 	defer context.AfterFunc(ctx, end)()
-	for err == nil || errors.Is(err, nats.ErrSlowConsumer) { // who sent what was dropped bears it
+	for err == nil || errors.Is(err, nats.ErrSlowConsumer) { // senders must cope with dropped messages
 		var msg *nats.Msg
 		for msg, err = range sub.Msgs() {
 			if err == nil {
@@ -299,8 +299,8 @@ func hearAll(ctx context.Context, sub *nats.Subscription, hear func(*nats.Msg)) 
 
 var errDisconnected = errors.New("disconnected from NATS")
 
-// open starts a consumer after from or, on another stream, as far back as
-// window. info is what the stream was then.
+// open starts a consumer after from or, on another stream, as far back as window. info
+// describes the stream at that moment.
 func (s *Stream) open(ctx context.Context, from subjects.Revision, window time.Duration) (messages jetstream.MessagesContext, info *jetstream.StreamInfo, err error) {
 	stream, err := s.js.Stream(ctx, s.config.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -335,9 +335,9 @@ func (s *Stream) open(ctx context.Context, from subjects.Revision, window time.D
 	return messages, info, err
 }
 
-// recreate makes a stream anew that somebody deleted. The replicas notice at the
-// same time, and take turns: a server that still removes the files of the old
-// stream, or makes the same one twice at once, has been seen to crash.
+// recreate creates a stream anew that somebody deleted. The replicas notice at the same
+// time, and take turns: servers have crashed that were still removing the files of the
+// old stream, or were creating the same stream twice at once.
 func (s *Stream) recreate(ctx context.Context) (jetstream.Stream, error) {
 	const least, spread = 200 * time.Millisecond, 500 * time.Millisecond
 	select {
@@ -361,8 +361,8 @@ func isChangeEvent(kind subjects.EventKind) bool {
 	return false
 }
 
-// decode reads an entry. Only workers write entries, so one that does not fit may
-// be an order of a newer version to drop something: it drops everything.
+// decode reads an entry. Only workers write entries, so an unreadable one may be an
+// order of a newer version to drop something: it drops everything.
 func (s *Stream) decode(msg jetstream.Msg) *subjects.Event {
 	entry := new(subjects.Event)
 	err := subjects.Decode(msg.Data(), entry)
@@ -380,8 +380,8 @@ func (s *Stream) decode(msg jetstream.Msg) *subjects.Event {
 	return &subjects.Event{Kind: Flush}
 }
 
-// fit has an entry say what its subject says: a change event is about its subject's
-// key, and any other kind has a subject of its own.
+// fit makes an entry agree with its subject: a change event is about its subject's key,
+// and any other kind has a subject of its own.
 func (s *Stream) fit(subject string, entry *subjects.Event) error {
 	scope, id, err := s.config.Prefix.ParseEventEntry(subject)
 	if isChangeEvent(entry.Kind) != (err == nil) {

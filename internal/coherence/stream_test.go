@@ -18,7 +18,7 @@ import (
 func TestStreamHasOneOrder(t *testing.T) {
 	b := newStreamBed(t)
 	writers := []*coherence.Stream{b.open(t), b.open(t)}
-	tales := []*tale{follow(t, writers[0], "r0"), follow(t, writers[1], "r1")}
+	followers := []*callLog{follow(t, writers[0], "r0"), follow(t, writers[1], "r1")}
 	const each = 50
 	var group sync.WaitGroup
 	var mu sync.Mutex
@@ -46,10 +46,10 @@ func TestStreamHasOneOrder(t *testing.T) {
 			t.Errorf("stream %d ends at %v, %v; want %v", i, at, err, end)
 		}
 	}
-	for i, f := range tales {
+	for i, f := range followers {
 		steps := f.delivered(t, end)
 		if len(steps) != 2*each+1 {
-			t.Fatalf("follower %d was told %d steps", i, len(steps))
+			t.Fatalf("follower %d got %d steps", i, len(steps))
 		}
 		for n, s := range steps[:2*each] {
 			if s.at.Seq != uint64(n+1) || s.at != places[s.entry.ID] || s.entry.Scope != streamKey("").Scope {
@@ -59,7 +59,7 @@ func TestStreamHasOneOrder(t *testing.T) {
 	}
 }
 
-// What ends a write may be appended again when the first answer was lost.
+// A writer appends the end of a write again when the first answer was lost.
 func TestStreamTakesTheEndOfAWriteOnce(t *testing.T) {
 	b := newStreamBed(t)
 	s := b.open(t)
@@ -78,18 +78,18 @@ func TestStreamAcknowledgements(t *testing.T) {
 	f, other := follow(t, b.open(t), "writer"), follow(t, b.open(t), "other")
 	s := b.open(t)
 	s.Acknowledge("reader", "writer", "w1")
-	s.Acknowledge("reader", "wri*er", "w2") // no name of a replica
+	s.Acknowledge("reader", "wri*er", "w2") // not a replica's name
 	s.Acknowledge("reader", "other", "w3")
 	f.until(t, "w1", func(s step) bool { return s.text == "reader w1" })
 	for _, s := range other.until(t, "w3", func(s step) bool { return s.text == "reader w3" }) {
 		if s.what == "acknowledged" && s.text != "reader w3" {
-			t.Errorf("another replica is told of %q", s.text)
+			t.Errorf("another replica hears %q", s.text)
 		}
 	}
 }
 
-// What happens to a stream while a replica is away decides whether it may keep
-// what it has.
+// What happens to a stream while a replica is away decides whether the replica may keep
+// its cache.
 func TestStreamWhileAway(t *testing.T) {
 	purge := func(options ...jetstream.StreamPurgeOpt) func(*testing.T, *streamBed, uint64) {
 		return func(t *testing.T, b *streamBed, first uint64) {
@@ -193,7 +193,7 @@ func TestStreamReplacedWhileAway(t *testing.T) {
 	if err := b.admin.DeleteStream(t.Context(), streamName); err != nil {
 		t.Fatal(err)
 	}
-	other := b.open(t) // makes it anew
+	other := b.open(t) // creates it anew
 	follow(t, other, "other")
 	var last subjects.Revision
 	for _, id := range []string{"one", "two", "three"} { // past where r was
@@ -253,7 +253,7 @@ func TestStreamUnreadableEntry(t *testing.T) {
 		{"cred.v1.coherence.event.org:acme.team:eng.db", entry(coherence.Intent, "db"), flush},
 		{"cred.v1.coherence.log.intent", entry(subjects.EventStored, "db"), flush},
 		{"cred.v1.coherence.log.intent", entry(coherence.Flush, "db"), flush},
-		// A body that speaks of another key than its subject is about its subject's.
+		// A body may name another key than its subject: the subject counts.
 		{"cred.v1.coherence.event.org:acme.team:eng.db", entry(subjects.EventDeleted, "other"),
 			subjects.Event{Kind: subjects.EventDeleted, Target: streamKey("db")}},
 	} {

@@ -12,8 +12,8 @@ import (
 	"credbus/subjects"
 )
 
-// runStrict runs test once the replicas have heard of each other for as long as
-// a lease lasts, and each has one.
+// runStrict runs test once a lease has passed in which the replicas heard of each other,
+// and each has a lease.
 func runStrict(t *testing.T, n int, test func(t *testing.T, log *coherencetest.Log, replicas []replica)) {
 	t.Helper()
 	runWith(t, n, coherence.Config{Mode: coherence.Strict}, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
@@ -27,7 +27,7 @@ func runStrict(t *testing.T, n int, test func(t *testing.T, log *coherencetest.L
 	})
 }
 
-// commits is how long it takes from the begin of a write to its commit.
+// commits is the time from the start of a write to its commit.
 func commits(t *testing.T, r replica, write string) time.Duration {
 	t.Helper()
 	begun := time.Now()
@@ -42,9 +42,9 @@ func commits(t *testing.T, r replica, write string) time.Duration {
 	return took
 }
 
-// A strict write waits for nobody who has applied its intent.
+// A strict write does not wait for replicas that have applied its intent.
 func TestStrictWriteWithoutLag(t *testing.T) {
-	for _, n := range []int{1, 3} { // of one, nor for itself
+	for _, n := range []int{1, 3} { // nor for itself, if it is alone
 		runStrict(t, n, func(t *testing.T, _ *coherencetest.Log, replicas []replica) {
 			if took := commits(t, replicas[0], "w1"); took != 0 {
 				t.Errorf("with %d replicas, none of which lags, a write waited %s", n, took)
@@ -53,8 +53,8 @@ func TestStrictWriteWithoutLag(t *testing.T) {
 	}
 }
 
-// A strict write waits for the acknowledgement of a replica that pinged, which
-// could answer from its cache what was before; not longer.
+// A strict write waits for a replica that pinged, and so might answer with the old
+// state, until it acknowledges the intent, and no longer.
 func TestStrictWriteWaitsForAcknowledgement(t *testing.T) {
 	runStrict(t, 3, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		log.Hold("r1")
@@ -73,8 +73,8 @@ func TestStrictWriteWaitsForAcknowledgement(t *testing.T) {
 	})
 }
 
-// A strict write does not wait longer than the lease of a replica that is cut
-// off: it cannot answer from its cache any more.
+// A strict write does not wait longer than the lease of a replica that is cut off: after
+// that, the replica cannot answer from its cache.
 func TestStrictWriteOutwaitsALease(t *testing.T) {
 	runStrict(t, 2, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		const since = lease / 8
@@ -100,8 +100,8 @@ func TestStrictWriteOutwaitsALease(t *testing.T) {
 	})
 }
 
-// The pings of a replica that is cut off still get out, and prove nothing of
-// it; a write waits no longer for them than a lease.
+// The pings of a replica that is cut off still reach the log, but prove nothing. A write
+// waits no longer for them than a lease.
 func TestStrictWriteAgainstPings(t *testing.T) {
 	runStrict(t, 2, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		log.Hold("r1")
@@ -122,7 +122,7 @@ func TestStrictWriteAgainstPings(t *testing.T) {
 	})
 }
 
-// Nor does it wait for a replica that said it leaves.
+// A strict write does not wait for a replica that has announced its leave.
 func TestStrictWriteAfterLeave(t *testing.T) {
 	runStrict(t, 2, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		log.Hold("r1")
@@ -138,7 +138,7 @@ func TestStrictWriteAfterLeave(t *testing.T) {
 
 // A writer that has just started, or has missed part of the log, may not have
 // heard of a replica that has a lease.
-func TestStrictWriteWaitsForTheUnknown(t *testing.T) {
+func TestStrictWriteWaitsForUnknownReplicas(t *testing.T) {
 	runWith(t, 1, coherence.Config{Mode: coherence.Strict}, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		if took := commits(t, replicas[0], "w1"); took != lease {
 			t.Errorf("after its start it waited %s, want a lease", took)
@@ -161,8 +161,7 @@ func TestStrictWriteWaitsForTheUnknown(t *testing.T) {
 	})
 }
 
-// A strict write whose caller gives up while it waits writes nothing, and holds
-// no key for it.
+// A strict write whose caller gives up while it waits writes nothing, and leaves no hold.
 func TestStrictWriteGivesUp(t *testing.T) {
 	runStrict(t, 2, func(t *testing.T, log *coherencetest.Log, replicas []replica) {
 		log.Hold("r1")

@@ -9,10 +9,10 @@ import (
 	"credbus/subjects"
 )
 
-// Commit is what came of a change of the store.
+// Commit is the result of a change of the store.
 type Commit struct {
-	// Kind is subjects.EventStored or EventDeleted or, with an error, what
-	// the error leaves of the key: Unchanged or Unknown.
+	// Kind is subjects.EventStored or EventDeleted. With an error it is Unchanged or
+	// Unknown: what the error means for the key.
 	Kind    subjects.EventKind
 	Version string // of what was stored
 	// Index is the store's consistency index after the write, "" if it has none. Clients
@@ -22,18 +22,18 @@ type Commit struct {
 }
 
 // Write runs commit, which changes key in the store, between an intent and a
-// done. write names it, and must never name another. It returns a revision that
-// includes the change, and whether commit ran: if it did not, nothing was
-// written.
+// done. The id write names this write, and must never name another. Write returns a
+// revision that includes the change, and whether commit ran: if it did not, nothing
+// was written.
 //
-// commit is given the revision of the intent, which the store is to keep with
-// what is written, and must have ended when its context does. What it wrote is
-// not put into the cache: the store alone knows what came of it, the next reader
-// asks for it, and most of what is written in bulk nobody reads soon.
+// commit gets the revision of the intent, which the store must keep with the
+// record, and must return before its context ends. Write puts nothing into the
+// cache: only the store knows the result, the next reader asks for it, and few read
+// soon what is written in bulk.
 func (r *Replica) Write(ctx context.Context, key subjects.Target, write string,
 	commit func(ctx context.Context, intent subjects.Revision) (Commit, error),
 ) (revision subjects.Revision, ran bool, err error) {
-	// The replicas count from when they see the intent, which is later.
+	// The replicas count the hold from when they see the intent, which is later.
 	limited := ctx
 	if !off(WriteDeadline) {
 		var cancel context.CancelFunc
@@ -44,8 +44,8 @@ func (r *Replica) Write(ctx context.Context, key subjects.Target, write string,
 	if err != nil {
 		return intent, false, fmt.Errorf("announce the write: %w", err)
 	}
-	// The process may have been paused for longer than the others hold the key,
-	// and its contexts learn of that from timers, a moment later.
+	// The process may have been paused for longer than the others hold the key. Its
+	// contexts learn of that from timers, a moment later.
 	if until, ok := limited.Deadline(); ok && !time.Now().Before(until) {
 		r.abandon(ctx, key, write)
 		return intent, false, context.DeadlineExceeded
@@ -54,18 +54,18 @@ func (r *Replica) Write(ctx context.Context, key subjects.Target, write string,
 	failpoint("after_store")
 	entry := r.entry(done.Kind, key, write)
 	entry.Version, entry.Revision = done.Version, intent
-	if tellsIndex(done.Kind) && len(done.Index) <= subjects.MaxIndexLen {
+	if carriesIndex(done.Kind) && len(done.Index) <= subjects.MaxIndexLen {
 		entry.Index = done.Index
 	}
 
-	// The store has changed, whatever became of the caller.
+	// The store may have changed, whatever happened to the caller.
 	revision, err = r.finish(context.WithoutCancel(ctx), entry)
 	if revision.Compare(intent) < 0 {
 		revision = intent
 	}
 	if err != nil && commitErr == nil {
-		// Every replica has dropped the key and holds it. What is missing is
-		// the public event and an early release.
+		// Every replica has dropped the key and holds it. Only the public event
+		// and an early release are missing.
 		err = fmt.Errorf("%w: %w", ErrUnannounced, err)
 	}
 	if commitErr != nil {
@@ -74,17 +74,17 @@ func (r *Replica) Write(ctx context.Context, key subjects.Target, write string,
 	return revision, true, err
 }
 
-// tellsIndex reports whether entries of a kind may have an Index.
-func tellsIndex(kind subjects.EventKind) bool {
+// carriesIndex reports whether entries of a kind may have an Index.
+func carriesIndex(kind subjects.EventKind) bool {
 	return kind == subjects.EventStored || kind == subjects.EventDeleted
 }
 
-// ErrUnannounced is returned by Write when the store was changed and no
-// replica serves what was before, but the change event could not be published.
+// ErrUnannounced is returned by Write when the store was changed and no replica
+// serves the old state, but the change event could not be published.
 var ErrUnannounced = errors.New("written, but its change event was not published")
 
-// ErrNoRoom is wrapped by the error of a Log that has no room for an entry, so that
-// it took none.
+// ErrNoRoom is wrapped by the error of a Log that did not take an entry because it
+// had no room.
 var ErrNoRoom = errors.New("the event stream has no room")
 
 // intend announces a write. After an error nothing may be written.
@@ -115,8 +115,8 @@ func (r *Replica) intend(ctx context.Context, key subjects.Target, write string)
 	return at, err
 }
 
-// abandon tells that an announced write will not be: its intent holds the key
-// for nothing.
+// abandon ends an announced write that will not happen, so that the others do not
+// hold the key for nothing.
 func (r *Replica) abandon(ctx context.Context, key subjects.Target, write string) {
 	r.release(key, write)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.config.Lease)
@@ -124,7 +124,7 @@ func (r *Replica) abandon(ctx context.Context, key subjects.Target, write string
 	_, _ = r.log.Append(ctx, r.entry(Unchanged, key, write))
 }
 
-// release forgets what this replica itself holds a key for.
+// release removes this replica's own hold of a write.
 func (r *Replica) release(key subjects.Target, write string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -133,10 +133,10 @@ func (r *Replica) release(key subjects.Target, write string) {
 	}
 }
 
-// awaitIntent returns the place of an intent once the log has brought it. That
-// it was appended is not enough to know its place: if the stream was made anew
-// just now, it is in another one than this replica follows. And from here on
-// every ping that came before it is known.
+// awaitIntent returns the place of an intent once the log has delivered it. The
+// place that the append returned is not enough: if the stream was created anew just
+// now, it is in another stream than this replica follows. After awaitIntent, the
+// replica knows every ping before the intent.
 func (r *Replica) awaitIntent(ctx context.Context, key subjects.Target, write string) (at subjects.Revision, err error) {
 	err = r.await(ctx, func() bool {
 		r.mu.Lock()
@@ -150,7 +150,7 @@ func (r *Replica) awaitIntent(ctx context.Context, key subjects.Target, write st
 }
 
 // finish appends the end of a write, again and again for as long as the others
-// may hold the key. That it may be in the log twice does no harm.
+// may hold the key. A second copy in the log does no harm.
 func (r *Replica) finish(ctx context.Context, entry *subjects.Event) (subjects.Revision, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.config.Hold)
 	defer cancel()

@@ -5,25 +5,25 @@ import (
 	"log/slog"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"credbus/internal/coherence"
 	"credbus/internal/coherence/coherencetest"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
-// start before what was announced in a log that is gone is over: a replica that
-// comes up on a log which replaced another caches nothing for as long as such a
-// write may take, and on one that replaced none it does at once.
+// A replica starts before a write is over that was announced in a log which is gone. On a
+// log that replaced another it caches nothing for as long as such a write may take. On a
+// log that replaced none it caches at once.
 func TestStartOnAYoungLog(t *testing.T) {
 	for _, replaced := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			log := coherencetest.NewLog()
 			if replaced {
 				log.Recreate()
 			}
-			const late = hold / 2 // that it comes up
+			const late = hold / 2 // when the replica starts
 			time.Sleep(late)
 			ctx, cancel := context.WithCancel(t.Context())
 			var running sync.WaitGroup
@@ -48,15 +48,15 @@ func TestStartOnAYoungLog(t *testing.T) {
 	}
 }
 
-// Whether a stream replaced another is known from who was there when it was
-// made, and stays known when its settings change.
+// Whether a stream replaced another is decided when it is created, by whether a replica is
+// running. It stays known when the settings of the stream change.
 func TestStreamFounded(t *testing.T) {
 	b := newStreamBed(t)
 	young := func(what string, want bool) {
 		t.Helper()
 		f := follow(t, b.open(t), "r"+what[:3])
 		if opened := f.opened; (opened < time.Hour) != want {
-			t.Errorf("%s is told as %v old", what, opened)
+			t.Errorf("%s counts as %v old", what, opened)
 		}
 	}
 	first := b.open(t)

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Check reports every pair of settings that contradict each other. Load has
-// called it; the values themselves are checked by Load alone.
+// Check reports settings that contradict each other. Load makes the same checks,
+// and also checks the values themselves.
 func (c *Config) Check() error { return errors.Join(c.problems()...) }
 
 const single = "%s is %d, but the embedded server is a single one: set it to 1, or nats.url to join a cluster"
@@ -20,9 +20,9 @@ func (c *Config) problems() (problems []error) {
 	}
 	if c.NATS.Embedded() {
 		for _, key := range []string{"nats.creds", "nats.user", "nats.password", "nats.token", "nats.nkey", "nats.tls.ca", "nats.tls.cert", "nats.tls.key"} {
-			// Variables of the nats command are of the servers that it connects to.
+			// Variables of the nats command are for the servers that it connects to.
 			if v := c.values[key]; v.given() && v.parsed != "" && !v.borrowed() {
-				problem("%s is set, but no server to use it with: set nats.url or nats.context to join one, or remove it to run the embedded server", v.name(key))
+				problem("%s is set, but there is no server to use it with: set nats.url or nats.context to join one, or remove it to run the embedded server", v.name(key))
 			}
 		}
 		if c.Stream.Replicas > 1 {
@@ -34,9 +34,9 @@ func (c *Config) problems() (problems []error) {
 			joins = "nats.context"
 		}
 		for _, key := range []string{"nats.host", "nats.port"} {
-			// The default is let pass, since WriteYAML prints it.
+			// The default is allowed, since WriteYAML prints it.
 			if v := c.values[key]; v.given() && fmt.Sprint(v.parsed) != settings.of(key).fallback {
-				problem("%s is of the embedded server, which does not run, since %s joins another: remove one of them", v.name(key), c.name(joins))
+				problem("%s is for the embedded server, which does not run because %s joins another: remove one of them", v.name(key), c.name(joins))
 			}
 		}
 		if identities := c.identities(); len(identities) > 1 {
@@ -60,11 +60,17 @@ func (c *Config) problems() (problems []error) {
 	case !c.Cache.Enabled:
 		problem("%s is set, but nothing is cached: set cache.enabled, or remove it", c.name("cache.stale_on_outage"))
 	case stale <= c.Cache.TTL:
-		problem("%s is %s, which is not longer than cache.ttl (%s), until when the cache answers anyhow: make it longer", c.name("cache.stale_on_outage"), formatDuration(stale), formatDuration(c.Cache.TTL))
+		problem("%s is %s, which is not longer than cache.ttl (%s), and until then the cache answers anyway: make it longer", c.name("cache.stale_on_outage"), formatDuration(stale), formatDuration(c.Cache.TTL))
 	}
 	if c.Jobs.Enabled && c.Jobs.AckWait >= c.Jobs.Keep {
-		problem("%s is %s, which is not longer than jobs.ack_wait (%s), after which the jobs of a worker that stopped go to others: make it longer, or they are forgotten before",
+		problem("%s is %s, which is not longer than jobs.ack_wait (%s), after which the jobs of a worker that stopped go to others: make it longer, or these jobs are forgotten first",
 			c.name("jobs.keep"), formatDuration(c.Jobs.Keep), formatDuration(c.Jobs.AckWait))
+	}
+	switch {
+	case c.Audit.Level == "off" && c.Audit.Required:
+		problem("%s is set, but nothing is recorded: set audit.level to writes or all, or remove it", c.name("audit.required"))
+	case c.Audit.Sync && !c.Audit.ToFile() && c.Audit.Level != "off":
+		problem("%s is set, but records go into a stream, whose servers decide when they write to disk: set audit.sink to both, or remove it", c.name("audit.sync"))
 	}
 	for _, inbox := range c.NATS.InboxPrefixes {
 		// A reply subject there could forge an event or a command.
@@ -76,7 +82,7 @@ func (c *Config) problems() (problems []error) {
 	return problems
 }
 
-// storeProblems are those of each store, and of the routes to them.
+// storeProblems are the problems of each store, and of the routes to them.
 func (c *Config) storeProblems() (problems []error) {
 	problem := func(format string, args ...any) {
 		problems = append(problems, fmt.Errorf(format, args...))
@@ -125,5 +131,5 @@ func within(subject, prefix string) bool {
 	return subject == prefix || strings.HasPrefix(subject, prefix+".")
 }
 
-// name is how to name a setting to whoever set it.
+// name is a setting as the user wrote it.
 func (c *Config) name(key string) string { return c.values[key].name(key) }

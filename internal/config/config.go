@@ -9,6 +9,7 @@ import (
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
 
+	"credbus/internal/limits"
 	"credbus/subjects"
 )
 
@@ -20,7 +21,7 @@ type Config struct {
 	Wire     Wire     `koanf:"wire"`
 	Security Security `koanf:"security"`
 	Store    Store    `koanf:"store"`
-	// Stores are more of them by name, which Store.Routes leads to. Only the
+	// Stores are further stores by name, the targets of Store.Routes. Only the
 	// file defines them.
 	Stores     map[string]Store `koanf:"stores"`
 	Keyring    Keyring          `koanf:"keyring"`
@@ -28,6 +29,8 @@ type Config struct {
 	Cache      Cache            `koanf:"cache"`
 	Batch      Batch            `koanf:"batch"`
 	Pool       Pool             `koanf:"pool"`
+	Limits     Limits           `koanf:"limits"`
+	Audit      Audit            `koanf:"audit"`
 	Jobs       Jobs             `koanf:"jobs"`
 	Stream     Stream           `koanf:"stream"`
 	Expiry     Expiry           `koanf:"expiry"`
@@ -37,7 +40,7 @@ type Config struct {
 	Shutdown   Shutdown         `koanf:"shutdown"`
 
 	table  table            // with the settings of Stores
-	values map[string]value // by key; what WriteYAML and Check name origins from
+	values map[string]value // by key; WriteYAML and Check get origins from them
 }
 
 // Log says what is logged, and how.
@@ -74,16 +77,17 @@ type TLS struct {
 	Key  string `koanf:"key"`
 }
 
-// Wire says what requests and jobs may look like.
+// Wire says what requests and jobs must look like.
 type Wire struct {
-	Strict bool `koanf:"strict"` // refuse unknown fields
+	Strict bool   `koanf:"strict"` // refuse unknown fields
+	Clear  string `koanf:"clear"`  // what happens to requests that are not sealed
 }
 
 // Store is where credentials are kept, and how patient the worker is with it.
 type Store struct {
 	Type         string         `koanf:"type"`   // file, jetstream, memory, vault, aws or kubernetes
 	Form         string         `koanf:"form"`   // sealed or native
-	Routes       []Route        `koanf:"routes"` // what other stores keep; of Config.Store only
+	Routes       []Route        `koanf:"routes"` // scopes that other stores keep; in Config.Store only
 	Dir          string         `koanf:"dir"`
 	Bucket       string         `koanf:"bucket"`
 	MaxBytes     Bytes          `koanf:"max_bytes"` // of the bucket; zero: no bound of its own
@@ -93,7 +97,7 @@ type Store struct {
 	Kubernetes   Kubernetes     `koanf:"kubernetes"`
 	ReadTimeout  time.Duration  `koanf:"read_timeout"`
 	WriteTimeout time.Duration  `koanf:"write_timeout"`
-	Lag          *time.Duration `koanf:"lag"` // of reads behind writes; nil: that of the type
+	Lag          *time.Duration `koanf:"lag"` // of reads behind writes; nil: the default of the type
 	Retries      int            `koanf:"retries"`
 	RetryBackoff time.Duration  `koanf:"retry_backoff"` // before the first retry; doubles
 
@@ -104,8 +108,8 @@ type Store struct {
 // Native reports whether values are kept in the provider's own form.
 func (s Store) Native() bool { return s.Form == "native" }
 
-// Vault is a KV v2 engine of Vault or OpenBao, and who the worker is to it. What
-// is empty has the driver's default.
+// Vault is a KV v2 engine of Vault or OpenBao, and the worker's login. Empty fields
+// have the driver's default.
 type Vault struct {
 	Address      string `koanf:"address"`
 	Namespace    string `koanf:"namespace"`
@@ -123,7 +127,7 @@ type Vault struct {
 	CA           string `koanf:"ca"`
 }
 
-// AWS is Secrets Manager. What is empty has the default of the AWS SDK, which
+// AWS is Secrets Manager. Empty fields have the default of the AWS SDK, which
 // reads the variables and files of the aws command.
 type AWS struct {
 	Region       string `koanf:"region"`
@@ -138,7 +142,7 @@ type AWS struct {
 	KMSKey       string `koanf:"kms_key"`
 }
 
-// Kubernetes is a namespace whose Secrets hold credentials. What is empty has
+// Kubernetes is a namespace whose Secrets hold credentials. Empty fields have
 // the driver's default.
 type Kubernetes struct {
 	Namespace  string `koanf:"namespace"`
@@ -147,15 +151,15 @@ type Kubernetes struct {
 	Name       string `koanf:"name"`
 }
 
-// Keyring is where the keys are that seal what is stored.
+// Keyring says where the keys are that seal credentials.
 type Keyring struct {
 	File string `koanf:"file"`
-	Wrap string `koanf:"wrap"` // URI of the key that the file is wrapped by; empty: it is in clear
-	// RequireFormat is the least format of sealed records that is read.
+	Wrap string `koanf:"wrap"` // URI of the key that wraps the file; empty: it is in clear
+	// RequireFormat is the lowest format of sealed records that the worker reads.
 	RequireFormat int `koanf:"require_format"`
 }
 
-// Deployment says what a start may change of what all workers agree on.
+// Deployment says whether a start may change what all workers must agree on.
 type Deployment struct {
 	Change bool `koanf:"change"`
 }
@@ -166,8 +170,8 @@ type Cache struct {
 	TTL         time.Duration `koanf:"ttl"`
 	NegativeTTL time.Duration `koanf:"negative_ttl"` // of absences; zero: they are not cached
 	Idle        time.Duration `koanf:"idle"`         // zero: entries do not idle out
-	// StaleOnOutage is how old an answer may be that is given while the store
-	// cannot be reached; zero: none is.
+	// StaleOnOutage is the maximum age of answers that are given while the store
+	// cannot be reached; zero: none are.
 	StaleOnOutage time.Duration `koanf:"stale_on_outage"`
 	Entries       int           `koanf:"entries"`
 	Bytes         Bytes         `koanf:"bytes"`
@@ -183,19 +187,54 @@ type Batch struct {
 type Pool struct {
 	Workers int   `koanf:"workers"`
 	Queue   int   `koanf:"queue"`
-	Bytes   Bytes `koanf:"bytes"`  // of those that wait
-	Memory  Bytes `koanf:"memory"` // of those under way
+	Bytes   Bytes `koanf:"bytes"`  // of waiting commands
+	Memory  Bytes `koanf:"memory"` // of commands under way
+}
+
+// Limits bounds what scopes may take, each with all below it.
+type Limits struct {
+	Requests    []limits.Rule `koanf:"requests"`    // a second
+	InFlight    []limits.Rule `koanf:"in_flight"`   // requests that wait or are under way
+	Bytes       []limits.Rule `koanf:"bytes"`       // a second, of requests and replies
+	Jobs        []limits.Rule `koanf:"jobs"`        // in the queue
+	Credentials []limits.Rule `koanf:"credentials"` // in the store
+}
+
+// Audit says which commands are recorded, and where.
+type Audit struct {
+	Level       string      `koanf:"level"` // off, writes or all
+	Required    bool        `koanf:"required"`
+	Sink        string      `koanf:"sink"` // file, stream or both
+	File        string      `koanf:"file"`
+	MaxBytes    Bytes       `koanf:"max_bytes"` // of the file, until it is rotated
+	Keep        int         `koanf:"keep"`      // rotated files; zero: all
+	Sync        bool        `koanf:"sync"`
+	Stream      AuditStream `koanf:"stream"`
+	RequestInfo bool        `koanf:"request_info"`
+}
+
+// ToFile reports whether records go into a file.
+func (a Audit) ToFile() bool { return a.Level != "off" && a.Sink != "stream" }
+
+// ToStream reports whether records go into a stream.
+func (a Audit) ToStream() bool { return a.Level != "off" && a.Sink != "file" }
+
+// AuditStream is the stream of the audit log, which all workers share.
+type AuditStream struct {
+	Name     string        `koanf:"name"`
+	MaxBytes Bytes         `koanf:"max_bytes"`
+	MaxAge   time.Duration `koanf:"max_age"`
 }
 
 // Jobs says how batch jobs are kept and run.
 type Jobs struct {
 	Enabled     bool          `koanf:"enabled"`
-	Stream      string        `koanf:"stream"` // the names of others begin with it
+	Stream      string        `koanf:"stream"` // the names of the other streams begin with it
 	MaxBytes    Bytes         `koanf:"max_bytes"`
 	MaxStatus   Bytes         `koanf:"max_status_bytes"`
 	MaxDead     Bytes         `koanf:"max_dead_bytes"`
 	MaxDelay    time.Duration `koanf:"max_delay"` // how far ahead not_before may be
-	Keep        time.Duration `koanf:"keep"`      // what is known of a job, after its last change
+	Keep        time.Duration `koanf:"keep"`      // the status of a job, after its last change
 	KeepDead    time.Duration `koanf:"keep_dead"` // dead letters
 	Concurrency int           `koanf:"concurrency"`
 	Share       int           `koanf:"share"` // percent of the time, while requests come in
@@ -212,13 +251,13 @@ type Stream struct {
 	MaxBytes Bytes         `koanf:"max_bytes"`
 }
 
-// Expiry says how credentials are found that expire, and when that is told.
+// Expiry says how often workers look for credentials that expire, and when they report it.
 type Expiry struct {
-	Interval time.Duration   `koanf:"interval"` // zero: they are not looked for
+	Interval time.Duration   `koanf:"interval"` // zero: never
 	Ahead    []time.Duration `koanf:"ahead"`    // the longest first
 }
 
-// Coherence says what replicas promise of what they have cached.
+// Coherence says what replicas guarantee about cached answers.
 type Coherence struct {
 	Mode string `koanf:"mode"` // bounded, strict or off
 }
@@ -228,7 +267,7 @@ type Clock struct {
 	MaxSkew time.Duration `koanf:"max_skew"` // zero: no bound
 }
 
-// Health says where the worker tells over HTTP how it is.
+// Health says where the worker reports its health over HTTP.
 type Health struct {
 	Listen string `koanf:"listen"` // host:port; empty: nowhere
 }
@@ -238,8 +277,8 @@ type Shutdown struct {
 	Timeout time.Duration `koanf:"timeout"`
 }
 
-// Load reads the configuration. flags are those that Flags registered, parsed
-// already; nil stands for none given. environ has the form of os.Environ. The
+// Load reads the configuration. flags are those that Flags registered, already
+// parsed; nil means that none is given. environ has the form of os.Environ. The
 // error holds every problem that was found.
 func Load(flags *pflag.FlagSet, environ []string) (*Config, error) {
 	if flags == nil {

@@ -21,8 +21,8 @@ import (
 // secret stands for a password wherever a test looks for leaks.
 const secret = "hunter2"
 
-// load loads from flags as a person writes them and an environment with a
-// home of its own.
+// load loads from flags as a user writes them and an environment with a home
+// directory of its own.
 func load(t *testing.T, args []string, environ ...string) (*Config, error) {
 	t.Helper()
 	flags := pflag.NewFlagSet("worker", pflag.ContinueOnError)
@@ -66,10 +66,12 @@ func TestDefaults(t *testing.T) {
 		Log:       Log{Level: slog.LevelInfo, Format: "text"},
 		NATS:      NATS{Host: "127.0.0.1", Port: 4222, Prefix: "cred.v1", InboxPrefixes: []string{"_INBOX"}, Queue: "credbus"},
 		Store:     Store{Type: "file", Form: "sealed", Vault: Vault{Mount: "secret", Path: "credbus", Auth: "token"}, Kubernetes: Kubernetes{Name: "credbus"}, AWS: AWS{Prefix: "credbus", RecoveryDays: 30}, Dir: filepath.Join(dir, "credentials"), Bucket: "CREDBUS_CREDENTIALS", Replicas: 1, ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, Retries: 5, RetryBackoff: 100 * time.Millisecond, BreakerFailures: 10, BreakerDelay: 5 * time.Second},
+		Wire:      Wire{Clear: "warn"},
 		Keyring:   Keyring{File: filepath.Join(dir, "keyring.json"), RequireFormat: 1},
 		Cache:     Cache{Enabled: true, TTL: 5 * time.Minute, NegativeTTL: 10 * time.Second, Entries: 1000, Bytes: 64 << 20},
 		Batch:     Batch{Items: 100, Concurrency: 10},
 		Pool:      Pool{Workers: 256, Queue: 16384, Bytes: 64 << 20, Memory: 128 << 20},
+		Audit:     Audit{Level: "off", Sink: "file", Stream: AuditStream{"CREDBUS_AUDIT", 1 << 30, 365 * 24 * time.Hour}, File: filepath.Join(dir, "audit", "audit.log"), MaxBytes: 64 << 20},
 		Jobs:      Jobs{Enabled: true, Stream: "CREDBUS_JOBS", MaxBytes: 1 << 30, MaxStatus: 256 << 20, MaxDead: 256 << 20, MaxDelay: 7 * 24 * time.Hour, Keep: 24 * time.Hour, KeepDead: 7 * 24 * time.Hour, Concurrency: 2, Share: 10, Attempts: 10, Backoff: time.Second, AckWait: 30 * time.Second},
 		Stream:    Stream{Name: "CREDBUS", Replicas: 1, MaxAge: 24 * time.Hour, MaxBytes: 256 << 20},
 		Expiry:    Expiry{Interval: 10 * time.Minute, Ahead: []time.Duration{7 * day, day}},
@@ -152,12 +154,13 @@ func TestPrecedence(t *testing.T) {
 
 // TestEverySourceOfEverySetting sets each setting by each of its names.
 func TestEverySourceOfEverySetting(t *testing.T) {
-	values := map[string]string{ // those that are not the default, by key or kind
+	values := map[string]string{ // values that are not the default, by key or kind
 		"log.level": "debug", "log.format": "json", "stream.replicas": "3", "store.replicas": "3", "coherence.mode": "strict",
 		"store.type": "memory", "store.form": "native", "store.routes": "org:acme=eu,org:x/y:z=default", "store.vault.auth": "approle",
-		"pool.memory": "70MiB", "store.aws.recovery_days": "7", "keyring.require_format": "2", "store.aws.force_delete": "true", "store.vault.address": "https://vault:8200", "store.aws.endpoint": "http://localhost:4566",
+		"pool.memory": "70MiB", "store.aws.recovery_days": "7", "keyring.require_format": "2", "wire.clear": "refuse", "store.aws.force_delete": "true", "store.vault.address": "https://vault:8200", "store.aws.endpoint": "http://localhost:4566",
 		"store.aws.sts_endpoint": "http://localhost:4566", "host:port": "127.0.0.1:8080",
 		"text": "x", "path": filepath.Join(t.TempDir(), "x"), "paths": filepath.Join(t.TempDir(), "x"), "address": "nats://x", "bool": "false",
+		"audit.level": "writes", "audit.sink": "both", "limits": "org:*=7,org:acme/team:eng=9", "byte limits": "org:*=7MiB",
 		"number": "7", "duration": "7m", "durations": "7m,90h", "size": "7MiB", "name": "x", "subject": "x.y", "subjects": "_R.x,_I",
 	}
 	for i := range settings {
@@ -188,7 +191,7 @@ func TestEverySourceOfEverySetting(t *testing.T) {
 		}
 		if s.borrowed != "" {
 			spellings[s.borrowed] = struct{ args, environ []string }{environ: []string{s.borrowed + "=" + text}}
-			if of, found := strings.CutPrefix(group+"."+name, "store."); found { // they count for that type only
+			if of, found := strings.CutPrefix(group+"."+name, "store."); found { // it counts for that type only
 				of, _, _ = strings.Cut(of, ".")
 				spellings[s.borrowed] = struct{ args, environ []string }{environ: []string{s.borrowed + "=" + text, "CREDBUS_STORE_TYPE=" + of}}
 			}
@@ -233,8 +236,8 @@ func fieldOf(c *Config, key string) any {
 	return v.Interface()
 }
 
-// TestSameVariablesAsNATS holds the table to what natsconn reads for
-// programs that have no table.
+// TestSameVariablesAsNATS compares the table with the variables that natsconn
+// reads for programs without a table.
 func TestSameVariablesAsNATS(t *testing.T) {
 	asked := map[string]bool{}
 	natsconn.Config{}.WithEnviron(func(variable string) string {
@@ -296,7 +299,7 @@ func TestUsualFile(t *testing.T) {
 }
 
 func TestWriteYAML(t *testing.T) {
-	file := writeYAML(t, "nats:\n  inbox_prefixes: [_INBOX, _INBOX_acme]\ncache:\n  ttl: 90s\n  bytes: 100000000\n  idle: 36h\nexpiry:\n  ahead: [24h, 90m, 24h, 720h]\n")
+	file := writeYAML(t, "nats:\n  inbox_prefixes: [_INBOX, _INBOX_acme]\ncache:\n  ttl: 90s\n  bytes: 100000000\n  idle: 36h\nexpiry:\n  ahead: [24h, 90m, 24h, 720h]\nlimits:\n  requests: [\"org:*=9\", \"org:acme=10\"]\n  bytes: \"org:*=8MiB\"\n")
 	args := []string{"--config", file, "--log.level", "debug", "--cache.enabled=false", "--nats.url", "nats://user:" + secret + "@host:4222", "--nats.user=true"}
 	c := mustLoad(t, args, "NATS_PASSWORD="+secret, "CREDBUS_NATS_QUEUE=12")
 	var out bytes.Buffer
@@ -311,14 +314,14 @@ func TestWriteYAML(t *testing.T) {
 		"level: debug # --log.level", "url: nats://[redacted]@host:4222 # --nats.url", "password: '[redacted]' # NATS_PASSWORD",
 		"ttl: 1m30s # " + file, "bytes: 100000000B # " + file, "idle: 36h # " + file, "enabled: false # --cache.enabled",
 		"inbox_prefixes: [_INBOX, _INBOX_acme] # " + file, "retries: 5 # default", "ahead: [720h, 24h, 1h30m] # " + file, "interval: 10m # default", `user: "true" # --nats.user`,
-		`queue: "12" # CREDBUS_NATS_QUEUE`, "max_age: 24h # default", "timeout: 10s # default",
+		`queue: "12" # CREDBUS_NATS_QUEUE`, "requests: ['org:*=9', 'org:acme=10'] # " + file, "bytes: ['org:*=8388608'] # " + file, "jobs: [] # default", "max_age: 24h # default", "timeout: 10s # default",
 	} {
 		if !strings.Contains(text, line+"\n") {
 			t.Errorf("no line %q in\n%s", line, text)
 		}
 	}
 
-	// Only the secrets keep it from being read as it is.
+	// Only the redacted secrets keep Load from reading it unchanged.
 	_, err := load(t, []string{"--config", writeYAML(t, text)})
 	wantProblems(t, err, "nats.url in ", "put the real one in its place", "nats.password in ")
 	mended := strings.NewReplacer("'[redacted]'", secret, "[redacted]", "user:"+secret).Replace(text)
@@ -329,7 +332,7 @@ func TestWriteYAML(t *testing.T) {
 	}
 }
 
-// wantProblems expects an error that says each of want and no secret.
+// wantProblems expects an error that contains each of want, and no secret.
 func wantProblems(t *testing.T, err error, want ...string) {
 	t.Helper()
 	if err == nil {

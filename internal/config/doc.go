@@ -1,5 +1,5 @@
-// Package config holds the worker's settings: what they are called, what they
-// may be, and where each value came from.
+// Package config holds the worker's settings: their names, their rules, and where
+// each value came from.
 //
 //	--nats.url                   flag          strongest
 //	CREDBUS_NATS_URL             environment
@@ -14,11 +14,11 @@
 //	Load ─┬─ reads the four sources, weakest first, keeping each value's origin
 //	      ├─ parses every value by the rule of its setting
 //	      ├─ Check: settings that contradict each other
-//	      └─ reports all problems at once, each by the name the person wrote
+//	      └─ reports all problems at once, each by the name that the user wrote
 //
-// An unknown key or CREDBUS_ variable is an error, since a misspelt setting
-// that is silently ignored is found out only when it is needed. Empty
-// variables count as not set, as in the nats command and in compose files.
+// An unknown key or CREDBUS_ variable is an error: otherwise nobody would notice
+// a misspelt setting until it is needed. Empty variables count as not set, as in
+// the nats command and in compose files.
 //
-// Values that are secret appear in no error and not in WriteYAML.
+// Secret values appear neither in errors nor in WriteYAML.
 package config

@@ -10,15 +10,15 @@ import (
 
 const docs = "../../docs"
 
-// TestDocumentedSettings loads what the pages about stores tell to write: each
-// YAML file, and the flags of each worker.
+// TestDocumentedSettings loads the settings in the pages about stores: each YAML
+// file, and the flags of each worker.
 func TestDocumentedSettings(t *testing.T) {
 	pages, err := filepath.Glob(filepath.Join(docs, "stores", "*.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	loaded := 0
-	for _, page := range append(pages, filepath.Join(docs, "stores.md")) {
+	for _, page := range append(pages, filepath.Join(docs, "stores.md"), filepath.Join(docs, "limits.md")) {
 		for _, file := range documented(t, page) {
 			loaded++
 			if _, err := load(t, []string{"--config", writeYAML(t, file)}); err != nil {
@@ -44,7 +44,7 @@ func TestDocumentedSettings(t *testing.T) {
 	}
 }
 
-// documented are the configuration files that a page shows, among what else is
+// documented are the configuration files that a page shows, without its other
 // YAML.
 func documented(t *testing.T, page string) (files []string) {
 	t.Helper()
@@ -62,7 +62,7 @@ func documented(t *testing.T, page string) (files []string) {
 	return files
 }
 
-// TestDocumentedRoutes holds the worked example to what it says.
+// TestDocumentedRoutes checks that the worked example has the routes that its page describes.
 func TestDocumentedRoutes(t *testing.T) {
 	files := documented(t, filepath.Join(docs, "stores.md"))
 	if len(files) != 1 {

@@ -2,7 +2,10 @@ package config
 
 import (
 	"errors"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,6 +36,12 @@ func TestWrongValues(t *testing.T) {
 		{"store.routes", "org:acme=", "such as org:acme=vault-eu"},
 		{"store.routes", "org:acme=a.b", "such as org:acme=vault-eu"},
 		{"store.routes", "org:acme=eu,org:acme=us", "one route for each scope"},
+		{"limits.requests", "org:acme", "such as org:acme=1000"},
+		{"limits.requests", "org:*=0", "a number above 0"},
+		{"limits.in_flight", "org:*/team:eng=5", "such as org:acme=1000"},
+		{"limits.jobs", "org:*=1,org:*=2", "one limit for each scope"},
+		{"limits.credentials", "acme=5", "such as org:acme=1000"},
+		{"limits.bytes", "org:*=8 parsecs", "such as org:acme=1000"},
 		{"store.vault.auth", "ldap", "must be token or approle or kubernetes"},
 		{"store.aws.recovery_days", "6", "7 to 30"},
 		{"store.aws.force_delete", "maybe", "true or false"},
@@ -105,7 +114,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	wantProblems(t, err,
 		`cache.ttl in `+file+` is "soon"`, `cache.entrys in `+file+` is not a setting: did you mean cache.entries?`,
 		`--batch.items is "0"`, `CREDBUS_POOL_WORKERS is "none"`, `CREDBUS_POOL_WORKER is not a setting: did you mean CREDBUS_POOL_WORKERS?`,
-		`nats.creds in `+file+` is set, but no server`, `CREDBUS_NATS_USER is set, but no server`)
+		`nats.creds in `+file+` is set, but there is no server`, `CREDBUS_NATS_USER is set, but there is no server`)
 	if n := strings.Count(err.Error(), "\n") + 1; n != 7 {
 		t.Errorf("%d problems, want 7:\n%v", n, err)
 	}
@@ -138,12 +147,18 @@ func TestUnknownNames(t *testing.T) {
 			wantProblems(t, err, test.want)
 		})
 	}
-	// What is not the worker's is let pass.
+	// Flags and variables of others are allowed.
 	mustLoad(t, []string{"--other"}, "NATS_TIMEOUT=5s", "CREDBUS_TEST_AWS_ENDPOINT=x", "CREDBUS_REQUIRE_DOCKER=1", "CREDBUS_REQUIRE_MOUNT=1",
 		"CREDBUS_SERVICE_HOST=10.0.0.1", "CREDBUS_SERVICE_PORT_METRICS=80", "CREDBUS_PORT=tcp://10.0.0.1:80", "CREDBUS_PORT_80_TCP_ADDR=10.0.0.1",
 		"CREDBUSX=1")
 
-	// A failpoint that does nothing would be taken for one that was passed.
+	for _, variable := range variables(t) {
+		if _, err := load(t, nil, variable+"=x"); err != nil && strings.Contains(err.Error(), "is not a setting") {
+			t.Errorf("%s is read somewhere, and a worker that inherits it does not start: %v", variable, err)
+		}
+	}
+
+	// A failpoint that does nothing would look like one that was passed.
 	_, err := load(t, nil, "CREDBUS_FAILPOINT_X=1")
 	if failpoints && err != nil {
 		t.Error(err)
@@ -175,17 +190,19 @@ func TestContradictions(t *testing.T) {
 		environ []string
 		want    string
 	}{
-		"creds, no server":        {[]string{"--nats.creds", "/x"}, nil, "--nats.creds is set, but no server to use it with: set nats.url or nats.context"},
-		"password, no server":     {nil, []string{"CREDBUS_NATS_PASSWORD=" + secret}, "CREDBUS_NATS_PASSWORD is set, but no server"},
-		"ca, no server":           {nil, []string{"CREDBUS_NATS_TLS_CA=/x"}, "CREDBUS_NATS_TLS_CA is set, but no server"},
+		"creds, no server":        {[]string{"--nats.creds", "/x"}, nil, "--nats.creds is set, but there is no server to use it with: set nats.url or nats.context"},
+		"password, no server":     {nil, []string{"CREDBUS_NATS_PASSWORD=" + secret}, "CREDBUS_NATS_PASSWORD is set, but there is no server"},
+		"ca, no server":           {nil, []string{"CREDBUS_NATS_TLS_CA=/x"}, "CREDBUS_NATS_TLS_CA is set, but there is no server"},
 		"copies, no cluster":      {[]string{"--store.type=jetstream", "--store.replicas=3"}, nil, "--store.replicas is 3, but the embedded server is a single one"},
 		"one stream for two":      {[]string{"--store.type=jetstream", "--stream.name=KV_CREDBUS_CREDENTIALS"}, nil, "--stream.name is KV_CREDBUS_CREDENTIALS, which is the stream of the bucket"},
 		"replicas, no cluster":    {[]string{"--stream.replicas=3"}, nil, "--stream.replicas is 3, but the embedded server is a single one"},
-		"port, but joined":        {[]string{"--nats.port", "4333"}, []string{"NATS_URL=nats://host"}, "--nats.port is of the embedded server, which does not run, since NATS_URL joins another"},
-		"host, but joined":        {[]string{"--nats.host", "0.0.0.0", "--nats.context", "prod"}, nil, "since --nats.context joins another"},
+		"port, but joined":        {[]string{"--nats.port", "4333"}, []string{"NATS_URL=nats://host"}, "--nats.port is for the embedded server, which does not run because NATS_URL joins another"},
+		"host, but joined":        {[]string{"--nats.host", "0.0.0.0", "--nats.context", "prod"}, nil, "because --nats.context joins another"},
 		"two identities":          {[]string{"--nats.url", "nats://host", "--nats.creds", "/x"}, []string{"NATS_USER=me", "NATS_PASSWORD=" + secret}, "NATS_USER and --nats.creds are given: a connection has one identity"},
 		"password without user":   {[]string{"--nats.url", "nats://host"}, []string{"NATS_PASSWORD=" + secret}, "NATS_PASSWORD is set without nats.user"},
 		"certificate without key": {[]string{"--nats.url", "nats://host", "--nats.tls.cert", "/x"}, nil, "needs both nats.tls.cert and nats.tls.key"},
+		"required, no audit":      {[]string{"--audit.required"}, nil, "--audit.required is set, but nothing is recorded"},
+		"sync of a stream":        {[]string{"--audit.level=all", "--audit.sink=stream", "--audit.sync"}, nil, "--audit.sync is set, but records go into a stream"},
 		"stale, no cache":         {[]string{"--cache.enabled=false", "--cache.stale_on_outage=1h"}, nil, "--cache.stale-on-outage is set, but nothing is cached"},
 		"jobs forgotten":          {[]string{"--jobs.ack_wait=1h", "--jobs.keep=1m"}, nil, "--jobs.keep is 1m, which is not longer than jobs.ack_wait (1h)"},
 		"stale within the TTL":    {[]string{"--cache.stale_on_outage=5m"}, nil, "--cache.stale-on-outage is 5m, which is not longer than cache.ttl (5m)"},
@@ -252,4 +269,23 @@ func TestBytes(t *testing.T) {
 			}
 		}
 	}
+}
+
+// variables are the CREDBUS_ variables that the programs, the tests and the checks of this
+// project use. A worker may inherit any of them.
+func variables(t *testing.T) (names []string) {
+	t.Helper()
+	out, err := exec.Command("git", "grep", "-ohE", `(etenv|EnvVar)\("CREDBUS_[A-Z_]+"|export CREDBUS_[A-Z_]+=`, "--", ":/").Output()
+	if err != nil {
+		t.Fatalf("git grep: %v", err)
+	}
+	for _, name := range regexp.MustCompile("CREDBUS_[A-Z_]+").FindAllString(string(out), -1) {
+		if !slices.Contains(names, name) && !strings.HasPrefix(name, "CREDBUS_FAILPOINT_") {
+			names = append(names, name)
+		}
+	}
+	if len(names) < 5 {
+		t.Fatalf("only %v were found", names)
+	}
+	return names
 }

@@ -4,17 +4,18 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 
 	"credbus/internal/natsconn"
 )
 
 // Security says what a worker refuses.
 type Security struct {
-	// RequireTLS refuses what Exposures and the worker find, instead of warning.
+	// RequireTLS makes the worker refuse to start with an Exposure, instead of warning.
 	RequireTLS bool `koanf:"require_tls"`
 }
 
-// Exposure is a set-up that lets others read what is under way, or act as anybody.
+// Exposure is a set-up that lets others read messages, or act as anybody.
 type Exposure struct {
 	Setting string // its key
 	What    string
@@ -28,7 +29,7 @@ func (e Exposure) Refused() error {
 	return fmt.Errorf("security.require_tls refuses to start, since %s: %s", e.What, e.Do)
 }
 
-// Exposures are those that the settings show. The worker finds others, once it is
+// Exposures returns those that the settings show. The worker finds others, once it is
 // connected.
 func (c *Config) Exposures() (found []Exposure) {
 	if c.NATS.Embedded() && !natsconn.Loopback(c.NATS.Host) {
@@ -61,7 +62,7 @@ func (c *Config) Exposures() (found []Exposure) {
 	return found
 }
 
-// ExposedAddress is what the address of a store exposes, if anything. It is called name.
+// ExposedAddress is the exposure of a store's address, if it is one. Errors call the setting name.
 func ExposedAddress(setting, name, address string) []Exposure {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" || natsconn.Loopback(u.Hostname()) {
@@ -72,4 +73,19 @@ func ExposedAddress(setting, name, address string) []Exposure {
 		What:    fmt.Sprintf("%s is http://%s, so tokens and values cross the network in clear", name, u.Host),
 		Do:      "give it TLS, and write https://",
 	}}
+}
+
+// SecretFlags returns the flags whose secrets process lists show.
+func (c *Config) SecretFlags() (flags []string) {
+	for i := range settings {
+		s := &settings[i]
+		name := c.name(s.key)
+		if !strings.HasPrefix(name, "--") {
+			continue
+		}
+		if s.secret || s.key == "nats.url" && natsconn.HasIdentity(c.NATS.URL) || s.key == "nats.user" && c.NATS.Password == "" {
+			flags = append(flags, name)
+		}
+	}
+	return flags
 }

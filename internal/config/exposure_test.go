@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -41,7 +42,7 @@ func TestExposures(t *testing.T) {
 	}
 }
 
-// The variables of the nats command say nothing of a server that the worker runs itself.
+// The variables of the nats command do not apply to a server that the worker runs itself.
 func TestVariablesOfOthersBesideTheEmbeddedServer(t *testing.T) {
 	c, err := load(t, nil, "NATS_USER=me", "NATS_PASSWORD=x", "NATS_CREDS=/none", "NATS_CA=/none", "NATS_CERT=/none")
 	if err != nil {
@@ -49,5 +50,31 @@ func TestVariablesOfOthersBesideTheEmbeddedServer(t *testing.T) {
 	}
 	if !c.NATS.Embedded() {
 		t.Error("it joins another server")
+	}
+}
+
+func TestSecretFlags(t *testing.T) {
+	for name, test := range map[string]struct {
+		args []string
+		env  []string
+		want []string
+	}{
+		"none":            {nil, nil, nil},
+		"password":        {[]string{"--nats.url", "nats://h", "--nats.user", "me", "--nats.password", "x"}, nil, []string{"--nats.password"}},
+		"by a variable":   {[]string{"--nats.url", "nats://h", "--nats.user", "me"}, []string{"NATS_PASSWORD=x"}, nil},
+		"token":           {[]string{"--nats.url", "nats://h", "--nats.token", "x"}, nil, []string{"--nats.token"}},
+		"user is a token": {[]string{"--nats.url", "nats://h", "--nats.user", "x"}, nil, []string{"--nats.user"}},
+		"in the address":  {[]string{"--nats.url", "nats://me:x@h"}, nil, []string{"--nats.url"}},
+		"vault":           {[]string{"--store.type", "vault", "--store.vault.token", "x", "--store.vault.address", "https://h"}, nil, []string{"--store.vault.token"}},
+		"in the file":     {[]string{"--config", writeYAML(t, "nats: {url: nats://h, token: x}\n")}, nil, nil},
+	} {
+		c, err := load(t, test.args, test.env...)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got := c.SecretFlags(); !slices.Equal(got, test.want) {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
 	}
 }

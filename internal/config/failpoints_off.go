@@ -2,6 +2,6 @@
 
 package config
 
-// failpoints says that the variables of failpoints mean something to this
-// build. To any other they are mistakes, and reported as such.
+// failpoints says whether this build has failpoints. In any other, their variables
+// are mistakes, and reported as such.
 const failpoints = false

@@ -12,18 +12,19 @@ import (
 	"strings"
 	"time"
 
+	"credbus/internal/limits"
 	"credbus/subjects"
 )
 
-// kind is what values of a setting look like. parse takes a text, as flags
-// and variables are, or what YAML made of the text, and its error says what
-// is allowed without repeating the value.
+// kind is the form of a setting's values. parse takes the text of a flag or
+// variable, or a value that YAML has parsed. Its error says what is allowed, and
+// does not repeat the value.
 type kind struct {
 	name  string // shown in the flag's usage
 	parse func(raw any) (any, error)
 }
 
-// Names that other files ask for.
+// Names that other files use.
 const (
 	pathName    = "path"
 	pathsName   = "paths"
@@ -31,7 +32,7 @@ const (
 	booleanName = "bool"
 )
 
-// textKind parses scalars by their text, whatever YAML took them for.
+// textKind parses scalars by their text, whatever type YAML gave them.
 func textKind(name string, parse func(string) (any, error)) kind {
 	return kind{name, func(raw any) (any, error) {
 		switch raw.(type) {
@@ -43,8 +44,8 @@ func textKind(name string, parse func(string) (any, error)) kind {
 	}}
 }
 
-// text is taken as it is, to the last space. What YAML reads as a number or a
-// truth value is refused, since it comes changed: 0123 as 83.
+// text is taken as it is, to the last space. It refuses YAML numbers and truth
+// values, since YAML changes them: 0123 becomes 83.
 func text() kind {
 	return kind{"text", func(raw any) (any, error) {
 		s, ok := raw.(string)
@@ -57,7 +58,7 @@ func text() kind {
 
 func path() kind { return textKind(pathName, func(s string) (any, error) { return s, nil }) }
 
-// pathList is several, as the system separates them in variables.
+// pathList is several paths, separated as the system does it in variables.
 func pathList() kind { return textKind(pathsName, func(s string) (any, error) { return s, nil }) }
 
 func boolean() kind {
@@ -125,7 +126,7 @@ func duration(least, most time.Duration) kind {
 	})
 }
 
-// interval is a duration that may be zero, which switches off what it is of.
+// interval is a duration that may be zero, which means never or no bound.
 func interval(least, most time.Duration) kind {
 	bounded := duration(least, most)
 	return textKind(bounded.name, func(s string) (any, error) {
@@ -140,7 +141,7 @@ func interval(least, most time.Duration) kind {
 	})
 }
 
-// optionalDuration is a duration, or nil where there is none.
+// optionalDuration is a duration, or nil if the text is empty.
 func optionalDuration(least, most time.Duration) kind {
 	given := duration(least, most)
 	return textKind(given.name, func(s string) (any, error) {
@@ -156,7 +157,7 @@ func optionalDuration(least, most time.Duration) kind {
 	})
 }
 
-// durationList is up to so many times, the longest first, each once.
+// durationList is up to count durations, the longest first, each once.
 func durationList(count int, most time.Duration) kind {
 	return kind{"durations", func(raw any) (any, error) {
 		durations := []time.Duration{}
@@ -256,8 +257,8 @@ func name() kind {
 	})
 }
 
-// isSubject reports whether s is a subject without wildcards that no part of
-// NATS itself uses.
+// isSubject reports whether s is a subject without wildcards, and without the $ of
+// NATS's own subjects.
 func isSubject(s string) bool {
 	for token := range strings.SplitSeq(s, ".") {
 		if !isName(token) {
@@ -335,8 +336,8 @@ func listenAddress() kind {
 	})
 }
 
-// listOf splits a text at its commas; YAML has lists of its own. What is neither
-// has nothing in it.
+// listOf splits a text at its commas; YAML has lists of its own. Any other value
+// gives an empty list.
 func listOf(raw any) (list []string) {
 	switch raw := raw.(type) {
 	case string:
@@ -377,5 +378,40 @@ func routeList() kind {
 			routes = append(routes, Route{scope, store})
 		}
 		return routes, nil
+	}}
+}
+
+// limitList is limits of numbers, and byteLimitList of sizes.
+func limitList() kind {
+	return limitsOf("limits", func(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) })
+}
+
+func byteLimitList() kind {
+	return limitsOf("byte limits", func(s string) (int64, error) {
+		b, ok := parseBytes(s)
+		if !ok {
+			return 0, errors.New("must be a size such as 64MiB")
+		}
+		return int64(b), nil
+	})
+}
+
+func limitsOf(name string, number func(string) (int64, error)) kind {
+	return kind{name, func(raw any) (any, error) {
+		var rules []limits.Rule
+		if raw == "" {
+			return rules, nil
+		}
+		for _, s := range listOf(raw) {
+			rule, err := limits.ParseRule(s, number)
+			if err != nil {
+				return nil, err
+			}
+			if slices.ContainsFunc(rules, func(r limits.Rule) bool { return r.Pattern == rule.Pattern }) {
+				return nil, errors.New("must have one limit for each scope")
+			}
+			rules = append(rules, rule)
+		}
+		return rules, nil
 	}}
 }

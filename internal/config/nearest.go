@@ -2,8 +2,8 @@ package config
 
 import "strings"
 
-// nearest is the known name that a person most likely meant, "" when none is
-// near enough to be worth showing. It takes keys and variables.
+// nearest is the known name that a user most likely meant, "" if none is near
+// enough to be worth showing. It takes keys and variables.
 func nearest(name string, known []string) string {
 	bare := strings.TrimPrefix(name, prefix)
 	best, bestDistance := "", len(bare)/3+1

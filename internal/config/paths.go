@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// DefaultDataDir is where a worker keeps its data unless told otherwise, and
-// so where the command line finds a local worker's client.json:
+// DefaultDataDir is where a worker keeps its data unless a setting names another
+// directory, and so where the command line finds a local worker's client.json:
 // $XDG_DATA_HOME/credbus or ~/.local/share/credbus, on macOS
 // ~/Library/Application Support/credbus, on Windows %LocalAppData%\credbus.
-// It fails where the environment names no home directory.
+// It fails if the environment names no home directory.
 func DefaultDataDir() (string, error) { return paths{os.Getenv}.dataDir() }
 
 // paths derives directories from environment variables.
@@ -34,8 +34,8 @@ func (p paths) dataDir() (string, error) {
 	return filepath.Join(dir, "credbus"), nil
 }
 
-// configFile is the file that is read when none is named, "" where the
-// environment names no home directory.
+// configFile is the file to read if none is named, "" if the environment names no
+// home directory.
 func (p paths) configFile() string {
 	dir := p.userDir("XDG_CONFIG_HOME", ".config", "AppData")
 	if dir == "" {
@@ -44,7 +44,7 @@ func (p paths) configFile() string {
 	return filepath.Join(dir, "credbus", "worker.yaml")
 }
 
-// userDir is the user's directory of a purpose, by the custom of each system.
+// userDir is the user's directory for a purpose, by the custom of each system.
 func (p paths) userDir(xdg, belowHome, windows string) string {
 	home := p.home()
 	switch runtime.GOOS {
@@ -53,7 +53,7 @@ func (p paths) userDir(xdg, belowHome, windows string) string {
 	case "darwin", "ios":
 		belowHome = "Library/Application Support"
 	default:
-		// The XDG specification has relative paths ignored.
+		// The XDG specification says to ignore relative paths.
 		if dir := p.getenv(xdg); filepath.IsAbs(dir) {
 			return dir
 		}
@@ -64,7 +64,7 @@ func (p paths) userDir(xdg, belowHome, windows string) string {
 	return filepath.Join(home, filepath.FromSlash(belowHome))
 }
 
-// join puts name under dir, or is "" when there is no dir.
+// join puts name under dir, or is "" if there is no dir.
 func (p paths) join(dir, name string) string {
 	if dir == "" {
 		return ""

@@ -19,11 +19,11 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// value is what one source says of a setting.
+// value is the value of a setting in one source.
 type value struct {
 	raw    any
 	parsed any
-	// variable or flag as the person wrote it, or the path of the file, or the
+	// The variable or flag as the user wrote it, or the path of the file, or the
 	// setting that it is taken from; all empty for a default.
 	written, file, inherited string
 }
@@ -31,12 +31,12 @@ type value struct {
 // given reports whether anybody set the value.
 func (v value) given() bool { return v.written != "" || v.file != "" }
 
-// borrowed reports whether the value is of a variable of another program.
+// borrowed reports whether the value comes from a variable of another program.
 func (v value) borrowed() bool {
 	return v.file == "" && v.written != "" && !strings.HasPrefix(v.written, "--") && !strings.HasPrefix(v.written, prefix)
 }
 
-// name is how to name the setting to whoever wrote the value.
+// name is the setting as the user wrote it.
 func (v value) name(key string) string {
 	switch {
 	case v.file != "":
@@ -49,7 +49,7 @@ func (v value) name(key string) string {
 // origin is where the value came from.
 func (v value) origin() string { return cmp.Or(v.written, v.file, v.inherited, "default") }
 
-// sources reads what was given, from the weakest source to the strongest.
+// sources reads the given values, from the weakest source to the strongest.
 type sources struct {
 	flags    *pflag.FlagSet
 	environ  []string
@@ -70,8 +70,8 @@ func (src *sources) read() map[string]value {
 	return values
 }
 
-// isIdle reports whether a variable of another program has no say here: one of a
-// type of store that is not used, or a token where there is a file of one.
+// isIdle reports whether a variable of another program does not count: if it is for a
+// type of store that is not used, or is a token and there is a token file.
 func isIdle(key string, v value, values map[string]value) bool {
 	s := settings.of(key)
 	if s == nil || s.borrowed == "" || v.written != s.borrowed {
@@ -107,11 +107,11 @@ func (src *sources) configFile() string {
 	if _, err := os.Stat(usual); errors.Is(err, fs.ErrNotExist) {
 		return ""
 	}
-	return usual // also when it cannot be read, which is then reported
+	return usual // also if it cannot be read: fromFile reports that
 }
 
-// quoted is a part of the YAML parser's errors that repeats the file's text,
-// and with it perhaps a password.
+// quoted matches the parts of the YAML parser's errors that repeat the file's
+// text, which may be a password.
 var quoted = regexp.MustCompile("`[^`]*`")
 
 func (src *sources) fromFile() map[string]value {
@@ -132,7 +132,7 @@ func (src *sources) fromFile() map[string]value {
 		raw, isGroup := all[key], src.table.firstOf(key) != ""
 		switch {
 		case src.table.of(key) != nil:
-			if raw != nil { // "url:" with nothing behind it
+			if raw != nil { // else it is "url:" without a value
 				values[key] = value{raw: raw, file: path}
 			}
 		case isGroup:
@@ -154,7 +154,7 @@ func (src *sources) fromBorrowedVariables() map[string]value {
 				return &settings[i]
 			}
 		}
-		return nil // one that the worker has no use for
+		return nil // the worker does not use it
 	})
 }
 
@@ -204,14 +204,17 @@ func (src *sources) fromEnviron(prefix string, find func(variable string) *setti
 	return values
 }
 
-// serviceLink matches what Kubernetes sets for a service named credbus.
+// serviceLink matches the variables that Kubernetes sets for a service named credbus.
 var serviceLink = regexp.MustCompile(`^CREDBUS_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_.+)?)$`)
 
-// foreign reports whether a CREDBUS_ variable is not meant for the worker's
-// configuration: the path of the file, what tests set, what Kubernetes adds.
+// foreign reports whether a CREDBUS_ variable is not a setting of the worker, but
+// the path of the file, or a variable of the command line, of tests or of Kubernetes.
 func foreign(variable string) bool {
-	return variable == prefix+"CONFIG" || variable == prefix+"REQUIRE_DOCKER" || variable == prefix+"REQUIRE_MOUNT" ||
-		strings.HasPrefix(variable, prefix+"TEST_") || failpoints && strings.HasPrefix(variable, prefix+"FAILPOINT_") ||
+	switch variable {
+	case prefix + "CONFIG", prefix + "CLEAR", prefix + "WIRE_KEY":
+		return true
+	}
+	return strings.HasPrefix(variable, prefix+"REQUIRE_") || strings.HasPrefix(variable, prefix+"TEST_") || failpoints && strings.HasPrefix(variable, prefix+"FAILPOINT_") ||
 		serviceLink.MatchString(variable)
 }
 
@@ -234,8 +237,8 @@ func (src *sources) fromFlags() map[string]value {
 	return values
 }
 
-// unknown reports a name that is none of the table's; near is what may have
-// been meant.
+// unknown reports a name that is not in the table; near is the one that the user
+// may have meant.
 func (src *sources) unknown(where, near string) {
 	if near == "" {
 		src.problem("%s is not a setting: --help lists them all", where)

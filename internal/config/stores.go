@@ -8,8 +8,8 @@ import (
 	"credbus/subjects"
 )
 
-// DefaultStore is the name of the store of the settings store.*, to which goes
-// what no route leads elsewhere.
+// DefaultStore is the name of the store that the settings store.* define. It keeps
+// all scopes without a route.
 const DefaultStore = "default"
 
 const (
@@ -18,7 +18,7 @@ const (
 	routesKey   = "store.routes"
 )
 
-// StoreKey is the key that the settings of a store stand below.
+// StoreKey is the key of the group of a store's settings.
 func StoreKey(name string) string {
 	if name == DefaultStore {
 		return storeGroup
@@ -33,8 +33,8 @@ func (c *Config) AllStores() map[string]Store {
 	return all
 }
 
-// tableOf is every setting there is when stores of those names are defined:
-// each has those of store, with the same rules.
+// tableOf is every setting if stores of those names are defined: each has the
+// settings of store, with the same rules.
 func tableOf(names []string) table {
 	var all table
 	for i, s := range settings {
@@ -50,8 +50,8 @@ func tableOf(names []string) table {
 
 func inGroup(key, group string) bool { return strings.HasPrefix(key, group+".") }
 
-// namedStore is the settings of one more store. How patient the worker is with
-// it follows from store unless it is given, and its directory is its own.
+// namedStore is the settings of one more store. Its timeouts, retries and breaker
+// are those of store unless given, and its directory is its own.
 func namedStore(name string) (t table) {
 	for _, s := range settings {
 		below, found := strings.CutPrefix(s.key, storeGroup+".")
@@ -72,7 +72,7 @@ func namedStore(name string) (t table) {
 
 var policyKeys = []string{"store.read_timeout", "store.write_timeout", "store.retries", "store.retry_backoff", "store.breaker_failures", "store.breaker_delay"}
 
-// storeNames are the names under stores in what was read from a file.
+// storeNames are the names under stores in a file.
 func (src *sources) storeNames(all map[string]any, path string) (names []string) {
 	for _, key := range slices.Sorted(maps.Keys(all)) {
 		below, found := strings.CutPrefix(key, storesGroup+".")
@@ -82,7 +82,7 @@ func (src *sources) storeNames(all map[string]any, path string) (names []string)
 		case !isName(name), len(name) > subjects.MaxStoreNameLen:
 			src.problem("%s in %s: the name of a store must be 1 to %d characters of A-Z a-z 0-9 - _", key, path, subjects.MaxStoreNameLen)
 		case name == DefaultStore:
-			src.problem("%s in %s: the store of that name is the one of the settings store", key, path)
+			src.problem("%s in %s: the name default stands for the store of the settings store.*, so choose another", key, path)
 		default:
 			names = append(names, name)
 		}

@@ -37,7 +37,7 @@ func TestNamedStores(t *testing.T) {
 	if eu.Type != "vault" || !eu.Native() || eu.Vault.Address != "https://vault:8200" || eu.Vault.Token != secret || eu.Vault.Auth != "token" {
 		t.Errorf("vault-eu is %+v", eu)
 	}
-	// How patient the worker is follows from store, whoever set it there.
+	// Timeouts, retries and breaker come from store, whatever source set them there.
 	if eu.ReadTimeout != 3*time.Second || eu.WriteTimeout != 20*time.Second || eu.Retries != 1 || eu.BreakerDelay != 7*time.Second || eu.BreakerFailures != 10 {
 		t.Errorf("the policy of vault-eu is %+v", eu)
 	}
@@ -100,7 +100,7 @@ func TestWrongStores(t *testing.T) {
 		"no group":       {yaml: "stores: {eu: vault}", want: []string{"stores.eu in FILE is a single value: it is a group of settings, such as stores.eu.type"}},
 		"no stores":      {yaml: "stores: 5", want: []string{"stores in FILE is a single value: it is a group of settings, such as stores.NAME.type"}},
 		"list":           {yaml: "stores: [eu]", want: []string{"stores in FILE is a single value"}},
-		"default":        {yaml: "stores: {default: {type: memory}}", want: []string{"stores.default.type in FILE: the store of that name is the one of the settings store"}},
+		"default":        {yaml: "stores: {default: {type: memory}}", want: []string{"stores.default.type in FILE: the name default stands for the store of the settings store.*"}},
 		"name":           {yaml: "stores: {'e u': {type: memory}}", want: []string{"stores.e u.type in FILE: the name of a store must be 1 to 64 characters"}},
 		"long name":      {yaml: "stores: {" + strings.Repeat("e", 65) + ": {type: memory}}", want: []string{"the name of a store must be 1 to 64 characters"}},
 		"native files":   {yaml: "stores: {eu: {form: native}}", want: []string{"stores.eu.form in FILE is native, but stores.eu.type is file, which has no form of its own"}},
@@ -139,7 +139,7 @@ func TestBorrowedVaultVariables(t *testing.T) {
 	}
 	c = mustLoad(t, []string{"--store.type=vault", "--store.vault.token-file=/token"}, environ...)
 	if v := c.Store.Vault; v.Token != "" || v.TokenFile != mustAbs(t, "/token") {
-		t.Error("a token of the environment stands beside a file of one")
+		t.Error("a token of the environment is used beside a token file")
 	}
 	c = mustLoad(t, nil, append(environ, "VAULT_ADDR=unix:///run/vault")...)
 	if v := c.Store.Vault; v.Token != "" || v.Address != "" {

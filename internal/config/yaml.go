@@ -10,12 +10,13 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"credbus/internal/limits"
 	"credbus/internal/natsconn"
 )
 
-// WriteYAML prints every setting with the comment of where its value came
-// from: default, the file, the variable or the flag. The result is a file
-// that Load reads, except that it refuses the text that stands for a secret.
+// WriteYAML prints every setting, with a comment that says where its value came
+// from: default, the file, the variable or the flag. The result is a file that
+// Load reads, except that it refuses the text that stands for a secret.
 func (c *Config) WriteYAML(w io.Writer) error {
 	root := &yaml.Node{Kind: yaml.MappingNode}
 	for i := range c.table {
@@ -47,7 +48,7 @@ func (c *Config) WriteYAML(w io.Writer) error {
 	return encoder.Close()
 }
 
-// All yields every setting with its value as a person would write it, secrets
+// All yields every setting with its value as a user would write it, secrets
 // redacted.
 func (c *Config) All() iter.Seq2[string, string] {
 	return func(yield func(key, value string) bool) {
@@ -60,7 +61,7 @@ func (c *Config) All() iter.Seq2[string, string] {
 	}
 }
 
-// groupOf is the mapping of that name in parent, made when it is missing. The
+// groupOf is the mapping of that name in parent, created if it is missing. The
 // table keeps groups together, so it can only be the last.
 func groupOf(parent *yaml.Node, name string) *yaml.Node {
 	if n := len(parent.Content); n > 0 && parent.Content[n-2].Value == name {
@@ -71,7 +72,7 @@ func groupOf(parent *yaml.Node, name string) *yaml.Node {
 	return group
 }
 
-// show is a parsed value as a person would write it in the file.
+// show is a parsed value as a user would write it in the file.
 func (s *setting) show(parsed any) any {
 	switch parsed := parsed.(type) {
 	case time.Duration:
@@ -92,21 +93,27 @@ func (s *setting) show(parsed any) any {
 	case Bytes:
 		return parsed.String()
 	case []Route:
-		texts := []string{}
-		for _, route := range parsed {
-			texts = append(texts, route.String())
-		}
-		return texts
+		return textsOf(parsed)
+	case []limits.Rule:
+		return textsOf(parsed)
 	case string:
 		if parsed != "" && s.secret {
 			return redacted
 		}
 		if shown := natsconn.RedactURL(parsed); s.kind.name == addressName && shown != parsed {
-			// Marked, so that it is not taken for the address without a user.
+			// Marked, so that it is not mistaken for the address without a user.
 			return strings.ReplaceAll(shown, "://", "://"+redacted+"@")
 		}
 		return parsed
 	default:
 		return parsed
 	}
+}
+
+func textsOf[T fmt.Stringer](list []T) []string {
+	texts := []string{}
+	for _, item := range list {
+		texts = append(texts, item.String())
+	}
+	return texts
 }

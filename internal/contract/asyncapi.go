@@ -9,18 +9,18 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// object is a part of the document. Its keys come out in the order of the alphabet.
+// object is a part of the document. The encoder sorts its keys alphabetically.
 type object = map[string]any
 
 func ref(path string) object { return object{"$ref": "#/" + path} }
 
-// channel is a subject that clients use beside those of commands.
+// channel is a subject that clients use besides those of commands.
 type channel struct {
 	name, address, action, doc string
 	messages                   []string
 }
 
-// beside are those channels, from the worker's side: it sends what clients receive.
+// beside are these channels, as the worker sees them: it sends what clients receive.
 var beside = []channel{
 	{"event", "cred.v1.event.{scope}.{id}", "send", "what happened to a credential", []string{"Event"}},
 	{"job", "cred.v1.job.{command}.{scope}.{job}", "receive", "a batch job, whose answer is that of a stream, in JSON", []string{"StoreJob", "PatchJob", "RetrieveJob", "DeleteJob", "ValidateJob"}},
@@ -36,7 +36,7 @@ var parameters = map[string]string{
 	"store":   "the name of the store",
 }
 
-// asyncapi is the contract as a document of AsyncAPI 3.0, which says what the worker does.
+// asyncapi returns the contract as a document of AsyncAPI 3.0, which describes the worker.
 func (c *contract) asyncapi() ([]byte, error) {
 	channels, operations, messages, schemas := object{}, object{}, object{}, object{}
 	replies := object{"error": ref("components/messages/Error")}
@@ -113,16 +113,16 @@ func parametersOf(address string) object {
 	return found
 }
 
-// schema is a message as JSON Schema says it, in its form as JSON.
+// schema is the JSON Schema of a message in its JSON form.
 func (c *contract) schema(name string) (object, error) {
-	m, of, doc := c.resolve(name)
+	m, _, doc := c.resolve(name)
 	properties := object{}
-	for _, f := range c.flat(m, of) {
+	for _, f := range c.sent(name) {
 		property, err := c.property(f)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		if about := c.about(m, f); about != "" && property["$ref"] == nil {
+		if about := c.about(name, f); about != "" && property["$ref"] == nil {
 			property["description"] = about
 		}
 		properties[f.name] = property
@@ -136,7 +136,7 @@ func (c *contract) schema(name string) (object, error) {
 	return object{"type": "object", "description": c.prose(m, doc), "properties": properties}, nil
 }
 
-// value is the bytes of a value: a text, or base64 where they are none.
+// value is the schema of a value: a text, or base64 if the bytes are no text.
 func value() object {
 	return object{"oneOf": []any{
 		object{"type": "string"},

@@ -1,11 +1,11 @@
-// Contract writes what follows from the declarations of the messages in package subjects:
+// Contract generates files from the declarations of the messages in package subjects:
 //
 //	subjects/*.go ─► parse ─┬► subjects/message_gen.go   encoders and decoders
 //	                        ├► docs/protocol.md          a table for each message
 //	                        └► docs/asyncapi.yaml        channels, operations, schemas
 //
-// go generate ./subjects runs it. With -check it writes nothing, and fails when a file is
-// not what it would write.
+// go generate ./subjects runs it. With -check it writes nothing, and fails if a file differs
+// from what it would write.
 package main
 
 import (
@@ -19,7 +19,7 @@ import (
 
 func main() {
 	root := flag.String("root", "..", "the `directory` of the module")
-	check := flag.Bool("check", false, "fail if a file is not current, and write none")
+	check := flag.Bool("check", false, "write nothing, and fail if a file is not current")
 	flag.Parse()
 	if err := run(*root, *check); err != nil {
 		fmt.Fprintln(os.Stderr, "contract:", err)
@@ -42,13 +42,13 @@ func run(root string, check bool) error {
 			continue
 		}
 		if current, err := os.ReadFile(path); err != nil || !bytes.Equal(current, content) {
-			stale = errors.Join(stale, fmt.Errorf("%s is not what the declarations say: run go generate ./subjects", name))
+			stale = errors.Join(stale, fmt.Errorf("%s does not match the declarations: run go generate ./subjects", name))
 		}
 	}
 	return stale
 }
 
-// generate returns the files by their paths in the module.
+// generate returns the files by their path in the module.
 func generate(root string) (map[string][]byte, error) {
 	c, err := parse(filepath.Join(root, "subjects"))
 	if err != nil {

@@ -15,22 +15,23 @@ import (
 	"strings"
 )
 
-// contract is what package subjects declares.
+// contract holds the declarations of package subjects.
 type contract struct {
-	messages []*message // in the order of files, and in them of declarations
+	messages []*message // in the order of files, and of the declarations in them
 	byName   map[string]*message
 	aliases  map[string]alias
-	texts    map[string]bool // types whose underlying type is string
+	never    map[string][]string // by message, the fields that it has in Go and never on the wire
+	texts    map[string]bool     // types whose underlying type is string
 	commands []command
 	values   map[string][]string // of the constants of a type such as Status
-	names    map[string]string   // of those constants, with their values
-	limits   map[string]string   // constants by name, as they are written
+	names    map[string]string   // the values of those constants by name
+	limits   map[string]string   // constants by name, as expressions
 }
 
-// alias is a generic message with the type that it is made of.
+// alias is a generic message together with its type argument.
 type alias struct{ generic, of, doc string }
 
-// command is one of the contract, as the comment of its constant tells.
+// command is a command of the contract, as the comment of its constant describes it.
 type command struct{ name, request, reply, doc string }
 
 // message is a struct that is a body, or part of one.
@@ -39,18 +40,18 @@ type message struct {
 	params []string // of a generic type
 	doc    string
 	fields []*field
-	byHand map[string]bool // methods that are not generated
+	byHand map[string]bool // methods written by hand
 }
 
-// field is one of a message. The wire tag says what the Go type does not:
+// field is a field of a message. Its wire tag says what the Go type does not say:
 //
 //	name      of the field in a body; empty with inline
-//	inline    the fields of the message that it holds are this one's, as those of an
-//	          embedded one are
-//	always    it is written also when it is zero
-//	early     it is written before the fields that stand above it
+//	inline    the fields of the message in it belong to this message, as those of an
+//	          embedded one do
+//	always    it is written even if it is zero
+//	early     it is written before the fields above it
 //	reply     of replies: AppendRevision writes it
-//	null      it may be null, which removes what was there
+//	null      it may be null, which removes the old value
 //	max=N     the most bytes of a text, or elements of an array
 //	chars=N   the most characters of a text
 //	most=N    the most that a number may be
@@ -61,7 +62,7 @@ type message struct {
 //	read=M    the decoder's method M reads it
 //	by=M      the message's own method M reads it
 //
-// A derived tag on a field names what is written after it, and the method that tells.
+// A derived tag on a field names what is written after it, and the method that computes it.
 type field struct {
 	goName, goType string
 	name           string
@@ -73,14 +74,14 @@ type field struct {
 
 func (f *field) is(option string) bool { _, ok := f.options[option]; return ok }
 
-// parse reads the declarations of a package, and nothing that was generated.
+// parse reads the declarations of a package, except generated ones.
 func parse(dir string) (*contract, error) {
 	paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
 		return nil, err
 	}
 	c := &contract{
-		byName: make(map[string]*message), aliases: make(map[string]alias), texts: make(map[string]bool),
+		byName: make(map[string]*message), aliases: make(map[string]alias), never: make(map[string][]string), texts: make(map[string]bool),
 		values: make(map[string][]string), names: make(map[string]string), limits: make(map[string]string),
 	}
 	methods := make(map[string]map[string]bool)
@@ -119,6 +120,7 @@ func (c *contract) declaration(decl *ast.GenDecl) error {
 	for _, spec := range decl.Specs {
 		switch spec := spec.(type) {
 		case *ast.TypeSpec:
+			c.never[spec.Name.Name] = neverSent(cmp.Or(spec.Doc, decl.Doc))
 			switch t := spec.Type.(type) {
 			case *ast.IndexListExpr:
 				c.aliases[spec.Name.Name] = alias{typeName(t.X), typeName(t.Indices[0]), text(spec.Doc)}
@@ -178,7 +180,7 @@ func (m *message) read(t *ast.StructType) error {
 		wire, tagged := tag.Lookup("wire")
 		if read.embedded = len(f.Names) == 0; !read.embedded {
 			if !tagged {
-				continue // of no concern to the wire
+				continue // not on the wire
 			}
 			if len(f.Names) > 1 {
 				return fmt.Errorf("%s: fields that share a line cannot share a tag", m.name)
@@ -208,7 +210,7 @@ func (m *message) read(t *ast.StructType) error {
 
 var options = []string{"inline", "always", "early", "reply", "null", "max", "chars", "most", "short", "unix", "seconds", "clone", "read", "by"}
 
-// check drops structs that are no messages, and refuses fields that stand twice.
+// check drops structs that are no messages, and refuses a message that has a field twice.
 func (c *contract) check() error {
 	c.messages = slices.DeleteFunc(c.messages, func(m *message) bool {
 		if c.isMessage(m) {
@@ -217,6 +219,11 @@ func (c *contract) check() error {
 		delete(c.byName, m.name)
 		return true
 	})
+	for name, never := range c.never {
+		if m, of, _ := c.resolve(name); m != nil && len(c.flat(m, of))-len(c.sent(name)) != len(never) {
+			return fmt.Errorf("%s: contract:never names %v, of which not all are fields", name, never)
+		}
+	}
 	for _, m := range c.messages {
 		seen := make(map[string]bool)
 		for _, f := range c.flat(m, "") {
@@ -241,8 +248,8 @@ func (c *contract) isMessage(m *message) bool {
 	})
 }
 
-// flat is all fields of a message, those of embedded ones included, in the order in which
-// they are written. Of a generic message, of is what it is made of.
+// flat returns all fields of a message, also those of embedded ones, in the order in which
+// they are written. For a generic message, of is the type argument.
 func (c *contract) flat(m *message, of string) (all []*field) {
 	for _, f := range m.ordered() {
 		made := *f
@@ -255,7 +262,7 @@ func (c *contract) flat(m *message, of string) (all []*field) {
 			first, _, _ := strings.Cut(params, ",")
 			of := c.flat(parent, first)
 			if f.is("inline") && c.enveloped(parent) {
-				of = c.without(of, "Envelope") // of a request, which m is none
+				of = c.without(of, "Envelope") // it belongs to requests, and m is none
 			}
 			all = append(all, of...)
 		case !f.embedded && !f.is("inline"):
@@ -267,11 +274,33 @@ func (c *contract) flat(m *message, of string) (all []*field) {
 
 var parameter = regexp.MustCompile(`\bT\b`)
 
-// resolve is the message of a name and, for one that is made of another, that one.
+// sent returns the fields that a message may have on the wire.
+func (c *contract) sent(name string) []*field {
+	m, of, _ := c.resolve(name)
+	return slices.DeleteFunc(c.flat(m, of), func(f *field) bool { return slices.Contains(c.never[name], f.name) })
+}
+
+// neverSent reads a directive in the comment of a type. It names the fields that come from an
+// embedded type, and that the message never has.
+//
+//	//contract:never cursor
+func neverSent(doc *ast.CommentGroup) (names []string) {
+	if doc == nil {
+		return nil
+	}
+	for _, line := range doc.List {
+		if fields, ok := strings.CutPrefix(line.Text, "//contract:never "); ok {
+			names = append(names, strings.Fields(fields)...)
+		}
+	}
+	return names
+}
+
+// resolve returns the message of a name. If the name is an alias, of is the type argument.
 func (c *contract) resolve(name string) (m *message, of, doc string) {
 	if a, ok := c.aliases[name]; ok {
 		m = c.byName[a.generic]
-		return m, a.of, cmp.Or(a.doc, m.doc)
+		return m, a.of, cmp.Or(a.doc, strings.ReplaceAll(m.doc, a.generic, name))
 	}
 	if m = c.byName[name]; m == nil {
 		return nil, "", ""
@@ -279,8 +308,8 @@ func (c *contract) resolve(name string) (m *message, of, doc string) {
 	return m, "", m.doc
 }
 
-// ordered is the fields in the order in which they are written: the envelope of a request
-// is the last.
+// ordered returns the fields in the order in which they are written: the envelope of a
+// request comes last.
 func (m *message) ordered() []*field {
 	rank := func(f *field) int {
 		switch {

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// The tables stand between these lines of docs/protocol.md.
+// The tables are between these lines of docs/protocol.md.
 const (
 	tablesBegin = "<!-- Generated from package subjects by internal/contract: change it there. -->\n"
 	tablesEnd   = "<!-- End of what is generated. -->\n"
@@ -20,7 +20,7 @@ func (c *contract) tables(page []byte) ([]byte, error) {
 	before, rest, begun := bytes.Cut(page, []byte(tablesBegin))
 	_, after, ended := bytes.Cut(rest, []byte(tablesEnd))
 	if !begun || !ended {
-		return nil, fmt.Errorf("the page has no lines %q and %q, between which the tables stand", tablesBegin, tablesEnd)
+		return nil, fmt.Errorf("the page has no lines %q and %q, between which the tables belong", tablesBegin, tablesEnd)
 	}
 	var out bytes.Buffer
 	out.Write(before)
@@ -38,11 +38,11 @@ func (c *contract) tables(page []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// alone are the messages that are no request and no reply, and are bodies all the same.
+// alone are the messages that are bodies, but neither requests nor replies.
 var alone = []string{"Error", "Event", "StoreStatus", "StoreJob", "PatchJob", "RetrieveJob", "DeleteJob", "ValidateJob", "JobStatus"}
 
-// documented are the names of the messages that clients see: those of commands, then what
-// they are made of.
+// documented returns the names of the messages that clients see: those of commands, then
+// the messages in them.
 func (c *contract) documented() (names []string) {
 	add := func(name string) {
 		if m, _, _ := c.resolve(name); m != nil && !slices.Contains(names, name) {
@@ -58,18 +58,17 @@ func (c *contract) documented() (names []string) {
 		add(name)
 	}
 	for i := 0; i < len(names); i++ { // names grows meanwhile
-		m, of, _ := c.resolve(names[i])
-		for _, f := range c.flat(m, of) {
+		for _, f := range c.sent(names[i]) {
 			add(element(f.goType))
 		}
 	}
 	return names
 }
 
-// element is the message that a field holds, or that the elements of its list are.
+// element is the message in a field, or in the elements of its list.
 func element(goType string) string {
 	name, params, _ := strings.Cut(strings.TrimLeft(goType, "*[]"), "[")
-	if name == "Result" { // that of an item, or its error
+	if name == "Result" { // an item, or its error
 		name, _, _ = strings.Cut(params, ",")
 	}
 	return name
@@ -78,9 +77,9 @@ func element(goType string) string {
 func link(name string) string { return "[" + name + "](#" + strings.ToLower(name) + ")" }
 
 func (c *contract) table(out *bytes.Buffer, name string) error {
-	m, of, doc := c.resolve(name)
+	m, _, doc := c.resolve(name)
 	fmt.Fprintf(out, "\n### %s\n\n%s\n", name, c.prose(m, doc))
-	fields := c.flat(m, of)
+	fields := c.sent(name)
 	if name != "Envelope" && c.enveloped(m) {
 		fields = c.without(fields, "Envelope")
 		fmt.Fprintf(out, "Besides, it has what [every request](#envelope) may have.\n")
@@ -94,7 +93,7 @@ func (c *contract) table(out *bytes.Buffer, name string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		fmt.Fprintf(out, "| `%s` | %s | %s |\n", f.name, kind, c.about(m, f))
+		fmt.Fprintf(out, "| `%s` | %s | %s |\n", f.name, kind, c.about(name, f))
 		if short := f.options["short"]; short != "" {
 			fmt.Fprintf(out, "| `%s` | bytes, secret | in place of `%s`: a single value, whose name is `value` |\n", short, f.name)
 		}
@@ -105,7 +104,7 @@ func (c *contract) table(out *bytes.Buffer, name string) error {
 	return nil
 }
 
-// without is fields but for those of a message.
+// without returns fields without those of a message.
 func (c *contract) without(fields []*field, message string) []*field {
 	others := c.flat(c.byName[message], "")
 	return slices.DeleteFunc(fields, func(f *field) bool {
@@ -120,7 +119,7 @@ func (c *contract) enveloped(m *message) bool {
 	})
 }
 
-// kind is the type of a field, with its limit, as a page says it.
+// kind is the type of a field, with its limit, as the tables show it.
 func (c *contract) kind(f *field) (string, error) {
 	kind, err := c.plainKind(f)
 	switch {
@@ -204,7 +203,7 @@ func grouped(n int) string {
 
 var identifier = regexp.MustCompile(`\b[A-Z]\w*(\.[A-Z]\w*)?\b`)
 
-// prose is a comment with names of the wire in place of those of Go.
+// prose is a comment in which names of Go are replaced by those of the wire.
 func (c *contract) prose(m *message, comment string) string {
 	return identifier.ReplaceAllStringFunc(comment, func(word string) string {
 		if of, name, ok := strings.Cut(word, "."); ok {
@@ -230,8 +229,12 @@ func (c *contract) prose(m *message, comment string) string {
 	})
 }
 
-// about is the comment of a field without its own name at the begin.
-func (c *contract) about(m *message, f *field) string {
+// about is the comment of a field without its own name at the beginning.
+func (c *contract) about(name string, f *field) string {
+	m, _, _ := c.resolve(name)
+	if doc := c.aboutTarget(name, f); doc != "" {
+		return doc
+	}
 	doc := c.prose(m, f.doc)
 	for _, verb := range []string{"is", "are"} {
 		if rest, ok := strings.CutPrefix(doc, "`"+f.name+"` "+verb+" "); ok {
@@ -239,6 +242,35 @@ func (c *contract) about(m *message, f *field) string {
 		}
 	}
 	return doc
+}
+
+// aboutTarget describes the fields of a Target by what the message is. For other fields, it
+// returns "".
+func (c *contract) aboutTarget(name string, f *field) string {
+	target, m := c.byName["Target"], c.byName[name]
+	if target == nil || m == nil || !slices.ContainsFunc(target.fields, func(t *field) bool { return t.goName == f.goName && t.goType == f.goType }) {
+		return ""
+	}
+	item := name == "Target" || strings.HasSuffix(name, "Item")
+	switch {
+	case f.goName == "Scope" && item:
+		return "that of the batch, or else of the subject, if it is left out"
+	case f.goName == "Scope" && c.enveloped(m):
+		return "that of the subject, if it is left out"
+	case !item && !c.has(m, "Target"):
+		return ""
+	case strings.HasPrefix(name, "Job") && name != "JobResult":
+		return "of the job"
+	}
+	return "of the credential"
+}
+
+// has reports whether a message embeds another one, directly or not.
+func (c *contract) has(m *message, name string) bool {
+	return slices.ContainsFunc(m.fields, func(f *field) bool {
+		parent := c.byName[typeNameOf(f.goType)]
+		return f.embedded && parent != nil && (parent.name == name || c.has(parent, name))
+	})
 }
 
 func (c *contract) wireName(m *message, goName string) string {

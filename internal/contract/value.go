@@ -10,7 +10,7 @@ import (
 // value computes a limit from the constants of the package.
 func (c *contract) value(expression string) (int, error) {
 	scope := types.NewPackage("limits", "limits")
-	// A constant may refer to one that is declared after it.
+	// A constant may refer to a later one.
 	for range 3 {
 		for name, text := range c.limits {
 			if scope.Scope().Lookup(name) != nil {

@@ -40,7 +40,7 @@ type Keeper struct {
 	joined *Record // what Join returned
 }
 
-// New makes the stream of the record if it is missing.
+// New creates the stream of the record if it is missing.
 func New(ctx context.Context, config Config) (*Keeper, error) {
 	if config.Conn == nil || config.Prefix == "" || config.Stream == "" || config.Alone == nil {
 		return nil, errors.New("deployment: Conn, Prefix, Stream and Alone are required")
@@ -93,7 +93,7 @@ func (k *Keeper) open(ctx context.Context) (jetstream.Stream, error) {
 type Mismatch struct {
 	ID          string // of the deployment
 	Differences []Difference
-	Running     bool // other workers run, so that the record cannot be changed
+	Running     bool // other workers run, so the record cannot be changed
 }
 
 func (m *Mismatch) Error() string {
@@ -104,23 +104,23 @@ func (m *Mismatch) Error() string {
 	}
 	switch {
 	case m.Running:
-		lines = append(lines, "use the settings of the other workers; or stop all of them first, if the deployment is to change, and start this one with --deployment.change")
+		lines = append(lines, "use the settings of the other workers; or, to change the deployment, stop all of them first and start this one with --deployment.change")
 	default:
-		lines = append(lines, "use the settings of the other workers; or, if the deployment is to change, start the first worker once with --deployment.change (CREDBUS_DEPLOYMENT_CHANGE) while no other runs; credentials are not copied by that, credbus migrate does")
+		lines = append(lines, "use the settings of the other workers; or, to change the deployment, start the first worker once with --deployment.change (CREDBUS_DEPLOYMENT_CHANGE) while no other runs; this copies no credentials: credbus migrate does")
 	}
 	return strings.Join(lines, "\n")
 }
 
-// maxTries bounds how often a change is tried again that another worker was
-// faster than.
+// maxTries bounds how often a change is tried again because another worker was
+// faster.
 const maxTries = 10
 
-var errBusy = errors.New("record what all workers agree on: other workers change it all the time; start this one again")
+var errBusy = errors.New("record what all workers agree on: other workers kept changing the record; start this worker again")
 
-// Join returns the record that this worker agrees with. It writes own as the
-// record if there is none, and adds to it what a worker that agrees knows besides.
-// A worker that differs gets a *Mismatch. It must be called before this worker
-// runs its replica, since Alone would find that.
+// Join returns the record that this worker agrees with. If there is none, Join writes
+// own as the record. A worker that agrees may know more: Join adds that to the record.
+// A worker that differs gets a *Mismatch. Call Join before this worker runs its
+// replica: otherwise Alone would find it.
 func (k *Keeper) Join(ctx context.Context, own Record) (*Record, error) {
 	for range maxTries {
 		record, seq, err := k.read(ctx)
@@ -146,9 +146,9 @@ func (k *Keeper) Join(ctx context.Context, own Record) (*Record, error) {
 	return nil, errBusy
 }
 
-// Foresee returns the *Mismatch that Join would return, before anything is made that only
-// Join is told of. In own, a nil Keys stands for keys that are not known, and an empty
-// Identity of a store for one that is not.
+// Foresee returns the *Mismatch that Join would return. It needs less than Join, so that
+// nothing must be created first: a nil Keys in own stands for unknown keys, and an empty
+// Identity of a store for an unknown one.
 func (k *Keeper) Foresee(ctx context.Context, own Record) error {
 	record, _, err := k.read(ctx)
 	if err != nil || record == nil {
@@ -161,7 +161,7 @@ func (k *Keeper) Foresee(ctx context.Context, own Record) error {
 	return err
 }
 
-// next is the record after own has joined, nil if it stays as it is.
+// next returns the record after own has joined, nil if the record stays unchanged.
 func (k *Keeper) next(ctx context.Context, record, own *Record) (*Record, error) {
 	if record == nil {
 		first := *own
@@ -180,14 +180,15 @@ func (k *Keeper) next(ctx context.Context, record, own *Record) (*Record, error)
 		return merged, nil
 	}
 	if !allFleeting(differ) {
-		k.config.Logger.Warn("deployment.change: the deployment is what this worker says from now on", "deployment", record.ID, "differences", differ)
+		k.config.Logger.Warn("deployment.change: the deployment now has the settings of this worker", "deployment", record.ID, "differences", differ)
 	}
 	changed := *own
 	changed.ID = record.ID
 	return &changed, nil
 }
 
-// mismatch returns how own differs from the record, as an error if it may not.
+// mismatch returns how own differs from the record. It returns an error if this worker
+// must not change the record.
 func (k *Keeper) mismatch(ctx context.Context, record, own *Record) ([]Difference, error) {
 	differ := record.differences(own)
 	if len(differ) == 0 {
@@ -209,9 +210,9 @@ func allFleeting(differ []Difference) bool {
 	return !slices.ContainsFunc(differ, func(d Difference) bool { return !d.fleeting })
 }
 
-// Check returns a *Mismatch if own does not agree with the record any more. It adds
-// to the record what a worker that agrees knows besides, and writes a record that is
-// gone as Join returned it.
+// Check returns a *Mismatch if own no longer agrees with the record. It adds to the
+// record what own knows besides. If the record is gone, Check writes the one that Join
+// returned.
 func (k *Keeper) Check(ctx context.Context, own Record) error {
 	for range maxTries {
 		record, seq, err := k.read(ctx)
@@ -236,8 +237,7 @@ func (k *Keeper) Check(ctx context.Context, own Record) error {
 	return errBusy
 }
 
-// read returns the record and its place in the stream, nil and 0 if there is
-// none.
+// read returns the record and its place in the stream, nil and 0 if there is no record.
 func (k *Keeper) read(ctx context.Context) (*Record, uint64, error) {
 	msg, err := jsapi.Ask(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
 		return k.stream.GetLastMsgForSubject(ctx, k.subject())

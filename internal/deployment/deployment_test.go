@@ -25,7 +25,7 @@ func connect(t *testing.T) *nats.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { server.Close() })
+	t.Cleanup(func() { server.Close(context.Background()) })
 	nc, _, err := natscontext.Connect(server.WorkerContext())
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +34,7 @@ func connect(t *testing.T) *nats.Conn {
 	return nc
 }
 
-// alone is what a test says of other workers.
+// alone is whether a test says that no other worker runs.
 type alone struct{ atomic.Bool }
 
 func (a *alone) ask(context.Context) bool { return a.Load() }
@@ -118,9 +118,9 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// A worker that does not know which place a store is fits, and what another one knows
-// is recorded, for the next to be compared with.
-func TestIdentitiesThatAreNotKnown(t *testing.T) {
+// A worker that does not know the place of a store fits. What another worker knows is
+// recorded, and the next one is compared with it.
+func TestUnknownIdentities(t *testing.T) {
 	nc := connect(t)
 	unknown := with(func(r *Record) { r.Stores["vault-eu"] = Store{"vault", "native", ""} })
 	k := newKeeper(t, nc, new(alone), false)
@@ -142,7 +142,7 @@ func TestIdentitiesThatAreNotKnown(t *testing.T) {
 	if _, err := join(other); err == nil || !strings.Contains(err.Error(), "store vault-eu") {
 		t.Errorf("another place: %v", err)
 	}
-	// So does a worker that runs and finds out later.
+	// A running worker may also find out later.
 	if err := k.Check(t.Context(), unknown); err != nil {
 		t.Error(err)
 	}
@@ -154,7 +154,7 @@ func TestIdentitiesThatAreNotKnown(t *testing.T) {
 	}
 }
 
-// Of workers that start at once on places of their own, one is the first, and all
+// Of workers that start at once, each with a place of its own, one is the first, and all
 // others are refused.
 func TestJoinAtOnce(t *testing.T) {
 	const workers = 10
@@ -178,7 +178,7 @@ func TestJoinAtOnce(t *testing.T) {
 	}
 }
 
-// The record changes on purpose only, and never under workers that run.
+// The record changes only on purpose, and never while other workers run.
 func TestChange(t *testing.T) {
 	nc := connect(t)
 	others := new(alone)
@@ -201,7 +201,7 @@ func TestChange(t *testing.T) {
 	if err != nil || changed.ID != first.ID || len(changed.Routes) != 0 || fmt.Sprint(changed.Keys) != "[9]" {
 		t.Fatalf("changed to %+v, %v", changed, err)
 	}
-	// A keyring that was rotated is known before a worker has only the new key.
+	// A rotated keyring is recorded before a worker has only the new key.
 	rotated := with(func(r *Record) { r.Routes = nil; r.Keys = []uint32{9, 10} })
 	if err := changing.Check(t.Context(), rotated); err != nil {
 		t.Fatal(err)
@@ -209,13 +209,13 @@ func TestChange(t *testing.T) {
 	if after, _, err := changing.read(t.Context()); err != nil || fmt.Sprint(after.Keys) != "[9 10]" {
 		t.Errorf("after a rotation: %+v, %v", after, err)
 	}
-	// A worker that was cut off, and so taken for stopped, finds out.
+	// A worker that was cut off, and so seemed stopped, finds out.
 	if _, ok := errors.AsType[*Mismatch](running.Check(t.Context(), sample())); !ok {
 		t.Error("a worker that runs on does not notice that the record changed")
 	}
 }
 
-// What a store in memory kept is gone with its worker, keys included.
+// The content of a store in memory is gone with its worker, and so are its keys.
 func TestFleeting(t *testing.T) {
 	nc := connect(t)
 	others := new(alone)
@@ -235,7 +235,7 @@ func TestFleeting(t *testing.T) {
 		t.Errorf("after the other one: %+v, %v", joined, err)
 	}
 	if _, err := k.Join(t.Context(), sample()); err == nil {
-		t.Error("a store that lasts replaced one in memory without being told to")
+		t.Error("a lasting store replaced one in memory without deployment.change")
 	}
 }
 

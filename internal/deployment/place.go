@@ -13,14 +13,14 @@ import (
 	"credbus/subjects"
 )
 
-// Place is a store of this worker that others may have a copy of.
+// Place is a store of this worker of which another worker may have a copy.
 type Place struct {
 	Name     string // of the store, in the configuration
 	Identity string
 	Store    store.Marked
 }
 
-// placeQuestion asks other workers whether they find a mark in the store of that
+// placeQuestion asks other workers whether they find a mark in the store with that
 // identity.
 type placeQuestion struct {
 	Worker   string `json:"worker"`
@@ -36,25 +36,26 @@ type placeAnswer struct {
 }
 
 // Places finds workers whose store is a copy of this worker's: it has the same
-// identity, but neither sees what the other writes. A machine that was cloned with its
-// data is one.
+// identity, but neither worker sees what the other writes. A machine that was cloned
+// with its data has such a copy.
 type Places struct {
 	Conn   *nats.Conn
 	Prefix subjects.Prefix
 	Worker string // the name of this worker, unique
 	Host   string // for the error
 	Places []Place
-	// Started is when this worker began. Of two workers that disagree, the younger stops.
+	// Started is when this worker started. Of two workers that disagree, the younger stops.
 	Started time.Time
 }
 
-// placePatience is how long Check waits for answers of workers that run.
+// placePatience is how long Check waits for the answers of other workers.
 const placePatience = 500 * time.Millisecond
 
-// A questioner waits no longer, and a store that hangs must not hold up the next one.
+// answerWithin bounds one answer: the asking worker waits no longer, and a store that
+// hangs must not hold up the next question.
 const answerWithin = 2 * placePatience
 
-// maxPlaceMessage bounds what is read, in bytes.
+// maxPlaceMessage is the longest message that is read, in bytes.
 const maxPlaceMessage = 4 << 10
 
 func (p *Places) subject() string { return p.Prefix.Coherence("place") }
@@ -74,7 +75,7 @@ func (p *Places) Answer() error {
 			}
 			found, err := place.Store.HasMark(ctx, question.Mark)
 			if err != nil {
-				return // it cannot tell
+				return // the store cannot say
 			}
 			body, err := json.Marshal(placeAnswer{Worker: p.Worker, Host: p.Host, Found: found, Up: time.Since(p.Started)})
 			if err == nil {
@@ -87,7 +88,7 @@ func (p *Places) Answer() error {
 }
 
 // Check returns an error if a worker that has run for longer has a copy of one of
-// Places. It returns nil where it cannot tell.
+// Places. It returns nil if it cannot find out.
 func (p *Places) Check(ctx context.Context) error {
 	for _, place := range p.Places {
 		if err := p.check(ctx, place); err != nil {
@@ -100,7 +101,7 @@ func (p *Places) Check(ctx context.Context) error {
 func (p *Places) check(ctx context.Context, place Place) error {
 	mark, remove, err := place.Store.Mark(ctx)
 	if err != nil {
-		return nil //nolint:nilerr // a full disk, for example, tells nothing
+		return nil //nolint:nilerr // such as a full disk, which proves nothing
 	}
 	defer remove()
 	body, err := json.Marshal(placeQuestion{Worker: p.Worker, Identity: place.Identity, Mark: mark})
@@ -144,7 +145,7 @@ type Copy struct {
 }
 
 func (c *Copy) Error() string {
-	return fmt.Sprintf("store %s (%s) is not the one of worker %s (%s): one was copied from the other, and each worker would keep what the other does not find; "+
+	return fmt.Sprintf("store %s (%s) is not the one of worker %s (%s): one was copied from the other, and neither worker would find what the other stores; "+
 		"let both use the same directory, or stop the workers that use the wrong copy", c.Store, c.Identity, c.Other, c.Host)
 }
 

@@ -16,19 +16,19 @@ import (
 // Record is what all workers of a deployment must agree on. Nothing in it is
 // secret.
 type Record struct {
-	ID       string `json:"id"`       // random, made by the first worker
+	ID       string `json:"id"`       // random, chosen by the first worker
 	Protocol int    `json:"protocol"` // version of the protocol between replicas
-	// Lease is the longest that any worker may answer from its cache unproven, in
-	// nanoseconds; see coherence.Config. A worker may have a shorter one.
+	// Lease is the longest time that any worker may answer from its cache without new
+	// proof, in nanoseconds; see coherence.Config. A worker may have a shorter one.
 	Lease time.Duration `json:"lease"`
-	// Hold is the longest that a write of any worker may take effect after it was
-	// announced, in nanoseconds; see coherence.Config. It may differ, and grows only.
+	// Hold is the longest time in which a write of any worker may take effect after it was
+	// announced, in nanoseconds; see coherence.Config. Workers may differ; Hold only grows.
 	Hold time.Duration `json:"hold"`
 	// Queue is the queue group. Each group gets every request, so two groups would carry out
 	// each write twice. Older records have none.
 	Queue string `json:"queue,omitempty"`
-	// Stores are the stores of the workers by name, Routes the store of each
-	// scope that is not kept by the default one.
+	// Stores are the stores of the workers by name. Routes name the store of each scope
+	// that the default store does not keep.
 	Stores map[string]Store  `json:"stores"`
 	Routes map[string]string `json:"routes,omitempty"`
 	// Keys are the numbers of the keys in the keyring. Keyrings agree if they
@@ -40,14 +40,14 @@ type Record struct {
 type Store struct {
 	Type     string `json:"type"`
 	Form     string `json:"form"`
-	Identity string `json:"identity"` // see store.Identified; "" if it is not known
+	Identity string `json:"identity"` // see store.Identified; "" if unknown
 }
 
 func (s Store) String() string {
 	return fmt.Sprintf("%s %s (%s)", s.Type, cmp.Or(s.Identity, "of unknown identity"), s.Form)
 }
 
-// agrees reports whether both may be one place. An identity that is not known fits any.
+// agrees reports whether both may be the same place. An unknown identity fits any.
 func (s Store) agrees(other Store) bool {
 	if s.Identity == "" || other.Identity == "" {
 		s.Identity, other.Identity = "", ""
@@ -55,10 +55,10 @@ func (s Store) agrees(other Store) bool {
 	return s == other
 }
 
-// DefaultStore is the name of the store that keeps what no route names.
+// DefaultStore is the name of the store for every scope without a route.
 const DefaultStore = "default"
 
-// maxRecord bounds what is read, in bytes: a thousand stores and routes fit.
+// maxRecord is the longest record that is read, in bytes: a thousand stores and routes fit.
 const maxRecord = 512 << 10
 
 var errRecord = errors.New("the record of the deployment cannot be read: another version of credbus may have written it")
@@ -71,12 +71,12 @@ func decode(body []byte) (*Record, error) {
 	return record, nil
 }
 
-// Difference is something that a worker has otherwise than its deployment.
+// Difference is a setting in which a worker differs from its deployment.
 type Difference struct {
-	What               string // the setting to look at
+	What               string // the setting
 	Deployment, Worker string
-	// fleeting is set where the deployment's is gone for certain if no worker
-	// runs: what a store in memory kept.
+	// fleeting is set if the deployment's value is certainly gone when no worker runs:
+	// the content of a store in memory.
 	fleeting bool
 }
 
@@ -109,7 +109,7 @@ func (r *Record) differences(own *Record) (differ []Difference) {
 		theirs, known := r.Stores[name]
 		ours, has := own.Stores[name]
 		if known && has && theirs.agrees(ours) || known != has && !r.uses(name) && !own.uses(name) {
-			continue // nobody's credentials are in a store that one of them lacks
+			continue // the store that one of them lacks keeps no credentials
 		}
 		add("store "+name, text(theirs, known), text(ours, has))
 		differ[len(differ)-1].fleeting = fleeting(theirs) && (fleeting(ours) || !has)
@@ -123,7 +123,7 @@ func (r *Record) differences(own *Record) (differ []Difference) {
 	return differ
 }
 
-// uses reports whether a store keeps any scope.
+// uses reports whether a store of that name keeps any scope.
 func (r *Record) uses(name string) bool {
 	if name == DefaultStore {
 		return true
@@ -136,8 +136,8 @@ func (r *Record) uses(name string) bool {
 	return false
 }
 
-// merged is the record with what a worker that agrees knows besides: keys, stores
-// that keep nothing yet, and identities that no worker knew before.
+// merged is the record with what own knows besides: keys, stores that keep nothing
+// yet, and identities that no worker knew before.
 func (r *Record) merged(own *Record) *Record {
 	all := *r
 	all.Hold = max(r.Hold, own.Hold)
@@ -165,8 +165,8 @@ func text(s Store, known bool) string {
 
 func fleeting(s Store) bool { return strings.HasPrefix(s.Identity, store.FleetingIdentity) }
 
-// onlyFleeting reports whether nothing outlives the workers, and with it the
-// keys that sealed it.
+// onlyFleeting reports whether no store outlives the workers: then nothing is left that
+// older keys sealed.
 func (r *Record) onlyFleeting() bool {
 	for _, s := range r.Stores {
 		if !fleeting(s) {

@@ -23,8 +23,8 @@ const (
 
 var ahead = []time.Duration{7 * day, day}
 
-// world is a store, and the streams of events and of marks in memory. Nothing in
-// it heeds a context: what a worker sends may get there however late it is.
+// world is a store, and the streams of events and of marks in memory. It ignores
+// contexts: what a worker sends may arrive however late.
 type world struct {
 	store *memory.Store
 	logs  *bytes.Buffer
@@ -33,7 +33,7 @@ type world struct {
 	stream uint64
 	seq    uint64
 	events []entry // that are still in the stream
-	told   []entry // all that ever were published, by workers and by watches
+	told   []entry // all that were ever published, by workers and by watches
 	marks  map[subjects.Target]expiry.Mark
 	places uint64
 	claim  time.Time
@@ -47,7 +47,7 @@ type entry struct {
 
 func newWorld(t *testing.T) *world {
 	w := &world{store: memory.New(), logs: new(bytes.Buffer), stream: 1, marks: make(map[subjects.Target]expiry.Mark)}
-	t.Cleanup(func() { w.store.Close() })
+	t.Cleanup(func() { w.store.Close(context.Background()) })
 	return w
 }
 
@@ -61,7 +61,7 @@ func (w *world) write(t *testing.T, id string, left time.Duration) (version stri
 
 func (w *world) remove(t *testing.T, id string) {
 	t.Helper()
-	if err := w.store.Delete(t.Context(), store.Key(target(id)), store.Precondition{}); err != nil {
+	if err := w.store.Delete(t.Context(), target(id), store.Precondition{}); err != nil {
 		t.Fatal(err)
 	}
 	w.publish(subjects.Event{Kind: subjects.EventDeleted, Target: target(id)})
@@ -72,7 +72,7 @@ var writes int
 func putRecord(t *testing.T, s store.Store, id string, left time.Duration) (version string) {
 	t.Helper()
 	writes++
-	record := &store.Record{Key: store.Key(target(id)), WriteID: fmt.Sprint("w", writes), Payload: []byte("sealed")}
+	record := &store.Record{Target: target(id), WriteID: fmt.Sprint("w", writes), Payload: []byte("sealed")}
 	if left != 0 {
 		record.Expires = time.Now().Add(left).UTC().Truncate(time.Millisecond)
 	}
@@ -184,7 +184,7 @@ func (w *world) Put(_ context.Context, key subjects.Target, mark *expiry.Mark) (
 	return next.Place, nil
 }
 
-// watch is one worker's.
+// watch is the watch of one worker.
 func (w *world) watch(name string) *expiry.Watch { return w.through(name, w, w) }
 
 func (w *world) through(name string, events expiry.Events, marks expiry.Marks) *expiry.Watch {
@@ -201,7 +201,7 @@ func sweep(t *testing.T, w *expiry.Watch) {
 	}
 }
 
-// tellings counts what was told, by credential, version and threshold.
+// tellings counts the published expiry events, by credential, version and threshold.
 func (w *world) tellings() map[string]int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -220,7 +220,7 @@ func countTellings(told []entry) map[string]int {
 
 func telling(id, version, threshold string) string { return id + " " + version + " " + threshold }
 
-// threshold is what an event was due by when it was found.
+// threshold is what an event was due for when it was found.
 func threshold(event *subjects.Event) string {
 	left := event.Expires.Sub(event.At)
 	switch {
@@ -234,16 +234,16 @@ func threshold(event *subjects.Event) string {
 	return fmt.Sprintf("wrong: %+v", *event)
 }
 
-// wantOnce fails unless exactly those were told, and each once.
+// wantOnce fails unless exactly these were published, each once.
 func wantOnce(t *testing.T, got map[string]int, want ...string) {
 	t.Helper()
 	for _, one := range want {
 		if got[one] != 1 {
-			t.Errorf("%s was told %d times", one, got[one])
+			t.Errorf("%s was published %d times", one, got[one])
 		}
 	}
 	if len(got) != len(want) {
-		t.Errorf("told %v, want %v", got, want)
+		t.Errorf("published %v, want %v", got, want)
 	}
 }
 
@@ -256,10 +256,10 @@ type fault struct {
 	pause  chan struct{} // nil: for good
 	mu     sync.Mutex
 	steps  int
-	paused chan struct{} // closed when it stands
+	paused chan struct{} // closed when the worker stops
 }
 
-// step does one, and what comes after it.
+// step runs do as one step, and stops the worker before or after it.
 func step[T any](f *fault, do func() (T, error)) (result T, err error) {
 	f.mu.Lock()
 	f.steps++

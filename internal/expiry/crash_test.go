@@ -8,30 +8,31 @@ import (
 	"time"
 
 	"credbus/internal/expiry"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
-// steps is that of a sweep that finds one credential which another worker began
-// to tell of: the end of the events, its mark, its last event, whether the event
-// is there, the mark again, the event, the mark that it is told.
+// steps are those of a sweep that finds one credential whose event another worker began to
+// publish: the end of the events, the mark, its last event, whether the event exists, the
+// mark again, the event, the mark that it is told.
 const steps = 7
 
 // before are the states that a worker may find a credential in.
 var before = map[string]func(t *testing.T, w *world){
-	"nothing told": func(*testing.T, *world) {},
+	"nothing published": func(*testing.T, *world) {},
 	"begun by one that died": func(t *testing.T, w *world) {
 		kill(t, w, 4)
 		if len(w.tellings()) > 0 || len(w.marks) != 1 {
-			t.Fatal("that is not where it was to die")
+			t.Fatal("the worker died at another step")
 		}
-		time.Sleep(expiry.Settling) // for which it is left to that one
+		time.Sleep(expiry.Settling) // other workers leave the event to it for so long
 	},
-	"told by one that died": func(t *testing.T, w *world) {
+	"published by one that died": func(t *testing.T, w *world) {
 		kill(t, w, 5)
 		if len(w.tellings()) != 1 || w.marks[target("db")].Told {
-			t.Fatal("that is not where it was to die")
+			t.Fatal("the worker died at another step")
 		}
-		time.Sleep(expiry.Settling) // for which it is left to that one
+		time.Sleep(expiry.Settling) // other workers leave the event to it for so long
 	},
 }
 
@@ -50,7 +51,7 @@ func TestKilledAfterEachStep(t *testing.T) {
 	for name, begin := range before {
 		for after := 1; after <= steps; after++ {
 			t.Run(fmt.Sprintf("%s/%d", name, after), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					w := newWorld(t)
 					version := w.write(t, "db", 100*time.Hour)
 					begin(t, w)
@@ -79,8 +80,8 @@ func TestKilledAfterEachStep(t *testing.T) {
 	}
 }
 
-// A worker that is paused after a step, shorter and longer than it has patience,
-// while another one does it all, and then goes on.
+// A worker is paused after a step, for shorter and longer than its patience. Meanwhile
+// another worker finishes, and then the first one goes on.
 func TestPausedAfterEachStep(t *testing.T) {
 	meanwhile := map[string]func(t *testing.T, w *world, first string) (want []string){
 		"swept by another": func(t *testing.T, w *world, first string) []string {
@@ -107,7 +108,7 @@ func TestPausedAfterEachStep(t *testing.T) {
 			for after := 1; after <= steps; after++ {
 				for _, pause := range []time.Duration{expiry.Patience / 2, 5 * time.Minute} {
 					t.Run(fmt.Sprintf("%s/%s/%d/%s", name, what, after, pause), func(t *testing.T) {
-						synctest.Test(t, func(t *testing.T) {
+						bubble.Test(t, func(t *testing.T) {
 							w := newWorld(t)
 							first := w.write(t, "db", 100*time.Hour)
 							begin(t, w)
@@ -125,7 +126,7 @@ func TestPausedAfterEachStep(t *testing.T) {
 							sweep(t, w.watch("other"))
 							sweep(t, w.watch("third"))
 							got := w.tellings()
-							// What came too late for the first version may have been told.
+							// The event of the first version may have been published before.
 							if week := telling("db", first, "week"); !slices.Contains(want, week) && got[week] == 1 {
 								delete(got, week)
 							}
@@ -139,15 +140,15 @@ func TestPausedAfterEachStep(t *testing.T) {
 	}
 }
 
-// A worker that is paused after a step, while another one dies after one, and then
-// goes on: both began to tell the same.
+// A worker is paused after a step. Meanwhile another one dies after a step, and then the
+// first goes on: both began to publish the same event.
 func TestBegunByTwo(t *testing.T) {
 	for name, begin := range before {
 		for after := 1; after <= steps; after++ {
 			for dies := 1; dies <= steps; dies++ {
-				for _, pause := range []time.Duration{time.Second, expiry.Settling} { // what the two found differs in when
+				for _, pause := range []time.Duration{time.Second, expiry.Settling} { // the two events differ in their time
 					t.Run(fmt.Sprintf("%s/%d/%d/%s", name, after, dies, pause), func(t *testing.T) {
-						synctest.Test(t, func(t *testing.T) {
+						bubble.Test(t, func(t *testing.T) {
 							w := newWorld(t)
 							version := w.write(t, "db", 100*time.Hour)
 							begin(t, w)
@@ -171,7 +172,7 @@ func TestBegunByTwo(t *testing.T) {
 	}
 }
 
-// wantInOrder fails if it is told of a version after it was replaced.
+// wantInOrder fails if an event about a version comes after the version was replaced.
 func wantInOrder(t *testing.T, w *world) {
 	t.Helper()
 	var current string
@@ -181,19 +182,19 @@ func wantInOrder(t *testing.T, w *world) {
 			current = e.Version
 		default:
 			if e.Version != current {
-				t.Errorf("%s of version %q is told when %q is stored", e.Kind, e.Version, current)
+				t.Errorf("%s of version %q is published while %q is stored", e.Kind, e.Version, current)
 			}
 		}
 	}
 }
 
-// When the events are gone there is nothing to find what was begun in. It is told
-// then, since nobody would be warned otherwise.
+// When the events are gone, nobody can find out whether a begun event was published. It is
+// published again, since otherwise nobody might be warned.
 func TestEventsLostWhileTelling(t *testing.T) {
 	for name, lose := range map[string]func(*world){"deleted": (*world).recreate, "too old": (*world).forget} {
-		for after, want := range map[int]int{4: 1, 5: 2} { // the mark is there, the event is
+		for after, want := range map[int]int{4: 1, 5: 2} { // the mark is written, the event too
 			t.Run(fmt.Sprintf("%s/%d", name, after), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					w := newWorld(t)
 					version := w.write(t, "db", 100*time.Hour)
 					kill(t, w, after)
@@ -202,7 +203,7 @@ func TestEventsLostWhileTelling(t *testing.T) {
 					sweep(t, w.watch("next"))
 					sweep(t, w.watch("third"))
 					if got := w.tellings()[telling("db", version, "week")]; got != want {
-						t.Errorf("told %d times, want %d", got, want)
+						t.Errorf("published %d times, want %d", got, want)
 					}
 				})
 			})
@@ -210,9 +211,9 @@ func TestEventsLostWhileTelling(t *testing.T) {
 	}
 }
 
-// What was told is known without the events.
+// The marks say what was published, even if the events are gone.
 func TestEventsLostAfterTelling(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		version := w.write(t, "db", 100*time.Hour)
 		sweep(t, w.watch("one"))
@@ -225,7 +226,7 @@ func TestEventsLostAfterTelling(t *testing.T) {
 		sweep(t, w.watch("one"))
 		sweep(t, w.watch("two"))
 		if got := w.tellings()[telling("db", version, "week")]; got != 2 {
-			t.Errorf("with its marks lost it told %d times, want once more", got)
+			t.Errorf("after the marks were lost, the event was published %d times, want twice", got)
 		}
 	})
 }

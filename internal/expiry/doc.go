@@ -1,10 +1,10 @@
-// Package expiry tells, in the stream of change events, which credentials are
-// going to expire and which have.
+// Package expiry announces, in the stream of change events, which credentials are
+// going to expire and which have expired.
 //
-// Every worker runs a [Watch]. Together they sweep all stores once in an
-// interval: who claims a sweep pages the metadata, never values, and of each
-// credential that is within the largest time ahead looks up the mark, which
-// says what was told of it.
+// Every worker runs a [Watch]. Together they sweep all stores once in an interval.
+// The worker that claims a sweep pages through the metadata, never through values. For
+// each credential within the largest time ahead it looks up the mark, which says what
+// was announced ("told") about the credential.
 //
 //	mark              events of the credential    what a worker does
 //	none, or of
@@ -14,11 +14,11 @@
 //	told E                                        nothing, until a nearer time or
 //	                                              another version
 //
-// Each write of a mark is on condition of the mark that was read, and an event of
-// what stood last before it. So a worker may die or be paused after any step,
-// and others may sweep at the same time: the next one finds E behind S and writes
-// that it is told, or publishes E, as it was begun, in its place. Who comes late
-// finds that S is not the last any more.
+// A worker writes a mark only if the mark that it read is still there. It publishes an
+// event only if the last event before it is still the last. So a worker may die or be
+// paused after any step, and others may sweep at the same time. The next worker finds E
+// after S and writes that it is told, or publishes E, as it was begun, itself. A worker
+// that comes late finds that S is no longer the last event.
 //
-// Marks stay for [markTTL] after the last sweep that looked at them.
+// A mark stays for [markTTL] after it was last written.
 package expiry

@@ -2,7 +2,7 @@ package expiry
 
 import "context"
 
-// Sweep sweeps at once, whoever did before.
+// Sweep sweeps at once, even if another worker just did.
 func (w *Watch) Sweep(ctx context.Context) error { return w.sweep(ctx) }
 
 // Patience, Settling, RefreshAge and MarkTTL are for tests.

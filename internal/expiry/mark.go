@@ -11,31 +11,30 @@ import (
 	"credbus/subjects"
 )
 
-// Mark says what was told of a credential last, or is about to be.
+// Mark records what was announced last about a credential, or is about to be.
 type Mark struct {
-	Event subjects.Event    // as it is published, by whomever
-	Ahead time.Duration     // what it was due by; zero of EventExpired
+	Event subjects.Event    // as it is published, by any worker
+	Ahead time.Duration     // the threshold reached; zero for EventExpired
 	After subjects.Revision // the last event of the credential before it
-	Told  bool              // it was published; otherwise it may have been
+	Told  bool              // it was published; if false, it still may have been
 
 	Place uint64    // of the mark itself; zero: there is none
 	Put   time.Time // when it was written
 }
 
-// Marks are the memory that all workers share. Its methods may be called
-// concurrently.
+// Marks are the memory that all workers share. The methods may be called concurrently.
 type Marks interface {
-	// Claim takes a sweep upon the worker unless somebody did less than every
-	// ago. Otherwise it returns how long it is until the next one is due.
+	// Claim takes a sweep for this worker, unless a worker took one less than every ago.
+	// In that case it returns the time until the next sweep is due.
 	Claim(ctx context.Context, every time.Duration) (wait time.Duration, err error)
 
-	// Get returns, once a Claim was answered, the mark of a credential, the zero
-	// Mark where there is none. One that cannot be read has nothing but its place.
+	// Get returns the mark of a credential, the zero Mark if there is none. A Claim must
+	// have succeeded before. An unreadable mark has only its place and time.
 	Get(ctx context.Context, key subjects.Target) (Mark, error)
 
-	// Put writes a mark in place of the one at mark.Place, and returns where it
-	// stands: zero if another one, or none, stood there by then. After an error
-	// it may have been written.
+	// Put replaces the mark at mark.Place and returns the new place: zero if by then
+	// another mark, or none, stood there. After an error the mark may have been
+	// written all the same.
 	Put(ctx context.Context, key subjects.Target, mark *Mark) (place uint64, err error)
 }
 
@@ -46,8 +45,8 @@ const (
 	stateHeader = "Credbus-State"
 )
 
-// Texts of stateHeader. That of a mark whose event was told is the shorter one,
-// so that it fits in the place of the other even when the stream is full.
+// Values of stateHeader. The one of a published event is shorter, so that it can replace
+// the other even when the stream is full.
 const (
 	telling = "telling"
 	told    = "told"
@@ -66,7 +65,7 @@ func (m *Mark) message(subject string) *nats.Msg {
 	return msg
 }
 
-// parseMark reads what message wrote.
+// parseMark reads what Mark.message wrote.
 func parseMark(header nats.Header, body []byte) (m Mark, err error) {
 	if err := subjects.Decode(body, &m.Event); err != nil {
 		return Mark{}, err
@@ -86,8 +85,8 @@ func parseMark(header nats.Header, body []byte) (m Mark, err error) {
 	return m, nil
 }
 
-// words of the subjects below Prefix.Coherence. A scope's tokens have a colon,
-// so that no credential is named like the claim.
+// Words of the subjects below Prefix.Coherence. Every token of a scope has a colon, so no
+// credential has the subject of the claim.
 const (
 	markWord  = "expiry."
 	claimWord = "expiry.sweep"

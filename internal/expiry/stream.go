@@ -20,14 +20,14 @@ import (
 type StreamConfig struct {
 	Name     string          // required
 	Prefix   subjects.Prefix // required
-	Worker   string          // required: who claims
+	Worker   string          // required: names this worker in claims
 	Replicas int             // 1, 3 or 5; default 1
 	MaxBytes int64           // default 256 MiB
 	Logger   *slog.Logger    // default slog.Default()
 }
 
-// markTTL is how long a mark stays that no sweep looks at any more, because its
-// credential is gone or was replaced. One that is looked at is written again
+// markTTL is how long a mark stays after the last sweep has looked at it, because its
+// credential is gone or was replaced. A mark that sweeps still look at is written again
 // before that, once it is refreshAge old.
 const (
 	markTTL    = 90 * 24 * time.Hour
@@ -63,7 +63,7 @@ func (c StreamConfig) Spec() jsapi.Spec {
 			Replicas:          c.Replicas,
 			MaxMsgsPerSubject: 1,
 			MaxBytes:          c.MaxBytes,
-			// A mark that was pushed out would be told again, and push out another.
+			// If a mark were evicted, its event would be told again, and evict another mark.
 			Discard:     jetstream.DiscardNew,
 			AllowMsgTTL: true,
 		},
@@ -73,8 +73,8 @@ func (c StreamConfig) Spec() jsapi.Spec {
 	}
 }
 
-// NewStream returns a stream that the first Claim opens: a worker that may not
-// make it serves all the same.
+// NewStream returns a stream that the first Claim opens. A worker without permission
+// to create the stream can still serve requests.
 func NewStream(nc *nats.Conn, config StreamConfig) (*Stream, error) {
 	config = config.withDefaults()
 	js, err := jetstream.New(nc)
@@ -84,14 +84,14 @@ func NewStream(nc *nats.Conn, config StreamConfig) (*Stream, error) {
 	return &Stream{config: config, js: js}, nil
 }
 
-// open finds the stream, or makes it where it is missing.
+// open finds the stream, or creates it if it is missing.
 func (s *Stream) open(ctx context.Context) (jetstream.Stream, error) {
 	if s.opened.Load() != nil {
 		stream, err := s.js.Stream(ctx, s.config.Name)
 		if !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return stream, s.failed(err)
 		}
-		s.config.Logger.Warn("the stream of what was told of expiry is gone; creating it anew: what expires is told again", "stream", s.config.Name)
+		s.config.Logger.Warn("the stream of expiry marks is gone; creating it anew: events of expiry are published again", "stream", s.config.Name)
 	}
 	stream, err := jsapi.Ensure(ctx, s.js, s.config.Spec())
 	if err != nil {
@@ -101,15 +101,15 @@ func (s *Stream) open(ctx context.Context) (jetstream.Stream, error) {
 	return stream, nil
 }
 
-// failed says what to look at.
+// failed names the stream, and the settings to check.
 func (s *Stream) failed(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("stream %s, which has what was told of expiry (stream.replicas, stream.max_bytes, the account's permissions and limits): %w", s.config.Name, err)
+	return fmt.Errorf("stream %s of expiry marks (check stream.replicas, stream.max_bytes, the account's permissions and limits): %w", s.config.Name, err)
 }
 
-// Claim implements Marks. Both times that it compares are the server's.
+// Claim implements Marks. It compares two times, both from the server's clock.
 func (s *Stream) Claim(ctx context.Context, every time.Duration) (wait time.Duration, err error) {
 	stream, err := s.open(ctx)
 	if err != nil {
@@ -134,8 +134,8 @@ func (s *Stream) Claim(ctx context.Context, every time.Duration) (wait time.Dura
 	return 0, err
 }
 
-// publish appends msg if the last one of its subject still stands at place, zero
-// for none, and returns its own, or zero.
+// publish appends msg if the last message of its subject still stands at place (zero:
+// there is none), and returns the place of msg. It returns zero if not.
 func (s *Stream) publish(ctx context.Context, msg *nats.Msg, place uint64, options ...jetstream.PublishOpt) (uint64, error) {
 	ack, err := s.js.PublishMsg(ctx, msg, append(options,
 		jetstream.WithExpectStream(s.config.Name), jetstream.WithExpectLastSequencePerSubject(place))...)
@@ -151,7 +151,7 @@ func (s *Stream) publish(ctx context.Context, msg *nats.Msg, place uint64, optio
 	return ack.Sequence, nil
 }
 
-var errUnclaimed = errors.New("nothing was claimed yet")
+var errUnclaimed = errors.New("no sweep was claimed yet")
 
 // Get implements Marks.
 func (s *Stream) Get(ctx context.Context, key subjects.Target) (Mark, error) {
@@ -168,7 +168,7 @@ func (s *Stream) Get(ctx context.Context, key subjects.Target) (Mark, error) {
 	}
 	mark, err := parseMark(msg.Header, msg.Data)
 	if err != nil {
-		s.config.Logger.Warn("what was told of the expiry of a credential cannot be read: it is told again", "scope", key.Scope, "id", key.ID, "error", err)
+		s.config.Logger.Warn("the expiry mark of a credential cannot be read; its event is published again", "scope", key.Scope, "id", key.ID, "error", err)
 	}
 	mark.Place, mark.Put = msg.Sequence, msg.Time
 	return mark, nil

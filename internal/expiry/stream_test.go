@@ -99,7 +99,7 @@ func TestClaim(t *testing.T) {
 	for i := range workers {
 		s := b.marks(t, fmt.Sprint("worker-", i))
 		group.Go(func() {
-			// Of the first worker's hour nothing has passed, of a millisecond all has.
+			// The hour has not passed, the millisecond has.
 			wait, err := s.Claim(t.Context(), every)
 			if err != nil {
 				t.Error(err)
@@ -122,7 +122,7 @@ func TestClaim(t *testing.T) {
 		return true
 	})
 	if claimed.Load() == 0 {
-		t.Error("nobody claims what is due")
+		t.Error("nobody claims a sweep that is due")
 	}
 	info, err := b.admin.Stream(t.Context(), marksName)
 	if err != nil {
@@ -137,7 +137,7 @@ func TestMarks(t *testing.T) {
 	b := newStreamBed(t)
 	s, other := b.marks(t, "one"), b.marks(t, "two")
 	if _, err := s.Get(t.Context(), target("db")); err == nil {
-		t.Error("a mark is looked up before anything was claimed")
+		t.Error("a mark is looked up before a sweep was claimed")
 	}
 	claim(t, s, time.Hour)
 	claim(t, other, time.Hour)
@@ -181,7 +181,7 @@ func TestMarks(t *testing.T) {
 		t.Fatal("not written in place of the first")
 	}
 	if place := put(s, mark); place != 0 {
-		t.Error("written in place of one that is not there any more")
+		t.Error("written in place of a mark that is no longer there")
 	}
 	if !get(s, "db").Told {
 		t.Error("not told")
@@ -228,8 +228,8 @@ func TestMarks(t *testing.T) {
 	}
 }
 
-// When the stream is full nothing of it is pushed out, and what is there can
-// still become told.
+// When the stream is full, no mark is evicted, and a mark can still change from telling to
+// told.
 func TestMarksWhenFull(t *testing.T) {
 	b := newStreamBed(t)
 	s, err := expiry.NewStream(b.connect(t), expiry.StreamConfig{Name: marksName, Prefix: subjects.DefaultPrefix, Worker: "one", MaxBytes: 4096})
@@ -250,16 +250,16 @@ func TestMarksWhenFull(t *testing.T) {
 	for _, mark := range marks {
 		mark.Told = true
 		if place, err := s.Put(t.Context(), mark.Event.Target, &mark); err != nil || place == 0 {
-			t.Errorf("told of %s: %d, %v", mark.Event.ID, place, err)
+			t.Errorf("%s becomes told: %d, %v", mark.Event.ID, place, err)
 		}
 	}
 }
 
-// Several watches at once, on a real server, and each is told once.
+// Several watches run at once, on a real server: each event is published once.
 func TestWatchesAtOnce(t *testing.T) {
 	b := newStreamBed(t)
 	s := memory.New()
-	defer s.Close()
+	defer s.Close(t.Context())
 	events := b.events(t)
 	var want []string
 	for i := range 200 {
@@ -306,7 +306,7 @@ func TestWatchesAtOnce(t *testing.T) {
 		group.Wait()
 	}
 	sweep(t, watches[0])
-	// What was acknowledged before the server answers this has come before the answer.
+	// When the server answers this, all events that it acknowledged before have come.
 	if err := conn.Flush(); err != nil {
 		t.Fatal(err)
 	}

@@ -8,28 +8,28 @@ import (
 	"credbus/subjects"
 )
 
-// patience is how old the place may be after which an event is published. It is
-// well below the shortest stream.max_age: what stood there last is forgotten
-// after that, and an event that was told in the meantime with it.
+// patience is how old a place may be that an event is published after. It is well below
+// the shortest stream.max_age: after that the stream forgets the last event at that
+// place, and also an event that was announced since.
 const patience = 20 * time.Second
 
-// settling is for how long what was begun is left to the worker that began it. It
-// may still publish: the stream would take one of two events only, and whoever
-// listens on the subject hear both.
+// settling is for how long other workers leave an event to the worker that began it. That
+// worker may still publish it: the stream would take only one of two events, but clients
+// that listen on the subject would hear both.
 const settling = 2 * patience
 
-// tell tells that a credential is within ahead of its end, unless it was told.
-// The steps are those that the package's documentation draws. Where another
-// worker was faster at one, it is left to that one, or to the next sweep.
+// tell announces that a credential is within ahead of its expiry, unless that was
+// announced already. The package comment draws the steps. If another worker was faster
+// at one of them, tell leaves the rest to that worker, or to the next sweep.
 func (s *sweep) tell(ctx context.Context, record *store.Record, ahead time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	key := subjects.Target(record.Key)
+	key := record.Target
 	mark, err := s.config.Marks.Get(ctx, key)
 	if err != nil {
 		return err
 	}
-	// What was begun by a clock that is ahead of this one counts as well.
+	// A mark counts even if it was begun by a clock that is ahead of this one.
 	begun := mark.Place != 0 && mark.Event.Version == record.Version && mark.Ahead <= ahead
 	if begun && mark.Told {
 		return s.refresh(ctx, key, &mark)
@@ -43,7 +43,7 @@ func (s *sweep) tell(ctx context.Context, record *store.Record, ahead time.Durat
 		return err
 	}
 	if begun {
-		// Looked for after last was: what is published from here on moves it.
+		// Holds comes after Last: what is published from here on is after last.
 		if mark.Told, err = s.config.Events.Holds(ctx, &mark.Event, mark.After); err != nil {
 			return err
 		}
@@ -58,8 +58,8 @@ func (s *sweep) tell(ctx context.Context, record *store.Record, ahead time.Durat
 	if mark.Place, err = s.config.Marks.Put(ctx, key, &mark); err != nil || mark.Place == 0 {
 		return err
 	}
-	// The process may have been paused, of which its contexts learn from timers,
-	// a moment later.
+	// The process may have been paused. Its contexts learn of that from timers, a
+	// moment later.
 	if time.Since(looked) > patience {
 		return context.DeadlineExceeded
 	}

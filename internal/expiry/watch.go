@@ -9,11 +9,12 @@ import (
 	"slices"
 	"time"
 
+	"credbus/internal/lifecycle"
 	"credbus/internal/store"
 	"credbus/subjects"
 )
 
-// Lister is the part of a store.Store that is needed.
+// Lister is the part of a store.Store that a Watch needs.
 type Lister interface {
 	List(ctx context.Context, opts store.ListOptions) (store.Page, error)
 }
@@ -22,32 +23,32 @@ type Lister interface {
 type Events interface {
 	// End returns the place of the last event of all.
 	End(ctx context.Context) (subjects.Revision, error)
-	// Last returns the place of the last event of a credential; its Seq is 0
-	// where there is none.
+	// Last returns the place of the last event of a credential. Its Seq is 0 if there
+	// is none.
 	Last(ctx context.Context, key subjects.Target) (subjects.Revision, error)
 	// Holds reports whether an event stands after a place.
 	Holds(ctx context.Context, event *subjects.Event, after subjects.Revision) (bool, error)
-	// Tell publishes an event, if the last one of its credential still stands at
-	// after, and reports whether it did. After an error it may have been
-	// published.
+	// Tell publishes an event, if the last one of its credential still stands at after,
+	// and reports whether it did. After an error it may have been published all the
+	// same.
 	Tell(ctx context.Context, event *subjects.Event, after subjects.Revision) (bool, error)
 }
 
 // Config holds a watch's settings.
 type Config struct {
-	// Stores by name; each is swept by itself, so that one that fails keeps
-	// nobody from those of the others.
+	// Stores by name. Each is swept on its own, so that one that fails does not keep
+	// the others from being swept.
 	Stores map[string]Lister // required
-	// Keeper names the store that keeps a scope. What another one holds of it
-	// nobody reads. Default: each keeps all that it holds.
+	// Keeper names the store that keeps a scope. Nobody reads what other stores have
+	// of that scope. Default: each keeps all that it has.
 	Keeper func(scope subjects.Scope) string
 	Events Events // required
 	Marks  Marks  // required
-	Worker string // required: who found it
+	Worker string // required: names this worker in events
 	// Interval is how often the stores are swept. Default DefaultInterval.
 	Interval time.Duration
-	// Ahead are the times before a credential expires at which that is told.
-	// None: only that it has expired is.
+	// Ahead are the times before the expiry of a credential at which it is announced.
+	// None: only the expiry itself is announced.
 	Ahead  []time.Duration
 	Logger *slog.Logger // default slog.Default()
 }
@@ -55,8 +56,8 @@ type Config struct {
 // DefaultInterval is how often the stores are swept.
 const DefaultInterval = 10 * time.Minute
 
-// pageSize is how many credentials are in memory at once, pageBytes how much of
-// it they take where the store can obey.
+// pageSize is how many credentials are in memory at once. pageBytes is how much of it
+// they may take, if the store can obey.
 const (
 	pageSize  = 200
 	pageBytes = 1 << 20
@@ -67,9 +68,11 @@ type Watch struct {
 	config Config
 	names  []string        // of the stores
 	ahead  []time.Duration // the nearest first
+
+	running lifecycle.Turn
 }
 
-// New returns a watch, which sweeps while Run does.
+// New returns a watch, which sweeps while Run runs.
 func New(config Config) *Watch {
 	if config.Interval <= 0 {
 		config.Interval = DefaultInterval
@@ -85,8 +88,10 @@ func New(config Config) *Watch {
 }
 
 // Run sweeps whenever it is time and no other worker did, until ctx ends. What
-// fails is logged, and tried again the next time.
-func (w *Watch) Run(ctx context.Context) {
+// fails is logged, and tried again the next time. See package lifecycle.
+func (w *Watch) Run(ctx context.Context) { w.running.Do(ctx, func() { w.run(ctx) }) }
+
+func (w *Watch) run(ctx context.Context) {
 	// Workers that are started together do not ask together.
 	for wait := w.jitter(); sleep(ctx, wait); wait += w.jitter() {
 		var err error
@@ -97,7 +102,7 @@ func (w *Watch) Run(ctx context.Context) {
 			err = w.sweep(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
-			w.config.Logger.Warn("credentials that expire could not be told of", "error", err, "retry", w.config.Interval)
+			w.config.Logger.Warn("expiring credentials could not be announced", "error", err, "retry", w.config.Interval)
 		}
 		wait = w.config.Interval
 	}
@@ -136,21 +141,21 @@ func (w *Watch) sweep(ctx context.Context) error {
 // sweep is one of all stores.
 type sweep struct {
 	*Watch
-	// end is where the events ended when the sweep began. What was written after
-	// that may be another version than is listed: the next sweep looks at it.
+	// end is where the events ended when the sweep began. A credential that was written
+	// later may have another version than the list says: the next sweep looks at it.
 	end subjects.Revision
 
-	expiring, expired int // that were told
+	expiring, expired int // how many were announced
 }
 
 func (s *sweep) log() {
 	if s.expiring+s.expired > 0 {
-		s.config.Logger.Info("told of credentials that expire", "expiring", s.expiring, "expired", s.expired)
+		s.config.Logger.Info("announced credentials that expire", "expiring", s.expiring, "expired", s.expired)
 	}
 }
 
-// store sweeps one store. A list that fails is logged; an error is one of the
-// streams, without which no other store can be swept.
+// store sweeps one store. If the store cannot be listed, that is logged. An error is one of
+// the streams, without which no other store can be swept either.
 func (s *sweep) store(ctx context.Context, name string) error {
 	options := store.ListOptions{Scope: subjects.Root, Limit: pageSize, Bytes: pageBytes}
 	for {
@@ -172,7 +177,7 @@ func (s *sweep) store(ctx context.Context, name string) error {
 				continue
 			}
 			if err := s.tell(ctx, record, ahead); err != nil {
-				return fmt.Errorf("%s: %w", record.Key, err)
+				return fmt.Errorf("%s: %w", record.Target, err)
 			}
 		}
 		if options.After = page.Next; page.Next == "" {
@@ -181,8 +186,8 @@ func (s *sweep) store(ctx context.Context, name string) error {
 	}
 }
 
-// due returns the nearest of the times ahead that a credential which expires
-// then has reached, zero when it has expired.
+// due returns the nearest of the times ahead that a credential with that expiry has
+// reached, zero if it has expired.
 func (w *Watch) due(expires time.Time) (ahead time.Duration, due bool) {
 	if expires.IsZero() {
 		return 0, false
@@ -199,14 +204,14 @@ func (w *Watch) due(expires time.Time) (ahead time.Duration, due bool) {
 	return 0, false
 }
 
-// event says when a credential expires.
+// event returns the event about the expiry of a credential.
 func (w *Watch) event(record *store.Record, ahead time.Duration) subjects.Event {
 	kind := subjects.EventExpiring
 	if ahead == 0 {
 		kind = subjects.EventExpired
 	}
 	return subjects.Event{
-		Kind: kind, Target: subjects.Target(record.Key), Version: record.Version, Revision: record.Revision,
+		Kind: kind, Target: record.Target, Version: record.Version, Revision: record.Revision,
 		At: time.Now().UTC().Truncate(time.Millisecond), Replica: w.config.Worker, Expires: record.Expires,
 	}
 }

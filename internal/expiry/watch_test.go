@@ -8,18 +8,18 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"credbus/internal/expiry"
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
-// Each time ahead is told once, and only the nearest of those that have passed.
+// Each time ahead is announced once. If several have passed, only the nearest is.
 func TestThresholds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		watch := w.watch("one")
 		versions := map[string]string{
@@ -31,7 +31,7 @@ func TestThresholds(t *testing.T) {
 			sweep(t, watch)
 			wantOnce(t, w.tellings(), want...)
 		}
-		time.Sleep(7 * day) // to the moment
+		time.Sleep(7 * day) // to the exact moment
 		want = append(want, telling("hours", versions["hours"], "expired"), telling("week", versions["week"], "expired"))
 		sweep(t, watch)
 		wantOnce(t, w.tellings(), want...)
@@ -48,18 +48,18 @@ func TestThresholds(t *testing.T) {
 
 		for _, e := range w.told {
 			if e.Kind == subjects.EventExpired && (e.Replica != "one" || e.Expires.IsZero() || e.WriteID != "") {
-				t.Errorf("told %+v", e.Event)
+				t.Errorf("published %+v", e.Event)
 			}
 		}
 	})
 }
 
-// A clock that is behind another one neither repeats nor takes back.
+// A clock that is behind another worker's neither repeats an event nor takes one back.
 func TestClocksDiffer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		version := w.write(t, "db", 30*time.Hour)
-		// As one whose clock is 7 hours ahead leaves it, told or begun only.
+		// The mark of a worker whose clock is 7 hours ahead, told or only begun.
 		event := subjects.Event{Kind: subjects.EventExpiring, Target: target("db"), Version: version, Replica: "fast",
 			At: time.Now().Add(7 * time.Hour).UTC(), Expires: time.Now().Add(30 * time.Hour).UTC()}
 		if _, err := w.Put(t.Context(), target("db"), &expiry.Mark{Event: event, Ahead: day, After: w.lastLocked(target("db"))}); err != nil {
@@ -80,13 +80,13 @@ type reader struct {
 	t *testing.T
 }
 
-func (r reader) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+func (r reader) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	r.t.Errorf("the values of %s are read", key)
 	return r.Store.Get(ctx, key)
 }
 
-// failing is a store whose pages after the first cannot be had, and whose first
-// has a record that cannot be read.
+// failing is a store whose first page has an unreadable record, and whose later pages
+// fail.
 type failing struct{ store.Store }
 
 func (f failing) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
@@ -95,22 +95,22 @@ func (f failing) List(ctx context.Context, opts store.ListOptions) (store.Page, 
 	}
 	page, err := f.Store.List(ctx, opts)
 	page.Next = "more"
-	page.Records = append(page.Records, store.Record{Key: store.Key(target("damaged")), Damaged: "cut off", Metadata: subjects.Metadata{Expires: time.Now()}})
+	page.Records = append(page.Records, store.Record{Target: target("damaged"), Damaged: "cut off", Metadata: subjects.Metadata{Expires: time.Now()}})
 	return page, err
 }
 
-// A store that fails keeps nobody from the others, what is damaged is passed
-// over, and so is what another store keeps.
+// A store that fails does not keep the others from being swept. Damaged records are
+// skipped, and so are those that another store keeps.
 func TestStoresAreSweptByThemselves(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		other := memory.New()
-		defer other.Close()
+		defer other.Close(t.Context())
 		version := w.write(t, "db", time.Hour)
 		const elsewhere = subjects.Scope("org:other")
 		for _, s := range []store.Store{w.store, other} {
 			if _, err := s.Put(t.Context(), &store.Record{
-				Key: store.Key{Scope: elsewhere, ID: "db"}, WriteID: "w", Payload: []byte("x"), Metadata: subjects.Metadata{Expires: time.Now().UTC()},
+				Target: subjects.Target{Scope: elsewhere, ID: "db"}, WriteID: "w", Payload: []byte("x"), Metadata: subjects.Metadata{Expires: time.Now().UTC()},
 			}, store.Precondition{}); err != nil {
 				t.Fatal(err)
 			}
@@ -128,7 +128,7 @@ func TestStoresAreSweptByThemselves(t *testing.T) {
 		sweep(t, watch)
 		got := w.tellings()
 		if len(got) != 2 || got[telling("db", version, "day")] != 1 {
-			t.Errorf("told %v", got)
+			t.Errorf("published %v", got)
 		}
 		logs := w.logs.String()
 		if !strings.Contains(logs, "store=a-broken") || !strings.Contains(logs, "expiring=1 expired=1") || strings.Contains(logs, "sealed") {
@@ -137,7 +137,7 @@ func TestStoresAreSweptByThemselves(t *testing.T) {
 	})
 }
 
-// pages counts them, and how large they are.
+// pages counts the pages of a store, and how large they are.
 type pages struct {
 	store.Store
 	asked, most int
@@ -150,7 +150,7 @@ func (p *pages) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 }
 
 func TestPages(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		var want []string
 		for i := range 1000 {
@@ -174,14 +174,14 @@ func TestPages(t *testing.T) {
 		f.steps = 0
 		sweep(t, watch)
 		if f.steps != 1+100 {
-			t.Errorf("%d questions about 100 credentials that were told of", f.steps)
+			t.Errorf("%d lookups for 100 credentials whose events were published", f.steps)
 		}
 	})
 }
 
-// All workers together sweep once in an interval, and go on when one is gone.
+// All workers together sweep once in an interval, and go on when one of them is gone.
 func TestOneSweepInAnInterval(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
@@ -210,9 +210,9 @@ func TestOneSweepInAnInterval(t *testing.T) {
 	})
 }
 
-// A mark that is looked at is written again before it is forgotten.
+// A mark that sweeps look at is written again before the stream forgets it.
 func TestMarksAreRefreshed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		version := w.write(t, "db", -time.Hour)
 		sweep(t, w.watch("one"))
@@ -239,7 +239,7 @@ func (broken) Claim(context.Context, time.Duration) (time.Duration, error) {
 }
 
 func TestFailureIsLoggedAndTriedAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()

@@ -13,13 +13,13 @@ import (
 
 const (
 	scope = subjects.Scope("org:acme/team:eng")
-	// patience is how long a reply may take on a machine that is busy.
+	// patience is how long a reply may take on a busy machine.
 	patience = 5 * time.Minute
 )
 
 func idAt(i int) subjects.ID { return subjects.ID(fmt.Sprintf("credential-%06d", i)) }
 
-// ask sends a request and returns the reply; code is that of a refusal.
+// ask sends a request and returns the reply, or the error code if the worker refused it.
 func (p *process) ask(ctx context.Context, command subjects.Command, body []byte) (reply []byte, code string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -30,7 +30,7 @@ func (p *process) ask(ctx context.Context, command subjects.Command, body []byte
 	return msg.Data, msg.Header.Get(subjects.HeaderErrorCode), nil
 }
 
-// must is ask for what must not be refused.
+// must is ask for requests that the worker must not refuse.
 func (p *process) must(ctx context.Context, command subjects.Command, body []byte) error {
 	_, code, err := p.ask(ctx, command, body)
 	if err == nil && code != "" {
@@ -49,7 +49,7 @@ func each(ctx context.Context, n, atOnce int, do func(ctx context.Context, i int
 	return group.Wait()
 }
 
-// store stores n credentials by batches of no more than a message holds.
+// store stores n credentials, in batches that fit into a message.
 func (p *process) store(ctx context.Context, n int, item func(i int) subjects.StoreItem) error {
 	const most = 700 << 10
 	var items []subjects.StoreItem

@@ -8,11 +8,11 @@ import (
 	"credbus/subjects"
 )
 
-// cacheLimit is how much a worker with 100,000 entries of 1 KiB may take in all,
+// cacheLimit is how much memory a worker with 100,000 entries of 1 KiB may take,
 // its embedded server included.
 const cacheLimit = 300 * mib
 
-// measureCache fills a cache by reads, and reads on.
+// measureCache fills a cache by reads, and goes on reading.
 func measureCache(ctx context.Context, o options) error {
 	p, err := start(ctx, o, nil, "--cache.entries", strconv.Itoa(o.entries), "--cache.bytes", "256MiB", "--cache.ttl", "1h")
 	if err != nil {
@@ -26,7 +26,7 @@ func measureCache(ctx context.Context, o options) error {
 		return err
 	}
 	stored := p.settle()
-	if o.restart { // what the writes left in memory for a while is not the cache's
+	if o.restart { // memory that the writes still hold is not the cache's
 		p.halt()
 		if err := p.launch(ctx); err != nil {
 			return err

@@ -7,7 +7,7 @@ import (
 	"credbus/subjects"
 )
 
-// Reads under a limit of memory: as many, of as many bytes, as killed a worker with
+// Reads under a memory limit. So many reads of this size once killed a worker with
 // default settings in a container of 512 MiB.
 const (
 	containerLimit  = 512 * mib
@@ -16,8 +16,8 @@ const (
 	containerRounds = 3
 )
 
-// measureContainer has a worker read large credentials under the limit of memory
-// that it takes from such a container's cgroup.
+// measureContainer makes a worker read large credentials under the memory limit
+// that it would take from the cgroup of such a container.
 func measureContainer(ctx context.Context, o options) error {
 	reads := min(containerReads, o.entries)
 	p, err := start(ctx, o, []string{fmt.Sprint("GOMEMLIMIT=", int64(containerLimit)/10*9)})

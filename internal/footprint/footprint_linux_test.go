@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// TestFootprint runs everything once, with little of each: what it measures then
-// is far from any limit, so it shows that the measuring works. Resident sizes are read
-// from /proc, which Linux alone has.
+// TestFootprint runs each measurement once, with little load. Sizes stay far below
+// the limits then: the test shows that the measuring works. Resident sizes come from
+// /proc, which only Linux has.
 func TestFootprint(t *testing.T) {
 	worker := filepath.Join(t.TempDir(), "worker")
 	// With -race, as most tests are built, so that nothing is compiled twice.

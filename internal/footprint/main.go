@@ -19,7 +19,7 @@ type options struct {
 	only     string
 	env      []string
 	restart  bool // between storing and reading
-	settle   int  // looks at a resident size that does not fall any more
+	settle   int  // how often a resident size is read again before it counts as settled
 }
 
 func main() {
@@ -28,10 +28,10 @@ func main() {
 	flag.StringVar(&o.worker, "worker", "", "the worker to measure; built from ./cmd/worker when empty")
 	flag.IntVar(&o.entries, "entries", 100_000, "cached entries of 1 KiB")
 	flag.IntVar(&o.rounds, "rounds", 10, "how often all of them are read")
-	flag.IntVar(&o.requests, "requests", 256, "worst requests at once")
+	flag.IntVar(&o.requests, "requests", 256, "worst-case requests at once")
 	flag.StringVar(&o.only, "only", "", "cache, slow, worst, container, or the name of a command of worst")
-	flag.BoolVar(&o.restart, "restart", true, "of cache: restart the worker between storing and reading")
-	flag.StringVar(&env, "env", "", "more environment of the worker, separated by commas")
+	flag.BoolVar(&o.restart, "restart", true, "for cache: restart the worker between storing and reading")
+	flag.StringVar(&env, "env", "", "more environment variables for the worker, separated by commas")
 	flag.Parse()
 	if env != "" {
 		o.env = strings.Split(env, ",")

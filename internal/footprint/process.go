@@ -35,7 +35,7 @@ type process struct {
 	stop    context.CancelFunc // of watch
 }
 
-// start builds a worker, unless it is given, and runs it until close.
+// start runs a worker until close. It builds one if the options name none.
 func start(ctx context.Context, o options, env []string, args ...string) (p *process, err error) {
 	dir, err := os.MkdirTemp("", "credbus-footprint-")
 	if err != nil {
@@ -96,7 +96,7 @@ func (p *process) connect(opts ...nats.Option) (*nats.Conn, error) {
 	return conn, err
 }
 
-// watch keeps the most that is resident.
+// watch records the largest resident size.
 func (p *process) watch(ctx context.Context, pid int) {
 	for ctx.Err() == nil {
 		if now := resident(pid); now > p.most.Load() {
@@ -108,7 +108,7 @@ func (p *process) watch(ctx context.Context, pid int) {
 
 func (p *process) resident() int64 { return resident(p.command.Process.Pid) }
 
-// resident is how much of a process is in memory, 0 when it has ended.
+// resident is the resident size of a process in bytes, 0 if it has ended.
 func resident(pid int) int64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -136,7 +136,7 @@ func (p *process) settle() int64 {
 	return least
 }
 
-// halt ends the process, and leaves what it stored.
+// halt ends the process, and keeps what it stored.
 func (p *process) halt() {
 	if p.stop != nil {
 		p.stop()
@@ -157,7 +157,7 @@ func (p *process) halt() {
 	p.most.Store(0)
 }
 
-// close is halt that removes what was stored, too.
+// close ends the process, and removes what it stored.
 func (p *process) close() {
 	p.halt()
 	_ = os.RemoveAll(p.dir)

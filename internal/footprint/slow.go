@@ -32,8 +32,8 @@ func (s stalled) Dial(network, address string) (net.Conn, error) {
 	return s, err
 }
 
-// measureSlow has clients ask for the largest replies and read none of them: what
-// is kept for them is in the memory of the server, here the worker's own.
+// measureSlow makes clients ask for the largest replies and read none of them. The
+// server buffers these replies, here in the memory of the worker itself.
 func measureSlow(ctx context.Context, o options) error {
 	p, err := start(ctx, o, nil)
 	if err != nil {
@@ -64,14 +64,14 @@ func measureSlow(ctx context.Context, o options) error {
 		if err := nc.Flush(); err != nil {
 			return err
 		}
-		stop.Store(true) // when what it reads just now has come
+		stop.Store(true) // after the read that waits now
 		for range 2 * slowShare {
 			if err := nc.PublishRequest(subjects.DefaultPrefix.Command(worst.command, scope), inbox, worst.body(0)); err != nil {
 				return err
 			}
 		}
 	}
-	// Once another batch was answered, so were those before it in the queue.
+	// This batch is the last in the queue: once it is answered, so are the others.
 	begun := time.Now()
 	if err := p.must(ctx, worst.command, worst.body(0)); err != nil {
 		return err
@@ -84,5 +84,5 @@ func measureSlow(ctx context.Context, o options) error {
 	return nil
 }
 
-// slowShare is how many requests there are for each slow client.
+// slowShare is how many of -requests there are for each slow client, which sends twice as many.
 const slowShare = 32

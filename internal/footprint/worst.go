@@ -12,22 +12,22 @@ import (
 	"credbus/subjects"
 )
 
-// worstLimit is how much more than at rest a worker may take for worst requests.
+// worstLimit is how much memory above idle a worker may take for worst-case requests.
 const worstLimit = 512 * mib
 
-// worst is a request of a kind that reads or answers as much as it can.
+// worst is a request that reads or answers as much as its command can.
 type worst struct {
 	name    string
 	command subjects.Command
 	body    func(i int) []byte
 }
 
-// Credentials that worst requests name.
+// Credentials that worst-case requests name.
 const (
 	large    = subjects.ID("large")  // of 64 KiB
-	child    = "service:api"         // a scope below, where nothing is
-	tagged   = 200                   // with as many tags as there may be
-	maxValue = 64<<10 - len("value") // the name counts
+	child    = "service:api"         // a scope below, without credentials
+	tagged   = 200                   // how many have the maximum of tags
+	maxValue = 64<<10 - len("value") // the limit includes the name
 )
 
 func worsts() []worst {
@@ -71,7 +71,7 @@ func worsts() []worst {
 			}
 			return subjects.Append(nil, &subjects.StoreBatchRequest{Items: items})
 		}},
-		{"patch", subjects.Patch, func(i int) []byte { // of what store has stored
+		{"patch", subjects.Patch, func(i int) []byte { // of credentials that store has stored
 			return subjects.Append(nil, &subjects.PatchRequest{PatchItem: subjects.PatchItem{Target: subjects.Target{ID: idAt(i)}, Data: value(maxValue)}})
 		}},
 		{"patch_batch", subjects.PatchBatch, func(int) []byte {
@@ -90,8 +90,8 @@ func worsts() []worst {
 	}
 }
 
-// measureWorst sends many of the worst requests of each kind at once, while others
-// read a single credential.
+// measureWorst sends many worst-case requests of each kind at once, while another
+// client reads a single credential.
 func measureWorst(ctx context.Context, o options) error {
 	p, err := start(ctx, o, nil)
 	if err != nil {
@@ -121,7 +121,7 @@ func measureWorst(ctx context.Context, o options) error {
 	return errors.Join(errs...)
 }
 
-// measure sends one kind of worst requests.
+// measure sends one kind of worst-case requests.
 func (p *process) measure(ctx context.Context, o options, w worst) error {
 	idle := p.settle()
 	stop, stopped := make(chan struct{}), make(chan error, 1)

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"credbus/internal/manager"
+	"credbus/internal/wireseal"
 	"credbus/subjects"
 )
 
@@ -31,8 +32,8 @@ func (h *Handler) respond(c *call, reply []byte, revision subjects.Revision) {
 	h.send(c, h.finish(reply, revision))
 }
 
-// finish closes an open reply. Its revision is the one of what it tells, or what
-// this replica has applied by now, if that is later.
+// finish closes an open reply. Its revision is the given one, or the one that this replica
+// has applied by now, if that is later.
 func (h *Handler) finish(reply []byte, revision subjects.Revision) []byte {
 	if applied := h.config.Replica.Applied(); applied.Compare(revision) > 0 {
 		revision = applied
@@ -40,11 +41,17 @@ func (h *Handler) finish(reply []byte, revision subjects.Revision) []byte {
 	return subjects.AppendRevision(reply, revision)
 }
 
-// replyLimit is how many bytes a reply may have.
-func (h *Handler) replyLimit() int { return int(h.config.Conn.MaxPayload()) }
+// replyLimit is how many bytes a reply may have before it is sealed, if the request was.
+func (h *Handler) replyLimit(sealed bool) int {
+	limit := int(h.config.Conn.MaxPayload())
+	if sealed {
+		limit -= wireseal.ReplyOverhead
+	}
+	return limit
+}
 
-// send publishes an encoded reply and wipes it. What the reply tells was done,
-// whether or not it can be told.
+// send publishes an encoded reply and wipes it. If the reply cannot be sent, the command
+// took effect all the same.
 func (h *Handler) send(c *call, body []byte) {
 	defer clear(body)
 	if c.json {
@@ -56,18 +63,22 @@ func (h *Handler) send(c *call, body []byte) {
 		defer clear(text)
 		body = text
 	}
-	if len(body) > h.replyLimit() {
-		h.refuseBegun(c, subjects.Errorf(subjects.PayloadTooLarge, "the reply has %d bytes, the server's maximum payload is %d", len(body), h.replyLimit()))
+	if limit := h.replyLimit(c.opened.Sealed()); len(body) > limit {
+		h.refuseBegun(c, subjects.Errorf(subjects.PayloadTooLarge, "the reply has %d bytes, and the server's maximum payload leaves room for %d: ask for less, or raise max_payload of the NATS server", len(body), limit))
 		return
 	}
+	if c.opened.Sealed() {
+		body = c.opened.SealReply(make([]byte, 0, len(body)+wireseal.ReplyOverhead), false, body)
+	}
 	h.count(c, nil, nil)
+	c.pass.Answered(len(body))
 	if err := h.config.Conn.Publish(c.msg.Reply, body); err != nil {
 		h.config.Logger.Warn("reply could not be sent", "command", c.endpoint.command, "error", err)
 	}
 }
 
-// refuseBegun is refuse for a command that came so far that, if it writes, it
-// may have written.
+// refuseBegun is refuse for a command that may have begun to write, if it is one that
+// writes.
 func (h *Handler) refuseBegun(c *call, err error) {
 	told, _ := manager.Explain(err, subjects.Target{})
 	if c.endpoint.command.Writes() {
@@ -76,8 +87,8 @@ func (h *Handler) refuseBegun(c *call, err error) {
 	h.refuse(c, told)
 }
 
-// refuse answers with an error: the code in the headers that NATS services
-// use, and all of it in the body.
+// refuse answers with an error: the code in the headers that NATS services use, and the
+// whole error in the body. If the request was sealed, all is in the sealed body.
 func (h *Handler) refuse(c *call, err error) {
 	var f failure
 	errors.As(err, &f)
@@ -86,21 +97,28 @@ func (h *Handler) refuse(c *call, err error) {
 		h.config.Logger.Error("command failed", "command", c.endpoint.command, "scope", c.scope, "code", told.Code, "error", err)
 	}
 	h.count(c, err, told)
-	msg := nats.NewMsg(c.msg.Reply)
-	msg.Header[subjects.HeaderError] = []string{headerText(told.Message)}
-	msg.Header[subjects.HeaderErrorCode] = []string{told.Code.NumberText()}
-	msg.Data = h.finish(subjects.AppendOpen(nil, told), told.Revision)
+	h.recordRefusal(c, told)
+	msg := &nats.Msg{Subject: c.msg.Reply, Data: h.finish(subjects.AppendOpen(nil, told), told.Revision)}
 	if c.json {
 		if text, err := subjects.ToJSON(msg.Data); err == nil {
 			msg.Data = text
 		}
 	}
+	if c.opened.Sealed() {
+		msg.Data = c.opened.SealReply(nil, true, msg.Data)
+	} else {
+		msg.Header = nats.Header{
+			subjects.HeaderError:     {headerText(told.Message)},
+			subjects.HeaderErrorCode: {told.Code.NumberText()},
+		}
+	}
+	c.pass.Answered(len(msg.Data))
 	if err := h.config.Conn.PublishMsg(msg); err != nil {
 		h.config.Logger.Warn("reply could not be sent", "command", c.endpoint.command, "error", err)
 	}
 }
 
-// headerText keeps a message to one line.
+// headerText puts a message on one line.
 func headerText(s string) string {
 	return strings.NewReplacer("\r", " ", "\n", " ").Replace(s)
 }

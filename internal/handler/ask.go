@@ -12,11 +12,11 @@ import (
 	"credbus/subjects"
 )
 
-// maxAsking is how many requests that ask every replica may be under way. They mostly
-// wait, and all of them do when one replica is dead, so they take no worker of the pool.
+// maxAsking is how many requests that ask every replica may be under way. They mostly wait,
+// and if a replica is dead all of them wait. So they take no worker of the pool.
 const maxAsking = 1024
 
-// reportOf is a question to every replica, and who gave an answer to it.
+// reportOf is a question to every replica, and how to read who answered.
 type reportOf[T any] struct {
 	subject string
 	replica func(*T) string
@@ -29,12 +29,12 @@ var (
 	keysReport  = reportOf[subjects.ReplicaKeys]{keysSubject, func(k *subjects.ReplicaKeys) string { return k.Replica }}
 )
 
-// asker asks every replica for one report, once for all who want it at the same time:
+// asker asks every replica for one report, once for all callers that want it at the same time:
 //
-//	ask ──► the round of its scope that comes next ──► gather ──► all who wait for it
+//	ask ──► the round of its scope that comes next ──► gather ──► all callers that wait
 //
-// A question never joins a round that has begun, because the answers to that may be
-// older than the question.
+// A question never joins a round that has begun, because the answers of that may be older
+// than the question.
 type asker[T any, P interface {
 	*T
 	subjects.Message
@@ -43,8 +43,8 @@ type asker[T any, P interface {
 	report reportOf[T]
 
 	mu sync.Mutex
-	// next holds the rounds that have not begun. An entry of nil means that a round of the
-	// scope is under way and nobody waits for the next one.
+	// next holds the rounds that have not begun. A nil entry means that a round of the scope
+	// is under way and nobody waits for the next one.
 	next map[subjects.Scope]*round[T]
 }
 
@@ -64,8 +64,8 @@ func newAsker[T any, P interface {
 	return &asker[T, P]{h: h, report: report, next: make(map[subjects.Scope]*round[T])}
 }
 
-// ask returns what the replicas that answered say of a scope, as of a revision, and
-// the names of the others. What it returns is shared: nobody may change it.
+// ask returns the reports of the replicas that answered about a scope, as of a revision, and
+// the names of the others. The result is shared: the caller must not change it.
 func (a *asker[T, P]) ask(ctx context.Context, scope subjects.Scope, revision subjects.Revision) ([]T, []string, error) {
 	r := a.join(scope, revision)
 	select {
@@ -76,7 +76,7 @@ func (a *asker[T, P]) ask(ctx context.Context, scope subjects.Scope, revision su
 	}
 }
 
-// join returns the round that answers a question asked now.
+// join returns the round that will answer a question asked now.
 func (a *asker[T, P]) join(scope subjects.Scope, revision subjects.Revision) *round[T] {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -94,7 +94,7 @@ func (a *asker[T, P]) join(scope subjects.Scope, revision subjects.Revision) *ro
 	return r
 }
 
-// run holds the rounds of a scope until nobody asks.
+// run holds the rounds of a scope until nobody asks any more.
 func (a *asker[T, P]) run(scope subjects.Scope) {
 	for {
 		a.mu.Lock()
@@ -119,8 +119,8 @@ func (a *asker[T, P]) hold(r *round[T], scope subjects.Scope) {
 	r.answers, r.missing, r.err = gather[T, P](ctx, a.h, a.report, request, func(missing []string) bool { return len(missing) == 0 })
 }
 
-// gather asks every replica for a report. It ends when all that are known have
-// answered, or with ctx; done, which is told who is missing, may keep it going.
+// gather asks every replica for a report. It ends with ctx, or when done returns true. done
+// gets the names of the known replicas that have not answered.
 func gather[T any, P interface {
 	*T
 	subjects.Message
@@ -188,7 +188,7 @@ func (h *Handler) deployment(ctx context.Context, _ *subjects.DeploymentRequest)
 	return ofAll(ctx, h.askFacts)
 }
 
-// cacheStats tells what the replicas have cached of a scope, and nothing of others.
+// cacheStats reports what the replicas have cached of a scope, and of no other scope.
 func (h *Handler) cacheStats(ctx context.Context, r *subjects.CacheStatsRequest) (*subjects.CacheStatsReply, error) {
 	answers, missing, err := h.askScope.ask(ctx, r.Scope, subjects.Revision{})
 	if err != nil {
@@ -202,9 +202,9 @@ func (h *Handler) cacheStats(ctx context.Context, r *subjects.CacheStatsRequest)
 func (h *Handler) clearCache(ctx context.Context, r *subjects.ClearCacheRequest) (*subjects.ClearCacheReply, error) {
 	revision, err := h.config.Replica.Flush(ctx, r.Target)
 	if err != nil {
-		return nil, subjects.Errorf(subjects.StorageUnavailable, "the event stream did not take the order to clear; send it again")
+		return nil, subjects.Errorf(subjects.StorageUnavailable, "the event stream did not accept the order to clear: send it again")
 	}
-	// The root's round serves all scopes: what counts is who has applied the revision.
+	// The root's round serves all scopes: only the applied revision counts.
 	answers, missing, err := h.askScope.ask(ctx, subjects.Root, revision)
 	if err != nil {
 		return nil, err

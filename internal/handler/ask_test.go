@@ -11,8 +11,8 @@ import (
 	"credbus/subjects"
 )
 
-// Requests that ask all replicas take no worker of the pool, although one replica is dead,
-// and those that come at once share one question.
+// Requests that ask all replicas take no worker of the pool, even if a replica is dead.
+// Concurrent ones share one question.
 func TestAskingAllIsSharedAndOutsideThePool(t *testing.T) {
 	b := newBed(t, memory.New(), func(c *Config) { c.Workers, c.GatherTimeout = 1, 2*time.Second })
 	if err := b.client.Publish(subjects.DefaultPrefix.Coherence(helloSubject), []byte("dead web-3")); err != nil {
@@ -40,7 +40,7 @@ func TestAskingAllIsSharedAndOutsideThePool(t *testing.T) {
 		}
 	}
 	if told := b.ask(t, subjects.Store, `{"id":"db","value":"v"}`); told != nil {
-		t.Errorf("a store beside them: %v", told)
+		t.Errorf("a store meanwhile: %v", told)
 	}
 	answered, refused := 0, 0
 	for range callers {
@@ -53,7 +53,7 @@ func TestAskingAllIsSharedAndOutsideThePool(t *testing.T) {
 			answered++
 		case told.Code == subjects.ResourceExhausted:
 			if refused++; answered > 0 {
-				t.Error("what is too much is not refused at once")
+				t.Error("a request beyond the limit is not refused at once")
 			}
 		default:
 			t.Fatal(told)
@@ -62,25 +62,25 @@ func TestAskingAllIsSharedAndOutsideThePool(t *testing.T) {
 	if refused != callers-maxAsking || answered != maxAsking {
 		t.Errorf("%d are refused and %d answered, want %d and %d", refused, answered, callers-maxAsking, maxAsking)
 	}
-	if n := questions.Load(); n > 4 { // one that is under way and the next, and a straggler each at most
+	if n := questions.Load(); n > 4 { // the current one and the next, and at most one late one for each
 		t.Errorf("%d requests asked the replicas %d times", answered, n)
 	}
-	// Only operators are told where the dead one ran.
+	// Only operators learn where the dead replica ran.
 	for command, want := range map[subjects.Command]string{subjects.CacheStats: "dead", subjects.AdminCacheStats: "dead on web-3"} {
 		msg, err := b.client.Request(subjects.DefaultPrefix.Command(command, "org:acme"), nil, requestTimeout)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var reply subjects.AdminCacheStatsReply // which reads the other's names too
+		var reply subjects.AdminCacheStatsReply // decodes the names in both replies
 		if err := subjects.Decode(msg.Data, &reply); err != nil || len(reply.Missing) != 1 || reply.Missing[0] != want {
 			t.Errorf("%s misses %q, want %q (%v)", command, reply.Missing, want, err)
 		}
 	}
 }
 
-// What is asked while the replicas are being asked is answered by the next question,
-// because an answer to the one under way may be older.
-func TestAskedLaterIsAskedAgain(t *testing.T) {
+// A request that comes while the replicas are being asked is answered by the next question,
+// because an answer to the current one may be older.
+func TestLaterRequestAsksAgain(t *testing.T) {
 	b := newBed(t, memory.New(), func(c *Config) { c.GatherTimeout = time.Second })
 	if err := b.client.Publish(subjects.DefaultPrefix.Coherence(helloSubject), []byte("dead web-3")); err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func TestAskedLaterIsAskedAgain(t *testing.T) {
 		}
 	}
 	ask()
-	asked() // it waits for the dead one from now on
+	asked() // from now on the request waits for the dead replica
 	ask()
 	ask()
 	asked()
@@ -120,16 +120,16 @@ func TestAskedLaterIsAskedAgain(t *testing.T) {
 		}
 	}
 	if n, _, err := questions.Pending(); err != nil || n != 0 {
-		t.Errorf("two who asked at once asked the replicas %d times more (%v)", n, err)
+		t.Errorf("two requests at once asked the replicas %d times more (%v)", n, err)
 	}
 }
 
-// Questions between replicas are not answered to a tenant's inbox.
+// Replicas do not answer a question from a tenant's inbox.
 func TestReportsAreForReplicas(t *testing.T) {
 	b := newBed(t, memory.New(), nil)
 	for _, subject := range []string{reportSubject, scopeSubject, factsSubject, keysSubject} {
 		if _, err := b.client.Request(subjects.DefaultPrefix.Coherence(subject), nil, 200*time.Millisecond); err == nil {
-			t.Errorf("%s answers whoever asks", subject)
+			t.Errorf("%s answers any client", subject)
 		}
 	}
 	if n := b.counts.refusedReplies.Load(); n != 4 {

@@ -14,16 +14,20 @@ import (
 	"credbus/internal/cache"
 	"credbus/internal/coherence"
 	"credbus/internal/coherence/coherencetest"
+	"credbus/internal/hybrid"
 	"credbus/internal/manager"
+	"credbus/internal/once"
 	"credbus/internal/seal"
+	"credbus/internal/sealkeys"
 	"credbus/internal/store"
+	"credbus/internal/store/memory"
 	"credbus/subjects"
 )
 
 // requestTimeout is how long a test waits for a reply.
 const requestTimeout = 10 * time.Second
 
-// bed is a handler that serves on a server of its own, and a client.
+// bed is a handler with a NATS server of its own, and a client.
 type bed struct {
 	*Handler
 	client *nats.Conn
@@ -32,7 +36,7 @@ type bed struct {
 	logged *logBuffer
 }
 
-func newBed(t *testing.T, s store.Store, change func(*Config)) *bed {
+func newBed(t testing.TB, s store.Store, change func(*Config)) *bed {
 	t.Helper()
 	b := &bed{log: coherencetest.NewLog(), logged: new(logBuffer)}
 	logger := slog.New(slog.NewTextHandler(b.logged, nil))
@@ -54,6 +58,10 @@ func newBed(t *testing.T, s store.Store, change func(*Config)) *bed {
 	m, err := manager.New(manager.Config{
 		RecordsConfig: manager.RecordsConfig{Store: s, Keyring: keyring, Replica: replica, Logger: logger},
 		ReaderConfig:  manager.ReaderConfig{Cache: c},
+		MaintainerConfig: manager.MaintainerConfig{
+			Stores: map[string]store.Store{"default": s, "other": memory.New()},
+			Routed: func(subjects.Scope) []string { return []string{"default"} },
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -62,6 +70,7 @@ func newBed(t *testing.T, s store.Store, change func(*Config)) *bed {
 		Conn: connect(t, url), Manager: m, Replica: replica, Name: "this",
 		Stats:      func() subjects.ReplicaStats { return subjects.ReplicaStats{} },
 		ScopeStats: func(subjects.Scope) subjects.ScopeStats { return subjects.ScopeStats{} }, Logger: logger,
+		Wire: Wire{Keys: newKeys(t), Messages: new(messages), Now: time.Now, Clear: AllowClear},
 	}
 	if change != nil {
 		change(&config)
@@ -88,7 +97,72 @@ func newBed(t *testing.T, s store.Store, change func(*Config)) *bed {
 	return b
 }
 
-func runServer(t *testing.T) (url string) {
+// keys are workers' keys, the last current. Some become known only by Refresh.
+type keys struct {
+	mu    sync.Mutex
+	known []sealkeys.Key
+	later []sealkeys.Key
+}
+
+func newKeys(t testing.TB) *keys { return &keys{known: []sealkeys.Key{newKey(t)}} }
+
+func newKey(t testing.TB) sealkeys.Key {
+	t.Helper()
+	key, err := hybrid.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sealkeys.Key{PrivateKey: key, ID: key.Public().ID()}
+}
+
+func (k *keys) Current() sealkeys.Key {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.known[len(k.known)-1]
+}
+
+func (k *keys) Key(id string) (sealkeys.Key, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, key := range k.known {
+		if key.ID == id {
+			return key, true
+		}
+	}
+	return sealkeys.Key{}, false
+}
+
+func (k *keys) Secret() [32]byte { return [32]byte{1} }
+
+func (k *keys) Refresh(context.Context) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.known, k.later = append(k.known, k.later...), nil
+	return nil
+}
+
+// messages are the messages that a handler has noted.
+type messages struct {
+	mu    sync.Mutex
+	noted map[string]bool
+}
+
+func (m *messages) Note(_ context.Context, id string, sent time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case time.Since(sent) > once.Window:
+		return once.ErrStale
+	case m.noted[id]:
+		return once.ErrCopy
+	case m.noted == nil:
+		m.noted = make(map[string]bool)
+	}
+	m.noted[id] = true
+	return nil
+}
+
+func runServer(t testing.TB) (url string) {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
 	if err != nil {
@@ -102,7 +176,7 @@ func runServer(t *testing.T) (url string) {
 	return s.ClientURL()
 }
 
-func connect(t *testing.T, url string) *nats.Conn {
+func connect(t testing.TB, url string) *nats.Conn {
 	t.Helper()
 	nc, err := nats.Connect(url)
 	if err != nil {
@@ -122,8 +196,8 @@ func (b *bed) ask(t *testing.T, command subjects.Command, body string) *subjects
 	return refusal(t, msg)
 }
 
-// refusal is the error of a reply, nil when it has none.
-func refusal(t *testing.T, msg *nats.Msg) *subjects.Error {
+// refusal returns the error of a reply, nil if it has none.
+func refusal(t testing.TB, msg *nats.Msg) *subjects.Error {
 	t.Helper()
 	if msg.Header.Get(subjects.HeaderErrorCode) == "" {
 		return nil
@@ -142,7 +216,7 @@ func refusal(t *testing.T, msg *nats.Msg) *subjects.Error {
 	return told
 }
 
-// logBuffer keeps what is logged.
+// logBuffer keeps log lines.
 type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer

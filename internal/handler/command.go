@@ -6,7 +6,7 @@ import (
 	"credbus/subjects"
 )
 
-// commands is the table of all commands. A new one is a line here: what it costs, and the
+// commands is the table of all commands. A new command is a line here: its cost, and the
 // function that takes its request and returns its reply.
 func (h *Handler) commands() map[subjects.Command]*endpoint {
 	m := h.config.Manager
@@ -33,14 +33,16 @@ func (h *Handler) commands() map[subjects.Command]*endpoint {
 		subjects.JobCancel: h.ofJobs(command(single, h.jobCancel)),
 		subjects.JobRetry:  h.ofJobs(command(single, h.jobRetry)),
 		subjects.JobDrop:   h.ofJobs(command(single, h.jobDrop)),
-		subjects.SealKey:   h.ofJobs(command(single, h.sealKey)),
 
-		// Those of operators. NATS permissions decide who may publish to their subjects.
+		subjects.SealKey: command(single, h.sealKey),
+
+		// Commands of operators. NATS permissions decide who may publish to their subjects.
 		subjects.Keys:            command(everyReplica, h.keys),
 		subjects.Reseal:          command(many, h.reseal),
 		subjects.Migrate:         command(many, m.MigratePage),
 		subjects.Deployment:      command(everyReplica, h.deployment),
 		subjects.AdminCacheStats: command(everyReplica, h.adminCacheStats),
+		subjects.Audit:           h.ofAudit(newEndpoint(many, h.auditPage)),
 	}
 	for command, e := range table {
 		e.command = command
@@ -56,10 +58,14 @@ func (h *Handler) patch(ctx context.Context, r *subjects.PatchRequest) (*subject
 	return h.config.Manager.Patch(ctx, &r.PatchItem, r.RequestID)
 }
 
-// retrieve is the exception: its open reply comes encoded, as the cache keeps it, so that its
-// values are not copied once more.
+// retrieve differs: its open reply comes encoded, as the cache keeps it, so that its values
+// are not copied once more.
 func (h *Handler) retrieve(ctx context.Context, c *call, r *subjects.RetrieveRequest) ([]byte, subjects.Revision, error) {
-	return h.config.Manager.RetrieveMissed(ctx, nil, r.RetrieveItem, r.Revision, c.asked.miss)
+	reply, revision, err := h.config.Manager.RetrieveMissed(ctx, nil, r.RetrieveItem, r.Revision, c.asked.miss)
+	if err == nil && c.records {
+		c.told = headOf(reply)
+	}
+	return reply, revision, err
 }
 
 func (h *Handler) delete(ctx context.Context, r *subjects.DeleteRequest) (*subjects.DeleteReply, error) {
@@ -79,7 +85,7 @@ func (h *Handler) validate(ctx context.Context, r *subjects.ValidateRequest) (*s
 }
 
 func (h *Handler) reseal(ctx context.Context, r *subjects.ResealRequest) (*subjects.ResealReply, error) {
-	if h.config.ResealJobKey != nil && r.Cursor == "" { // once in a walk
+	if h.config.ResealJobKey != nil && r.Cursor == "" { // once for all pages
 		if err := h.config.ResealJobKey(ctx); err != nil {
 			return nil, err
 		}

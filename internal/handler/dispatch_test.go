@@ -12,21 +12,21 @@ import (
 	"credbus/subjects"
 )
 
-// commandsBut are all commands but those that are named.
+// commandsBut returns all commands except the named ones.
 func commandsBut(others ...subjects.Command) []subjects.Command {
 	return slices.DeleteFunc(slices.Concat(subjects.Commands, subjects.AdminCommands), func(c subjects.Command) bool {
 		return slices.Contains(others, c)
 	})
 }
 
-// ofAllScopes are the commands whose requests name no scope.
-var ofAllScopes = []subjects.Command{subjects.SealKey, subjects.Keys, subjects.Deployment, subjects.AdminCacheStats}
+// ofAllScopes has the commands whose requests name no scope.
+var ofAllScopes = []subjects.Command{subjects.SealKey, subjects.Keys, subjects.Deployment, subjects.AdminCacheStats, subjects.Audit}
 
-// ofJobs are the commands that need the jobs of the worker.
-var ofJobs = []subjects.Command{subjects.JobShow, subjects.JobList, subjects.JobCancel, subjects.JobRetry, subjects.JobDrop, subjects.SealKey}
+// ofJobs has the commands that need the jobs of the worker.
+var ofJobs = []subjects.Command{subjects.JobShow, subjects.JobList, subjects.JobCancel, subjects.JobRetry, subjects.JobDrop}
 
-// Authority comes from the subject alone: no command does anything in a scope beside it,
-// and what refuses it names no credential there.
+// Only the subject gives authority: no command does anything in another scope, and its
+// refusal names no credential there.
 func TestNoCommandLeavesTheScopeOfItsSubject(t *testing.T) {
 	b := newBed(t, panickyStore{memory.New()}, nil)
 	for _, command := range commandsBut(ofAllScopes...) {
@@ -39,7 +39,7 @@ func TestNoCommandLeavesTheScopeOfItsSubject(t *testing.T) {
 	}
 }
 
-// An item of a batch may leave the scope that the batch names, and not that of the subject.
+// An item of a batch may leave the scope that the batch names, but not that of the subject.
 func TestItemsStayInTheScopeOfTheSubject(t *testing.T) {
 	b := newBed(t, memory.New(), nil)
 	for _, command := range []subjects.Command{subjects.StoreBatch, subjects.PatchBatch, subjects.RetrieveBatch, subjects.DeleteBatch, subjects.ValidateBatch} {
@@ -55,8 +55,8 @@ func TestItemsStayInTheScopeOfTheSubject(t *testing.T) {
 	}
 }
 
-// Errors of a command about one credential name it, by the scope that it was placed in.
-// Those of others name none.
+// Errors of a command about one credential name it, with the scope of the body or the
+// subject. Errors of other commands name none.
 func TestErrorsNameTheirCredential(t *testing.T) {
 	b := newBed(t, panickyStore{memory.New()}, nil)
 	for _, command := range []subjects.Command{subjects.Store, subjects.Patch, subjects.Retrieve, subjects.Delete, subjects.Describe, subjects.Validate} {
@@ -86,8 +86,7 @@ func TestErrorsNameTheirCredential(t *testing.T) {
 	}
 }
 
-// A worker without jobs says so, whatever job it is asked about, once the request is one
-// that it could have taken.
+// A worker without jobs says so for every well-formed request about jobs.
 func TestWorkerWithoutJobs(t *testing.T) {
 	b := newBed(t, memory.New(), nil)
 	for _, command := range ofJobs {
@@ -96,7 +95,7 @@ func TestWorkerWithoutJobs(t *testing.T) {
 			t.Errorf("%s: %+v", command, told)
 		}
 		if told := b.ask(t, command, `{"timeout":-1}`); told == nil || told.Code != subjects.InvalidArgument {
-			t.Errorf("%s with a request that is not one: %+v", command, told)
+			t.Errorf("%s with a malformed request: %+v", command, told)
 		}
 	}
 	if n := b.Served(); n != 0 {
@@ -104,8 +103,8 @@ func TestWorkerWithoutJobs(t *testing.T) {
 	}
 }
 
-// Every request is counted once where its command is, with its error, and what is wrong
-// with its form beside.
+// Every request is counted once at its command, with its error. Malformed requests are also
+// counted in a counter of their own.
 func TestEveryAnswerIsCounted(t *testing.T) {
 	b := newBed(t, memory.New(), nil)
 	for _, command := range commandsBut() {
@@ -130,7 +129,7 @@ func TestEveryAnswerIsCounted(t *testing.T) {
 	}
 }
 
-// Replies carry the latest revision that is known to be true of them, also for JSON.
+// Replies have the latest revision that is known to hold for them, also in JSON.
 func TestRepliesCarryARevision(t *testing.T) {
 	b := newBed(t, memory.New(), nil)
 	var last subjects.Revision
@@ -143,7 +142,7 @@ func TestRepliesCarryARevision(t *testing.T) {
 		if told := refusal(t, msg); told != nil {
 			t.Fatalf("%s: %v", command, told)
 		}
-		var reply subjects.DeleteReply // which has the revision at the name that all have it at
+		var reply subjects.DeleteReply // all replies have the revision under this name
 		if err := subjects.Decode(msg.Data, &reply); err != nil {
 			t.Fatalf("%s: %v", command, err)
 		}

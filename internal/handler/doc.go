@@ -1,5 +1,5 @@
-// Package handler is the NATS side of a worker: it subscribes, decides from the
-// subject what a request may touch, decodes it, hands it to the manager, and
+// Package handler is the NATS side of a worker. It receives requests, derives from
+// the subject what a request may touch, decodes it, hands it to the manager, and
 // answers. It knows no store.
 //
 //	subscription (one goroutine each)
@@ -13,15 +13,16 @@
 //	                 ├─ run       the command: request in, reply or error out
 //	                 └─ respond   revision, code, format, counters
 //
-// The table of commands is made once, by New: commands in command.go. A new command is a
-// line there and, unless the manager has just that method, a function of a few lines.
+// New makes the table of commands once: see commands in command.go. A new command is a
+// line there. It also needs a function of a few lines, unless the manager has a method
+// with that signature.
 //
 // NATS does not check that a publisher may publish to the reply subject that it
-// names, so a request could make the worker publish anywhere it may itself.
-// Requests whose reply subject is not under a configured inbox prefix are
-// dropped and counted.
+// names. So a request could make the worker publish to any subject that the worker may
+// use. The worker drops and counts requests whose reply subject is not under a
+// configured inbox prefix.
 //
-// Commands that concern every replica (clear_cache, cache_stats) arrive at one
-// of them by the queue group, which then asks all, itself included, and answers
-// for them.
+// Commands that concern every replica (clear_cache, cache_stats) arrive at one of them
+// through the queue group. That one asks all replicas, also itself, and answers for
+// them.
 package handler

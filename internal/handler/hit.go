@@ -6,33 +6,42 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"credbus/internal/audit"
 	"credbus/internal/manager"
+	"credbus/internal/wireseal"
 	"credbus/subjects"
 )
 
 // hits answers retrieves from the cache within the callbacks of one
 // subscription, which do not overlap.
 //
-// Replies are held back while more requests wait, and published together: the
-// connection is flushed by another goroutine, which wakes up at the first
-// reply. Given them one by one it writes a few at a time, and those many small
-// writes cost the server and the clients more than opening the entries costs
-// the worker. When nothing waits, a reply goes out at once.
+// Replies are held back while more requests wait, and are published together. Another
+// goroutine flushes the connection, and wakes up at the first reply. If it got replies one
+// by one, it would write a few at a time. These many small writes would cost the server
+// and the clients more than the worker needs to open the entries. When no request waits,
+// a reply goes out at once.
 type hits struct {
 	h        *Handler
-	endpoint *endpoint // for all but plain hits, bad requests included
+	endpoint *endpoint // for all but plain hits, also for bad requests
 
+	asked   asked // of the request at hand; not a variable of handle, since that would be allocated
 	scope   []byte
+	about   []byte
+	open    []byte // a reply before it is sealed
 	replies []byte // one after the other
 	held    []heldReply
-	begun   time.Time // when the first of held was taken up
+	begun   time.Time    // when work on the first of held began
+	records *audit.Batch // of held, nil if hits are not recorded
 }
 
-// asked is what is known of a retrieve when the cache was asked for it.
+// asked is what is known about a retrieve once the cache was asked.
 type asked struct {
 	lookup subjects.Lookup // if plain
-	plain  bool            // it was read by hand
+	plain  bool            // ReadLookup could read it
 	miss   manager.Miss
+	// refused is set for a hit that is not given, since its scope has reached a limit.
+	refused error
+	opened  wireseal.Opened // if the request was sealed, and its session is known here
 }
 
 type heldReply struct {
@@ -40,92 +49,165 @@ type heldReply struct {
 	end int // in replies
 }
 
-// What is held back at most.
+// The most that is held back.
 const (
 	mostHeld      = 64
 	mostHeldBytes = 48 << 10
-	// largestReply is room for the last one, so that no buffer is outgrown:
-	// values of 64 KiB, and names and metadata at their limits in four-byte characters.
+	// largestReply is room for the last reply, so that no buffer is outgrown: values of
+	// 64 KiB, and names and metadata at their limits in four-byte characters.
 	largestReply = 168 << 10
 )
 
-// serveHits returns a callback for retrieves that answers what the cache holds, and leaves
-// the rest to receive.
-func (h *Handler) serveHits() nats.MsgHandler {
+// serveHits returns a callback for retrieves. It answers from the cache, and leaves the rest
+// to receive.
+func (h *Handler) serveHits() nats.MsgHandler { return h.newHits().handle }
+
+func (h *Handler) newHits() *hits {
 	s := &hits{
 		h:        h,
 		endpoint: h.endpoints[subjects.Retrieve],
 		scope:    make([]byte, 0, subjects.MaxScopeLen),
-		replies:  make([]byte, 0, mostHeldBytes+largestReply),
+		open:     make([]byte, 0, largestReply),
+		replies:  make([]byte, 0, mostHeldBytes+largestReply+wireseal.ReplyOverhead),
 		held:     make([]heldReply, 0, mostHeld),
 	}
-	return s.handle
+	if h.config.Audit.Wants(subjects.Retrieve) {
+		s.records = h.config.Audit.Batch()
+	}
+	return s
 }
 
 func (s *hits) handle(msg *nats.Msg) {
-	var asked asked
-	hit := false
-	if asked.lookup, asked.plain = subjects.ReadLookup(msg.Data); asked.plain {
-		asked.miss, hit = s.hit(msg, &asked.lookup)
-	}
-	if !hit {
-		s.h.receive(s.endpoint, msg, asked)
+	s.asked = asked{}
+	if !s.answer(msg, &s.asked) {
+		s.h.receive(s.endpoint, msg, s.asked)
 	}
 	if len(s.held) == 0 {
 		return
 	}
-	// What is pending includes msg.
+	// pending includes msg.
 	if pending, _, err := msg.Sub.Pending(); err != nil || pending <= 1 ||
 		len(s.held) == mostHeld || len(s.replies) >= mostHeldBytes {
 		s.publish()
 	}
 }
 
-// hit adds the reply to what is held, or reports false. If the cache was asked and has
-// nothing, miss says so.
-func (s *hits) hit(msg *nats.Msg, lookup *subjects.Lookup) (miss manager.Miss, ok bool) {
-	if lookup.Fresh || !s.h.isInbox(msg.Reply) {
-		return miss, false
+// answer answers a request with a hit, or reports false.
+func (s *hits) answer(msg *nats.Msg, asked *asked) bool {
+	body, ok := s.read(msg, asked)
+	if !ok {
+		return false
+	}
+	if asked.lookup, asked.plain = subjects.ReadLookup(body); !asked.plain || !s.hit(msg, asked) {
+		return false
+	}
+	return s.h.admitClear(s.endpoint, msg, s.begun) == nil
+}
+
+// read returns the open body of a request. It reports false for one that dispatch must open, or
+// that may not come in clear.
+func (s *hits) read(msg *nats.Msg, asked *asked) (body []byte, ok bool) {
+	if !wireseal.IsSealed(msg.Data) {
+		return msg.Data, s.h.config.Wire.Clear != RefuseClear
+	}
+	s.about = append(s.about[:0], s.h.about(msg)...)
+	if err := s.h.sealing.opener.Open(&asked.opened, msg.Data, s.about); err != nil {
+		return nil, false
+	}
+	return asked.opened.Body, true
+}
+
+// hit adds the reply to the held ones, or reports false. If the cache was asked and has
+// nothing, asked.miss says so.
+func (s *hits) hit(msg *nats.Msg, asked *asked) (ok bool) {
+	lookup := &asked.lookup
+	if lookup.Fresh || !s.h.isInbox(msg.Reply) || s.h.config.Audit.Required(subjects.Retrieve) {
+		return false // a hit does not wait for its record, so dispatch takes those that must
 	}
 	if len(s.held) == 0 {
 		s.begun = time.Now()
 	}
-	// The clock is read once for all that is held together, which takes less
-	// than a deadline's millisecond.
+	// The clock is read once for all replies held together, which takes less than a
+	// deadline's millisecond.
 	if lookup.Deadline != 0 && s.begun.UnixMilli() >= lookup.Deadline {
-		return miss, false
+		return false
 	}
 	if s.scope, ok = s.h.config.Prefix.AppendScope(s.scope[:0], subjects.Retrieve, msg.Subject); !ok {
-		return miss, false
+		return false
 	}
 	scope := s.scope
 	if len(lookup.Scope) > 0 {
 		if !contains(scope, lookup.Scope) {
-			return miss, false
+			return false
 		}
 		scope = lookup.Scope
 	}
+	if asked.opened.Sealed() {
+		return s.sealedReply(msg, asked, scope)
+	}
 	begin := len(s.replies)
-	replies, miss, ok := s.h.config.Manager.Hit(s.replies, scope, lookup.ID, lookup.Revision)
-	if !ok {
-		return miss, false
-	}
-	replies = s.h.config.Replica.AppendApplied(replies)
+	replies, ok := s.reply(s.replies, msg, asked, scope)
 	if cap(replies) != cap(s.replies) {
-		clear(s.replies) // it was outgrown
-		s.replies = replies[:begin]
+		clear(s.replies) // the reply has outgrown it
 	}
-	if len(replies)-begin > s.h.replyLimit() {
+	if s.replies = replies; !ok {
 		clear(replies[begin:])
-		return miss, false
+		s.replies = replies[:begin]
+		return false
 	}
-	s.replies = replies
 	s.held = append(s.held, heldReply{to: msg.Reply, end: len(replies)})
-	return miss, true
+	return true
 }
 
-// publish sends what is held, and wipes it.
+// sealedReply is the end of hit for a sealed request.
+func (s *hits) sealedReply(msg *nats.Msg, asked *asked, scope []byte) bool {
+	open, ok := s.reply(s.open[:0], msg, asked, scope)
+	defer clear(open)
+	if cap(open) != cap(s.open) {
+		clear(s.open[:cap(s.open)]) // the reply has outgrown it
+	}
+	if ok {
+		s.replies = asked.opened.SealReply(s.replies, false, open)
+		s.held = append(s.held, heldReply{to: msg.Reply, end: len(s.replies)})
+	}
+	return ok
+}
+
+// reply appends the open reply to dst, and its record to the records. It reports false if there
+// is none, or it may not be given.
+func (s *hits) reply(dst []byte, msg *nats.Msg, asked *asked, scope []byte) (_ []byte, ok bool) {
+	begin := len(dst)
+	dst, miss, ok := s.h.config.Manager.Hit(dst, scope, asked.lookup.ID, asked.lookup.Revision)
+	if asked.miss = miss; !ok {
+		return dst, false
+	}
+	end := len(dst)
+	dst = s.h.config.Replica.AppendApplied(dst)
+	reply := dst[begin:]
+	if len(reply) > s.h.replyLimit(asked.opened.Sealed()) {
+		return dst, false
+	}
+	if asked.refused = s.h.config.Limits.Take(s.begun, scope, msg.Size()+len(reply)); asked.refused != nil {
+		return dst, false
+	}
+	if s.records != nil {
+		s.record(msg, reply, dst[end:])
+	}
+	return dst, true
+}
+
+// record adds the record of a hit. applied is the end of the reply, its revision.
+func (s *hits) record(msg *nats.Msg, reply, applied []byte) {
+	scope, id, version, _ := subjects.ReadHead(reply) // as the worker encoded it
+	account, user := s.h.caller(msg)
+	s.records.Hit(s.begun, s.scope, scope, id, version, subjects.RevisionText(applied), account, user)
+}
+
+// publish sends the held replies, and wipes them.
 func (s *hits) publish() {
+	if s.records != nil {
+		s.h.config.Audit.Take(s.records)
+	}
 	begin := 0
 	for _, reply := range s.held {
 		if err := s.h.config.Conn.Publish(reply.to, s.replies[begin:reply.end]); err != nil {
@@ -140,8 +222,7 @@ func (s *hits) publish() {
 	s.replies, s.held = s.replies[:0], s.held[:0]
 }
 
-// contains is subjects.Scope.Contains for scopes as bytes; outer is not the
-// root.
+// contains is subjects.Scope.Contains for scopes as bytes. outer must not be the root.
 func contains(outer, inner []byte) bool {
 	return bytes.HasPrefix(inner, outer) && (len(inner) == len(outer) || inner[len(outer)] == '/')
 }

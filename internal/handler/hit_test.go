@@ -16,7 +16,7 @@ type blocked struct {
 	asked, release chan struct{}
 }
 
-func (s blocked) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+func (s blocked) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	if key.ID == "blocked" {
 		close(s.asked)
 		<-s.release
@@ -24,8 +24,8 @@ func (s blocked) Get(ctx context.Context, key store.Key) (*store.Record, error) 
 	return s.Store.Get(ctx, key)
 }
 
-// A retrieve that the cache does not answer is looked up once: what comes into the cache
-// behind the manager's back, while the retrieve waits for the pool, is not found.
+// A retrieve looks in the cache once. If it misses and waits for the pool, it does not find an
+// entry that was put there meanwhile.
 func TestMissIsLookedUpOnce(t *testing.T) {
 	s := blocked{memory.New(), make(chan struct{}), make(chan struct{})}
 	b := newBed(t, s, func(c *Config) { c.Workers = 1 })
@@ -48,7 +48,7 @@ func TestMissIsLookedUpOnce(t *testing.T) {
 		return code
 	}
 	first := send("blocked", true)
-	<-s.asked // it has the only worker
+	<-s.asked // the first retrieve has the only worker
 	waits := send(at.ID, false)
 	for end := time.Now().Add(requestTimeout); b.cache.Stats().Misses == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
@@ -59,7 +59,7 @@ func TestMissIsLookedUpOnce(t *testing.T) {
 	close(s.release)
 	for _, code := range []chan subjects.Code{first, waits} {
 		if got := <-code; got != subjects.NotFound {
-			t.Errorf("got %q, want what the store has", got)
+			t.Errorf("got %q, want the answer of the store", got)
 		}
 	}
 	if s := b.cache.Stats(); s.Misses != 1 || s.Hits != 0 {

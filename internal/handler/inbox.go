@@ -9,8 +9,8 @@ import (
 	"credbus/subjects"
 )
 
-// checkInboxPrefix refuses a prefix under which replies could reach what is
-// not an inbox.
+// checkInboxPrefix refuses a prefix under which replies could reach a subject that is no
+// inbox.
 func checkInboxPrefix(inbox string, own subjects.Prefix) error {
 	inbox = strings.TrimSuffix(inbox, ".")
 	switch {
@@ -19,7 +19,7 @@ func checkInboxPrefix(inbox string, own subjects.Prefix) error {
 	case strings.HasPrefix(inbox, "$"):
 		return fmt.Errorf("inbox prefix %q (nats.inbox_prefixes): subjects that begin with $ belong to the server", inbox)
 	case overlaps(inbox, string(own)):
-		return fmt.Errorf("inbox prefix %q (nats.inbox_prefixes) reaches into %q, where commands and events live", inbox, own)
+		return fmt.Errorf("inbox prefix %q (nats.inbox_prefixes) reaches into %q, the subjects of commands and events: give another prefix", inbox, own)
 	}
 	return nil
 }
@@ -28,8 +28,8 @@ func overlaps(a, b string) bool {
 	return a == b || strings.HasPrefix(a, b+".") || strings.HasPrefix(b, a+".")
 }
 
-// accept reports whether a request can be answered at all. NATS leaves it to
-// the one who replies to look where a reply would go.
+// accept reports whether a request can be answered at all. NATS does not check the reply
+// subject: the replier must.
 func (h *Handler) accept(msg *nats.Msg) bool {
 	if h.isInbox(msg.Reply) {
 		return true
@@ -41,7 +41,7 @@ func (h *Handler) accept(msg *nats.Msg) bool {
 		const what = "request refused: its reply subject is under no inbox prefix (nats.inbox_prefixes)"
 		h.config.Logger.Debug(what, "subject", msg.Subject, "reply", msg.Reply)
 		h.counts.warn.Do(func() { // at most once a minute, or clients could fill the log
-			h.config.Logger.Warn(what+"; that client times out. Add its prefix, or have it use one of those", "subject", msg.Subject, "reply", msg.Reply, "refused", h.counts.refusedReplies.Load())
+			h.config.Logger.Warn(what+"; its client times out. Add its prefix there, or let the client use one of those prefixes", "subject", msg.Subject, "reply", msg.Reply, "refused", h.counts.refusedReplies.Load())
 		})
 	}
 	return false

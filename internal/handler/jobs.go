@@ -2,13 +2,17 @@ package handler
 
 import (
 	"context"
+	"encoding/json"
+	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
+	"credbus/internal/manager"
 	"credbus/subjects"
 )
 
-// Jobs answers what is asked about batch jobs.
+// Jobs answers requests about batch jobs.
 type Jobs interface {
 	Show(ctx context.Context, job subjects.Target, request *subjects.JobShowRequest) (*subjects.JobStatus, error)
 	List(ctx context.Context, request *subjects.JobListRequest, maxBytes int, size func(msgpack []byte) int) (*subjects.JobListReply, error)
@@ -18,16 +22,16 @@ type Jobs interface {
 	// Submit puts a job into the queue and returns the answer for its submitter, nil if the
 	// outcome is unknown.
 	Submit(ctx context.Context, submitted *nats.Msg) (answer []byte)
-	// SealKey is the public key that jobs are sealed to now.
-	SealKey() subjects.SealKeyReply
+	// MaxDelay is how far ahead a job may begin.
+	MaxDelay() time.Duration
 }
 
 // maxSubmitting bounds the jobs on their way into the queue, each of up to the server's
 // maximum payload.
 const maxSubmitting = 32
 
-// submission takes a job. It replies to inboxes only, as every command does. A job without
-// a reply subject gets no answer.
+// submission accepts a job. Like every command, it replies only to inboxes. A job without a
+// reply subject gets no answer.
 func (h *Handler) submission(msg *nats.Msg) {
 	if msg.Reply != "" && !h.accept(msg) {
 		clear(msg.Data)
@@ -41,20 +45,39 @@ func (h *Handler) submission(msg *nats.Msg) {
 			h.config.Logger.Warn("reply could not be sent", "command", "job", "error", err)
 		}
 	}
+	pass, err := h.admitJob(msg)
+	if err != nil {
+		msg = h.light(msg) // answer needs no more of it
+		told, _ := manager.Explain(err, subjects.Target{})
+		h.recordJobRefusal(msg, told)
+		h.holdBack(err, func() { answer(notAccepted(told)) })
+		return
+	}
 	taken := h.submitting.TryGo(func() error {
+		defer pass.Release()
 		defer clear(msg.Data) // it may hold values, although it should not
-		answer(h.config.Jobs.Submit(h.ctx, msg))
+		answer(h.submit(msg))
 		return nil
 	})
 	if !taken {
+		pass.Release()
 		clear(msg.Data)
 		h.counts.exhausted.Add(1)
-		answer(busy)
+		h.recordJobRefusal(msg, errFull)
+		answer(notAccepted(errFull))
 	}
 }
 
-// busy is an answer of a stream, which is what submitters read.
-var busy = []byte(`{"error":{"code":429,"description":"the worker is full, so the job was not accepted: submit it again later"}}`)
+// notAccepted has the form of a stream's answer, since submitters read that.
+func notAccepted(told *subjects.Error) []byte {
+	text, err := json.Marshal(struct {
+		Error jetstream.APIError `json:"error"`
+	}{jetstream.APIError{Code: told.Code.Number(), Description: told.Message}})
+	if err != nil {
+		panic(err) // texts and numbers always encode
+	}
+	return text
+}
 
 var errNoJobs = subjects.Errorf(subjects.StorageUnavailable, "this worker runs no jobs: its setting jobs.enabled is false")
 
@@ -83,7 +106,7 @@ func (h *Handler) jobDrop(ctx context.Context, r *subjects.JobRequest) (*subject
 	return jobReply(h.config.Jobs.Drop(ctx, r.Target))
 }
 
-// jobReply is how a job stands, as of what it has written.
+// jobReply is the status of a job, as of the revision of its own writes.
 func jobReply(status *subjects.JobStatus, err error) (*subjects.JobReply, error) {
 	if err != nil {
 		return nil, err
@@ -93,9 +116,4 @@ func jobReply(status *subjects.JobStatus, err error) (*subjects.JobReply, error)
 
 func (h *Handler) jobList(ctx context.Context, r *subjects.JobListRequest, room subjects.Room) (*subjects.JobListReply, error) {
 	return h.config.Jobs.List(ctx, r, room.Limit, room.Size)
-}
-
-func (h *Handler) sealKey(context.Context, *subjects.SealKeyRequest) (*subjects.SealKeyReply, error) {
-	reply := h.config.Jobs.SealKey()
-	return &reply, nil
 }

@@ -3,16 +3,16 @@ package handler
 import (
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
-// A replica that was not asked for long is not gone: it is waited for, and named
-// when it does not answer. Only who is asked in vain for long is forgotten.
+// A replica that got no question for long still counts: a request waits for it, and names it
+// if it does not answer. It is forgotten only if it leaves questions unanswered for long.
 func TestPeersAreForgottenOnlyWhenAsked(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var p peers
 		p.heard("a")
 		p.heard("b")
@@ -37,7 +37,7 @@ func TestPeersAreForgottenOnlyWhenAsked(t *testing.T) {
 			{time.Second, []string{"a"}, nil},
 			{24 * time.Hour, nil, []string{"a"}},
 			{time.Second, []string{"a"}, nil},
-			{24 * time.Hour, nil, []string{"a"}}, // since it has answered
+			{24 * time.Hour, nil, []string{"a"}}, // b has answered, so it is known again
 			{forgetAfter / 2, nil, []string{"a"}},
 		} {
 			time.Sleep(step.after)
@@ -48,7 +48,8 @@ func TestPeersAreForgottenOnlyWhenAsked(t *testing.T) {
 	})
 }
 
-// Of more replicas than a reply names, those that are known stay known.
+// There may be more replicas than a reply can name. Then no more are remembered, and the known
+// ones stay known.
 func TestPeersAreBounded(t *testing.T) {
 	var p peers
 	for i := range subjects.MaxReplicas + 1 {

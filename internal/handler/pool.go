@@ -9,8 +9,8 @@ import (
 	"credbus/subjects"
 )
 
-// pool runs requests, some at a time, bounded in what they may take. What waits
-// is bounded in number and in bytes.
+// pool runs requests, a bounded number at a time and within a memory budget. Waiting
+// requests are bounded in number and in bytes.
 //
 //	request ──► queue ──► its share of the budget ──► a worker ──► run
 //
@@ -50,37 +50,37 @@ func (s *share) bound(taken int, bytes, memory int64) {
 	s.budget = semaphore.NewWeighted(s.maxWeight)
 }
 
-// What a request may take beside its own bytes, by what its command reads and
-// answers. It is the most, not what is usual: nobody knows before it is read.
+// What a request may take besides its own bytes, by what its command reads and answers. It is
+// the most, not the usual: nobody knows more before the request is read.
 const (
-	// lightWeight is for a record of the largest size, sealed and open, and the
-	// reply that holds it.
+	// lightWeight is for a record of the largest size, sealed and open, and the reply
+	// with it.
 	lightWeight = 128 << 10
-	// patchWeight is for the same as it is read, and for what comes of it: open, sealed and
-	// as a record.
+	// patchWeight is for the record as it is read, and for the new one: open, sealed and as
+	// a record.
 	patchWeight = lightWeight + copies*subjects.MaxDataLen
-	// heavyWeight is for a reply of 1 MiB in msgpack and in JSON, what it was made
-	// from, and the records under way.
+	// heavyWeight is for a reply of 1 MiB in msgpack and in JSON, what it is made from,
+	// and the records under way.
 	heavyWeight = 6 << 20
-	// copies is how often a request's own bytes are held: as they came, decoded,
+	// copies is how many copies of a request's own bytes exist: as they came, decoded,
 	// sealed, and as a record.
 	copies = 4
 )
 
-// cost is what a command takes of the worker.
+// cost is what a command takes from the worker.
 type cost int
 
 const (
 	single   cost = iota // it reads, and answers with, one credential at most
-	patching             // it makes a credential of another
+	patching             // it reads a credential and writes a changed one
 	many                 // it reads, or answers with, more than one
 	// everyReplica is a command that waits for all replicas, outside the pool.
 	everyReplica
 )
 
-// submit runs f on a goroutine once there is room for what its command may take and a
-// worker is free. It reports false, and does not run f, when the queue is full. A
-// request of any size is taken when nothing else waits.
+// submit runs f on a goroutine once there is room for what its command may take and a worker
+// is free. If the queue is full, it reports false and does not run f. A request of any size
+// is accepted when nothing else waits.
 func (p *pool) submit(cost cost, bytes int, f func()) bool {
 	s, weight := &p.light, int64(lightWeight)
 	switch cost {
@@ -95,7 +95,7 @@ func (p *pool) submit(cost cost, bytes int, f func()) bool {
 	weight = min(weight+copies*int64(bytes), s.maxWeight)
 	p.running.Go(func() {
 		defer s.give(int64(bytes))
-		// Without a context it fails only for more than there is.
+		// Without a deadline it fails only for more than the whole budget.
 		_ = s.budget.Acquire(context.Background(), weight)
 		defer s.budget.Release(weight)
 		p.workers <- struct{}{}
@@ -123,6 +123,5 @@ func (s *share) give(bytes int64) {
 	s.bytes -= bytes
 }
 
-// wait returns when everything submitted has ended. Nothing may be submitted
-// meanwhile.
+// wait returns when everything submitted has ended. Nothing may be submitted meanwhile.
 func (p *pool) wait() { p.running.Wait() }

@@ -13,11 +13,12 @@ import (
 
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
 func TestPoolBounds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := newPool(2, 3, 200, 1<<30)
 		var running, ran atomic.Int64
 		release := make(chan struct{})
@@ -34,15 +35,15 @@ func TestPoolBounds(t *testing.T) {
 			t.Errorf("%d run at once, want 2", n)
 		}
 		if submit(1) {
-			t.Error("a sixth request is taken")
+			t.Error("a sixth request is accepted")
 		}
 		release <- struct{}{}
 		synctest.Wait()
 		if submit(61) {
-			t.Error("with 40 bytes taken, 61 of 100 are taken")
+			t.Error("with 40 of 100 bytes in use, 61 are accepted")
 		}
 		if !submit(60) {
-			t.Error("with 40 bytes taken, 60 of 100 are refused")
+			t.Error("with 40 of 100 bytes in use, 60 are refused")
 		}
 		close(release)
 		p.wait()
@@ -50,30 +51,30 @@ func TestPoolBounds(t *testing.T) {
 			t.Errorf("%d ran, want 6", n)
 		}
 		if !p.submit(single, 101, func() {}) {
-			t.Error("a request over the bound is refused, though nothing waits")
+			t.Error("a request over the limit is refused, although nothing waits")
 		}
 		p.wait()
 		wantIdle(t, p)
 	})
 }
 
-// wantIdle: at rest nothing is taken, and all of the budget is there.
+// wantIdle checks that an idle pool has no requests, and its whole budget.
 func wantIdle(t *testing.T, p *pool) {
 	t.Helper()
 	for name, s := range map[string]*share{"heavy": &p.heavy, "light": &p.light} {
 		if s.taken != 0 || s.bytes != 0 || !s.budget.TryAcquire(s.maxWeight) {
-			t.Errorf("%s: at rest %d requests and %d bytes are taken, or memory is", name, s.taken, s.bytes)
+			t.Errorf("%s: an idle pool has %d requests and %d bytes, or memory in use", name, s.taken, s.bytes)
 			continue
 		}
 		s.budget.Release(s.maxWeight)
 	}
 }
 
-// TestPoolBudget: heavy requests run as many at once as their share of the memory
-// is for, whatever the workers; more wait, and then are refused. Those on a single
-// credential run meanwhile, and so does what waited, in the end.
+// TestPoolBudget: as many heavy requests run at once as their share of the memory allows,
+// whatever the number of workers. More wait, and further ones are refused. Requests on a
+// single credential run meanwhile. In the end all waiting requests run.
 func TestPoolBudget(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const atOnce = 4
 		p := newPool(100, 40, 1<<30, atOnce*heavyWeight*4/3+4)
 		var running, ran, light atomic.Int64
@@ -84,7 +85,7 @@ func TestPoolBudget(t *testing.T) {
 		}
 		synctest.Wait()
 		if taken != 130 || running.Load() != atOnce {
-			t.Errorf("%d are taken and %d run at once, want 130 and %d", taken, running.Load(), atOnce)
+			t.Errorf("%d are accepted and %d run at once, want 130 and %d", taken, running.Load(), atOnce)
 		}
 		for range 100 {
 			if !p.submit(single, 1000, func() { light.Add(1) }) {
@@ -104,7 +105,7 @@ func TestPoolBudget(t *testing.T) {
 	})
 }
 
-// TestPoolRunsWhatIsLargerThanTheBudget, alone.
+// A request that is larger than the budget runs alone.
 func TestPoolRunsWhatIsLargerThanTheBudget(t *testing.T) {
 	p := newPool(1, 1, 1<<30, 1000)
 	done := make(chan struct{})
@@ -116,8 +117,8 @@ func TestPoolRunsWhatIsLargerThanTheBudget(t *testing.T) {
 	wantIdle(t, p)
 }
 
-// A command whose request or reply is about more than one credential waits behind others of
-// its kind, so that it cannot hold up those on a single one.
+// A command about more than one credential waits behind others of its kind, so that it
+// cannot delay those about a single one.
 func TestEveryCommandHasItsCost(t *testing.T) {
 	b := newBed(t, memory.New(), nil)
 	if want := len(subjects.Commands) + len(subjects.AdminCommands); len(b.endpoints) != want {
@@ -133,6 +134,8 @@ func TestEveryCommandHasItsCost(t *testing.T) {
 		switch {
 		case place.Target != nil || command == subjects.SealKey:
 			want = []cost{single}
+		case command == subjects.Audit:
+			want = []cost{many}
 		case place.Scope != nil:
 			want = []cost{many, everyReplica}
 		}
@@ -140,7 +143,7 @@ func TestEveryCommandHasItsCost(t *testing.T) {
 			t.Errorf("%s: its cost is %d, want one of %d", command, e.cost, want)
 		}
 	}
-	if b.endpoints[subjects.Patch].cost != patching || b.endpoints[subjects.JobShow].cost != many { // the latter has results of many
+	if b.endpoints[subjects.Patch].cost != patching || b.endpoints[subjects.JobShow].cost != many { // job_show returns the results of many
 		t.Error("patch or job_show has another cost")
 	}
 }
@@ -167,7 +170,7 @@ type hangingStore struct {
 	release chan struct{}
 }
 
-func (s *hangingStore) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+func (s *hangingStore) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	s.begun <- struct{}{}
 	select {
 	case <-s.release:
@@ -176,8 +179,8 @@ func (s *hangingStore) Get(ctx context.Context, key store.Key) (*store.Record, e
 	return s.Store.Get(ctx, key)
 }
 
-// A full worker says so at once, keeps answering hits and its peers, and
-// answers all that it had taken.
+// A full worker says so at once, still answers hits and its peers, and answers all requests
+// that it had accepted.
 func TestFullPool(t *testing.T) {
 	s := &hangingStore{Store: memory.New(), begun: make(chan struct{}, 100), release: make(chan struct{})}
 	b := newBed(t, s, func(c *Config) { c.Workers, c.Waiting = 2, 4 })
@@ -199,10 +202,10 @@ func TestFullPool(t *testing.T) {
 		t.Errorf("told %v", told)
 	}
 	if n, _, err := replies.Pending(); err != nil || n != 0 {
-		t.Errorf("it was refused after %d of those before it were answered: %v", n, err)
+		t.Errorf("it was refused after %d earlier requests were answered: %v", n, err)
 	}
 	if n := b.counts.exhausted.Load(); n != 1 {
-		t.Errorf("%d are counted", n)
+		t.Errorf("%d refusals are counted, want 1", n)
 	}
 	close(s.release)
 	for n := range 6 {
@@ -216,10 +219,10 @@ func TestFullPool(t *testing.T) {
 	}
 }
 
-// Commands that ask all replicas hold workers of the pool while they wait for
-// answers, which must not need workers of the same pool.
+// Commands that ask all replicas wait for answers. Those answers must not need a worker of
+// the same pool.
 func TestReportsNeedNoWorkerOfThePool(t *testing.T) {
-	// One that waited for itself would not be answered in time.
+	// A command that waited for its own worker would get no answer in time.
 	b := newBed(t, memory.New(), func(c *Config) { c.Workers, c.Waiting, c.GatherTimeout = 1, 100, 2*requestTimeout })
 	for range 5 {
 		if told := b.ask(t, subjects.CacheStats, `{}`); told != nil {

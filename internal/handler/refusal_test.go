@@ -33,7 +33,7 @@ func TestCheckInboxPrefix(t *testing.T) {
 		}
 	}
 	if _, err := New(Config{}); err == nil {
-		t.Error("a handler without parts is made")
+		t.Error("New accepts a config without parts")
 	}
 }
 
@@ -52,10 +52,10 @@ func TestIsInbox(t *testing.T) {
 	}
 }
 
-// panickyStore panics with what it was given.
+// panickyStore panics with its arguments.
 type panickyStore struct{ store.Store }
 
-func (panickyStore) Get(_ context.Context, key store.Key) (*store.Record, error) {
+func (panickyStore) Get(_ context.Context, key subjects.Target) (*store.Record, error) {
 	panic("canary in Get of " + key.String())
 }
 
@@ -67,12 +67,12 @@ func (panickyStore) List(context.Context, store.ListOptions) (store.Page, error)
 	panic(errors.New("canary in List"))
 }
 
-func (panickyStore) Delete(context.Context, store.Key, store.Precondition) error {
+func (panickyStore) Delete(context.Context, subjects.Target, store.Precondition) error {
 	panic([]byte("canary in Delete"))
 }
 
-// A panic, wherever in a command, is an answer like any other and takes
-// nothing down; what it carries may be a value, and is told nobody.
+// A panic in any place of a command is answered like any other error, and ends nothing else.
+// The value of the panic may be secret, so neither client nor log gets it.
 func TestPanic(t *testing.T) {
 	b := newBed(t, panickyStore{memory.New()}, nil)
 	for _, command := range []subjects.Command{subjects.Store, subjects.Retrieve, subjects.Delete, subjects.List, subjects.Describe, subjects.Validate} {
@@ -103,12 +103,12 @@ func TestPanic(t *testing.T) {
 	}
 	logged := b.logged.String()
 	if strings.Contains(logged, "canary") || !strings.Contains(logged, "panic") || !strings.Contains(logged, "refusal_test.go") {
-		t.Errorf("the log has the value, or not the place:\n%s", logged)
+		t.Errorf("the log has the value, or lacks the place:\n%s", logged)
 	}
 }
 
-// Every error that a store or the keyring knows has its code, and every code
-// but those of the handler itself comes from one.
+// Every error of a store or the keyring has a code. Every code comes from such an error, except
+// the handler's own.
 func TestCodes(t *testing.T) {
 	target := subjects.Target{Scope: "org:acme", ID: "db"}
 	reached := map[subjects.Code]bool{subjects.ResourceExhausted: true}
@@ -148,9 +148,9 @@ func TestCodes(t *testing.T) {
 			t.Errorf("%v: the message is %q", test.err, told.Message)
 		}
 		reached[test.code] = true
-		// And back: what a client is told has the code that was meant.
+		// The error that the client makes of it must have the same code.
 		if again, _ := manager.Explain(told, subjects.Target{}); again.Code != test.code || again.ID != target.ID {
-			t.Errorf("%v: explained again it is %v", test.err, again)
+			t.Errorf("%v: explained again, the error is %v", test.err, again)
 		}
 	}
 	for _, code := range []subjects.Code{
@@ -159,12 +159,12 @@ func TestCodes(t *testing.T) {
 		subjects.StorageFull,
 	} {
 		if !reached[code] {
-			t.Errorf("nothing leads to %s", code)
+			t.Errorf("no error leads to %s", code)
 		}
 	}
 }
 
-// What the store says reaches the client as code, headers and body.
+// An error of the store reaches the client as code, headers and body.
 func TestStoreErrorsOnTheWire(t *testing.T) {
 	for _, test := range []struct {
 		err  error
@@ -194,13 +194,13 @@ func TestStoreErrorsOnTheWire(t *testing.T) {
 	}
 }
 
-// A reply that cannot be sent tells of what was done: the error in its place
-// must not say that it was not.
+// If a reply cannot be sent, the command took effect: the error in its place must not say
+// otherwise.
 func TestReplyThatCannotBeSent(t *testing.T) {
 	b := newBed(t, memory.New(), nil)
 	for _, command := range subjects.Commands {
 		for what, body := range map[string][]byte{
-			"too large": make([]byte, 2<<20), "not to be written as JSON": []byte("\xc1"),
+			"too large": make([]byte, 2<<20), "without a JSON form": []byte("\xc1"),
 		} {
 			replies, err := b.client.SubscribeSync(nats.NewInbox())
 			if err != nil {
@@ -222,7 +222,7 @@ func TestReplyThatCannotBeSent(t *testing.T) {
 	}
 }
 
-// What a store says of a write reaches the client with whether it took effect.
+// The error tells the client whether the outcome of a write is unknown.
 func TestOutcomeOnTheWire(t *testing.T) {
 	for _, test := range []struct {
 		err     error
@@ -253,7 +253,7 @@ type failingStore struct {
 	err error
 }
 
-func (s failingStore) Get(context.Context, store.Key) (*store.Record, error) { return nil, s.err }
+func (s failingStore) Get(context.Context, subjects.Target) (*store.Record, error) { return nil, s.err }
 
 func TestHeaderTextIsOneLine(t *testing.T) {
 	msg := nats.NewMsg("x")
@@ -263,8 +263,9 @@ func TestHeaderTextIsOneLine(t *testing.T) {
 	}
 }
 
-// A client whose inbox the worker does not know times out, so the log says why, once.
-func TestUnknownInboxIsWarnedOf(t *testing.T) {
+// A client whose inbox the worker does not accept gets no reply and times out. The log gives
+// the reason once.
+func TestUnknownInboxIsLogged(t *testing.T) {
 	b := newBed(t, memory.New(), func(c *Config) { c.InboxPrefixes = []string{"_INBOX_acme"} })
 	for i := range 5 {
 		if err := b.client.PublishRequest(subjects.DefaultPrefix.Command(subjects.List, "org:acme"), fmt.Sprint("_INBOX_odd.", i), nil); err != nil {

@@ -23,17 +23,17 @@ const (
 	byeSubject    = "bye"    // its name, when it stops
 )
 
-// forgetAfter is for how long a replica may be asked in vain, and is named as
-// missing, before it is taken for gone.
+// forgetAfter is for how long a replica that does not answer is still asked and named as
+// missing. After that it counts as gone.
 const forgetAfter = time.Minute
 
 // peers are the replicas that this one knows of, itself included.
 type peers struct {
 	mu sync.Mutex
-	// silent is since when each is asked in vain; zero for one that was not asked
-	// since it was last heard of.
+	// silent is since when each replica has not answered; zero for one that was not asked
+	// since it was last heard.
 	silent map[string]time.Time
-	hosts  map[string]string // of those that said hello, for operators
+	hosts  map[string]string // of replicas that said hello, for operators
 }
 
 func (p *peers) heard(name string) {
@@ -58,7 +58,7 @@ func (p *peers) greeted(hello string) {
 	}
 }
 
-// withHosts adds to the names of replicas where they run, as far as it is known.
+// withHosts adds to the names of replicas where they run, if that is known.
 func (p *peers) withHosts(names []string) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -82,7 +82,7 @@ func (p *peers) forget(name string) {
 	delete(p.hosts, name)
 }
 
-// missing names those that are known and not among answered.
+// missing names the known replicas that are not among answered.
 func (p *peers) missing(answered map[string]bool) (names []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -95,14 +95,14 @@ func (p *peers) missing(answered map[string]bool) (names []string) {
 	return names
 }
 
-// unheard notes that replicas were asked and gave no answer, and forgets those
-// that have done so for long.
+// unheard notes that replicas were asked and gave no answer. It forgets those that have not
+// answered for long.
 func (p *peers) unheard(names []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, name := range names {
 		switch since, known := p.silent[name]; {
-		case !known: // it said that it stops
+		case !known: // it has said that it stops
 		case since.IsZero():
 			p.silent[name] = time.Now()
 		case time.Since(since) > forgetAfter:
@@ -150,29 +150,29 @@ func (h *Handler) startPeers() error {
 	}))
 }
 
-// join makes this replica and the others known to each other. Nobody else may
-// be there, so the others have little time to answer.
+// join makes this replica and the others known to each other. There may be no others, so
+// they have little time to answer.
 func (h *Handler) join(ctx context.Context) {
 	const listen = 100 * time.Millisecond
-	h.tell(helloSubject, h.hello())
+	h.announce(helloSubject, h.hello())
 	ctx, cancel := context.WithTimeout(ctx, listen)
 	defer cancel()
-	//nolint:errcheck // who is not heard of now says hello when it starts
+	//nolint:errcheck // a replica not heard now says hello when it starts
 	gather[subjects.ReplicaStats](ctx, h, statsReport, &subjects.CacheStatsRequest{}, func([]string) bool { return false })
 }
 
-func (h *Handler) leave() { h.tell(byeSubject, h.config.Name) }
+func (h *Handler) leave() { h.announce(byeSubject, h.config.Name) }
 
 func (h *Handler) hello() string { return h.config.Name + " " + h.config.Host }
 
-func (h *Handler) tell(kind, what string) {
+func (h *Handler) announce(kind, what string) {
 	if err := h.config.Conn.Publish(h.config.Prefix.Coherence(kind), []byte(what)); err != nil {
-		h.config.Logger.Warn("the other replicas could not be told", "what", kind, "error", err)
+		h.config.Logger.Warn("a message to the other replicas could not be sent", "what", kind, "error", err)
 	}
 }
 
-// report returns a callback that answers another replica with what tell says of
-// this one, once it has applied the revision that is asked for.
+// report returns a callback that answers another replica with a report from tell, once this
+// replica has applied the revision in the request.
 func (h *Handler) report(kind string, tell func(subjects.Scope) subjects.Message) nats.MsgHandler {
 	inbox := h.config.Prefix.Inbox() + "."
 	return func(msg *nats.Msg) {
@@ -181,7 +181,7 @@ func (h *Handler) report(kind string, tell func(subjects.Scope) subjects.Message
 			h.counts.noReply.Add(1)
 			return
 		case !strings.HasPrefix(msg.Reply, inbox) || !isLiteral(msg.Reply):
-			h.counts.refusedReplies.Add(1) // only replicas may be told
+			h.counts.refusedReplies.Add(1) // only replicas may see reports
 			return
 		}
 		var request subjects.CacheStatsRequest
@@ -194,9 +194,9 @@ func (h *Handler) report(kind string, tell func(subjects.Scope) subjects.Message
 			ctx, cancel := context.WithDeadline(h.ctx, until)
 			defer cancel()
 			if h.config.Replica.Await(ctx, request.Revision) != nil {
-				return // the one who asked will name this replica as missing
+				return // the asking replica will name this one as missing
 			}
-			h.config.Replica.Renew(ctx) // being idle is no lack of trust
+			h.config.Replica.Renew(ctx) // a replica that was idle can still be trusted
 			if err := h.config.Conn.Publish(msg.Reply, subjects.Append(nil, tell(request.Scope))); err != nil {
 				h.config.Logger.Warn("reply could not be sent", "command", kind, "error", err)
 			}

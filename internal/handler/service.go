@@ -11,27 +11,33 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	"golang.org/x/time/rate"
 
+	"credbus/internal/audit"
+	"credbus/internal/build"
 	"credbus/subjects"
 )
 
-// version is what the worker tells of itself to service discovery.
+// version is the version that service discovery shows for the worker.
 const version = "0.1.0"
 
 const serviceName = "credbus"
 
-// counters count what is refused before it becomes a command's business.
+// counters count requests that are refused before a command sees them.
 type counters struct {
 	malformed      atomic.Int64 // bodies and subjects that could not be decoded
-	refusedReplies atomic.Int64 // reply subjects under no inbox prefix
-	noReply        atomic.Int64 // requests that nobody waits for
+	refusedReplies atomic.Int64 // requests whose reply subject is under no inbox prefix
+	noReply        atomic.Int64 // requests without a reply subject
 	exhausted      atomic.Int64 // requests refused because the pool was full
+	limited        atomic.Int64 // requests and items refused because a scope had reached its limit
+	clear          atomic.Int64 // requests that were not sealed, if they are to be warned of
 
-	warn rate.Sometimes // of refused replies
+	warn          rate.Sometimes // about refused replies
+	warnFull      rate.Sometimes // about scopes at their limit
+	warnedOfClear atomic.Int64   // when the log last said that requests are not sealed, in Unix nanoseconds
 }
 
 // service answers the discovery verbs of NATS services (ADR-32), so that
-// `nats service ls`, `info` and `stats` show the worker. The framework itself
-// is not used: it runs one request of an endpoint at a time.
+// `nats service ls`, `info` and `stats` show the worker. It does not use the framework
+// itself, which runs only one request of an endpoint at a time.
 type service struct {
 	identity micro.ServiceIdentity
 	started  time.Time
@@ -42,14 +48,14 @@ type endpointStats struct {
 	lastError                     atomic.Pointer[subjects.Code]
 }
 
-func newService(name, host string) *service {
+func newService(name, host, wireKey string) *service {
 	return &service{
-		identity: micro.ServiceIdentity{Name: serviceName, ID: name, Version: version, Metadata: map[string]string{"host": host}},
+		identity: micro.ServiceIdentity{Name: serviceName, ID: name, Version: version, Metadata: map[string]string{"host": host, "fips140": build.FIPS(), "wire_key": wireKey}},
 		started:  time.Now().UTC(),
 	}
 }
 
-// Served is how many requests were answered, but for those about jobs.
+// Served is how many requests were answered, except those about jobs.
 func (h *Handler) Served() (n int64) {
 	for _, e := range h.endpoints {
 		if !e.ofJobs {
@@ -59,8 +65,8 @@ func (h *Handler) Served() (n int64) {
 	return n
 }
 
-// count records the answer to a request of a command: every one but those of hits, which
-// count themselves. told is what the caller is told of err, both nil for a reply.
+// count records the answer to a request of a command. Hits count themselves. told is what
+// the caller learns of err; both are nil for a reply.
 func (h *Handler) count(c *call, err error, told *subjects.Error) {
 	stats := &c.endpoint.stats
 	stats.requests.Add(1)
@@ -72,7 +78,7 @@ func (h *Handler) count(c *call, err error, told *subjects.Error) {
 	stats.lastError.Store(&told.Code)
 	if _, ok := errors.AsType[malformed](err); ok {
 		h.counts.malformed.Add(1)
-	} else if err == errFull { // itself: a store may be exhausted as well
+	} else if err == errFull { // this very error: a store may be exhausted as well
 		h.counts.exhausted.Add(1)
 	}
 }
@@ -135,14 +141,16 @@ func (h *Handler) endpointSubject(command subjects.Command) string {
 	return h.config.Prefix.Command(command, subjects.Root) + ".>"
 }
 
-// serviceData is what the worker tells beside what the format has fields for:
-// the counters of what never reached an endpoint, and how its stores are.
+// serviceData is what the worker reports besides the fields of the format: the counters
+// of requests that never reached an endpoint, and the states of its stores.
 type serviceData struct {
-	Malformed      int64       `json:"malformed"`
-	RefusedReplies int64       `json:"refused_replies"`
-	NoReply        int64       `json:"no_reply"`
-	Exhausted      int64       `json:"exhausted"`
-	Stores         []storeData `json:"stores,omitempty"`
+	Malformed      int64         `json:"malformed"`
+	RefusedReplies int64         `json:"refused_replies"`
+	NoReply        int64         `json:"no_reply"`
+	Exhausted      int64         `json:"exhausted"`
+	Limited        int64         `json:"limited"`
+	Stores         []storeData   `json:"stores,omitempty"`
+	Audit          []audit.Stats `json:"audit,omitempty"`
 }
 
 // storeData is a subjects.StoreState in JSON.
@@ -161,13 +169,15 @@ func (h *Handler) stats() any {
 		Type:            micro.StatsResponseType,
 		Started:         h.service.started,
 	}
-	// The fields of data are the worker's own; every endpoint shows them, since
-	// the format has no place for a whole service's.
+	// The data belong to the whole worker. Every endpoint shows them, since the format
+	// has no place for the data of a whole service.
 	own := serviceData{
 		Malformed:      h.counts.malformed.Load(),
 		RefusedReplies: h.counts.refusedReplies.Load(),
 		NoReply:        h.counts.noReply.Load(),
 		Exhausted:      h.counts.exhausted.Load(),
+		Limited:        h.counts.limited.Load(),
+		Audit:          h.config.Audit.Stats(),
 	}
 	for _, s := range h.config.Stats().Stores {
 		own.Stores = append(own.Stores, storeData(s))

@@ -8,8 +8,7 @@ import (
 	"credbus/subjects"
 )
 
-// Fields that a worker does not know are ignored, or refused where that is set: nothing is
-// done then.
+// A worker ignores fields that it does not know. With wire.strict it refuses the request.
 func TestStrict(t *testing.T) {
 	for _, strict := range []bool{false, true} {
 		b := newBed(t, memory.New(), func(c *Config) { c.Strict = strict })
@@ -26,7 +25,7 @@ func TestStrict(t *testing.T) {
 			}
 		}
 		if told := b.ask(t, subjects.Retrieve, `{"id":"db"}`); (told == nil) == strict {
-			t.Errorf("strict: %v, and what was stored is told as %v", strict, told)
+			t.Errorf("strict: %v, but a stored credential is answered with %v", strict, told)
 		}
 	}
 }

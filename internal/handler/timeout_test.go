@@ -11,7 +11,7 @@ import (
 	"credbus/subjects"
 )
 
-// held is a store whose writes wait.
+// held is a store whose writes are held up.
 type held struct {
 	store.Store
 	begun, release chan struct{}
@@ -23,8 +23,8 @@ func (h *held) Put(ctx context.Context, rec *store.Record, pre store.Preconditio
 	return h.Store.Put(ctx, rec, pre)
 }
 
-// The time that a request has left counts from when it is received, whatever the
-// clocks say, and what it waits for the worker counts.
+// The timeout of a request runs from its arrival, even if clocks differ. It includes the wait
+// for the worker.
 func TestTimeLeft(t *testing.T) {
 	h := &held{Store: memory.New(), begun: make(chan struct{}, 10), release: make(chan struct{})}
 	b := newBed(t, h, func(c *Config) { c.Workers = 1 })
@@ -38,16 +38,16 @@ func TestTimeLeft(t *testing.T) {
 	if err := b.client.PublishRequest(subject, b.client.NewRespInbox(), []byte(`{"id":"db","value":"x"}`)); err != nil {
 		t.Fatal(err)
 	}
-	<-h.begun // the only worker is taken
+	<-h.begun // the only worker is busy
 	answers := make(chan *subjects.Error, 1)
 	go func() { answers <- b.ask(t, subjects.Store, `{"id":"other","value":"x","timeout":1}`) }()
 	time.Sleep(50 * time.Millisecond) // its time runs out while it waits
 	close(h.release)
 	told := <-answers
 	if told == nil || told.Code != subjects.StorageTimeout || !strings.Contains(told.Message, "waited for the worker") {
-		t.Errorf("a request that waited longer than it had: %+v", told)
+		t.Errorf("a request that waited longer than its timeout: %+v", told)
 	}
 	if len(h.begun) > 0 {
-		t.Error("it was begun all the same")
+		t.Error("the request was still carried out")
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// limited is a listener with at most so many connections: the next ones wait to
-// be accepted.
+// limited is a listener with a bounded number of connections. It accepts further
+// ones when others have closed.
 type limited struct {
 	net.Listener
 	open   chan struct{}
@@ -37,7 +37,7 @@ func (l *limited) Close() error {
 	return l.Listener.Close()
 }
 
-// counted gives its place back when it is closed.
+// counted is a connection that frees its place when it is closed.
 type counted struct {
 	net.Conn
 	end func()

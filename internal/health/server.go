@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"credbus/internal/lifecycle"
 )
 
 // Problem is something that keeps a worker from its work, or from some of it.
@@ -17,13 +19,13 @@ type Problem struct {
 	Part  string `json:"part"`           // such as nats, cache or store
 	Name  string `json:"name,omitempty"` // which one, of several
 	State string `json:"state"`
-	// Since is when it began. Of a part that does not know it is when it was
+	// Since is when it began or, if the part does not know that, when it was
 	// first seen here.
 	Since time.Time `json:"since"`
 	Error string    `json:"error,omitempty"` // a code
-	// Refuses is which calls a store refuses: reads, writes or all.
+	// Refuses says which calls a store refuses: reads, writes or all.
 	Refuses string `json:"refuses,omitempty"`
-	// Warning: the worker is ready all the same, for what it still can do.
+	// Warning means that the worker stays ready, for the work that it still can do.
 	Warning bool `json:"-"`
 }
 
@@ -47,8 +49,8 @@ func newReport(found []Problem) (r report) {
 }
 
 const (
-	requestTimeout = 5 * time.Second // for all of a request, and for all of its answer
-	checkTimeout   = time.Second     // for what the answer says
+	requestTimeout = 5 * time.Second // to read a request, and to write its answer
+	checkTimeout   = time.Second     // to find the problems
 	maxHeader      = 8 << 10         // bytes
 	maxConnections = 64
 )
@@ -57,16 +59,18 @@ const (
 type Server struct {
 	http    *http.Server
 	address string
+	serving sync.WaitGroup
+	life    lifecycle.Part
 
 	mu   sync.Mutex
-	seen map[key]time.Time // when problems of now were first seen
+	seen map[key]time.Time // when the current problems were first seen
 }
 
-// key tells problems apart.
+// key identifies a problem.
 type key struct{ part, name string }
 
-// Start listens at address and answers with what problems returns, which is to
-// end with its context and may be called concurrently.
+// Start listens at address and answers with the result of problems. That function
+// must return when its context ends, and is called concurrently.
 func Start(address string, problems func(context.Context) []Problem, logger *slog.Logger) (*Server, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
@@ -85,27 +89,31 @@ func Start(address string, problems func(context.Context) []Problem, logger *slo
 		ReadTimeout: requestTimeout, WriteTimeout: requestTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
-	s.http.SetKeepAlivesEnabled(false) // nobody keeps one of the connections that there are
-	go func() {
+	s.http.SetKeepAlivesEnabled(false) // no client occupies one of the few connections
+	s.serving.Go(func() {
 		if err := s.http.Serve(limit(listener, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
-			logger.Error("health is not told any more", "address", s.address, "error", err)
+			logger.Error("the health endpoint has stopped: restart the worker", "address", s.address, "error", err)
 		}
-	}()
+	})
 	return s, nil
 }
 
-// Address is host:port that it listens at.
+// Address is the host:port that the server listens at.
 func (s *Server) Address() string { return s.address }
 
-// Close lets the answers under way end, while ctx allows.
+// Close waits for answers under way until ctx ends.
 func (s *Server) Close(ctx context.Context) error {
-	if err := s.http.Shutdown(ctx); err != nil {
-		return errors.Join(err, s.http.Close())
-	}
-	return nil
+	return s.life.Close(ctx, func(ctx context.Context) error {
+		err := s.http.Shutdown(ctx)
+		if err != nil {
+			err = errors.Join(err, s.http.Close())
+		}
+		s.serving.Wait()
+		return err
+	})
 }
 
-// since fills in when problems began that do not tell.
+// since fills in when problems began, if they do not say so.
 func (s *Server) since(problems []Problem) []Problem {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,5 +138,5 @@ func write(w http.ResponseWriter, r report) {
 	if !r.Ready {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	_ = json.NewEncoder(w).Encode(r) // who asked is gone
+	_ = json.NewEncoder(w).Encode(r) // an error means that the client is gone
 }

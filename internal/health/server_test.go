@@ -65,17 +65,17 @@ func TestReady(t *testing.T) {
 	problems.Store(&[]Problem{{Part: "nats", State: "reconnecting"}, {Part: "store", Name: "eu", State: "failing", Since: known, Error: "storage_timeout"}})
 	first := expect("/readyz", http.StatusServiceUnavailable, false).Problems
 	if len(first) != 2 || first[0].Since.Before(before) || first[1] != (*problems.Load())[1] {
-		t.Fatalf("told %+v", first)
+		t.Fatalf("reported %+v", first)
 	}
 	expect("/livez", http.StatusOK, true)
 	if again := expect("/readyz", http.StatusServiceUnavailable, false).Problems; again[0] != first[0] {
-		t.Errorf("the same problem is told as %+v, then %+v", first[0], again[0])
+		t.Errorf("the same problem is reported as %+v, then %+v", first[0], again[0])
 	}
 	warning := Problem{Part: "store", Name: "eu", State: "failing", Since: known, Refuses: "writes", Warning: true}
 	problems.Store(&[]Problem{warning})
-	warning.Warning = false // the field it is in says so
+	warning.Warning = false // JSON does not carry it
 	if r := expect("/readyz", http.StatusOK, true); len(r.Problems) != 0 || len(r.Warnings) != 1 || r.Warnings[0] != warning {
-		t.Errorf("a warning is told as %+v", r)
+		t.Errorf("a warning is reported as %+v", r)
 	}
 	problems.Store(new([]Problem))
 	expect("/readyz", http.StatusOK, true)
@@ -93,7 +93,7 @@ func TestReady(t *testing.T) {
 	}
 }
 
-// What takes long to find out is asked for a second only.
+// A check that takes too long is cut off after a second.
 func TestChecksAreBounded(t *testing.T) {
 	s := start(t, func(ctx context.Context) []Problem {
 		<-ctx.Done()
@@ -111,8 +111,8 @@ func TestAddressInUse(t *testing.T) {
 	}
 }
 
-// More connections than there may be wait for one to end, and none of those that
-// wait keeps the server from closing.
+// Connections above the limit wait until others end. Those that wait do not keep
+// the server from closing.
 func TestConnectionsAreBounded(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -141,15 +141,15 @@ func TestConnectionsAreBounded(t *testing.T) {
 	first, second := <-accepted, <-accepted
 	select {
 	case <-accepted:
-		t.Fatal("a third was accepted beside two")
+		t.Fatal("a third connection was accepted, two are allowed")
 	case <-time.After(50 * time.Millisecond): // there is no signal that nothing happens
 	}
 	first.Close()
-	first.Close() // which frees one place all the same
+	first.Close() // frees no second place
 	third := <-accepted
 	select {
 	case <-accepted:
-		t.Fatal("a fourth was accepted beside two")
+		t.Fatal("a fourth connection was accepted, two are allowed")
 	case <-time.After(50 * time.Millisecond):
 	}
 	if err := limited.Close(); err != nil {
@@ -175,6 +175,6 @@ func TestSlowClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := io.ReadAll(conn); err != nil {
-		t.Errorf("it is not dropped: %v", err)
+		t.Errorf("the client is not dropped: %v", err)
 	}
 }

@@ -10,10 +10,10 @@ import (
 )
 
 // cgroupLimit is the lowest memory limit of the cgroups that the process is in,
-// 0 where there is none. self has the form of /proc/self/cgroup, root that of
-// /sys/fs/cgroup; both versions of cgroups are read. In a container the path may
-// be the host's, and only its root is visible: directories that are missing are
-// skipped.
+// 0 if there is none. self has the form of /proc/self/cgroup, root that of
+// /sys/fs/cgroup; it reads both versions of cgroups. In a container, self may name
+// the path on the host while root shows only the end of it: missing directories
+// are skipped.
 func cgroupLimit(self, root string) (lowest int64) {
 	text, err := os.ReadFile(self)
 	if err != nil {
@@ -45,7 +45,7 @@ func cgroupLimit(self, root string) (lowest int64) {
 	return lowest
 }
 
-// noLimit is beyond what the first version writes where there is none.
+// noLimit: version 1 of cgroups writes a larger number if there is no limit.
 const noLimit = 1 << 60
 
 func readLimit(name string) int64 {

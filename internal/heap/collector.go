@@ -8,19 +8,19 @@ import (
 	"sync/atomic"
 )
 
-// Headroom is about how many bytes may be allocated between two cycles of the
-// collector, beside those that live.
+// Headroom is roughly how many bytes may be allocated between two garbage
+// collections, in addition to the live heap.
 const Headroom = 24 << 20
 
 // Bounds of GOGC: a small heap needs no headroom of many times its size, and a
-// large one is not to be marked for every few bytes.
+// large one must not be marked for every few bytes.
 const (
 	minPercent = 10
 	maxPercent = 400
 )
 
-// Tune has GOGC follow the live heap and sets GOMEMLIMIT to a share of the cgroup's
-// limit, until the process ends. It returns the limit that holds, 0 for none.
+// Tune makes GOGC follow the live heap until the process ends, and sets GOMEMLIMIT to
+// 90 % of the cgroup's limit. It returns the limit in effect in bytes, 0 for none.
 func Tune() (limit int64) {
 	if os.Getenv("GOGC") == "" {
 		follow()
@@ -36,7 +36,7 @@ func Tune() (limit int64) {
 	return limit
 }
 
-// percent is the GOGC for a live heap.
+// percent is the GOGC for a live heap of that many bytes.
 func percent(live uint64) int {
 	if live == 0 {
 		return maxPercent
@@ -44,18 +44,18 @@ func percent(live uint64) int {
 	return int(min(max(Headroom*100/live, minPercent), maxPercent))
 }
 
-// cycles counts how often GOGC was looked at, for tests.
+// cycles counts how often GOGC was computed, for tests.
 var cycles atomic.Int64
 
-// follow sets GOGC now and after each cycle of the collector, which is when it
-// runs the finalizer of what nobody holds.
+// follow sets GOGC now and after each garbage collection: then the finalizer of an
+// unreachable object runs.
 func follow() {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	current := 0
 	var arm func()
 	arm = func() {
 		metrics.Read(live)
-		// Setting it stops the world for a moment, so small changes are not worth it.
+		// Setting GOGC stops the world for a moment, so small changes are not worth it.
 		if next := percent(live[0].Value.Uint64()); next*10 < current*9 || next*9 > current*10 {
 			debug.SetGCPercent(next)
 			current = next
@@ -66,5 +66,5 @@ func follow() {
 	arm()
 }
 
-// sentinel is large enough not to share its place with what lives on.
+// sentinel is too large to share an allocation with objects that live on.
 type sentinel struct{ _ [32]byte }

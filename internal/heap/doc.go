@@ -1,5 +1,5 @@
-// Package heap keeps the memory of a process near what it uses, by two settings
-// of Go's collector that one number for all heaps does not fit:
+// Package heap keeps the memory of a process near what it uses. It adjusts two
+// settings of Go's garbage collector, since no fixed value suits all heaps:
 //
 //	after each cycle ──► live heap ──► GOGC, so that Headroom may be allocated
 //	at the start ──────► cgroup ─────► GOMEMLIMIT, unless the environment has it

@@ -16,8 +16,8 @@ func TestPercent(t *testing.T) {
 	}
 }
 
-// TestFollow holds a large heap: what may be allocated beside it is about
-// Headroom, however often the collector runs.
+// TestFollow holds a large heap: about Headroom may be allocated in addition,
+// however often the collector runs.
 func TestFollow(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(100))
 	held := make([]byte, 256<<20)
@@ -43,7 +43,7 @@ func TestCgroupLimit(t *testing.T) {
 	}{
 		"none":              {"", nil, 0},
 		"second version":    {"0::/a/b\n", map[string]string{"a/b/memory.max": "536870912\n", "a/memory.max": "max\n"}, 512 << 20},
-		"of the parent":     {"0::/a/b\n", map[string]string{"a/b/memory.max": "536870912\n", "a/memory.max": "1048576\n"}, 1 << 20},
+		"parent's limit":    {"0::/a/b\n", map[string]string{"a/b/memory.max": "536870912\n", "a/memory.max": "1048576\n"}, 1 << 20},
 		"no limit":          {"0::/a\n", map[string]string{"a/memory.max": "max\n"}, 0},
 		"the host's path":   {"0::/docker/0123\n", map[string]string{"memory.max": "1048576\n"}, 1 << 20},
 		"first version":     {"5:cpu:/x\n4:cpuset,memory:/a\n0::/\n", map[string]string{"memory/a/memory.limit_in_bytes": "1048576\n", "memory/memory.limit_in_bytes": none}, 1 << 20},
@@ -73,6 +73,6 @@ func TestCgroupLimit(t *testing.T) {
 		})
 	}
 	if cgroupLimit(filepath.Join(t.TempDir(), "self"), t.TempDir()) != 0 {
-		t.Error("a limit where there are no cgroups")
+		t.Error("there is a limit without cgroups")
 	}
 }

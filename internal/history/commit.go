@@ -8,27 +8,27 @@ import (
 	"time"
 )
 
-// Never is the At of a Commit of which only its place in the order is known.
+// Never is the At of a Commit whose place in the order is known, but not its time.
 const Never = time.Duration(math.MaxInt64)
 
-// Commit is a state that a key came to have in the store. The order of a key's
-// Commits is the order of its states. Every key begins absent.
+// Commit is a state that a key had in the store. The order of a key's Commits is
+// the order of its states. Every key begins absent.
 type Commit struct {
 	Key   string
 	Value string // "" for absent
-	// At is when the state was there for certain; the one before it is
-	// superseded from then on. Never when that is not known.
+	// At is when the state was certainly there: from then on, the state before
+	// it is superseded. Never if that time is unknown.
 	At time.Duration
 	// Early is how long before At the state may already have been there: zero
-	// in a log that is exact.
+	// in an exact log.
 	Early time.Duration
 }
 
-// CommitsOf derives the states of keys that have one writer each from its
-// writes, which do not overlap: an acknowledged one was there when it ended.
-// One whose outcome is unknown has its place in the order, but supersedes
-// nothing by itself; a writer should repeat it until it is known, since the
-// order does not allow for one that lands after the next.
+// CommitsOf derives the states of keys from their writes. Each key must have one
+// writer, whose writes do not overlap. An acknowledged write was there when it
+// ended. A write with an unknown outcome has its place in the order, but supersedes
+// nothing by itself. Its writer should repeat it until the outcome is known, since
+// the order does not allow it to land after the next write.
 func CommitsOf(ops []Op) []Commit {
 	var writes []Op
 	for i := range ops {
@@ -55,12 +55,12 @@ func CommitsOf(ops []Op) []Commit {
 // everything.
 type timeline struct {
 	at         []time.Duration
-	from       []time.Duration // the earliest that a state can have been there
-	superseded []time.Duration // when a later one was there for certain
+	from       []time.Duration // the earliest time that a state can have been there
+	superseded []time.Duration // when a later state was certainly there
 	places     map[string][]int
 }
 
-// timelines builds that of each key of which there are commits.
+// timelines builds the timeline of each key that has commits.
 func timelines(commits []Commit) map[string]*timeline {
 	lines := make(map[string]*timeline)
 	for _, c := range commits {
@@ -71,7 +71,7 @@ func timelines(commits []Commit) map[string]*timeline {
 		}
 		place := len(l.at)
 		l.at = append(l.at, c.At)
-		// No state was there before the one it follows could be.
+		// A state cannot have been there before its predecessor.
 		l.from = append(l.from, max(l.from[place-1], c.At-c.Early))
 		l.places[c.Value] = append(l.places[c.Value], place)
 	}
@@ -109,7 +109,7 @@ func timelineOf(lines map[string]*timeline, key string) *timeline {
 	return untouched
 }
 
-// latest is the last place at which a read that ended then can have seen value.
+// latest is the last place at which a read that ended at end can have seen value.
 func (l *timeline) latest(value string, end time.Duration) (place int, ok bool) {
 	places := l.places[value]
 	i := sort.Search(len(places), func(i int) bool { return l.from[places[i]] > end })
@@ -119,7 +119,7 @@ func (l *timeline) latest(value string, end time.Duration) (place int, ok bool) 
 	return places[i-1], true
 }
 
-// earliest is the first place from floor on at which a read that ended then can
+// earliest is the first place from floor on at which a read that ended at end can
 // have seen value.
 func (l *timeline) earliest(value string, floor int, end time.Duration) (place int, ok bool) {
 	places := l.places[value]
@@ -133,8 +133,8 @@ func (l *timeline) earliest(value string, floor int, end time.Duration) (place i
 // made is the first place that a write can have made.
 func (l *timeline) made(w *Op) (place int, ok bool) {
 	places := l.places[w.state()]
-	// Of equal states, those before the write began are not its own. at is
-	// not in order where it is Never, which an acknowledged write has not.
+	// Equal states from before the write began are not its own. at is not in
+	// order where it is Never, which it is for no acknowledged write.
 	i := sort.Search(len(places), func(i int) bool { return l.from[places[i]] >= w.Begin })
 	for i > 0 && l.at[places[i-1]] >= w.Begin && l.at[places[i-1]] != Never {
 		i--

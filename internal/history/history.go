@@ -18,7 +18,7 @@ const (
 
 func (k Kind) String() string { return [...]string{"read", "write", "delete"}[k] }
 
-// Outcome is what the client knows of an Op.
+// Outcome is what the client knows about the effect of an Op.
 type Outcome int
 
 const (
@@ -29,19 +29,19 @@ const (
 
 func (o Outcome) String() string { return [...]string{"ok", "unknown", "refused"}[o] }
 
-// Op is one request and what became of it. A request that was repeated until
-// its outcome was known is one Op, from the first attempt to the last.
+// Op is one request and its outcome. A request that was repeated until its outcome
+// was known is one Op, from the first attempt to the last.
 type Op struct {
 	Session string // names the client
 	Key     string
 	Kind    Kind
-	// Value is what was written or read; "" says that the key is absent.
+	// Value is the value that was written or read; "" means that the key is absent.
 	Value      string
 	Begin, End time.Duration // on one clock for the whole history
 	Outcome    Outcome       // reads other than OK say nothing, and are skipped
 	Fresh      bool          // a read straight from the store
-	// FromCache is a read that is known to come from a cache, which only a
-	// simulation can tell. End is then when the answer left the replica.
+	// FromCache marks a read that certainly came from a cache; only a simulation
+	// knows that. End is then when the answer left the replica.
 	FromCache bool
 	// Revisioned says that the session sends the highest revision it has seen.
 	Revisioned bool
@@ -62,13 +62,13 @@ func (o Op) String() string {
 	return text
 }
 
-// answered is a read that tells something.
+// answered reports whether o is a read with a result.
 func (o *Op) answered() bool { return o.Kind == Read && o.Outcome == OK }
 
-// changes is an Op that gives its key a state.
+// changes reports whether o gives its key a state.
 func (o *Op) changes() bool { return o.Kind != Read && o.Outcome != Refused }
 
-// state is the state that it gives it.
+// state is the state that o gives its key.
 func (o *Op) state() string {
 	if o.Kind == Delete {
 		return ""
@@ -90,15 +90,15 @@ func (h *History) Add(op Op) {
 	h.ops = append(h.ops, op)
 }
 
-// Ops is a copy of what was recorded so far, in the order of Add.
+// Ops is a copy of the Ops recorded so far, in the order of Add.
 func (h *History) Ops() []Op {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.ops)
 }
 
-// WithFreshReads is ops without the reads that a cache may have answered: what
-// is linearizable even where caches may lag.
+// WithFreshReads is ops without the reads that a cache may have answered. The rest
+// is linearizable even if caches may lag.
 func WithFreshReads(ops []Op) []Op {
 	return slices.DeleteFunc(slices.Clone(ops), func(o Op) bool { return o.Kind == Read && !o.Fresh })
 }

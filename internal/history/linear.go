@@ -12,21 +12,20 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// Linearity is what came of Linearizable.
+// Linearity is the result of Linearizable.
 type Linearity struct {
 	Illegal   []string // keys whose history no order explains
-	Undecided []string // keys that there was no time for
+	Undecided []string // keys for which the time was too short
 	failed    map[string]segment
 }
 
 // Linearizable looks, for each key, for an order of its writes and all answered
-// reads that is one of a register which begins absent, each of them taking
-// effect between its Begin and End. It gives up after timeout, never when that
-// is zero.
+// reads that is legal for a register which begins absent, each taking effect
+// between its Begin and End. It gives up after timeout, or never if that is zero.
 //
-// A long history is judged in segments, which takes nothing away from its
-// strictness but this: a delete of unknown outcome, or a write of a value that
-// was written more than once, may explain one thing in each.
+// It checks a long history in segments. That is as strict, with one exception: a
+// delete with an unknown outcome, or a write of a value that was written more than
+// once, may explain one read in each.
 func Linearizable(ops []Op, timeout time.Duration) Linearity {
 	var deadline time.Time
 	if timeout > 0 {
@@ -105,11 +104,11 @@ func (s segment) operations() []porcupine.Operation {
 	return operations
 }
 
-// explainLimit bounds a second look at what is known to be illegal.
+// explainLimit bounds a second check of a history that is known to be illegal.
 const explainLimit = 10 * time.Second
 
-// Visualize writes a page to path that shows what is illegal about a key, with
-// the attempts to explain it.
+// Visualize writes a page to path that shows why the history of a key is illegal,
+// with the attempts to explain it.
 func (l Linearity) Visualize(key, path string) error {
 	s, ok := l.failed[key]
 	if !ok {
@@ -119,8 +118,8 @@ func (l Linearity) Visualize(key, path string) error {
 	return porcupine.VisualizePath(s.model(), info, path)
 }
 
-// Around is the operations around the first that no attempt explains, one a
-// line, that one marked.
+// Around lists the operations around the first that no attempt explains, one a
+// line, and marks that one.
 func (l Linearity) Around(key string) string {
 	const around = 12
 	s, ok := l.failed[key]
@@ -143,7 +142,7 @@ func (l Linearity) Around(key string) string {
 		order[i] = &s.ops[i]
 	}
 	slices.SortStableFunc(order, func(a, b *Op) int { return cmp.Compare(a.Begin, b.Begin) })
-	// The search goes by ends: what it could not go past ended first.
+	// The search goes by ends: the operation that stopped it ended first.
 	culprit := 0
 	for i, o := range order {
 		if !explained[o] && (explained[order[culprit]] || o.End < order[culprit].End) {

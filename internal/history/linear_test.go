@@ -56,7 +56,7 @@ func TestLinearizable(t *testing.T) {
 	}
 }
 
-// TestExplanation has one read of many that is not legal, far into a history.
+// TestExplanation has one illegal read among many, far into a history.
 func TestExplanation(t *testing.T) {
 	ops := rounds("k", 400)
 	i := slices.IndexFunc(ops, func(o Op) bool { return o.Kind == Read && o.Begin == 300_700 })
@@ -82,7 +82,7 @@ func TestExplanation(t *testing.T) {
 	}
 }
 
-// TestNothingExplained has a history of which no order explains even the first
+// TestNothingExplained has a history in which no order explains even the first
 // operation.
 func TestNothingExplained(t *testing.T) {
 	wrong := read("a", "7", 0, 10)
@@ -102,14 +102,14 @@ func TestUndecided(t *testing.T) {
 	}
 }
 
-// TestSegments compares the judgement of histories in very small segments with
-// that of the whole, over random histories that are legal or nearly so.
+// TestSegments compares the verdict on histories in very small segments with that
+// on the whole, over random histories that are legal or nearly so.
 func TestSegments(t *testing.T) {
 	const histories = 8_000
 	random := rand.New(rand.NewPCG(1, 2))
 	legal, illegal, cuts := 0, 0, 0
 	for i := range histories {
-		openDeletes := i%4 == 0 // of which a segment may forgive more
+		openDeletes := i%4 == 0 // for which segments are less strict
 		ops := randomHistory(random, openDeletes)
 		all := segments(ops, 2)
 		cuts += len(all) - 1
@@ -131,8 +131,8 @@ func TestSegments(t *testing.T) {
 	}
 }
 
-// randomHistory runs a register with overlapping operations, and now and then
-// lets a read be wrong.
+// randomHistory runs a register with overlapping operations, and sometimes makes
+// a read wrong.
 func randomHistory(random *rand.Rand, openDeletes bool) (ops []Op) {
 	now, state := 0, ""
 	for i := range 4 + random.IntN(12) {
@@ -173,7 +173,7 @@ func randomHistory(random *rand.Rand, openDeletes bool) (ops []Op) {
 	return ops
 }
 
-// TestLinearizableLong is here for its time and memory.
+// TestLinearizableLong shows the time and memory that a long history takes.
 func TestLinearizableLong(t *testing.T) {
 	ops := rounds("k", 12_000)
 	begun := time.Now()

@@ -6,11 +6,10 @@ import (
 	"slices"
 )
 
-// Lost holds what was acknowledged to what is there in the end: each key must
-// be in the state of its last commit that is certain, or in one that follows,
-// and every acknowledged write must have been committed. final is the value of
-// each key, which may be left out where it is absent. What is not so is told in
-// words.
+// Lost compares acknowledged writes with the state in the end: each key must be in
+// the state of its last certain commit, or in one that follows, and every
+// acknowledged write must have been committed. final is the value of each key;
+// absent keys may be left out. Lost describes each violation in words.
 func Lost(ops []Op, commits []Commit, final map[string]string) (lost []string) {
 	lines := timelines(commits)
 	for i := range ops {

@@ -13,7 +13,7 @@ func TestLost(t *testing.T) {
 		"the last":                   {two, nil, "2", 0},
 		"an earlier one":             {two, nil, "1", 1},
 		"none":                       {two, nil, "", 1},
-		"what nobody wrote":          {two, nil, "7", 1},
+		"nobody's":                   {two, nil, "7", 1},
 		"unknown, and there":         {append(two, unknown(write("3", 40, 50))), nil, "3", 0},
 		"unknown, and not":           {append(two, unknown(write("3", 40, 50))), nil, "2", 0},
 		"before the unknown":         {append(two, unknown(write("3", 40, 50))), nil, "1", 1},

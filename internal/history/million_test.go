@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestMillion judges a long run: what grows faster than its length shows here.
+// TestMillion checks a long run: costs that grow faster than its length show here.
 func TestMillion(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a million operations")

@@ -24,13 +24,13 @@ func TestOnce(t *testing.T) {
 		"three times":              {func(w *Work) { w.Log, w.Last = append(w.Log, Logged{4, "a"}, Logged{5, "a"}), 5 }, 0, 2, 0, 0},
 		"the first not copied":     {func(w *Work) { w.Log, w.Last = []Logged{{1, "b"}, {3, "c"}, {4, "a"}}, 4 }, 0, 1, 0, 0},
 		"the first of all":         {func(w *Work) { w.Log, w.Last = []Logged{{2, "a"}, {3, "c"}, {4, "b"}}, 4 }, 0, 1, 0, 0},
-		"what came last":           {func(w *Work) { w.Last = 5 }, 0, 2, 0, 0},
+		"the last not copied":      {func(w *Work) { w.Last = 5 }, 0, 2, 0, 0},
 		"never written":            {func(w *Work) { w.Log, w.Last = w.Log[:2], 2; delete(w.Final, "c") }, 1, 0, 0, 0},
 		"written, and gone":        {func(w *Work) { delete(w.Final, "c") }, 1, 0, 0, 0},
 		"another's value":          {func(w *Work) { w.Final["a"] = "2" }, 1, 0, 0, 0},
 		"no result":                {func(w *Work) { delete(w.Results, "b") }, 0, 0, 1, 0},
-		"done, and told otherwise": {func(w *Work) { w.Results["b"] = "already_exists" }, 0, 0, 1, 0},
-		"told, and not done":       {func(w *Work) { w.Log, w.Last = nil, 0; clear(w.Final) }, 3, 0, 0, 0},
+		"done, reported as failed": {func(w *Work) { w.Results["b"] = "already_exists" }, 0, 0, 1, 0},
+		"reported, and not done":   {func(w *Work) { w.Log, w.Last = nil, 0; clear(w.Final) }, 3, 0, 0, 0},
 		"a stranger's write":       {func(w *Work) { w.Log, w.Last = append(w.Log, Logged{4, "d"}), 4 }, 0, 0, 0, 1},
 		"nothing at all": {func(w *Work) {
 			w.Log, w.Last = nil, 0

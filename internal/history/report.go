@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// Report is a run and its judgement, for one line.
+// Report is a run and its verdict, for one line.
 type Report struct {
 	Ops, Keys   int
 	Faults      map[string]int // how often each happened
 	Illegal     int            // keys that are not linearizable
-	Undecided   int            // keys of which that could not be told
+	Undecided   int            // keys for which that is unknown
 	Stale       int            // reads
-	MaxAge      time.Duration  // of what a read saw
+	MaxAge      time.Duration  // of the state that a read saw
 	Propagation []time.Duration
-	Sessions    int // violations of what sessions are promised
+	Sessions    int // violations of the guarantees to sessions
 	Hits        int64
 	Misses      int64
 	Flushes     int64
 	Caught      int // mutants that were caught
-	Mutants     int // of so many; none were run if zero
+	Mutants     int // mutants that were run
 }
 
 // Merge adds another run to r.
@@ -49,7 +49,7 @@ func (r *Report) Merge(other Report) {
 	r.Mutants += other.Mutants
 }
 
-// String is the line. What was not measured is shown as a dash.
+// String is the line. It shows a dash for values that were not measured.
 func (r Report) String() string {
 	var faults []string
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {
@@ -69,7 +69,7 @@ func (r Report) String() string {
 		r.Ops, r.Keys, strings.Join(faults, ","), r.Illegal, r.Undecided, r.Stale, short(r.MaxAge), propagation, r.Sessions, hit, r.Flushes, mutants)
 }
 
-// short is a duration to four digits or so.
+// short is a duration with about four digits.
 func short(d time.Duration) string {
 	unit := time.Duration(1)
 	for d/unit >= 10_000 {
@@ -78,8 +78,8 @@ func short(d time.Duration) string {
 	return d.Round(unit).String()
 }
 
-// Percentile is the smallest sample that at least so many percent of all do not
-// exceed; zero where there are none.
+// Percentile is the smallest sample that at least percent % of all do not exceed;
+// zero if there are none.
 func Percentile(samples []time.Duration, percent int) time.Duration {
 	if len(samples) == 0 {
 		return 0

@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// segment is a part of one key's history that can be judged by itself: a search
-// for an order takes memory that grows with the square of what it orders.
+// segment is a part of one key's history that can be checked by itself: the memory
+// of a search for an order grows with the square of the number of operations.
 type segment struct {
 	initial string // the state that it begins with
 	ops     []Op
 }
 
-// enough operations, of which a search is quick.
+// enough is a number of operations for which a search is quick.
 const enough = 256
 
 // segments cuts the history of a key at moments when no write is under way and
 // the state is certain, since the last write began after all others had ended.
-// Reads are under way then: one that saw the state of that moment may as well
-// have come before it, one that saw what was there only before, or only after,
-// must have come then. Where one saw what was there before and after, there is
-// no cut. Each segment but the last has enough operations.
+// Reads may be under way then. One that saw the state of that moment counts as
+// before it. One that saw a state that was there only before, or only after, belongs
+// there. If one saw a state that was there before and after, there is no cut. Each
+// segment except the last has enough operations.
 func segments(ops []Op, enough int) []segment {
 	ops = settle(ops)
 	slices.SortStableFunc(ops, func(a, b Op) int { return cmp.Compare(a.Begin, b.Begin) })
@@ -33,7 +33,7 @@ func segments(ops []Op, enough int) []segment {
 		if n := len(c.current.ops); n >= try && c.certain && c.busy < o.Begin {
 			try = enough
 			if !c.cut(o.Begin) {
-				try = n + n/8 + 1 // looking costs as much as there is
+				try = n + n/8 + 1 // the cost of a try grows with the segment
 			}
 		}
 		c.add(*o)
@@ -41,9 +41,9 @@ func segments(ops []Op, enough int) []segment {
 	return append(c.done, c.current)
 }
 
-// settle takes away doubt that the history itself resolves, from unknown writes
-// of a value that is written once: read, it was there when the first such read
-// ended; never read, it may as well never have come.
+// settle resolves unknown outcomes by the history itself, for writes of a value that
+// is written once. If the value was read, it was there when the first such read
+// ended. If it was never read, the write can be left out.
 func settle(ops []Op) []Op {
 	written := make(map[string]int)
 	firstRead := make(map[string]time.Duration)
@@ -71,7 +71,7 @@ func settle(ops []Op) []Op {
 	return settled
 }
 
-// span is from when on a value may have been written, and until when.
+// span is the time in which a value may have been written.
 type span struct{ from, to time.Duration }
 
 func spansOf(ops []Op) map[string]span {
@@ -99,13 +99,13 @@ type cutter struct {
 	done    []segment
 	current segment
 	busy    time.Duration // when the last of the writes so far ends
-	certain bool          // the last of them began after all others
-	state   string        // what it wrote
+	certain bool          // the last of them began after all others had ended
+	state   string        // the state that it wrote
 }
 
 func (c *cutter) add(o Op) {
 	c.current.ops = append(c.current.ops, o)
-	if o.Kind == Read || o.Outcome == Unknown { // the open ones are carried along
+	if o.Kind == Read || o.Outcome == Unknown { // unknown writes go into all further segments
 		return
 	}
 	c.certain = o.Begin > c.busy
@@ -113,7 +113,7 @@ func (c *cutter) add(o Op) {
 	c.state = o.state()
 }
 
-// cut ends the segment just before at, if what is under way then allows it.
+// cut ends the segment just before at, if the reads under way then allow it.
 func (c *cutter) cut(at time.Duration) bool {
 	var before, after []Op
 	for _, o := range c.current.ops {
@@ -122,7 +122,7 @@ func (c *cutter) cut(at time.Duration) bool {
 			before, after = append(before, o), append(after, o)
 		case o.End < at:
 			before = append(before, o)
-		default: // a read that is under way
+		default: // a read under way
 			s, written := c.spans[o.Value]
 			switch {
 			case o.Value == c.state, !written, s.to < at:

@@ -7,27 +7,27 @@ import (
 	"time"
 )
 
-// Violation is a read that shows its session something older than the session
-// has been told of.
+// Violation is a read that shows its session an older state than the session has
+// seen.
 type Violation struct {
 	Read  Op
-	After Op // what had told it
+	After Op // the operation that saw the newer state
 }
 
 func (v Violation) String() string { return fmt.Sprintf("%v after %v", v.Read, v.After) }
 
-// SessionFaults are what sessions were promised and did not get.
+// SessionFaults are violations of the guarantees to sessions.
 type SessionFaults struct {
-	ReadYourWrites []Violation // older than what the session had written
-	MonotonicReads []Violation // older than what it had read
+	ReadYourWrites []Violation // older than the session's own write
+	MonotonicReads []Violation // older than its earlier read
 }
 
 // Count is the number of all violations.
 func (f SessionFaults) Count() int { return len(f.ReadYourWrites) + len(f.MonotonicReads) }
 
 // Sessions looks for violations in sessions that are Revisioned, for each key
-// by itself. Of concurrent operations neither has been told by the other: one
-// counts only for what begins after its end.
+// by itself. An operation counts only for those that begin after its end: of two
+// concurrent ones, neither knows of the other.
 func Sessions(ops []Op, commits []Commit) SessionFaults {
 	lines := timelines(commits)
 	type session struct{ name, key string }
@@ -50,8 +50,8 @@ func Sessions(ops []Op, commits []Commit) SessionFaults {
 	return faults
 }
 
-// judge goes through the operations of one session on one key. In order of
-// their ends, all that an operation has to heed come before it.
+// judge goes through the operations of one session on one key, in order of their
+// ends: so all operations that count for one come before it.
 func (f *SessionFaults) judge(ops []*Op, line *timeline) {
 	slices.SortStableFunc(ops, func(a, b *Op) int { return cmp.Compare(a.End, b.End) })
 	var written, read floor
@@ -63,15 +63,15 @@ func (f *SessionFaults) judge(ops []*Op, line *timeline) {
 			continue
 		}
 		byWrite, byRead := written.before(o.Begin), read.before(o.Begin)
-		// Of the states that it may have seen the earliest is taken, which
-		// binds the reads that follow the least.
+		// Take the earliest state that it may have seen: this restricts later
+		// reads the least.
 		place, ok := line.earliest(o.Value, max(byWrite.place, byRead.place), o.End)
 		if ok {
 			read.raise(place, o)
 			continue
 		}
 		if _, ok := line.latest(o.Value, o.End); !ok {
-			continue // never was: for Staleness to report
+			continue // it was never there: Staleness reports that
 		}
 		if _, ok := line.earliest(o.Value, byWrite.place, o.End); !ok {
 			f.ReadYourWrites = append(f.ReadYourWrites, Violation{*o, *byWrite.op})
@@ -81,7 +81,7 @@ func (f *SessionFaults) judge(ops []*Op, line *timeline) {
 	}
 }
 
-// floor is the highest place that was known at each time; it only grows.
+// floor is the highest known place at each time; it only grows.
 type floor struct{ steps []step }
 
 type step struct {
@@ -90,14 +90,14 @@ type step struct {
 	op    *Op
 }
 
-// raise is to be called in order of the ends of ops.
+// raise must be called in order of the ends of ops.
 func (f *floor) raise(place int, op *Op) {
 	if n := len(f.steps); n == 0 || place > f.steps[n-1].place {
 		f.steps = append(f.steps, step{op.End, place, op})
 	}
 }
 
-// before is the floor of what begins then.
+// before is the floor for an operation that begins then.
 func (f *floor) before(begin time.Duration) step {
 	i, _ := slices.BinarySearchFunc(f.steps, begin, func(s step, t time.Duration) int { return cmp.Compare(s.at, t) })
 	if i == 0 {

@@ -26,7 +26,7 @@ func TestSessions(t *testing.T) {
 		"went back, another session":        {two, []Op{read("a", "2", 25, 26), read("b", "1", 27, 28)}, 0, 0},
 		"went back, at the same time":       {two, []Op{read("a", "2", 25, 27), read("a", "1", 26, 28)}, 0, 0},
 		"went back, ended before it ended":  {two, []Op{read("a", "2", 21, 22), read("a", "2", 23, 50), read("a", "1", 24, 30)}, 0, 1},
-		"went back, of what ended before":   {two, []Op{read("a", "2", 21, 50), read("a", "1", 24, 30), read("a", "", 40, 45)}, 0, 1},
+		"went back, of one ended before":    {two, []Op{read("a", "2", 21, 50), read("a", "1", 24, 30), read("a", "", 40, 45)}, 0, 1},
 		"went back, from the later of two":  {two, []Op{read("a", "2", 22, 23), read("a", "1", 21, 24), read("a", "1", 25, 26)}, 0, 1},
 		"went back, without revisions":      {two, []Op{plain(read("a", "2", 25, 26)), plain(read("a", "1", 27, 28))}, 0, 0},
 		"went back to absence":              {two, []Op{read("a", "1", 15, 16), read("a", "", 17, 18)}, 0, 1},

@@ -2,21 +2,21 @@ package history
 
 import "time"
 
-// Ages says how old what reads saw was.
+// Ages says how old the states were that reads saw.
 type Ages struct {
-	Stale int           // reads of what had been superseded before they began
+	Stale int           // reads of a state that was superseded before they began
 	Max   time.Duration // for how long, at most; see Staleness
 	Worst Op            // the read that Max is of
-	// Wrong are reads of what was never in the store, or not before they
-	// ended: nobody wrote it, or it was refused.
+	// Wrong are reads of a value that was never in the store, or not before they
+	// ended: nobody wrote it, or the write was refused.
 	Wrong []Op
 }
 
-// Staleness judges every answered read that is not Fresh. Its age is how long
-// what it saw had been superseded when the read began: nothing, if it was
-// current at some moment before the read ended. A read that is FromCache has
-// also to be young when it ends, which is when the answer left the replica; it
-// counts as Stale only by its beginning, like the others.
+// Staleness checks every answered read that is not Fresh. Its age is how long its
+// state had been superseded when the read began: zero, if the state was current at
+// some moment of the read. A FromCache read must also be young when it ends, which
+// is when the answer left the replica; it counts as Stale only by its beginning,
+// like the others.
 func Staleness(ops []Op, commits []Commit) Ages {
 	lines := timelines(commits)
 	var ages Ages

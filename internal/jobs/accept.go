@@ -23,13 +23,15 @@ type posting struct {
 	body []byte    // msgpack
 	at   time.Time // when the queue got it, by the server's clock
 	seq  uint64    // in the queue
-	// malformed is why it cannot be read, if it cannot.
+	// malformed says why the job cannot be read. It is nil if the job can be
+	// read.
 	malformed error
 }
 
-// read reads what was published. Of a job that cannot be read, the posting has what is
-// known, and at least a name. The error is that of a subject which is no job's. A body in
-// JSON is turned into msgpack. The caller must wipe body.
+// read reads what was published. If a job cannot be read, the posting has what
+// we know about it, at least a name. read returns an error if the subject is
+// not one of a job. It turns a JSON body into msgpack. The caller must wipe
+// body.
 func (s *Service) read(subject string, header nats.Header, body []byte, seq uint64) (*posting, error) {
 	p := &posting{seq: seq}
 	var id subjects.ID
@@ -57,8 +59,8 @@ func (s *Service) read(subject string, header nats.Header, body []byte, seq uint
 			break
 		}
 	}
-	if p.job.Batch == "" {
-		p.job.Batch = p.ID
+	if p.job.Submission == "" {
+		p.job.Submission = p.ID
 	}
 	p.job.Parts = max(1, p.job.Parts)
 	p.malformed = cmp.Or(err, named)
@@ -80,21 +82,23 @@ func (p *posting) inClear() bool {
 	if len(p.job.Sealed) == 0 {
 		return true
 	}
-	// Items of every command are read alike: whether there are any beside the seal.
+	// This only asks whether there are items beside the seal, which is the same
+	// for every command.
 	var beside subjects.StoreBatchRequest
 	return subjects.Decode(p.body, &beside) != nil || len(beside.Items) > 0
 }
 
-// status is that of a job of which nothing is known but that it was accepted.
+// status returns the status of a job about which we know only that it was
+// accepted.
 func (p *posting) status() subjects.JobStatus {
 	return subjects.JobStatus{
-		Target: p.Target, Batch: p.job.Batch, Parts: p.job.Parts, Command: p.command, State: subjects.JobAccepted,
+		Target: p.Target, Submission: p.job.Submission, Parts: p.job.Parts, Command: p.command, State: subjects.JobAccepted,
 		NotBefore: p.job.NotBefore, ExpiresAt: p.job.ExpiresAt,
 		Submitted: p.at.UTC().Truncate(time.Millisecond),
 	}
 }
 
-// subscribe listens to which jobs the server says that it has accepted.
+// subscribe listens to the server's reports of accepted jobs.
 func (s *Service) subscribe(ctx context.Context) (*nats.Subscription, error) {
 	sub, err := s.config.Conn.QueueSubscribeSync(s.acceptances(">"), "credbus")
 	if err != nil {
@@ -105,8 +109,9 @@ func (s *Service) subscribe(ctx context.Context) (*nats.Subscription, error) {
 	return sub, s.config.Conn.FlushWithContext(ctx)
 }
 
-// acceptAll enters the jobs that are accepted into the ledger. NATS may refuse the
-// subscription now or later, when permissions change; then it is tried again.
+// acceptAll enters accepted jobs into the ledger. NATS may refuse the
+// subscription now, or later when permissions change. acceptAll then subscribes
+// again.
 func (s *Service) acceptAll(sub *nats.Subscription) {
 	const (
 		patience = 30 * time.Second
@@ -126,7 +131,7 @@ func (s *Service) acceptAll(sub *nats.Subscription) {
 		default:
 			s.troubles.note(cannotHear, fmt.Errorf("subscribe to %s: %w", s.acceptances(">"), err))
 			s.sleep(pause)
-			_ = sub.Unsubscribe() // fails on a closed connection, which is as good
+			_ = sub.Unsubscribe() // on a closed connection it fails, and is not needed
 			if again, err := s.subscribe(s.taking); err == nil && !refused(again) {
 				sub = again
 				s.troubles.over(cannotHear)
@@ -138,20 +143,20 @@ func (s *Service) acceptAll(sub *nats.Subscription) {
 	_ = sub.Unsubscribe()
 }
 
-// refused reports whether the server has refused a subscription, which it says before it
-// answers a flush.
+// refused reports whether the server has refused a subscription. The server
+// sends a refusal before it answers a flush.
 func refused(sub *nats.Subscription) bool {
 	_, err := sub.NextMsg(time.Nanosecond)
 	return err != nil && !errors.Is(err, nats.ErrTimeout)
 }
 
-// accept enters a job into the ledger that the server says it has accepted.
+// accept enters a job into the ledger after the server reported it as accepted.
 func (s *Service) accept(msg *nats.Msg) {
 	rest, ok := strings.CutPrefix(msg.Subject, s.acceptances(""))
 	seq, err := strconv.ParseUint(msg.Header.Get(jetstream.SequenceHeader), 10, 64)
 	at, bad := time.Parse(time.RFC3339Nano, msg.Header.Get(jetstream.TimeStampHeaer))
 	if !ok || err != nil || bad != nil {
-		return // no server says so
+		return // not from a server
 	}
 	p, err := s.read(strings.TrimSuffix(s.config.Prefix.Jobs(), ">")+rest, msg.Header, msg.Data, seq)
 	if err != nil {
@@ -164,27 +169,27 @@ func (s *Service) accept(msg *nats.Msg) {
 	s.enter(ctx, p)
 }
 
-// enter makes the entry of a job that has none. From then on, its name is bound to what
-// it does.
+// enter makes an entry for a job that has none. From then on, the name of the
+// job is bound to its content.
 func (s *Service) enter(ctx context.Context, p *posting) {
 	e := &entry{status: p.status()}
 	e.status.Content = s.contentOf(ctx, p)
 	if err := s.ledger.put(ctx, e); err != nil && !errors.Is(err, errOvertaken) {
-		s.config.Logger.Debug("that a job is accepted could not be told", "job", p.Target, "error", err)
+		s.config.Logger.Debug("an accepted job could not be announced", "job", p.Target, "error", err)
 	}
 }
 
-// acceptBacklog enters the jobs that were accepted while no worker was there.
+// acceptBacklog enters the jobs that were accepted while no worker ran.
 func (s *Service) acceptBacklog() {
 	info, err := s.queue.Info(s.taking, jetstream.WithSubjectFilter(s.config.Prefix.QueuedJob(s.config.Prefix.Jobs())))
 	if err != nil {
-		s.config.Logger.Debug("the jobs that wait are not known", "error", err)
+		s.config.Logger.Debug("the waiting jobs could not be read from the queue", "error", err)
 		return
 	}
 	for subject := range info.State.Subjects {
 		command, scope, id, err := s.parse(subject)
 		if err != nil || id == "" || s.taking.Err() != nil {
-			continue // whoever takes it enters it
+			continue // the worker that takes it enters it
 		}
 		if known, err := s.ledger.get(s.taking, subjects.Target{Scope: scope, ID: id}); err != nil || known.seq != 0 {
 			continue
@@ -196,8 +201,8 @@ func (s *Service) acceptBacklog() {
 	}
 }
 
-// waiting finds a job in the queue, whose subject ends with its ID. An empty
-// command stands for any. The caller wipes its body.
+// waiting finds a job in the queue by its ID. An empty command stands for any.
+// The caller must wipe the body.
 func (s *Service) waiting(ctx context.Context, command subjects.Command, job subjects.Target) (*posting, error) {
 	if command == "" {
 		command = "*"

@@ -9,10 +9,10 @@ import (
 	"credbus/subjects"
 )
 
-// TestRefusedItemsYieldNothing names credentials of another tenant, and one that breaks a
-// rule, in jobs of each command. Nothing about them is looked up: not before the job is
-// begun, not when it is resumed from the entry of a version that did so, and not when it
-// is cancelled on the way.
+// TestRefusedItemsYieldNothing names credentials of another tenant, and one
+// that breaks a rule, in jobs of each command. The worker must look up nothing
+// about them: not before the job begins, not when it resumes from the entry of
+// a version that did so, and not when the job is cancelled.
 func TestRefusedItemsYieldNothing(t *testing.T) {
 	b := newBed(t)
 	w := b.start(t, "w1", nil)
@@ -31,6 +31,9 @@ func TestRefusedItemsYieldNothing(t *testing.T) {
 				t.Errorf("%s %d: %+v", name, i, result)
 			}
 		}
+		if unread := st.Results[1]; unread.Scope != scope || unread.Err.Scope != scope {
+			t.Errorf("%s: the item that cannot be read is at %q and %q", name, unread.Scope, unread.Err.Scope)
+		}
 	}
 	target := foreign.Target
 	const body = `{"items":[{"scope":"org:other","id":"theirs"},{"id":"a.b"}]}`
@@ -42,7 +45,7 @@ func TestRefusedItemsYieldNothing(t *testing.T) {
 	for name, cancelling := range map[subjects.ID]bool{"resumed": false, "cancelled": true} {
 		job := subjects.Target{Scope: scope, ID: name}
 		was := subjects.JobStatus{
-			Target: job, Batch: name, Parts: 1, Command: subjects.DeleteBatch, State: subjects.JobRunning, Worker: "gone", Attempts: 1, Items: 2, Cancelling: cancelling,
+			Target: job, Submission: name, Parts: 1, Command: subjects.DeleteBatch, State: subjects.JobRunning, Worker: "gone", Attempts: 1, Items: 2, Cancelling: cancelling,
 			Results: []subjects.JobResult{{Target: target, Pending: true}, {Target: target, Pending: true, Version: "v-seen-before"}},
 		}
 		must(t, w.ledger.put(t.Context(), &entry{status: was}))
@@ -58,8 +61,8 @@ func TestRefusedItemsYieldNothing(t *testing.T) {
 	}
 }
 
-// TestNameIsBoundToContent publishes other jobs under the name of one, while it waits and
-// after it is done. They are refused by name, and change nothing.
+// TestNameIsBoundToContent publishes other jobs under the name of a job, while
+// it waits and after it is done. They must be refused and change nothing.
 func TestNameIsBoundToContent(t *testing.T) {
 	b := newBed(t)
 	w := b.start(t, "w1", nil)
@@ -90,7 +93,7 @@ func TestNameIsBoundToContent(t *testing.T) {
 		t.Errorf("%v", log)
 	}
 
-	// The submitter can ask.
+	// The submitter can ask which job has the name.
 	ask := func(command subjects.Command, job subjects.Job, items ...subjects.StoreItem) error {
 		posted := sealed(t, w, scope, command, job, items...)
 		_, err := w.Show(t.Context(), name, &subjects.JobShowRequest{Command: command, Posted: subjects.Append(nil, &posted)})
@@ -102,13 +105,14 @@ func TestNameIsBoundToContent(t *testing.T) {
 	if err := ask(subjects.StoreBatch, subjects.Job{ID: "j"}, other...); !errors.Is(err, errOther) {
 		t.Errorf("other items: %v", err)
 	}
-	// What does the same in another scope is another job.
+	// The same content in another scope is another job.
 	if _, err := w.Show(t.Context(), subjects.Target{Scope: "org:acme", ID: "j"}, &subjects.JobShowRequest{Command: subjects.ValidateBatch, Posted: []byte(`{"items":[{"id":"x"}]}`)}); !errors.Is(err, errNoJob) {
 		t.Errorf("above: %v", err)
 	}
 }
 
-// TestSealIsBound changes what stands beside a seal, and publishes an old job again.
+// TestSealIsBound changes the fields beside a seal, and publishes an old job
+// again.
 func TestSealIsBound(t *testing.T) {
 	b := newBed(t)
 	w := b.start(t, "w1", func(c *Config) { c.Keep = time.Minute })
@@ -117,7 +121,7 @@ func TestSealIsBound(t *testing.T) {
 	for reason, change := range map[string]func(*subjects.Job){
 		"not_before": func(j *subjects.Job) { j.NotBefore = time.Time{} },
 		"expires_at": func(j *subjects.Job) { j.ExpiresAt = time.Time{} },
-		"batch":      func(j *subjects.Job) { j.Batch = "other" },
+		"batch":      func(j *subjects.Job) { j.Submission = "other" },
 		"parts":      func(j *subjects.Job) { j.Parts = 7 },
 	} {
 		job := sealed(t, w, scope, subjects.StoreBatch, subjects.Job{ID: subjects.ID(reason), NotBefore: soon, ExpiresAt: soon.Add(time.Hour)}, storeItems(1)...)
@@ -133,7 +137,7 @@ func TestSealIsBound(t *testing.T) {
 	}{
 		"young":  {30 * time.Second, ""},
 		"old":    {55 * time.Second, "jobs.keep"},
-		"future": {-20 * time.Second, "after it came into the queue"},
+		"future": {-20 * time.Second, "after it reached the queue"},
 	} {
 		job := submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: id, Submitted: w.clock.now().Add(-test.age)}, storeItems(1)...)
 		if end := told.await(t, job, ended); !strings.Contains(end.Reason, test.reason) || (end.State == subjects.JobDone) != (test.reason == "") {

@@ -20,9 +20,9 @@ import (
 
 	"credbus/internal/cache"
 	"credbus/internal/coherence"
-	"credbus/internal/hybrid"
 	"credbus/internal/manager"
 	"credbus/internal/seal"
+	"credbus/internal/sealkeys"
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
 	"credbus/subjects"
@@ -33,7 +33,7 @@ const (
 	prefix = subjects.DefaultPrefix
 )
 
-// bed is a NATS server and a store, for workers to share.
+// bed is a NATS server and a store that workers share.
 type bed struct {
 	json bool // jobs are submitted in JSON
 
@@ -76,7 +76,7 @@ func (b *bed) connect(t *testing.T) *nats.Conn {
 	return nc
 }
 
-// worker is one that runs jobs.
+// worker is a worker that runs jobs.
 type worker struct {
 	*Service
 	nc    *nats.Conn
@@ -110,8 +110,10 @@ func (b *bed) make(t *testing.T, name string, change func(*Config)) *worker {
 		ReaderConfig:  manager.ReaderConfig{Cache: c},
 	})
 	must(t, err)
+	keys, err := sealkeys.Open(ctx, sealkeys.Config{Conn: w.nc, Keyring: b.keyring, Prefix: prefix, Stream: "CREDBUS_JOBS", Logger: logger})
+	must(t, err)
 	config := Config{
-		Conn: w.nc, Manager: m, Keyring: b.keyring, Applied: replica.Applied, Last: stream.LastChange, Served: func() int64 { return 0 }, Name: name,
+		Conn: w.nc, Manager: m, Keys: keys, Applied: replica.Applied, Last: stream.LastChange, Served: func() int64 { return 0 }, Name: name,
 		Backoff: 20 * time.Millisecond, AckWait: time.Second, Logger: logger,
 	}
 	if change != nil {
@@ -127,30 +129,29 @@ func (b *bed) make(t *testing.T, name string, change func(*Config)) *worker {
 	return w
 }
 
-// kill has a worker do and say nothing more, as far as others can tell.
+// kill stops all visible effects of a worker.
 func (w *worker) kill() {
 	w.nc.Close()
 	w.stopTaking()
 }
 
-// observed is a store that keeps a log of the writes that changed something, and
-// that can be made to fail.
+// observed is a store that logs effective writes, and can be made to fail.
 type observed struct {
 	store.Store
 
 	mu     sync.Mutex
-	writes []string                                // what was changed, and by which write
-	before func(write string, key store.Key) error // of a write; an error is its outcome
-	after  func(write string, key store.Key)       // it was written
+	writes []string                                      // the changed credential, and the name of the write
+	before func(write string, key subjects.Target) error // called before a write; an error replaces it
+	after  func(write string, key subjects.Target)       // called after a write
 }
 
-func (o *observed) hooks(before func(string, store.Key) error, after func(string, store.Key)) {
+func (o *observed) hooks(before func(string, subjects.Target) error, after func(string, subjects.Target)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.before, o.after = before, after
 }
 
-func (o *observed) write(write string, key store.Key, do func() (changed bool, err error)) error {
+func (o *observed) write(write string, key subjects.Target, do func() (changed bool, err error)) error {
 	o.mu.Lock()
 	before, after := o.before, o.after
 	o.mu.Unlock()
@@ -172,8 +173,8 @@ func (o *observed) write(write string, key store.Key, do func() (changed bool, e
 }
 
 func (o *observed) Put(ctx context.Context, rec *store.Record, pre store.Precondition) (version string, err error) {
-	err = o.write("put", rec.Key, func() (bool, error) {
-		there, err := o.Store.Get(ctx, rec.Key)
+	err = o.write("put", rec.Target, func() (bool, error) {
+		there, err := o.Store.Get(ctx, rec.Target)
 		again := err == nil && there.WriteID == rec.WriteID
 		version, err = o.Store.Put(ctx, rec, pre)
 		return !again, err
@@ -181,11 +182,11 @@ func (o *observed) Put(ctx context.Context, rec *store.Record, pre store.Precond
 	return version, err
 }
 
-func (o *observed) Delete(ctx context.Context, key store.Key, pre store.Precondition) error {
+func (o *observed) Delete(ctx context.Context, key subjects.Target, pre store.Precondition) error {
 	return o.write("delete", key, func() (bool, error) { return true, o.Store.Delete(ctx, key, pre) })
 }
 
-// log is what was written, by the ID it was written to.
+// log returns the logged writes by ID.
 func (o *observed) log() map[string]int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -220,18 +221,17 @@ func submitAt[T any, P subjects.Item[T]](t *testing.T, b *bed, w *worker, scope 
 	return subjects.Target{Scope: scope, ID: job.ID}
 }
 
-// sealed is a job as a client seals it.
+// sealed returns a job sealed as by a client.
 func sealed[T any, P subjects.Item[T]](t *testing.T, w *worker, scope subjects.Scope, command subjects.Command, job subjects.Job, items ...T) subjects.Job {
 	t.Helper()
-	key := w.SealKey()
-	public, err := hybrid.ParsePublicKey(key.Key)
-	must(t, err)
+	key := w.config.Keys.Current()
 	if job.Submitted.IsZero() {
-		job.Submitted = key.Now
+		job.Submitted = w.clock.now()
 	}
 	inner := &subjects.JobOf[T, P]{Job: job, Request: subjects.BatchRequest[T, P]{Items: items}}
-	job.SealedTo = key.KeyID
-	job.Sealed, err = public.Seal(subjects.Append(nil, inner), prefix.Job(command, scope, job.ID))
+	var err error
+	job.SealedTo = key.ID
+	job.Sealed, err = key.Public().Seal(subjects.Append(nil, inner), prefix.Job(command, scope, job.ID))
 	must(t, err)
 	return job
 }
@@ -251,7 +251,7 @@ func storeItems(n int) (items []subjects.StoreItem) {
 	return items
 }
 
-// patchItems change what storeItems stored.
+// patchItems change the credentials of storeItems.
 func patchItems(n int) (items []subjects.PatchItem) {
 	for i := range n {
 		items = append(items, subjects.PatchItem{
@@ -263,11 +263,11 @@ func patchItems(n int) (items []subjects.PatchItem) {
 
 func target(i int) subjects.Target { return subjects.Target{ID: subjects.ID(fmt.Sprint("key-", i))} }
 
-// statuses is what is told of all jobs. What is not asked for is kept, since jobs
-// end in any order.
+// statuses receives the statuses of all jobs. It keeps those of other jobs for
+// later, since jobs end in any order.
 type statuses struct {
 	told  chan *subjects.JobStatus
-	other []*subjects.JobStatus // came while those of another job were awaited
+	other []*subjects.JobStatus // received while waiting for another job
 }
 
 // statuses follows the statuses of all jobs.
@@ -286,8 +286,8 @@ func (b *bed) statuses(t *testing.T) *statuses {
 	return s
 }
 
-// await is the first status of a job that fits, after those that were returned or
-// passed over before.
+// await returns the next status of a job that fits, after those that it
+// returned or skipped before.
 func (s *statuses) await(t *testing.T, job subjects.Target, fits func(*subjects.JobStatus) bool) *subjects.JobStatus {
 	t.Helper()
 	timeout := time.After(20 * time.Second)
@@ -313,7 +313,7 @@ func (s *statuses) await(t *testing.T, job subjects.Target, fits func(*subjects.
 				return status
 			}
 		case <-timeout:
-			t.Fatalf("job %s did not come so far: %+v", job, last)
+			t.Fatalf("job %s did not reach that status: %+v", job, last)
 		}
 	}
 }

@@ -11,13 +11,14 @@ import (
 )
 
 // errOther is returned for a job whose name another one has.
-var errOther = subjects.Errorf(subjects.AlreadyExists, "the name is that of another job in this scope, with another command or other items, and nothing was taken for it: submit yours under a name of its own")
+var errOther = subjects.Errorf(subjects.AlreadyExists, "another job in this scope has this name, with another command or other items; this job was not accepted: submit it under another name")
 
 // errKnown ends a claim that changes nothing.
 var errKnown = errors.New("the job is known")
 
-// claim enters a job that was published into the ledger under its name, unless the name
-// is another job's. It is NotFound for one that is neither known nor in the queue.
+// claim enters a published job into the ledger under its name, unless another
+// job has the name. The error is NotFound if the job is neither in the ledger
+// nor in the queue.
 func (s *Service) claim(ctx context.Context, command subjects.Command, job subjects.Target, body []byte) (*entry, error) {
 	if !slices.Contains(subjects.JobCommands, command) || job.ID == "" {
 		return nil, subjects.Errorf(subjects.InvalidArgument, "posted is the body of a job: give its id and, as command, one of %v", subjects.JobCommands)
@@ -50,15 +51,16 @@ func (s *Service) claim(ctx context.Context, command subjects.Command, job subje
 	return e, err
 }
 
-// enterWaiting fills in the entry of a job that nobody has opened yet from the queue, and
-// reports whether it did.
+// enterWaiting completes the entry of a job that no worker has opened yet, with
+// the content in the queue. It reports whether it did.
 func (s *Service) enterWaiting(ctx context.Context, command subjects.Command, job subjects.Target, e *entry) (changed bool, err error) {
 	if e.opened() {
 		return false, nil
 	}
 	queued, err := s.waiting(ctx, command, job)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		// It may have been entered, run and taken off meanwhile.
+		// Another worker may have entered it, run it, and taken it off the
+		// queue meanwhile.
 		now, err := s.ledger.get(ctx, job)
 		switch {
 		case err != nil:
@@ -67,7 +69,7 @@ func (s *Service) enterWaiting(ctx context.Context, command subjects.Command, jo
 			*e = *now
 			return false, nil
 		case now.seq != 0:
-			return false, errOther // of another command, or by hand
+			return false, errOther // one with another command, or entered by hand
 		}
 		return false, errNoJob
 	}
@@ -84,14 +86,14 @@ func (s *Service) enterWaiting(ctx context.Context, command subjects.Command, jo
 	return true, nil
 }
 
-// opened reports whether a worker has read what the job of an entry is about, or it has
+// opened reports whether a worker has read the content of the job, or the job
 // ended before one did.
 func (e *entry) opened() bool {
 	return e.seq != 0 && (e.status.Content != "" || e.status.State.Ended() || e.status.State == subjects.JobRunning)
 }
 
-// waitingContent is the digest of a job that waits in the queue, "" where it does not or
-// cannot be read.
+// waitingContent returns the digest of a job in the queue. It is "" if the job
+// is not there or cannot be read.
 func (s *Service) waitingContent(ctx context.Context, command subjects.Command, job subjects.Target) string {
 	queued, err := s.waiting(ctx, command, job)
 	if err != nil {

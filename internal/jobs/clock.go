@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// clock tells the time of the NATS servers. Jobs are judged by it, since it is the same
-// for everybody: a worker whose own clock is wrong must not begin a job early, nor take
-// one for expired.
+// clock knows the time of the NATS servers, which is the same for all workers.
+// Jobs begin and expire by it: a worker whose own clock is wrong must not begin
+// a job early, nor treat it as expired.
 type clock struct {
 	local func() time.Time
 
 	mu     sync.Mutex
-	server time.Time // what a server said,
-	read   time.Time // and the local time then
+	server time.Time // the time of a server,
+	read   time.Time // and the local time when it was read
 }
 
-// set takes over the time that a server has just told. It is behind by as long as the
+// set stores the time that a server has just sent. It lags by the time that the
 // answer took, so nothing happens early.
 func (c *clock) set(server time.Time) {
 	c.mu.Lock()
@@ -24,7 +24,7 @@ func (c *clock) set(server time.Time) {
 	c.server, c.read = server, c.local()
 }
 
-// now is the time, in milliseconds as it travels.
+// now returns the time, in whole milliseconds as in messages.
 func (c *clock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()

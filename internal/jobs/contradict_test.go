@@ -7,8 +7,8 @@ import (
 	"credbus/subjects"
 )
 
-// A job that contradicts itself, or names what has no meaning in a job, is not carried out
-// in part: it fails, and its status says what to change.
+// A job that contradicts itself, or has fields without a meaning in jobs, must
+// fail as a whole, and its status must say what to change.
 func TestContradictoryJobs(t *testing.T) {
 	b := newBed(t)
 	w := b.start(t, "w1", nil)
@@ -50,6 +50,15 @@ func TestContradictoryJobs(t *testing.T) {
 	must(t, err)
 	fails(subjects.ValidateBatch, "s-items", append([]byte(`{"items":[{"id":"a"}],`), body[1:]...), "items stand beside the seal")
 
+	// An ID within the seal is that of the subject.
+	key := w.config.Keys.Current()
+	another, err := key.Public().Seal(subjects.Append(nil, &subjects.ValidateJob{
+		Job:     subjects.Job{ID: "another", Submitted: w.clock.now()},
+		Request: subjects.BatchRequest[subjects.Target, *subjects.Target]{Items: []subjects.Target{target(0)}},
+	}), prefix.Job(subjects.ValidateBatch, scope, "s-job"))
+	must(t, err)
+	fails(subjects.ValidateBatch, "s-job", subjects.Append(nil, &subjects.Job{Sealed: another, SealedTo: key.ID}), "job within the seal is not the ID in the subject")
+
 	// In it.
 	for id, inner := range map[subjects.ID]subjects.Job{
 		"i-all":    {ID: "i-all", All: true},
@@ -66,7 +75,7 @@ func TestContradictoryJobs(t *testing.T) {
 	}
 }
 
-// The name of a job that could not be read stays taken when its dead letter is dropped.
+// An unreadable job keeps its name even after its dead letter is dropped.
 func TestNameOfDroppedJob(t *testing.T) {
 	b := newBed(t)
 	w := b.start(t, "w1", nil)
@@ -81,6 +90,6 @@ func TestNameOfDroppedJob(t *testing.T) {
 	publish(good)
 	told.await(t, name, func(st *subjects.JobStatus) bool { return st.Conflicts == 1 })
 	if _, err := w.Show(t.Context(), name, &subjects.JobShowRequest{Command: subjects.ValidateBatch, Posted: []byte(good)}); err == nil {
-		t.Error("a job that was not done is said to be the one of its name")
+		t.Error("job_show accepts a job that was not done as the job of its name")
 	}
 }

@@ -11,7 +11,8 @@ import (
 	"credbus/subjects"
 )
 
-// A job that was given up goes on when it is retried, in whichever form it was published.
+// A retried dead letter must continue its job, in whichever form it was
+// published.
 func TestGivenUp(t *testing.T) {
 	for _, json := range []bool{false, true} {
 		t.Run(fmt.Sprint("json ", json), func(t *testing.T) { testGivenUp(t, json) })
@@ -23,7 +24,7 @@ func testGivenUp(t *testing.T, json bool) {
 	b.json = json
 	w := b.start(t, "w1", func(c *Config) { c.Attempts = 2 })
 	told := b.statuses(t)
-	b.store.hooks(func(_ string, key store.Key) error {
+	b.store.hooks(func(_ string, key subjects.Target) error {
 		if key.ID == target(1).ID {
 			return store.ErrUnavailable
 		}
@@ -56,13 +57,13 @@ func testGivenUp(t *testing.T, json bool) {
 	}
 }
 
-// TestPoison publishes what can never be carried out.
+// TestPoison publishes jobs that can never be carried out.
 func TestPoison(t *testing.T) {
 	const canary = "canary-6f1b2d"
 	b := newBed(t)
 	w := b.start(t, "w1", nil)
 	told := b.statuses(t)
-	// Beside one that stays, the files of the queue do too.
+	// This job stays, and so do the files of the queue.
 	submit(t, b, w, subjects.ValidateBatch, subjects.Job{ID: "waits", NotBefore: time.Now().Add(time.Hour)}, target(0))
 	for id, test := range map[string]struct {
 		command subjects.Command
@@ -76,15 +77,15 @@ func TestPoison(t *testing.T) {
 		"tags":     {subjects.PatchBatch, `{"all":true,"tags":{"a":"b"}}`, "values in clear"},
 		"half":     {subjects.StoreBatch, `{"items":[{"id":"x","value":"` + canary + `"}]`, "cannot be read"},
 		"beside":   {subjects.StoreBatch, `{"sealed":{"base64":"AAAA"},"sealed_to":"x","items":[{"id":"x","value":"` + canary + `"}]}`, "values in clear"},
-		"forged":   {subjects.StoreBatch, `{"sealed":{"base64":"AAAA"},"sealed_to":"` + w.SealKey().KeyID + `"}`, "does not open"},
+		"forged":   {subjects.StoreBatch, `{"sealed":{"base64":"AAAA"},"sealed_to":"` + w.config.Keys.Current().ID + `"}`, "does not open"},
 		"foreign":  {subjects.StoreBatch, `{"sealed":{"base64":"AAAA"},"sealed_to":"other"}`, "sealed to the key"},
 		"empty":    {subjects.ValidateBatch, `{}`, "no items"},
-		"outside":  {subjects.ValidateBatch, `{"scope":"org:other","items":[{"id":"x"}]}`, "neither that of the subject"},
+		"outside":  {subjects.ValidateBatch, `{"scope":"org:other","items":[{"id":"x"}]}`, "neither the scope of the subject"},
 		"all-sets": {subjects.StoreBatch, `{"all":true,"sealed":"x"}`, "leave out all"},
 		"both":     {subjects.DeleteBatch, `{"all":true,"items":[{"id":"x"}]}`, "exclude each other"},
-		"all-else": {subjects.DeleteBatch, `{"all":true,"scope":"org:other"}`, "neither that of the subject"},
+		"all-else": {subjects.DeleteBatch, `{"all":true,"scope":"org:other"}`, "neither the scope of the subject"},
 		"all-long": {subjects.DeleteBatch, `{"all":true,"batch":"` + strings.Repeat("b", 41) + `"}`, "at most 40"},
-		// What is refused must not make the status unreadable.
+		// Refused fields must not make the status unreadable.
 		"long":     {subjects.ValidateBatch, `{"batch":"` + strings.Repeat("b", 57) + `","items":[{"id":"x"}]}`, "at most 56"},
 		"too-long": {subjects.ValidateBatch, `{"batch":"` + strings.Repeat("b", 300) + `","items":[{"id":"x"}]}`, "300 characters"},
 		"parts":    {subjects.ValidateBatch, `{"parts":-1,"items":[{"id":"x"}]}`, "parts is -1"},
@@ -106,7 +107,8 @@ func TestPoison(t *testing.T) {
 			t.Errorf("%s: dropped twice: %v", id, err)
 		}
 	}
-	// One that was done, what is no job, and one whose name is too long.
+	// A job that was done, a message that is not a job, and a job with a name
+	// that is too long.
 	again := submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "again"}, storeItems(1)...)
 	told.await(t, again, ended)
 	inClear := []byte(`{"items":[{"id":"x","value":"` + canary + `"}]}`)
@@ -121,17 +123,17 @@ func TestPoison(t *testing.T) {
 		t.Errorf("%+v, %v", long, err)
 	}
 	if b.onDisk(t, canary) {
-		t.Error("a value that came in clear is still on disk")
+		t.Error("a value that was published in clear is still on disk")
 	}
 }
 
-// TestNothingReadableOnDisk keeps a job in every place it can lie in.
+// TestNothingReadableOnDisk keeps a job in every place where it can be.
 func TestNothingReadableOnDisk(t *testing.T) {
 	const canary = "canary-93ab7c"
 	b := newBed(t)
 	w := b.start(t, "w1", func(c *Config) { c.Attempts = 1 })
 	told := b.statuses(t)
-	b.store.hooks(func(string, store.Key) error { return store.ErrUnavailable }, nil)
+	b.store.hooks(func(string, subjects.Target) error { return store.ErrUnavailable }, nil)
 	item := subjects.StoreItem{Target: target(0), Data: subjects.Value([]byte(canary)), Metadata: subjects.Metadata{Description: "about the canary"}}
 	dead := submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "dead"}, item)
 	told.await(t, dead, ended)
@@ -140,6 +142,6 @@ func TestNothingReadableOnDisk(t *testing.T) {
 		t.Error("a job's items can be read on disk")
 	}
 	if !b.onDisk(t, "sealed_to") {
-		t.Error("the jobs are not found on disk: this looks in the wrong place")
+		t.Error("the jobs are not found on disk: the test looks in the wrong place")
 	}
 }

@@ -1,5 +1,5 @@
-// Package jobs carries out batch jobs: commands for up to a hundred credentials
-// that somebody published to a durable queue and does not wait for.
+// Package jobs carries out jobs: commands for up to a hundred credentials that a
+// client puts into a durable queue and does not wait for.
 //
 //	client ─► queue (JetStream work queue, one durable consumer)
 //	            └─► any worker ─► begin ─► items ─► manager ─► store
@@ -7,18 +7,19 @@
 //	                                └─► ledger (status of each job) ─► subscribers
 //	                                └─► dead letters
 //
-// The queue delivers at least once; the ledger makes once of it. It has one entry
-// for each job, and every change of it is a compare-and-set:
+// The queue delivers at least once; the ledger turns this into once. It has one
+// entry for each job, and each change of an entry is a compare-and-set:
 //
 //	accepted ─► running ─► done | failed | cancelled
 //	               └─ to be tried again ─┘
 //
-// Whoever would run a job enters itself first, so that one that was overtaken
-// finds out at its next checkpoint and lets go. A job that has ended is only taken
-// off the queue when it is delivered again. An item that may have been carried out
-// by a run which broke off is looked up in the store before it is tried again: the
-// record carries the name of the write (resume.go).
+// A worker enters its name before it runs a job. If another worker takes over,
+// the first one notices at its next checkpoint and stops. If the queue delivers
+// a job again after its end, the worker only takes it off the queue. When a run
+// stopped in the middle, the next run looks up in the store which items were
+// written: the record carries the name of the write (resume.go).
 //
-// Items go through the same manager, scopes and limits as requests, some jobs and
-// some of their items at a time; no job is taken that there is no room for.
+// Items pass the same manager, scopes and limits as requests. A worker runs a
+// few jobs at a time, and a few of their items. It takes a job only when it has
+// room for it.
 package jobs

@@ -12,7 +12,11 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"credbus/internal/audit"
+	"credbus/internal/lifecycle"
+	"credbus/internal/limits"
 	"credbus/internal/manager"
+	"credbus/internal/sealkeys"
 	"credbus/subjects"
 )
 
@@ -21,48 +25,49 @@ import (
 type Config struct {
 	Conn    *nats.Conn
 	Manager *manager.Manager
-	Keyring manager.Keyring
-	// Fleeting is set where the keyring is in memory only: the keys that jobs are sealed
-	// to are too, and are lost with it.
-	Fleeting bool
-	// Applied is the revision that this replica has applied.
+	Keys    *sealkeys.Keys // that jobs are sealed to; the caller runs them
+	// Applied returns the revision that this replica has applied.
 	Applied func() subjects.Revision
-	// Last is the revision of the last change event of a credential, zero where
-	// none is known.
+	// Last returns the revision of the last change event of a credential, or
+	// zero if none is known.
 	Last func(context.Context, subjects.Target) (subjects.Revision, error)
-	// Served is how many requests the worker has answered so far.
+	// Served returns how many requests the worker has answered so far.
 	Served func() int64
 	Name   string // unique to this run of this worker
 
 	Prefix   subjects.Prefix // default subjects.DefaultPrefix
 	Strict   bool            // refuse jobs with unknown fields
-	Stream   string          // name of the queue's stream, which others begin with; default CREDBUS_JOBS
+	Stream   string          // name of the queue's stream; the names of the other streams begin with it; default CREDBUS_JOBS
 	Replicas int             // copies of the streams; default 1
-	MaxBytes int64           // of the queue, beyond which nothing is accepted; default 1 GiB
-	// MaxStatusBytes bounds what is known of jobs, beyond which none is begun, and
-	// MaxDeadBytes the dead letters, beyond which the oldest go. Default 256 MiB each.
+	MaxBytes int64           // limit of the queue; a full queue accepts nothing; default 1 GiB
+	// MaxStatusBytes bounds the statuses of jobs; if they are full, no job
+	// begins. MaxDeadBytes bounds the dead letters; if they are full, the
+	// oldest go. Default 256 MiB each.
 	MaxStatusBytes, MaxDeadBytes int64
+	Audit                        *audit.Log // records the items of jobs; nil: nothing is recorded
+	// Queued are the most jobs that scopes may have in the queue.
+	Queued []limits.Rule
 	// MaxDelay is how far ahead a job's NotBefore may be. Default 7 days.
 	MaxDelay time.Duration
-	// Keep is how long it is known what became of a job, KeepDead how long a dead
+	// Keep is how long the status of a job is kept, KeepDead how long a dead
 	// letter is kept. Defaults 24 h and 7 days.
 	Keep, KeepDead time.Duration
-	// Concurrency is how many jobs are run at once, ItemConcurrency how many items
-	// of each, BatchItems the most that the manager takes as one batch. Defaults 2,
-	// 10 and 100.
+	// Concurrency is how many jobs are run at once, ItemConcurrency how many
+	// items of each, BatchItems the most items that the manager takes as one
+	// batch. Defaults 2, 10 and 100.
 	Concurrency, ItemConcurrency, BatchItems int
 	// Share is how much of its time, in percent, a worker gives to jobs while
 	// requests come in; 100 for no such limit. Default 10.
 	Share int
-	// Attempts is how often a job is begun before it is given up, Backoff how long
-	// after the first time; it doubles with each, up to five minutes. Defaults 10
-	// and 1 s.
+	// Attempts is how often a job is begun before it is given up. Backoff is
+	// the pause after the first attempt; it doubles with each, up to five
+	// minutes. Defaults 10 and 1 s.
 	Attempts int
 	Backoff  time.Duration
 	// AckWait is how long a worker may be silent before its job is given to
 	// another. Default 30 s.
 	AckWait time.Duration
-	// Clock is this machine's, which need not be right. Default time.Now.
+	// Clock is the clock of this machine, which may be wrong. Default time.Now.
 	Clock  func() time.Time
 	Logger *slog.Logger // default slog.Default()
 }
@@ -125,7 +130,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Service runs jobs, and answers what is asked about them.
+// Service runs jobs, and answers requests about them.
 type Service struct {
 	config   Config
 	js       jetstream.JetStream
@@ -133,35 +138,33 @@ type Service struct {
 	consumer jetstream.Consumer
 	ledger   *ledger
 	letters  *letters
-	bucket   jetstream.KeyValue   // of the ring, nil where it is in memory only
-	ring     atomic.Pointer[ring] // of the keys that jobs are sealed to
 	clock    clock
 	pace     *pace
+	backlogs *backlogs   // nil without limits
 	full     atomic.Bool // there is no room for the statuses of more jobs
-	troubles troubles    // that keep jobs from being done
-	notices  troubles    // that do not
+	troubles troubles    // problems that keep jobs from being done
+	notices  troubles    // problems that do not
 
-	// taking ends when no more jobs are to be taken, running when those that are
-	// under way have to end.
+	// taking ends when the Service must take no more jobs. running ends when
+	// the running ones must stop.
 	taking, running      context.Context
 	stopTaking, stopRuns context.CancelFunc
 	goroutines           sync.WaitGroup
 	started              atomic.Bool
-	closing              sync.Once
-	ended                chan struct{} // closed when Close was called and all goroutines have ended
+	life                 lifecycle.Part
 }
 
-// New makes the streams that are missing, brings the settings of the others up to
-// date, and gets the key that jobs are sealed to, or makes it. Nothing is taken
-// before Start.
+// New makes missing streams and brings the settings of the others up to date.
+// The Service takes no job before Start.
 func New(ctx context.Context, config Config) (*Service, error) {
-	if config.Conn == nil || config.Manager == nil || config.Keyring == nil || config.Applied == nil || config.Last == nil || config.Served == nil || config.Name == "" {
-		return nil, errors.New("jobs: Conn, Manager, Keyring, Applied, Last, Served and Name are required")
+	if config.Conn == nil || config.Manager == nil || config.Keys == nil || config.Applied == nil || config.Last == nil || config.Served == nil || config.Name == "" {
+		return nil, errors.New("jobs: Conn, Manager, Keys, Applied, Last, Served and Name are required")
 	}
-	s := &Service{config: config.withDefaults(), ended: make(chan struct{})}
+	s := &Service{config: config.withDefaults()}
 	s.clock.local = s.config.Clock
 	s.troubles.logger, s.notices.logger = s.config.Logger, s.config.Logger
 	s.pace = newPace(s.config.Served, s.config.Share)
+	s.backlogs = newBacklogs(s.config.Queued)
 	s.taking, s.stopTaking = context.WithCancel(context.Background())
 	s.running, s.stopRuns = context.WithCancel(context.Background())
 	var err error
@@ -175,14 +178,16 @@ func New(ctx context.Context, config Config) (*Service, error) {
 	s.queue, s.consumer = opened.queue, opened.consumer
 	s.ledger = &ledger{js: s.js, stream: opened.statuses, prefix: s.config.Prefix, now: s.clock.now}
 	s.letters = &letters{js: s.js, stream: opened.dead, prefix: s.config.Prefix}
-	if err := s.look(ctx); err != nil {
-		return nil, err
-	}
-	return s, s.openRing(ctx)
+	return s, s.look(ctx)
 }
 
-// Start takes jobs until Close.
-func (s *Service) Start(ctx context.Context) error {
+// MaxDelay is how far ahead a job's NotBefore may be.
+func (s *Service) MaxDelay() time.Duration { return s.config.MaxDelay }
+
+// Start takes jobs until Close. See package lifecycle.
+func (s *Service) Start(ctx context.Context) error { return s.life.Start(ctx, s.start) }
+
+func (s *Service) start(ctx context.Context) error {
 	accepted, err := s.subscribe(ctx)
 	if err != nil {
 		return err
@@ -197,7 +202,7 @@ func (s *Service) Start(ctx context.Context) error {
 	return nil
 }
 
-// Ready says why jobs are not taken or ended now, or nil.
+// Ready returns why jobs cannot be taken or ended now, or nil.
 func (s *Service) Ready() error {
 	if !s.started.Load() {
 		return errors.New("jobs are not started")
@@ -205,44 +210,38 @@ func (s *Service) Ready() error {
 	return s.troubles.err()
 }
 
-// Close takes no more jobs and has those under way stop after the items that they
-// are at; another worker goes on with them. Jobs that are still at work when ctx ends are
-// abandoned, and taken up by another worker when AckWait has passed. It may be
-// called twice and by several goroutines, also before Start: each call waits.
-func (s *Service) Close(ctx context.Context) error {
-	s.closing.Do(func() {
-		s.stopTaking()
-		go func() {
-			s.goroutines.Wait()
-			s.stopRuns()
-			close(s.ended)
-		}()
-	})
-	select {
-	case <-s.ended:
-		return nil
-	case <-ctx.Done():
-		s.stopRuns()
+// Close takes no more jobs. Running jobs stop after their current items, and
+// another worker goes on with them. Close abandons jobs that still run when ctx
+// ends; another worker takes them when AckWait has passed.
+func (s *Service) Close(ctx context.Context) error { return s.life.Close(ctx, s.stop) }
+
+func (s *Service) stop(ctx context.Context) error {
+	s.stopTaking()
+	inTime := context.AfterFunc(ctx, s.stopRuns)
+	s.goroutines.Wait()
+	s.stopRuns()
+	if !inTime() {
 		return ctx.Err()
 	}
+	return nil
 }
 
-// The troubles of a Service, by what does not work.
+// The troubles of a Service, named by what does not work.
 const (
 	cannotTake        = "jobs cannot be taken from the queue"
-	cannotHear        = "accepted jobs are not heard of, so that their status comes late"
+	cannotHear        = "reports of accepted jobs do not arrive, so their statuses are late"
 	cannotAcknowledge = "jobs that have ended cannot be taken off the queue"
 	cannotBegin       = "jobs cannot be begun"
 	cannotLook        = "the streams of jobs do not answer"
 	noRoom            = "no jobs are begun, since there is no room for their statuses"
 )
 
-// take runs jobs, one at a time. A job is asked for when there is room for it, so
-// that what waits waits in the queue.
+// take runs jobs, one at a time. It asks for a job only when it has room, so
+// that waiting jobs stay in the queue.
 func (s *Service) take() {
 	const (
 		wait      = 30 * time.Second // of one request for a job
-		heartbeat = 5 * time.Second  // of the server meanwhile: without any, the request was refused or lost
+		heartbeat = 5 * time.Second  // from the server meanwhile; without it, the request was refused or lost
 		pause     = time.Second      // after an error
 	)
 	for s.taking.Err() == nil {
@@ -269,7 +268,7 @@ func (s *Service) take() {
 	}
 }
 
-// reopen makes streams and consumer anew that somebody deleted.
+// reopen makes the streams and the consumer again if somebody deleted them.
 func (s *Service) reopen(err error) {
 	if !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) &&
 		!errors.Is(err, jetstream.ErrConsumerDeleted) && !errors.Is(err, nats.ErrNoResponders) && !errors.Is(err, jetstream.ErrNoStreamResponse) {
@@ -277,7 +276,7 @@ func (s *Service) reopen(err error) {
 	}
 	ctx, cancel := context.WithTimeout(s.taking, apiTimeout)
 	defer cancel()
-	// What refers to them does so by name.
+	// Everything refers to them by name.
 	if _, err := s.openStreams(ctx); err != nil && s.taking.Err() == nil {
 		s.troubles.note(cannotTake, err)
 	}

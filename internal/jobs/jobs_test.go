@@ -19,12 +19,12 @@ func TestStoreJob(t *testing.T) {
 	told := b.statuses(t)
 	items := storeItems(3)
 	items = append(items, subjects.StoreItem{Target: subjects.Target{ID: "empty"}}, subjects.StoreItem{Target: subjects.Target{Scope: "org:other", ID: "x"}, Data: items[0].Data})
-	job := submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "j-1", Batch: "j", Parts: 2}, items...)
+	job := submit(t, b, w, subjects.StoreBatch, subjects.Job{ID: "j-1", Submission: "j", Parts: 2}, items...)
 
 	var states []subjects.JobState
 	done := told.await(t, job, func(status *subjects.JobStatus) bool {
 		states = append(states, status.State)
-		if status.Batch != "j" || status.Parts != 2 || status.Command != subjects.StoreBatch {
+		if status.Submission != "j" || status.Parts != 2 || status.Command != subjects.StoreBatch {
 			t.Errorf("%+v", status)
 		}
 		return ended(status)
@@ -43,7 +43,7 @@ func TestStoreJob(t *testing.T) {
 			t.Errorf("%d: %+v", i, result)
 		}
 	}
-	// What the job wrote is there for whoever has seen that it is done.
+	// A client that sees the job as done must see its writes.
 	for i := range 3 {
 		reply, _, err := w.config.Manager.Retrieve(t.Context(), nil, subjects.RetrieveItem{Target: subjects.Target{Scope: scope, ID: target(i).ID}}, done.Reached)
 		if err != nil || !strings.Contains(string(reply), fmt.Sprint("value-", i)) {
@@ -53,13 +53,13 @@ func TestStoreJob(t *testing.T) {
 	awaitEmptyQueue(t, w)
 }
 
-// awaitEmptyQueue waits until everything is taken off the queue.
+// awaitEmptyQueue waits until the queue is empty.
 func awaitEmptyQueue(t *testing.T, w *worker) {
 	t.Helper()
 	awaitQueue(t, w, 0)
 }
 
-// awaitQueue waits until so many jobs are left in the queue.
+// awaitQueue waits until the given number of jobs are left in the queue.
 func awaitQueue(t *testing.T, w *worker, left uint64) {
 	t.Helper()
 	for range 2000 {
@@ -128,7 +128,7 @@ func TestReadsAndDeletes(t *testing.T) {
 		}
 	}
 	if retrieved.Results[0].Version == "" {
-		t.Error("what was retrieved has no version")
+		t.Error("a retrieved item has no version")
 	}
 	if log := b.store.log(); len(log) != 30 || log["delete key-0"] != 1 {
 		t.Errorf("%v", log)
@@ -140,7 +140,7 @@ func TestTransientFaults(t *testing.T) {
 	w := b.start(t, "w1", nil)
 	told := b.statuses(t)
 	failures := 0
-	b.store.hooks(func(_ string, key store.Key) error {
+	b.store.hooks(func(_ string, key subjects.Target) error {
 		if key.ID == target(1).ID && failures < 2 {
 			failures++
 			return fmt.Errorf("%w: cut off", store.ErrUnavailable)
@@ -202,7 +202,7 @@ func TestSameName(t *testing.T) {
 	}
 }
 
-// TestByHand publishes as the nats command does.
+// TestByHand publishes like the nats command.
 func TestByHand(t *testing.T) {
 	b := newBed(t)
 	w := b.start(t, "w1", nil)
@@ -222,7 +222,7 @@ func TestByHand(t *testing.T) {
 		},
 	} {
 		publish()
-		if done := told.await(t, subjects.Target{Scope: scope, ID: id}, ended); done.Succeeded != 1 || done.Batch != id {
+		if done := told.await(t, subjects.Target{Scope: scope, ID: id}, ended); done.Succeeded != 1 || done.Submission != id {
 			t.Errorf("%s: %+v", id, done)
 		}
 	}
@@ -247,8 +247,8 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-// TestBackoffIsShorterThanTheMemory is about a job that is tried again: if its entry
-// were gone by then, its attempts would not be counted, nor its results known.
+// TestBackoffIsShorterThanTheMemory checks the pause before a retry: if the
+// entry of the job were gone by then, its attempts and results would be lost.
 func TestBackoffIsShorterThanTheMemory(t *testing.T) {
 	s := &Service{config: Config{Keep: time.Minute, Backoff: time.Second}.withDefaults()}
 	if d := s.backoff(10); d > 30*time.Second || d < 20*time.Second {
@@ -260,8 +260,8 @@ func TestBackoffIsShorterThanTheMemory(t *testing.T) {
 	}
 }
 
-// TestDeletedStreams has somebody delete each stream of jobs under a worker, which
-// makes it anew as soon as a job needs it.
+// TestDeletedStreams deletes each stream of jobs under a running worker, which
+// must make it again as soon as a job needs it.
 func TestDeletedStreams(t *testing.T) {
 	b := newBed(t)
 	w := b.start(t, "w1", func(c *Config) { c.Backoff = 100 * time.Millisecond })
@@ -269,7 +269,7 @@ func TestDeletedStreams(t *testing.T) {
 	for i, stream := range []string{"CREDBUS_JOBS_STATUS", "CREDBUS_JOBS_DEAD", "CREDBUS_JOBS"} {
 		must(t, b.js.DeleteStream(t.Context(), stream))
 		if stream == "CREDBUS_JOBS" {
-			for range 2000 { // it asks for jobs, and finds out by itself
+			for range 2000 { // it asks for jobs, and so notices by itself
 				if _, err := b.js.Stream(t.Context(), stream); err == nil {
 					break
 				}

@@ -11,8 +11,8 @@ import (
 	"credbus/subjects"
 )
 
-// TestKilled kills a worker before and after it wrote an item. The items of the
-// others have an outcome each, and each was carried out once.
+// TestKilled kills a worker before and after it wrote an item. Each item must
+// have an outcome, and must have been carried out once.
 func TestKilled(t *testing.T) {
 	for _, command := range []subjects.Command{subjects.StoreBatch, subjects.PatchBatch, subjects.DeleteBatch} {
 		for _, after := range []bool{false, true} {
@@ -26,7 +26,7 @@ func TestKilled(t *testing.T) {
 					b.put(t, first, storeItems(n)...)
 					b.store.writes = nil
 				}
-				die := func(_ string, key store.Key) {
+				die := func(_ string, key subjects.Target) {
 					if key.ID == target(9).ID {
 						first.kill()
 					}
@@ -34,7 +34,7 @@ func TestKilled(t *testing.T) {
 				if after {
 					first.store.hooks(nil, die)
 				} else {
-					first.store.hooks(func(write string, key store.Key) error {
+					first.store.hooks(func(write string, key subjects.Target) error {
 						die(write, key)
 						if first.nc.IsClosed() {
 							return store.ErrUnavailable
@@ -66,16 +66,22 @@ func TestKilled(t *testing.T) {
 						t.Errorf("%s: %d times", write, times)
 					}
 				}
-				if got := len(b.store.log()); got != n {
-					t.Errorf("%d items were written, want %d", got, n)
+				written := b.store.log()
+				for i := range n {
+					id := target(i).ID
+					if written["put "+string(id)]+written["delete "+string(id)] > 0 {
+						continue
+					}
+					standing, err := b.store.Get(t.Context(), subjects.Target{Scope: scope, ID: id})
+					t.Errorf("%s was not written: its result is %+v, and the store has %+v, %v", id, done.Results[i], standing, err)
 				}
 			})
 		}
 	}
 }
 
-// TestEndedAfterAKill has a job end that was cancelled, or expired, after its worker
-// was killed over it. Its results say which items that one has carried out.
+// TestEndedAfterAKill kills the worker of a job, which is then cancelled or
+// expires. Its results must say which items the worker carried out.
 func TestEndedAfterAKill(t *testing.T) {
 	for _, state := range []subjects.JobState{subjects.JobCancelled, subjects.JobFailed} {
 		t.Run(string(state), func(t *testing.T) {
@@ -83,7 +89,7 @@ func TestEndedAfterAKill(t *testing.T) {
 			b := newBed(t)
 			first := b.start(t, "w1", func(c *Config) { c.ItemConcurrency = 3 })
 			told := b.statuses(t)
-			first.store.hooks(nil, func(_ string, key store.Key) {
+			first.store.hooks(nil, func(_ string, key subjects.Target) {
 				if key.ID == target(9).ID {
 					first.kill()
 				}
@@ -91,11 +97,11 @@ func TestEndedAfterAKill(t *testing.T) {
 			const n = 20
 			job := subjects.Job{ID: "j"}
 			if state == subjects.JobFailed {
-				job.ExpiresAt = time.Now().Add(3 * time.Second) // in which the first worker is at it
+				job.ExpiresAt = time.Now().Add(3 * time.Second) // during its first run
 			}
 			name := submit(t, b, first, subjects.StoreBatch, job, storeItems(n)...)
 			told.await(t, name, func(status *subjects.JobStatus) bool { return status.Worker == "w1" })
-			for range 2000 { // all that it is at
+			for range 2000 { // all items in progress
 				if b.store.log()["put key-9"] == 1 {
 					break
 				}
@@ -107,7 +113,7 @@ func TestEndedAfterAKill(t *testing.T) {
 					t.Fatalf("%+v, %v", status, err)
 				}
 			} else {
-				// What a worker knows of the server's time is behind by as long as its
+				// A worker's view of the server's time lags by as long as the
 				// answer took.
 				time.Sleep(time.Until(job.ExpiresAt) + time.Second)
 			}
@@ -129,8 +135,8 @@ func TestEndedAfterAKill(t *testing.T) {
 	}
 }
 
-// TestNewerIsKept has somebody else change what an item has written, before
-// another worker takes the job over from one that was killed.
+// TestNewerIsKept changes a credential that an item wrote, after the worker was
+// killed and before another one takes the job over.
 func TestNewerIsKept(t *testing.T) {
 	for name, change := range map[string]func(t *testing.T, b *bed, w *worker){
 		"replaced": func(t *testing.T, b *bed, w *worker) {
@@ -152,7 +158,7 @@ func TestNewerIsKept(t *testing.T) {
 					b.put(t, first, storeItems(1)...)
 				}
 				killed := make(chan struct{})
-				first.store.hooks(nil, func(string, store.Key) {
+				first.store.hooks(nil, func(string, subjects.Target) {
 					first.kill()
 					close(killed)
 				})
@@ -178,15 +184,15 @@ func TestNewerIsKept(t *testing.T) {
 	}
 }
 
-// TestOvertaken has a worker go on with a job that was given to another meanwhile,
-// as one does that was paused.
+// TestOvertaken lets a paused worker continue with a job that another one got
+// meanwhile.
 func TestOvertaken(t *testing.T) {
 	b := newBed(t)
 	first := b.start(t, "w1", func(c *Config) { c.AckWait = time.Hour })
 	b.make(t, "brief", nil) // who sets AckWait to a second
 	told := b.statuses(t)
 	paused, resume := make(chan struct{}), make(chan struct{})
-	first.store.hooks(func(_ string, key store.Key) error {
+	first.store.hooks(func(_ string, key subjects.Target) error {
 		if key.ID == target(1).ID {
 			close(paused)
 			<-resume
@@ -201,7 +207,7 @@ func TestOvertaken(t *testing.T) {
 	if done.Worker != "w2" || done.Succeeded != 3 {
 		t.Errorf("%+v", done)
 	}
-	must(t, first.Close(t.Context())) // waits for what it is at
+	must(t, first.Close(t.Context())) // waits for its running item
 	after, err := first.Show(t.Context(), job, new(subjects.JobShowRequest))
 	if err != nil || after.Worker != "w2" || !after.Updated.Equal(done.Updated) {
 		t.Errorf("%+v, %v", after, err)
@@ -219,7 +225,7 @@ func TestCloseHandsOver(t *testing.T) {
 	first := b.start(t, "w1", func(c *Config) { c.ItemConcurrency = 1; c.AckWait = time.Minute })
 	told := b.statuses(t)
 	reached, proceed := make(chan struct{}), make(chan struct{})
-	first.store.hooks(func(_ string, key store.Key) error {
+	first.store.hooks(func(_ string, key subjects.Target) error {
 		if key.ID == target(2).ID {
 			close(reached)
 			<-proceed

@@ -14,9 +14,9 @@ import (
 	"credbus/subjects"
 )
 
-// ledgerToken begins the subjects of the ledger. Subscribers are told by the server,
-// which publishes again what it has stored: what is published on a subject reaches
-// those who listen there even when the stream refuses it.
+// ledgerToken begins the subjects of the ledger. The server republishes each
+// stored message to the subscribers of the public subject. Workers do not
+// publish there: subscribers would also get messages that the stream refuses.
 const ledgerToken = "job."
 
 // ledger has an entry for each job.
@@ -27,14 +27,15 @@ type ledger struct {
 	now    func() time.Time
 }
 
-// entry is one, as of a place in the ledger's stream; 0 is one that is not there.
+// entry is an entry as of a place in the ledger's stream. Place 0 means that
+// there is none.
 type entry struct {
 	status subjects.JobStatus
 	seq    uint64
 }
 
-// errOvertaken is returned for a change of an entry that is not as it was any more.
-var errOvertaken = errors.New("another worker changed how the job stands")
+// errOvertaken is returned if an entry has changed since it was read.
+var errOvertaken = errors.New("another worker changed the status of the job")
 
 func (l *ledger) subject(job subjects.Target) string { return private(l.prefix, ledgerToken, job) }
 
@@ -55,14 +56,14 @@ func (l *ledger) decode(subject string, body []byte, seq uint64) (*entry, error)
 	if err := subjects.Decode(body, &e.status); err != nil {
 		return nil, fmt.Errorf("the status on %s cannot be read: %w", subject, err)
 	}
-	// Whatever the body says, it is about its subject's job.
+	// The subject says which job this is, whatever the body says.
 	var err error
 	e.status.Scope, e.status.ID, err = l.prefix.ParseJobStatus(statusBeginning(l.prefix) + strings.TrimPrefix(subject, l.prefix.Coherence(ledgerToken)))
 	return e, err
 }
 
-// put changes an entry that still stands where e.seq says, or makes one, and moves
-// e.seq on. An answer that got lost is asked for again.
+// put makes or changes an entry that is still at place e.seq, and advances
+// e.seq. If the answer gets lost, put reads the entry.
 func (l *ledger) put(ctx context.Context, e *entry) error {
 	e.status.Updated = l.now()
 	msg := nats.NewMsg(l.subject(e.status.Target))
@@ -78,7 +79,7 @@ func (l *ledger) put(ctx context.Context, e *entry) error {
 		case isWrongSequence(err) && attempt == 0:
 			return errOvertaken
 		case isWrongSequence(err):
-			// It may be what an earlier attempt has published.
+			// An earlier attempt may have published it.
 			there, err := l.stream.GetLastMsgForSubject(ctx, msg.Subject)
 			if err != nil {
 				return err
@@ -100,8 +101,8 @@ func isWrongSequence(err error) bool {
 		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
 
-// change applies a change to the entry of a job until nobody comes in between.
-// change may return an error, which ends it.
+// change applies a change to the entry of a job, and repeats that until no one
+// else changes the entry in between. An error of the function ends it.
 func (l *ledger) change(ctx context.Context, job subjects.Target, change func(*entry) error) (*entry, error) {
 	const most = 10
 	for attempt := 0; ; attempt++ {
@@ -118,8 +119,8 @@ func (l *ledger) change(ctx context.Context, job subjects.Target, change func(*e
 	}
 }
 
-// page calls each for up to limit messages of a stream on a subject, from a place
-// on, and returns the place after the last of them; 0 at the end.
+// page calls each for up to limit messages of a stream on a subject, beginning
+// at from. It returns the place after the last of them, or 0 at the end.
 func page(ctx context.Context, js jetstream.JetStream, stream, subject string, from uint64, limit int, each func(*jetstream.RawStreamMsg)) (next uint64, err error) {
 	msgs, err := jetstreamext.GetBatch(ctx, js, stream, limit, jetstreamext.GetBatchSubject(subject), jetstreamext.GetBatchSeq(max(1, from)))
 	if err != nil {

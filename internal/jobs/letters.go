@@ -12,8 +12,8 @@ import (
 	"credbus/subjects"
 )
 
-// deadToken begins the subjects of dead letters, which no client may see: they
-// hold whole jobs.
+// deadToken begins the subjects of dead letters, which hold whole jobs: no
+// client may see them.
 const deadToken = "job_dead."
 
 // letters are the jobs that were given up.
@@ -31,22 +31,23 @@ type letter struct {
 
 func (l *letters) subject(job subjects.Target) string { return private(l.prefix, deadToken, job) }
 
-// private is a subject of a job that no client may publish to or see.
+// private returns a subject of a job which no client may publish to or see.
 func private(prefix subjects.Prefix, token string, job subjects.Target) string {
 	return prefix.Coherence(token) + strings.TrimPrefix(prefix.JobStatus(job.Scope, job.ID), statusBeginning(prefix))
 }
 
-// statusBeginning is what the public subjects of statuses begin with.
+// statusBeginning returns the beginning of the public subjects of statuses.
 func statusBeginning(prefix subjects.Prefix) string {
 	return strings.TrimSuffix(prefix.JobStatuses(subjects.Root), ">")
 }
 
-// put writes the letter of a job, in place of one that it has.
+// put writes the letter of a job. It replaces an earlier one.
 func (l *letters) put(ctx context.Context, dead *subjects.DeadJob, most int) error {
 	msg := nats.NewMsg(l.subject(dead.Status.Target))
 	msg.Data = subjects.Append(nil, dead)
 	if len(msg.Data) > most {
-		// What is to be retried says more than what was done.
+		// If both do not fit, the body of the job is needed for a retry; the
+		// results are not.
 		brief := *dead
 		brief.Status.Results = nil
 		msg.Data = subjects.Append(nil, &brief)
@@ -74,14 +75,14 @@ func (l *letters) decode(msg *jetstream.RawStreamMsg) (*letter, error) {
 	if err := subjects.Decode(msg.Data, &found.DeadJob); err != nil {
 		return nil, fmt.Errorf("the dead letter on %s cannot be read: %w", msg.Subject, err)
 	}
-	// Whatever the body says, it is about its subject's job.
+	// The subject says which job this is, whatever the body says.
 	var err error
 	found.Status.Scope, found.Status.ID, err = l.prefix.ParseJobStatus(statusBeginning(l.prefix) + strings.TrimPrefix(msg.Subject, l.prefix.Coherence(deadToken)))
 	return found, err
 }
 
-// sealedTo reports whether a letter holds a job that is sealed to a key. A letter that
-// cannot be read may.
+// sealedTo reports whether a letter holds a job that is sealed to a key. It
+// returns true for a letter that cannot be read, which may hold one.
 func (l *letters) sealedTo(ctx context.Context, key string) (used bool, err error) {
 	all := l.subject(subjects.Target{Scope: subjects.Root, ID: ">"})
 	const limit = 100
@@ -99,7 +100,7 @@ func (l *letters) sealedTo(ctx context.Context, key string) (used bool, err erro
 func (l *letters) drop(ctx context.Context, dead *letter) error {
 	err := l.stream.DeleteMsg(ctx, dead.seq)
 	if isGone(err) {
-		return nil // somebody else did
+		return nil // somebody else dropped it
 	}
 	return err
 }

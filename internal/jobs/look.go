@@ -9,7 +9,7 @@ import (
 // lookEvery is how often a worker looks at the streams and the keys.
 const lookEvery = 10 * time.Second
 
-// shareWithin bounds the work of one keepShares.
+// shareWithin bounds the time of one keepShares.
 const shareWithin = 30 * time.Second
 
 // keepLooking looks until no more jobs are taken.
@@ -25,10 +25,7 @@ func (s *Service) keepLooking() {
 		ctx, cancel := context.WithTimeout(s.taking, apiTimeout)
 		err := s.look(ctx)
 		if err == nil {
-			err = s.refreshRing(ctx)
-		}
-		if err == nil {
-			err = s.pruneRing(ctx)
+			err = s.pruneKeys(ctx)
 		}
 		cancel()
 		switch {
@@ -41,12 +38,13 @@ func (s *Service) keepLooking() {
 	}
 }
 
-// keepShares makes tenants give way that have more than their share. Against a tenant that
-// submits as fast as it can this takes several looks. That does not make the worker unready.
+// keepShares makes room where a tenant has more than its share. If the tenant
+// submits as fast as it can, this takes several looks. The worker stays ready
+// meanwhile.
 func (s *Service) keepShares() {
 	ctx, cancel := context.WithTimeout(s.taking, shareWithin)
 	defer cancel()
-	const crowd = "not all tenants keep to their share of jobs yet"
+	const crowd = "a tenant still has more than its share of jobs"
 	err := s.shareStatuses(ctx)
 	if err == nil {
 		err = s.shareQueue(ctx)
@@ -67,7 +65,7 @@ func (s *Service) look(ctx context.Context) error {
 	}
 	s.clock.set(info.TimeStamp)
 	if s.full.Store(crowded(info)); s.full.Load() {
-		s.notices.note(noRoom, fmt.Errorf("stream %s holds %d of at most %d bytes, of which a quarter is for jobs that are begun: let it have more (jobs.max_status_bytes), or keep it for less long (jobs.keep)",
+		s.notices.note(noRoom, fmt.Errorf("stream %s holds %d of at most %d bytes, and keeps a quarter free for running jobs: allow more (jobs.max_status_bytes), or keep statuses for a shorter time (jobs.keep)",
 			info.Config.Name, info.State.Bytes, info.Config.MaxBytes))
 	} else {
 		s.notices.over(noRoom)
@@ -75,15 +73,15 @@ func (s *Service) look(ctx context.Context) error {
 	return s.lookAtLetters(ctx)
 }
 
-// lookAtLetters reports that dead letters make room for newer ones.
+// lookAtLetters reports if old dead letters are being dropped for newer ones.
 func (s *Service) lookAtLetters(ctx context.Context) error {
 	info, err := s.letters.stream.Info(ctx)
 	if err != nil {
 		return unavailable(err)
 	}
-	const dropped = "the oldest dead letters are dropped for newer ones, and cannot be retried"
+	const dropped = "the oldest dead letters make room for newer ones, and can no longer be retried"
 	if info.Config.MaxBytes > 0 && info.State.Bytes > uint64(info.Config.MaxBytes)/10*9 {
-		s.notices.note(dropped, fmt.Errorf("they have %d of at most %d bytes: retry or drop them (credbus jobs dead), or let them have more (jobs.max_dead_bytes)", info.State.Bytes, info.Config.MaxBytes))
+		s.notices.note(dropped, fmt.Errorf("they have %d of at most %d bytes: retry or drop them (credbus jobs dead), or allow more (jobs.max_dead_bytes)", info.State.Bytes, info.Config.MaxBytes))
 	} else {
 		s.notices.over(dropped)
 	}

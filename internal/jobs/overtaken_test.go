@@ -6,12 +6,11 @@ import (
 	"testing"
 	"time"
 
-	"credbus/internal/store"
 	"credbus/subjects"
 )
 
-// TestOvertakenAtTheEnd has a worker find out by a checkpoint that another has its job
-// done meanwhile. Nothing that it knows of the job is entered after that.
+// TestOvertakenAtTheEnd lets a worker find out at a checkpoint that another one
+// has done its job. It must enter nothing about the job after that.
 func TestOvertakenAtTheEnd(t *testing.T) {
 	b := newBed(t)
 	w := b.make(t, "w1", nil)
@@ -37,9 +36,9 @@ func TestOvertakenAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestBothAtIt has a worker that was paused carry out an item while the one that took
-// its job over is at the same item, and has looked already whether it is done. It is
-// done once, and the result says so.
+// TestBothAtIt lets a paused worker carry out an item while the one that took
+// the job over works on the same item, and has already checked its outcome. The
+// item must take effect once, and the result must say so.
 func TestBothAtIt(t *testing.T) {
 	for _, command := range []subjects.Command{subjects.StoreBatch, subjects.PatchBatch, subjects.DeleteBatch} {
 		t.Run(string(command), func(t *testing.T) {
@@ -52,7 +51,7 @@ func TestBothAtIt(t *testing.T) {
 				b.store.writes = nil
 			}
 			paused, resume := make(chan struct{}), make(chan struct{})
-			first.store.hooks(func(string, store.Key) error {
+			first.store.hooks(func(string, subjects.Target) error {
 				close(paused)
 				<-resume
 				return nil
@@ -82,7 +81,7 @@ func TestBothAtIt(t *testing.T) {
 			case subjects.PatchBatch:
 				job = submit(t, b, first, command, subjects.Job{ID: "j"}, patchItems(1)...)
 			default:
-				second.store.hooks(func(string, store.Key) error { meanwhile(); return nil }, nil)
+				second.store.hooks(func(string, subjects.Target) error { meanwhile(); return nil }, nil)
 				job = submit(t, b, first, command, subjects.Job{ID: "j"}, subjects.DeleteItem{Target: target(0)})
 			}
 			<-paused

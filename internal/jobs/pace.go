@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// pace has jobs give way to requests. While none come in, items are carried out as
-// many at a time as they may be. Otherwise it is one at a time in the whole worker,
-// which then rests, so that jobs have no more than their share of the time: two
-// dozen writes at once keep a request waiting for the processor, and for threads
-// that wait for the disk, many times longer than it takes.
+// pace makes jobs give way to requests. Without requests, as many items run at
+// a time as the settings allow. Otherwise the whole worker runs one item at a
+// time and rests after each, so that jobs take no more than their share of the
+// time. Two dozen writes at once would delay a request to many times its
+// duration, since it waits for the processor and for threads that wait for the
+// disk.
 type pace struct {
 	served func() int64 // requests, so far
 	share  int          // percent
@@ -22,22 +23,22 @@ type pace struct {
 	busyUntil time.Time
 }
 
-// lull is how long no request may have come in for jobs to have the worker to
+// lull is the time without a request after which jobs have the worker to
 // themselves.
 const lull = 200 * time.Millisecond
 
-// look is how often that is looked at.
+// look is how often pace checks for requests.
 const look = lull / 4
 
-// absence is how long nobody has looked when what was answered meanwhile says nothing
-// of whether requests come in now.
+// absence is a time without a check after which the number of answered requests
+// does not show whether requests arrive now.
 const absence = 5 * lull
 
 func newPace(served func() int64, share int) *pace {
 	return &pace{served: served, share: share, turn: make(chan struct{}, 1)}
 }
 
-// busy reports whether requests come in.
+// busy reports whether requests arrive.
 func (p *pace) busy() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -50,8 +51,8 @@ func (p *pace) busy() bool {
 	return now.Before(p.busyUntil)
 }
 
-// run does something when it is its turn, unless stop ends before that. Whether
-// requests still come in is looked at every now and then.
+// run calls do when it is its turn, unless stop ends before that. While it
+// waits, it checks now and then whether requests still arrive.
 func (p *pace) run(stop context.Context, do func()) {
 	for p.share < 100 && p.busy() {
 		select {
@@ -68,7 +69,7 @@ func (p *pace) run(stop context.Context, do func()) {
 	}
 }
 
-// inTurn does something, and rests for as long as the share demands.
+// inTurn calls do, and then rests for as long as the share demands.
 func (p *pace) inTurn(stop context.Context, do func()) {
 	defer func() { <-p.turn }()
 	if stop.Err() != nil {
@@ -76,7 +77,7 @@ func (p *pace) inTurn(stop context.Context, do func()) {
 	}
 	begun := time.Now()
 	do()
-	const most = time.Second // so that one slow item does not hold up all others
+	const most = time.Second // one slow item must not delay all others for longer
 	rest := min(most, time.Since(begun)*time.Duration(100-p.share)/time.Duration(p.share))
 	for ; rest > 0 && p.busy(); rest -= look {
 		select {

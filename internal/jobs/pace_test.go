@@ -5,12 +5,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"credbus/internal/testbed/bubble"
 )
 
-// TestPace counts what is carried out in a minute of items that take 10 ms each, by
-// ten at once, with and without requests.
+// TestPace counts the items of 10 ms each that run within a minute, ten at
+// once, with and without requests.
 func TestPace(t *testing.T) {
 	const took, atOnce = 10 * time.Millisecond, 10
 	for name, test := range map[string]struct {
@@ -26,7 +27,7 @@ func TestPace(t *testing.T) {
 		"now and then": {10, time.Second, 35_000, 52_000},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				var served, done, atWork, most atomic.Int64
 				p := newPace(served.Load, test.share)
 				stop, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -68,21 +69,21 @@ func TestPace(t *testing.T) {
 	}
 }
 
-// TestPaceAfterAbsence has jobs begin at full pace where requests came in before, and
-// give way to those that come in then.
+// TestPaceAfterAbsence checks that after an absence jobs begin at full pace
+// despite earlier requests, and give way to new requests.
 func TestPaceAfterAbsence(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var served atomic.Int64
 		p := newPace(served.Load, 10)
 		for range 2 {
 			served.Add(1000)
 			time.Sleep(absence)
 			if p.busy() {
-				t.Error("what came in before is taken for now")
+				t.Error("earlier requests count as current ones")
 			}
 			served.Add(1)
 			if !p.busy() {
-				t.Error("what has come in just now is not seen")
+				t.Error("requests that just arrived are not seen")
 			}
 			time.Sleep(lull)
 			if p.busy() {

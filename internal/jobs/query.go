@@ -12,15 +12,18 @@ import (
 	"credbus/subjects"
 )
 
-// errNoJob is returned for a job that nobody knows, or not any more.
-var errNoJob = subjects.Errorf(subjects.NotFound, "no such job in this scope, or it ended too long ago")
+// errNoJob is returned for a job that is unknown or forgotten.
+var errNoJob = subjects.Errorf(subjects.NotFound, "this scope has no such job, or it ended too long ago to be known")
 
-// errDead is returned for a dead letter that is not there.
-var errDead = subjects.Errorf(subjects.NotFound, "no dead letter of that job in this scope")
+// errDead is returned if there is no dead letter of the job.
+var errDead = subjects.Errorf(subjects.NotFound, "this scope has no dead letter of that job")
 
-// Show says how a job stands. Where the request has the body of a job, it is AlreadyExists
-// when the job of that name is another one.
+// Show returns the status of a job. If the request has the body of a job, and
+// another job has its name, the error is AlreadyExists.
 func (s *Service) Show(ctx context.Context, job subjects.Target, request *subjects.JobShowRequest) (*subjects.JobStatus, error) {
+	if err := checkJobID(job.ID); err != nil {
+		return nil, err
+	}
 	if len(request.Posted) > 0 {
 		e, err := s.claim(ctx, request.Command, job, request.Posted)
 		if err != nil {
@@ -29,7 +32,7 @@ func (s *Service) Show(ctx context.Context, job subjects.Target, request *subjec
 		return &e.status, nil
 	}
 	if request.Command != "" {
-		return nil, subjects.Errorf(subjects.InvalidArgument, "command says of what posted is the body: give posted, or leave command out")
+		return nil, subjects.Errorf(subjects.InvalidArgument, "command is given without posted: give posted, the body of a job of that command, or leave command out")
 	}
 	e, err := s.find(ctx, job)
 	if err != nil {
@@ -38,11 +41,14 @@ func (s *Service) Show(ctx context.Context, job subjects.Target, request *subjec
 	return &e.status, nil
 }
 
-// find returns the entry of a job, or one that would be made for a job which waits
-// in the queue.
+// find returns the entry of a job. For a job in the queue without one, it
+// returns the entry that a worker would make.
 func (s *Service) find(ctx context.Context, job subjects.Target) (*entry, error) {
 	if job.ID == "" {
-		return nil, subjects.Errorf(subjects.InvalidArgument, "id is missing: give that of the job")
+		return nil, subjects.Errorf(subjects.InvalidArgument, "id is missing: give the id of the job")
+	}
+	if err := checkJobID(job.ID); err != nil {
+		return nil, err
 	}
 	e, err := s.ledger.get(ctx, job)
 	if err != nil || e.seq != 0 {
@@ -50,7 +56,8 @@ func (s *Service) find(ctx context.Context, job subjects.Target) (*entry, error)
 	}
 	p, err := s.waiting(ctx, "", job)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		// It may have been entered, run and taken off meanwhile.
+		// Another worker may have entered it, run it, and taken it off the
+		// queue meanwhile.
 		if e, err = s.ledger.get(ctx, job); err == nil && e.seq == 0 {
 			err = errNoJob
 		}
@@ -63,26 +70,26 @@ func (s *Service) find(ctx context.Context, job subjects.Target) (*entry, error)
 	return &entry{status: p.status()}, nil
 }
 
-// unavailable is what a caller is told of an error of JetStream.
+// unavailable turns an error of JetStream into the one that the caller sees.
 func unavailable(err error) error {
 	var known *subjects.Error
 	if err == nil || errors.As(err, &known) {
 		return err
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) {
-		return subjects.Errorf(subjects.StorageTimeout, "the streams of jobs did not answer in time")
+		return subjects.Errorf(subjects.StorageTimeout, "the streams of jobs did not answer in time: try again later")
 	}
 	return subjects.Errorf(subjects.StorageUnavailable, "the streams of jobs cannot be reached: try again later")
 }
 
-// List returns a page of jobs. A filter that matches little is not searched for
-// without end.
+// List returns a page of jobs. If the filter matches little, List stops after a
+// bounded search, and the page has few jobs or none.
 func (s *Service) List(ctx context.Context, request *subjects.JobListRequest, maxBytes int, size func(msgpack []byte) int) (*subjects.JobListReply, error) {
 	var from uint64
 	if request.Cursor != "" {
 		var err error
 		if from, err = strconv.ParseUint(request.Cursor, 10, 64); err != nil {
-			return nil, subjects.Errorf(subjects.InvalidArgument, "cursor is not one of this list: begin again without a cursor")
+			return nil, subjects.Errorf(subjects.InvalidArgument, "cursor does not belong to this list: begin again without a cursor")
 		}
 	}
 	limit := request.Limit
@@ -96,7 +103,7 @@ func (s *Service) List(ctx context.Context, request *subjects.JobListRequest, ma
 	}
 	reply := &subjects.JobListReply{}
 	total, full := len(`{"jobs":[],"cursor":""}`)+512, false
-	const pages = 10 // of the stream
+	const pages = 10 // of the stream, which List reads
 	for range pages {
 		next, err := page(ctx, s.js, stream.CachedInfo().Config.Name, subject, from, limit, func(msg *jetstream.RawStreamMsg) {
 			status, err := read(msg)
@@ -145,10 +152,10 @@ func (s *Service) statusOfLetter(msg *jetstream.RawStreamMsg) (*subjects.JobStat
 }
 
 func matches(status *subjects.JobStatus, request *subjects.JobListRequest) bool {
-	return (request.State == "" || status.State == request.State) && (request.Batch == "" || status.Batch == request.Batch)
+	return (request.State == "" || status.State == request.State) && (request.Submission == "" || status.Submission == request.Submission)
 }
 
-// Cancel has a job end before its next item. One that has ended stays as it is.
+// Cancel ends a job before its next item. A job that has ended stays as it is.
 func (s *Service) Cancel(ctx context.Context, job subjects.Target) (*subjects.JobStatus, error) {
 	if _, err := s.find(ctx, job); err != nil {
 		return nil, unavailable(err)
@@ -169,7 +176,7 @@ func (s *Service) Cancel(ctx context.Context, job subjects.Target) (*subjects.Jo
 		case st.State.Ended():
 			return errEnded
 		case st.State == subjects.JobRunning && st.RetryAt.IsZero():
-			st.Cancelling = true // whoever runs it stops, or whoever takes it up
+			st.Cancelling = true // the worker that runs or takes it stops
 		default:
 			st.State, st.RetryAt, st.Reason = subjects.JobCancelled, time.Time{}, ""
 		}
@@ -184,16 +191,17 @@ func (s *Service) Cancel(ctx context.Context, job subjects.Target) (*subjects.Jo
 	return &e.status, nil
 }
 
-// withdraw takes a cancelled job off the queue, where it may lie until its time has
-// come: it would take up room, and be run if it is forgotten before that.
+// withdraw takes a cancelled job off the queue. Otherwise it might stay there
+// until its start time, take up room, and even run if its status is forgotten
+// before that.
 func (s *Service) withdraw(ctx context.Context, job subjects.Target) {
 	p, err := s.waiting(ctx, "", job)
 	if p != nil {
 		clear(p.body)
-		err = s.queue.SecureDeleteMsg(ctx, p.seq) // what came in clear is not left on disk
+		err = s.queue.SecureDeleteMsg(ctx, p.seq) // leaves no values in clear on disk
 	}
 	if err != nil {
-		// It was taken off meanwhile, or is when it is delivered.
+		// Another worker took it off, or will do so when it is delivered.
 		s.config.Logger.Debug("a cancelled job could not be taken off the queue", "job", job, "error", err)
 	}
 }
@@ -208,11 +216,11 @@ func (s *Service) Retry(ctx context.Context, job subjects.Target) (*subjects.Job
 		return nil, unavailable(err)
 	}
 	if len(dead.Body) == 0 {
-		return nil, subjects.Errorf(subjects.InvalidArgument, "the job cannot be retried, since its body could not be read or kept: submit it anew")
+		return nil, subjects.Errorf(subjects.InvalidArgument, "the job cannot be retried, since its body could not be read or kept: submit it as a new job")
 	}
 	e, err := s.ledger.change(ctx, job, func(e *entry) error {
 		if e.seq != 0 && !e.status.State.Ended() {
-			return nil // a retry that broke off
+			return nil // an earlier retry stopped here
 		}
 		e.status = dead.Status
 		st := &e.status
@@ -232,7 +240,10 @@ func (s *Service) Retry(ctx context.Context, job subjects.Target) (*subjects.Job
 
 func (s *Service) letter(ctx context.Context, job subjects.Target) (*letter, error) {
 	if job.ID == "" {
-		return nil, subjects.Errorf(subjects.InvalidArgument, "id is missing: give that of the job")
+		return nil, subjects.Errorf(subjects.InvalidArgument, "id is missing: give the id of the job")
+	}
+	if err := checkJobID(job.ID); err != nil {
+		return nil, err
 	}
 	dead, err := s.letters.get(ctx, job)
 	if err == nil && dead == nil {

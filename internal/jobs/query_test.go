@@ -1,12 +1,13 @@
 package jobs
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
-	"credbus/internal/store"
 	"credbus/subjects"
 )
 
@@ -15,12 +16,12 @@ func TestCancel(t *testing.T) {
 	w := b.start(t, "w1", func(c *Config) { c.ItemConcurrency = 1 })
 	told := b.statuses(t)
 	reached, proceed := make(chan struct{}), make(chan struct{})
-	b.store.hooks(func(_ string, key store.Key) error {
+	b.store.hooks(func(_ string, key subjects.Target) error {
 		if key.ID == target(1).ID {
 			close(reached)
 			<-proceed
 		}
-		time.Sleep(20 * time.Millisecond) // so that the wish arrives before the last item
+		time.Sleep(20 * time.Millisecond) // so that the cancel arrives before the last item
 		return nil
 	}, nil)
 	const n = 100
@@ -51,9 +52,29 @@ func TestCancel(t *testing.T) {
 	if _, err := w.Cancel(t.Context(), subjects.Target{Scope: scope, ID: "unheard-of"}); !errors.Is(err, errNoJob) {
 		t.Errorf("%v", err)
 	}
-	// A scope is not another's business.
+	// Another scope must not see the job.
 	if _, err := w.Cancel(t.Context(), subjects.Target{Scope: "org:acme", ID: "running"}); !errors.Is(err, errNoJob) {
 		t.Errorf("%v", err)
+	}
+}
+
+// An ID that no job can have is refused, not looked for.
+func TestQueryOfLongName(t *testing.T) {
+	b := newBed(t)
+	w := b.start(t, "w1", nil)
+	long := subjects.Target{Scope: scope, ID: subjects.ID(strings.Repeat("n", 57))}
+	show := func(request subjects.JobShowRequest) func(context.Context, subjects.Target) (*subjects.JobStatus, error) {
+		return func(ctx context.Context, job subjects.Target) (*subjects.JobStatus, error) {
+			return w.Show(ctx, job, &request)
+		}
+	}
+	for name, query := range map[string]func(context.Context, subjects.Target) (*subjects.JobStatus, error){
+		"show": show(subjects.JobShowRequest{}), "cancel": w.Cancel, "retry": w.Retry, "drop": w.Drop,
+		"show posted": show(subjects.JobShowRequest{Command: subjects.ValidateBatch, Posted: []byte(`{"items":[{"id":"x"}]}`)}),
+	} {
+		if _, err := query(t.Context(), long); !errors.Is(err, &subjects.Error{Code: subjects.InvalidArgument}) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -78,9 +99,9 @@ func TestList(t *testing.T) {
 		{subjects.JobListRequest{Scope: "org:acme"}, 25},
 		{subjects.JobListRequest{Scope: scope}, 13},
 		{subjects.JobListRequest{Scope: "org:other"}, 0},
-		{subjects.JobListRequest{State: subjects.JobDone, Batch: "b"}, 25},
+		{subjects.JobListRequest{State: subjects.JobDone, Submission: "b"}, 25},
 		{subjects.JobListRequest{State: subjects.JobFailed}, 0},
-		{subjects.JobListRequest{Batch: "c"}, 0},
+		{subjects.JobListRequest{Submission: "c"}, 0},
 		{subjects.JobListRequest{Dead: true}, 0},
 	} {
 		for _, limit := range []int{0, 1, 7, 25, 1000} {
@@ -111,7 +132,7 @@ func TestList(t *testing.T) {
 		}
 	}
 	if _, err := w.List(t.Context(), &subjects.JobListRequest{Paging: subjects.Paging{Cursor: "x"}}, 1<<20, nil); err == nil {
-		t.Error("any cursor is taken")
+		t.Error("an invalid cursor is accepted")
 	}
 }
 

@@ -17,10 +17,11 @@ import (
 	"credbus/subjects"
 )
 
-// TestReadyTellsOfRefusals takes permissions from a worker that runs, and gives them back.
+// TestReadyTellsOfRefusals takes permissions from a running worker, and gives
+// them back.
 func TestReadyTellsOfRefusals(t *testing.T) {
 	for name, test := range map[string]struct {
-		publish, subscribe []string // what is denied
+		publish, subscribe []string // denied subjects
 		want               string
 	}{
 		"acceptances":      {subscribe: []string{"cred.v1.coherence.job_accepted.>"}, want: cannotHear},
@@ -55,7 +56,8 @@ func TestReadyTellsOfRefusals(t *testing.T) {
 	}
 }
 
-// newBedWithUsers is a bed whose workers' permissions can be changed.
+// newBedWithUsers returns a bed where a test can change the workers'
+// permissions.
 func newBedWithUsers(t *testing.T) (*bed, func(*server.Permissions)) {
 	t.Helper()
 	b := newBed(t)

@@ -14,12 +14,12 @@ import (
 	"credbus/subjects"
 )
 
-// verdict is what becomes of a delivery.
+// verdict says what happens to a delivery.
 type verdict struct {
 	settled bool          // take it off the queue
 	again   bool          // deliver it again, after
 	after   time.Duration // ...
-	// Neither: another worker has it now.
+	// Neither: another worker has the job now.
 }
 
 var (
@@ -42,7 +42,8 @@ func again(after time.Duration) verdict { return verdict{again: true, after: max
 //	│  └─ conclude     done, to be tried again, or given up
 //	└─ acknowledge
 //
-// It owns panics, wiping, and the signs of life that keep others from the job.
+// It handles panics, wipes the message, and sends the signs of life that keep
+// the job from other workers.
 func (s *Service) run(msg jetstream.Msg) {
 	defer clear(msg.Data()) // it may hold values
 	metadata, err := msg.Metadata()
@@ -52,7 +53,7 @@ func (s *Service) run(msg jetstream.Msg) {
 	}
 	p, err := s.read(msg.Subject(), msg.Headers(), msg.Data(), metadata.Sequence.Stream)
 	if err != nil {
-		s.config.Logger.Warn("what is in the queue is no job", "subject", msg.Subject(), "error", err)
+		s.config.Logger.Warn("a message in the queue is not a job", "subject", msg.Subject(), "error", err)
 		s.erase(msg.Subject(), metadata.Sequence.Stream)
 		_ = msg.TermWithReason("the subject is not that of a job")
 		return
@@ -62,19 +63,19 @@ func (s *Service) run(msg jetstream.Msg) {
 	stop := s.showLife(msg)
 	defer stop()
 	v := s.safely(p)
-	// Before that it is not known what became of the job, and afterwards the queue
-	// leaves on disk what it removes.
+	// Erase between the two: before conclude the message is still needed, and
+	// after the acknowledgement the queue leaves its bytes on disk.
 	if v.settled && (p.malformed != nil || p.inClear()) {
 		s.erase(msg.Subject(), p.seq)
 	}
 	s.acknowledge(msg, p, v)
 }
 
-// safely is attempt, for a job that may panic.
+// safely calls attempt and recovers from a panic.
 func (s *Service) safely(p *posting) (v verdict) {
 	defer func() {
 		if r := recover(); r != nil {
-			// What is recovered may hold a value, so it is not printed.
+			// The recovered value may hold a secret, so it is not printed.
 			s.config.Logger.Error("job panicked", "job", p.Target, "stack", string(debug.Stack()))
 			v = again(s.backoff(s.config.Attempts))
 		}
@@ -86,7 +87,7 @@ func (s *Service) safely(p *posting) (v verdict) {
 			s.troubles.over(cannotBegin)
 			return v
 		case errors.Is(err, errOvertaken):
-			continue // look again
+			continue // read the entry again
 		case s.running.Err() == nil:
 			s.troubles.note(cannotBegin, fmt.Errorf("job %s: %w", p.Target, err))
 			s.reopen(err)
@@ -96,8 +97,8 @@ func (s *Service) safely(p *posting) (v verdict) {
 	return again(s.config.Backoff)
 }
 
-// acknowledge tells the queue. What does not get there is delivered again, and then
-// the ledger knows.
+// acknowledge answers the queue. If the answer gets lost, the job is delivered
+// again, and the ledger knows its state.
 func (s *Service) acknowledge(msg jetstream.Msg, p *posting, v verdict) {
 	var err error
 	switch {
@@ -129,7 +130,7 @@ func (s *Service) showLife(msg jetstream.Msg) (stop func()) {
 		for {
 			select {
 			case <-ticker.C:
-				_ = msg.InProgress() // the next one may get there
+				_ = msg.InProgress() // if it gets lost, the next one may arrive
 			case <-ctx.Done():
 				return
 			}
@@ -138,16 +139,16 @@ func (s *Service) showLife(msg jetstream.Msg) (stop func()) {
 	return func() { cancel(); <-ended }
 }
 
-// backoff is how long after its nth attempt a job is tried again. It is shorter than
-// the ledger keeps what does not change.
+// backoff is the pause after the nth attempt at a job. It is shorter than the
+// time for which the ledger keeps an unchanged entry.
 func (s *Service) backoff(n int) time.Duration {
 	most := min(max(5*time.Minute, s.config.Backoff), s.config.Keep/2)
 	d := min(most, s.config.Backoff<<min(max(0, n-1), 10))
 	return d - rand.N(d/4+1)
 }
 
-// attempt carries out a job, or says why not. The error is errOvertaken when the
-// entry was changed meanwhile, or that of the ledger.
+// attempt carries out a job, or enters why not. The error is errOvertaken if
+// the entry was changed meanwhile, or one of the ledger.
 func (s *Service) attempt(p *posting) (verdict, error) {
 	ctx := s.running
 	c, unread := s.open(ctx, p)
@@ -200,24 +201,25 @@ func (s *Service) attempt(p *posting) (verdict, error) {
 	return s.runItems(ctx, e, p, c.items)
 }
 
-// isJob reports whether what was published is the job that an entry is about, as far as
-// can be told. What cannot be read is not, unless nothing was read of that one either, or
-// it may only be that its key is lost.
+// isJob reports whether a published job is the one of an entry, as far as we
+// can know. An unreadable job is not, unless the job of the entry was not read
+// either, or perhaps only the key is lost.
 func isJob(st *subjects.JobStatus, p *posting, c *content, unread error) bool {
 	if c == nil {
 		var why *refusal
 		return st.Content == "" || errors.As(unread, &why) && why.keyless && st.Command == p.command
 	}
-	// An entry that a worker made when it heard of the job has no digest yet. One that has
-	// ended without a digest is of a job that could not be read.
+	// An entry that a worker made on the report of the job has no digest yet.
+	// An ended job without a digest could not be read.
 	return st.Content == "" && !st.State.Ended() || st.Content != "" && sameContent(st.Content, c.digest)
 }
 
-// turnAway takes a job off the queue whose name is another one's, and counts it there.
+// turnAway takes a job off the queue if another job has its name, and counts it
+// in the entry of that job.
 func (s *Service) turnAway(ctx context.Context, p *posting) (verdict, error) {
 	e, err := s.ledger.change(ctx, p.Target, func(e *entry) error {
 		if e.seq == 0 {
-			return errOvertaken // it was forgotten meanwhile
+			return errOvertaken // the entry was forgotten meanwhile
 		}
 		e.status.Conflicts++
 		return nil
@@ -225,12 +227,13 @@ func (s *Service) turnAway(ctx context.Context, p *posting) (verdict, error) {
 	if err != nil {
 		return left, err
 	}
-	s.config.Logger.Warn("a job is refused, since another one has its name: submit it under a name of its own", "job", p.Target, "command", p.command, "conflicts", e.status.Conflicts)
+	s.config.Logger.Warn("a job is refused, since another one has its name: submit it under another name", "job", p.Target, "command", p.command, "conflicts", e.status.Conflicts)
 	return settled, nil
 }
 
-// untimely says why a job may not be begun at all, or "". The clock of the NATS servers
-// decides: a job says when it was made by that clock, too.
+// untimely returns why the times of a job forbid that it ever begins, or "".
+// Both the times of the job and st.Submitted are by the clock of the NATS
+// servers.
 func (s *Service) untimely(st *subjects.JobStatus, p *posting) string {
 	slack := min(time.Minute, s.config.Keep/10)
 	if p.job.NotBefore.Sub(st.Submitted) > s.config.MaxDelay+slack {
@@ -239,13 +242,13 @@ func (s *Service) untimely(st *subjects.JobStatus, p *posting) string {
 	if len(p.job.Sealed) == 0 {
 		return ""
 	}
-	// What is known of a job is kept for at least Keep after it was accepted. An older one
-	// may have been done already and forgotten.
+	// The status of a job is kept for at least Keep after it was accepted. A
+	// job sealed earlier may have been done and forgotten.
 	switch age := st.Submitted.Sub(p.job.Submitted); {
 	case age > s.config.Keep-slack:
-		return fmt.Sprintf("the job was sealed %s before it came into the queue, which is longer than is known what became of a job (jobs.keep): it may be an old one that was published again; submit it anew", age.Round(time.Second))
+		return fmt.Sprintf("the job was sealed %s before it reached the queue, which is longer than statuses are kept (jobs.keep), so it may be an old job that was published again: submit it as a new job", age.Round(time.Second))
 	case age < -slack:
-		return fmt.Sprintf("the job says that it was sealed %s after it came into the queue: use the time that seal_key tells", (-age).Round(time.Second))
+		return fmt.Sprintf("the job claims to be sealed %s after it reached the queue: use the time in the reply to seal_key", (-age).Round(time.Second))
 	}
 	return ""
 }
@@ -264,8 +267,8 @@ func (s *Service) passOn(ctx context.Context, e *entry, p *posting, why error) (
 	return again(wait), s.ledger.put(ctx, e)
 }
 
-// postpone leaves a job for later. It may take longer than the ledger keeps what
-// does not change.
+// postpone leaves a job for later. It bounds the pause to the time for which
+// the ledger keeps an unchanged entry.
 func (s *Service) postpone(ctx context.Context, e *entry, wait time.Duration) (verdict, error) {
 	wait = min(wait, s.config.Keep/2)
 	if err := s.ledger.put(ctx, e); err != nil {
@@ -274,7 +277,7 @@ func (s *Service) postpone(ctx context.Context, e *entry, wait time.Duration) (v
 	return again(wait), nil
 }
 
-// begin enters this worker as the one that runs the job.
+// begin enters this worker as the runner of the job.
 func (s *Service) begin(ctx context.Context, e *entry) error {
 	st := &e.status
 	if st.Attempts == 0 && st.Began.IsZero() {
@@ -295,8 +298,8 @@ func (s *Service) end(ctx context.Context, e *entry, state subjects.JobState, re
 	return settled, nil
 }
 
-// bury gives a job up. Its letter comes first: if the worker stops in between, the
-// job is delivered again and buried in the same grave.
+// bury gives a job up. It writes the dead letter first: if the worker stops in
+// between, the job is delivered again, and the next letter replaces this one.
 func (s *Service) bury(ctx context.Context, e *entry, p *posting, reason string, withBody bool) (verdict, error) {
 	st := &e.status
 	st.State, st.Reason, st.Dead = subjects.JobFailed, reason, true
@@ -310,12 +313,12 @@ func (s *Service) bury(ctx context.Context, e *entry, p *posting, reason string,
 	}
 	v, err := s.end(ctx, e, st.State, st.Reason)
 	if err == nil {
-		s.config.Logger.Warn("a job is given up", "job", p.Target, "command", p.command, "attempts", st.Attempts, "reason", reason)
+		s.config.Logger.Warn("a job was given up", "job", p.Target, "command", p.command, "attempts", st.Attempts, "reason", reason)
 	}
 	return v, err
 }
 
-// erase overwrites what lies in the queue and may hold values in clear.
+// erase overwrites a message in the queue that may hold values in clear.
 func (s *Service) erase(subject string, seq uint64) {
 	ctx, cancel := context.WithTimeout(s.running, apiTimeout)
 	defer cancel()
@@ -326,5 +329,5 @@ func (s *Service) erase(subject string, seq uint64) {
 	if _, there := s.queue.GetMsg(ctx, seq); errors.Is(there, jetstream.ErrMsgNotFound) {
 		return // it was erased before
 	}
-	s.config.Logger.Error("what may have values in clear could not be erased from the queue", "subject", subject, "error", err)
+	s.config.Logger.Error("a message that may hold values in clear could not be erased from the queue", "subject", subject, "error", err)
 }

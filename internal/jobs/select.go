@@ -14,11 +14,11 @@ import (
 	"credbus/subjects"
 )
 
-// selectItems makes jobs of the credentials that a job selects, a page for each.
-// Before a page is handed over it is entered into the ledger, with where to go on:
-// a worker that takes over from here hands over the same page again, which the
-// queue and the ledger take for the same job, and no credential is passed over or
-// comes twice.
+// selectItems makes jobs of the credentials that a job selects, one for each
+// page. It enters a page and the place of the next one into the ledger before
+// it hands the page over. A worker that takes over hands over the same page
+// again, which queue and ledger recognise as the same job. So no credential is
+// left out or comes twice.
 func (s *Service) selectItems(ctx context.Context, e *entry, p *posting, within subjects.Scope) (verdict, error) {
 	st := &e.status
 	if err := s.begin(ctx, e); err != nil {
@@ -36,12 +36,12 @@ func (s *Service) selectItems(ctx context.Context, e *entry, p *posting, within 
 			break
 		}
 		if s.taking.Err() != nil {
-			st.Attempts-- // another worker goes on
+			st.Attempts-- // this was not a failed attempt
 			return again(0), s.ledger.put(ctx, e)
 		}
 		if err := s.nextPage(ctx, e, p, within); err != nil {
 			if errors.Is(err, errOvertaken) {
-				return left, err // by a wish to cancel, or another worker
+				return left, err // by a caller who cancels, or another worker
 			}
 			return s.selectAgain(ctx, e, p, err)
 		}
@@ -50,23 +50,23 @@ func (s *Service) selectItems(ctx context.Context, e *entry, p *posting, within 
 	return s.end(ctx, e, subjects.JobDone, "")
 }
 
-// selects is the scope whose credentials a job selects: its own, or one below that
-// it names, as a request may.
+// selects returns the scope from which a job selects credentials: its own, or
+// one below it that the job names, as in a request.
 func (s *Service) selects(p *posting) (subjects.Scope, error) {
 	var job subjects.JobOf[subjects.Target, *subjects.Target]
 	if err := s.decode(p.body, &job); err != nil {
 		return "", err
 	}
 	if len(job.Request.Items) > 0 {
-		return "", subjects.Errorf(subjects.InvalidArgument, "all and items exclude each other: give one")
+		return "", subjects.Errorf(subjects.InvalidArgument, "all and items exclude each other: give only one of them")
 	}
 	if err := notOfJobs(&job.Request.Envelope); err != nil {
 		return "", err
 	}
-	if len(p.job.Batch) > subjects.MaxBatchIDLen {
+	if len(p.job.Submission) > subjects.MaxSubmissionIDLen {
 		return "", subjects.Errorf(subjects.InvalidArgument,
-			"the name of the batch, which is that of the job if it gives none, has %d characters: at most %d are allowed, since the jobs for what is found are called after it",
-			len(p.job.Batch), subjects.MaxBatchIDLen)
+			"the name of the submission (by default that of the job) has %d characters: at most %d are allowed, since the names of the jobs for the found credentials begin with it",
+			len(p.job.Submission), subjects.MaxSubmissionIDLen)
 	}
 	return manager.Within(p.Scope, job.Request.Scope)
 }
@@ -96,20 +96,20 @@ func (s *Service) nextPage(ctx context.Context, e *entry, p *posting, within sub
 // handPage makes a job of the page in the ledger.
 func (s *Service) handPage(ctx context.Context, e *entry, p *posting) error {
 	part := subjects.JobOf[subjects.DeleteItem, *subjects.DeleteItem]{Job: subjects.Job{
-		ID:    subjects.ID(string(p.job.Batch) + "-" + strconv.Itoa(e.status.Parts-1)),
-		Batch: p.job.Batch, Parts: e.status.Parts, ExpiresAt: p.job.ExpiresAt,
+		ID:         subjects.ID(string(p.job.Submission) + "-" + strconv.Itoa(e.status.Parts-1)),
+		Submission: p.job.Submission, Parts: e.status.Parts, ExpiresAt: p.job.ExpiresAt,
 	}}
 	for i := range e.status.Results {
 		found := &e.status.Results[i]
 		item := subjects.DeleteItem{Target: found.Target}
 		if p.command == subjects.DeleteBatch {
-			item.Version = found.Version // what was changed since may not match any more
+			item.Version = found.Version // a credential that changed since may not match any more
 		}
 		part.Request.Items = append(part.Request.Items, item)
 	}
 	msg := nats.NewMsg(s.config.queued(p.command, p.Scope, part.ID))
 	msg.Data = subjects.Append(nil, &part)
-	// One that is in the queue need not come twice.
+	// Expecting 0 keeps a second copy out of the queue.
 	if err := s.publish(ctx, msg, jetstream.WithExpectLastSequencePerSubject(0)); err != nil && !isWrongSequence(err) {
 		return err
 	}
@@ -117,9 +117,9 @@ func (s *Service) handPage(ctx context.Context, e *entry, p *posting) error {
 	return err
 }
 
-// publish puts a job into the queue. It may come there twice, and the ledger knows
-// that it is the same. The message has no id: that is one for the whole stream, and
-// anybody who may publish a job could have used it before.
+// publish puts a job into the queue. It may get there twice; the ledger knows
+// that it is the same. The message has no id: message ids are shared by the
+// whole stream, so anybody who may publish a job could have used it before.
 func (s *Service) publish(ctx context.Context, msg *nats.Msg, options ...jetstream.PublishOpt) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
@@ -134,7 +134,7 @@ func (s *Service) selectAgain(ctx context.Context, e *entry, p *posting, err err
 	st := &e.status
 	switch {
 	case slices.Contains([]subjects.Code{subjects.InvalidArgument, subjects.PermissionDenied, subjects.PayloadTooLarge, subjects.AlreadyExists}, told.Code):
-		return s.bury(ctx, e, p, "the credentials cannot be selected: "+told.Error(), true)
+		return s.bury(ctx, e, p, "the credentials could not be selected: "+told.Error(), true)
 	case st.Attempts >= s.config.Attempts:
 		return s.bury(ctx, e, p, fmt.Sprintf("given up after %d attempts: %s", st.Attempts, told.Error()), true)
 	}

@@ -12,8 +12,8 @@ import (
 	"credbus/subjects"
 )
 
-// TestSelect has a job select more than one page of credentials, and kills its
-// worker on the way.
+// TestSelect lets a job select more than one page of credentials, and kills its
+// worker in between.
 func TestSelect(t *testing.T) {
 	b := newBed(t)
 	first := b.start(t, "w1", nil)
@@ -30,7 +30,7 @@ func TestSelect(t *testing.T) {
 	first.kill()
 	b.start(t, "w2", nil)
 	b.start(t, "w3", nil)
-	job := subjects.Job{ID: "d-0", Batch: "d", All: true, Filter: subjects.Filter{Tags: map[string]string{"age": "old"}}}
+	job := subjects.Job{ID: "d-0", Submission: "d", All: true, Filter: subjects.Filter{Tags: map[string]string{"age": "old"}}}
 	b.publish(t, prefix.Job(subjects.DeleteBatch, scope, job.ID), subjects.Append(nil, &job))
 	ends := make(map[subjects.ID]*subjects.JobStatus)
 	for _, id := range []subjects.ID{"d-0", "d-1", "d-2", "d-3"} {
@@ -42,7 +42,7 @@ func TestSelect(t *testing.T) {
 	total := 0
 	for _, id := range []subjects.ID{"d-1", "d-2", "d-3"} {
 		part := ends[id]
-		if part.State != subjects.JobDone || part.Failed != 0 || part.Batch != "d" {
+		if part.State != subjects.JobDone || part.Failed != 0 || part.Submission != "d" {
 			t.Fatalf("%s: %+v", id, part)
 		}
 		total += part.Succeeded
@@ -52,8 +52,8 @@ func TestSelect(t *testing.T) {
 	}
 }
 
-// TestSelectBelow has a job select in a scope below its own, while somebody has used
-// the id that a job for what it finds might have.
+// TestSelectBelow lets a job select in a scope below its own, after somebody
+// used the message id that a job for the found credentials might have.
 func TestSelectBelow(t *testing.T) {
 	b := newBed(t)
 	w := b.start(t, "w1", nil)
@@ -81,13 +81,14 @@ func TestSelectResumes(t *testing.T) {
 		item.ID = subjects.ID(fmt.Sprintf("key-%03d", i))
 		b.put(t, w, item)
 	}
-	p := &posting{command: subjects.ValidateBatch, Target: subjects.Target{Scope: scope, ID: "v-0"}, job: subjects.Job{ID: "v-0", Batch: "v", Parts: 1, All: true}}
-	// The first page is entered, and handed over or not, when the worker stops.
+	p := &posting{command: subjects.ValidateBatch, Target: subjects.Target{Scope: scope, ID: "v-0"}, job: subjects.Job{ID: "v-0", Submission: "v", Parts: 1, All: true}}
+	// When the worker stops, the first page is entered, but perhaps not handed
+	// over.
 	e := &entry{status: p.status()}
 	must(t, w.begin(t.Context(), e))
 	must(t, w.nextPage(t.Context(), e, p, scope))
 	must(t, w.handPage(t.Context(), e, p))
-	// Meanwhile one comes that would be on it.
+	// Meanwhile a credential is stored that would be on that page.
 	early := storeItems(1)[0]
 	early.ID = "a-first"
 	b.put(t, w, early)
@@ -110,22 +111,22 @@ func TestSelectResumes(t *testing.T) {
 	}
 }
 
-// unlisted is a store that cannot be listed now.
+// unlisted is a store with failing lists.
 type unlisted struct{ store.Store }
 
 func (unlisted) List(context.Context, store.ListOptions) (store.Page, error) {
 	return store.Page{}, store.ErrUnavailable
 }
 
-// TestSelectionThatWaits cancels a selection between two attempts, which ends it at
-// once.
+// TestSelectionThatWaits cancels a selection between two attempts, which must
+// end it at once.
 func TestSelectionThatWaits(t *testing.T) {
 	b := newBed(t)
 	w := b.make(t, "w1", func(c *Config) { c.Backoff = time.Hour })
 	w.store.Store = unlisted{b.store}
 	must(t, w.Start(t.Context()))
 	told := b.statuses(t)
-	job := subjects.Job{ID: "v-0", Batch: "v", All: true}
+	job := subjects.Job{ID: "v-0", Submission: "v", All: true}
 	b.publish(t, prefix.Job(subjects.ValidateBatch, scope, job.ID), subjects.Append(nil, &job))
 	waits := told.await(t, subjects.Target{Scope: scope, ID: job.ID}, func(status *subjects.JobStatus) bool { return status.Reason != "" })
 	if waits.State != subjects.JobRunning || waits.RetryAt.IsZero() {

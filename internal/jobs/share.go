@@ -13,18 +13,19 @@ import (
 	"credbus/subjects"
 )
 
-// No tenant may fill the queue, or what is known of jobs, so that the others are shut out.
-// Once a stream is three quarters full, a first-level scope that has more than half of its
-// most bytes gives way: of the queue, its newest jobs that are not begun fail; of the
-// statuses, its oldest of jobs that have ended are forgotten, and then some that are not
-// begun fail.
+// No tenant may fill the queue, or the statuses of jobs, and so shut out the
+// others. Once a stream is three quarters full, a first-level scope with more
+// than half of the stream's limit in bytes must give way. In the queue, its
+// newest jobs that have not begun fail. Of the statuses, its oldest ended jobs
+// are forgotten; if that is not enough, jobs that have not begun fail.
 //
-// JetStream counts no bytes by subject. So a worker estimates from a sample which
-// scope has most, and only while a stream is crowded.
+// JetStream counts no bytes by subject. So a worker estimates from a sample
+// which scope has the most bytes, and only while a stream is crowded.
 
 const (
 	samples = 64
-	// mostDropped bounds what is dropped before the worker looks again how full it is.
+	// mostDropped bounds how many jobs are dropped before the worker checks
+	// again how full the stream is.
 	mostDropped = 50
 	// mostRead bounds how many messages are read for that.
 	mostRead = 1000
@@ -35,20 +36,20 @@ func crowded(info *jetstream.StreamInfo) bool {
 	return info.Config.MaxBytes > 0 && info.State.Bytes > uint64(info.Config.MaxBytes)/4*3
 }
 
-// tenant is the first level of a scope.
+// tenant returns the first level of a scope.
 func tenant(scope subjects.Scope) subjects.Scope {
 	first, _, _ := strings.Cut(string(scope), "/")
 	return subjects.Scope(first)
 }
 
-// largest estimates which tenant has most of a stream's bytes, and how many.
+// largest estimates which tenant has the most bytes of a stream, and how many.
 func largest(ctx context.Context, stream jetstream.Stream, info *jetstream.StreamInfo, scopeOf func(subject string) (subjects.Scope, error)) (most subjects.Scope, bytes int64, err error) {
 	sizes, total := make(map[subjects.Scope]int64), int64(0)
 	span := info.State.LastSeq - info.State.FirstSeq + 1
 	for range samples {
 		msg, err := stream.GetMsg(ctx, info.State.FirstSeq+rand.Uint64N(span), jetstream.WithGetMsgSubject(">"))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			continue // all after it are gone
+			continue // all later ones are gone
 		}
 		if err != nil {
 			return "", 0, err
@@ -71,7 +72,8 @@ func largest(ctx context.Context, stream jetstream.Stream, info *jetstream.Strea
 	return most, int64(float64(info.State.Bytes) * float64(sizes[most]) / float64(total)), nil
 }
 
-// shareQueue has jobs fail of a tenant that has more than its share of a crowded queue.
+// shareQueue fails jobs of a tenant with more than its share of a crowded
+// queue.
 func (s *Service) shareQueue(ctx context.Context) error {
 	for ctx.Err() == nil {
 		info, err := s.queue.Info(ctx)
@@ -107,13 +109,14 @@ func (s *Service) shareQueue(ctx context.Context) error {
 		if dropped == 0 {
 			return nil
 		}
-		s.notices.note("jobs fail, since those of their scope fill more than their share of the queue",
-			fmt.Errorf("%s has about %d of %d bytes: let the queue have more (jobs.max_bytes), or have the scope submit less at once", hog, has, info.Config.MaxBytes))
+		s.notices.note("waiting jobs were failed, since their scope fills more than its share of the queue",
+			fmt.Errorf("%s has about %d of %d bytes: allow the queue more (jobs.max_bytes), or let the scope submit less at once", hog, has, info.Config.MaxBytes))
 	}
 	return ctx.Err()
 }
 
-// giveWay ends a job that waits in a crowded queue, if it is of a tenant and not begun.
+// giveWay fails a job in a crowded queue if it belongs to the given tenant and
+// has not begun.
 func (s *Service) giveWay(ctx context.Context, msg *jetstream.RawStreamMsg, hog subjects.Scope) (bool, error) {
 	defer clear(msg.Data)
 	_, scope, _, err := s.parse(msg.Subject)
@@ -134,10 +137,10 @@ func (s *Service) giveWay(ctx context.Context, msg *jetstream.RawStreamMsg, hog 
 		case st.State.Ended():
 			return errEnded
 		case st.State != subjects.JobAccepted || !st.Began.IsZero():
-			return errKnown // it is begun
+			return errKnown // it has begun
 		default:
 			st.State = subjects.JobFailed
-			st.Reason = fmt.Sprintf("the queue is nearly full, and more than half of it would be of %s (jobs.max_bytes): nothing was done; submit the job again later, under another name", hog)
+			st.Reason = fmt.Sprintf("the queue is nearly full, and %s uses more than half of it (jobs.max_bytes); nothing was done: submit the job again later, under another name", hog)
 		}
 		return nil
 	})
@@ -153,16 +156,17 @@ func (s *Service) giveWay(ctx context.Context, msg *jetstream.RawStreamMsg, hog 
 	return true, nil
 }
 
-// isGone reports whether a message has left its stream, since another worker may make room
-// at the same time. Reading and deleting have different errors for that.
+// isGone reports whether a message has left its stream, for example because
+// another worker makes room too. Reading and deleting return different errors
+// for that.
 func isGone(err error) bool {
 	const errCodeSequenceNotFound jetstream.ErrorCode = 10043
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	return errors.Is(err, jetstream.ErrMsgNotFound) || ok && api.ErrorCode == errCodeSequenceNotFound
 }
 
-// shareStatuses forgets jobs that have ended, of a tenant that has more than its share of
-// what is known, and lets those fail that wait, if that is not enough.
+// shareStatuses forgets ended jobs of a tenant with more than its share of the
+// statuses. If that is not enough, it fails waiting jobs.
 func (s *Service) shareStatuses(ctx context.Context) error {
 	info, err := s.ledger.stream.Info(ctx)
 	if err != nil || !crowded(info) {
@@ -203,20 +207,21 @@ func (s *Service) shareStatuses(ctx context.Context) error {
 		return err
 	}
 	if len(ended) > 0 {
-		s.notices.note("jobs that have ended are forgotten early, since those of their scope fill more than their share of what is known",
-			fmt.Errorf("%s has about %d of %d bytes: let it have more (jobs.max_status_bytes), or keep it for less long (jobs.keep)", hog, has, info.Config.MaxBytes))
+		s.notices.note("statuses of ended jobs are forgotten early, since their scope fills more than its share",
+			fmt.Errorf("%s has about %d of %d bytes: allow more (jobs.max_status_bytes), or keep statuses for a shorter time (jobs.keep)", hog, has, info.Config.MaxBytes))
 	}
 	return err
 }
 
-// waitingJob is one that is not begun.
+// waitingJob is a job that has not begun.
 type waitingJob struct {
 	job  subjects.Target
 	size int64 // bytes of its status
 }
 
-// failWaiting fails jobs of a tenant that have not begun, the last ones first, until their
-// statuses make up the excess bytes. Later looks delete them, like all jobs that have ended.
+// failWaiting fails jobs of a tenant that have not begun, the newest first,
+// until their statuses add up to the excess bytes. Later looks delete them,
+// like all jobs that have ended.
 func (s *Service) failWaiting(ctx context.Context, hog subjects.Scope, waiting []waitingJob, excess int64) error {
 	if excess <= 0 || len(waiting) == 0 {
 		return nil
@@ -227,17 +232,17 @@ func (s *Service) failWaiting(ctx context.Context, hog subjects.Scope, waiting [
 		}
 		_, err := s.ledger.change(ctx, w.job, func(e *entry) error {
 			if e.status.State != subjects.JobAccepted || !e.status.Began.IsZero() {
-				return errKnown // it is begun, or has ended
+				return errKnown // it has begun or ended
 			}
 			e.status.State = subjects.JobFailed
-			e.status.Reason = fmt.Sprintf("what is known of jobs is nearly full, and more than half of it would be of %s (jobs.max_status_bytes): nothing was done; submit the job again later, under another name", hog)
+			e.status.Reason = fmt.Sprintf("the stream of job statuses is nearly full, and %s uses more than half of it (jobs.max_status_bytes); nothing was done: submit the job again later, under another name", hog)
 			return nil
 		})
 		if err != nil && !errors.Is(err, errKnown) {
 			return err
 		}
 	}
-	s.notices.note("jobs that wait fail, since those of their scope fill more than their share of what is known",
-		fmt.Errorf("of %s: let it have more (jobs.max_status_bytes), or have the scope submit less that is for later", hog))
+	s.notices.note("waiting jobs were failed, since their scope fills more than its share of the statuses",
+		fmt.Errorf("of %s: allow more (jobs.max_status_bytes), or let the scope submit fewer jobs that begin later", hog))
 	return nil
 }

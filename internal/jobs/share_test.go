@@ -14,8 +14,8 @@ import (
 	"credbus/subjects"
 )
 
-// TestFullQueueIsShared has one tenant fill the queue with jobs for later. Others still get
-// in, and the tenant's first jobs stay.
+// TestFullQueueIsShared lets one tenant fill the queue with jobs for later.
+// Others must still have room, and the tenant's first jobs must stay.
 func TestFullQueueIsShared(t *testing.T) {
 	b := newBed(t)
 	const most = 4 << 20
@@ -31,7 +31,7 @@ func TestFullQueueIsShared(t *testing.T) {
 			}
 		}
 	}
-	w.stopTaking() // so that they wait, whatever they are
+	w.stopTaking() // so that all jobs wait
 	w.goroutines.Wait()
 	if n := fill("org:greedy/team:a"); n < 30 {
 		t.Fatalf("%d jobs fill the queue", n)
@@ -54,7 +54,8 @@ func TestFullQueueIsShared(t *testing.T) {
 	}
 }
 
-// TestStatusesAreShared has one tenant fill what is known of jobs, and one whose jobs wait.
+// TestStatusesAreShared lets one tenant fill the stream of statuses, beside a
+// tenant with waiting jobs.
 func TestStatusesAreShared(t *testing.T) {
 	b := newBed(t)
 	const most = 1 << 20
@@ -70,10 +71,10 @@ func TestStatusesAreShared(t *testing.T) {
 	for ; put("org:greedy", n, subjects.JobDone) == nil; n++ {
 	}
 	must(t, w.look(t.Context()))
-	if !w.full.Load() || w.Ready() != nil { // one tenant does not make a worker unready
+	if !w.full.Load() || w.Ready() != nil { // one tenant must not make a worker unready
 		t.Errorf("full %v, ready %v", w.full.Load(), w.Ready())
 	}
-	for range 5 { // which is what the worker goes on doing
+	for range 5 { // as the worker does repeatedly
 		must(t, w.shareStatuses(t.Context()))
 		must(t, w.look(t.Context()))
 	}
@@ -87,7 +88,8 @@ func TestStatusesAreShared(t *testing.T) {
 	}
 }
 
-// TestWaitingJobsAreShared has one tenant fill what is known of jobs with some that wait.
+// TestWaitingJobsAreShared lets one tenant fill the stream of statuses with
+// waiting jobs.
 func TestWaitingJobsAreShared(t *testing.T) {
 	b := newBed(t)
 	const most = 1 << 20
@@ -118,7 +120,8 @@ func TestWaitingJobsAreShared(t *testing.T) {
 	}
 }
 
-// TestNoRoomForStatuses begins no job while there is none, and does it when there is.
+// TestNoRoomForStatuses begins no job without room, and begins it when there is
+// room.
 func TestNoRoomForStatuses(t *testing.T) {
 	b := newBed(t)
 	w := b.start(t, "w1", nil)
@@ -127,11 +130,11 @@ func TestNoRoomForStatuses(t *testing.T) {
 	waits := submit(t, b, w, subjects.ValidateBatch, job("j"), target(0))
 	told.await(t, waits, func(st *subjects.JobStatus) bool { return st.State == subjects.JobAccepted })
 	awaitQueue(t, w, 1)
-	must(t, w.look(t.Context())) // there is room in truth
+	must(t, w.look(t.Context())) // there is room in fact
 	told.await(t, waits, ended)
 }
 
-// TestDeadLettersAreBounded has more dead letters than there is room for.
+// TestDeadLettersAreBounded makes more dead letters than there is room for.
 func TestDeadLettersAreBounded(t *testing.T) {
 	b := newBed(t)
 	w := b.make(t, "w1", func(c *Config) { c.MaxDeadBytes = 1 << 20 })
@@ -156,7 +159,7 @@ func TestDeadLettersAreBounded(t *testing.T) {
 	}
 	must(t, w.look(t.Context()))
 	if err := w.notices.err(); err == nil || !strings.Contains(err.Error(), "jobs.max_dead_bytes") {
-		t.Errorf("nobody is told: %v", err)
+		t.Errorf("no warning: %v", err)
 	}
 }
 
@@ -176,9 +179,9 @@ func TestEveryStreamHasABound(t *testing.T) {
 	}
 }
 
-// TestNoRoomForBounds starts a worker where the account has less room than its streams
-// would reserve, over streams of an earlier version, which get what fits. Where there is
-// none at all, a start says so.
+// TestNoRoomForBounds starts a worker in an account with less room than its
+// streams would reserve, over streams of an earlier version, which must get
+// what fits. Without any room, the start must fail with an error that says so.
 func TestNoRoomForBounds(t *testing.T) {
 	b := newBed(t)
 	for name, subject := range map[string]string{"CREDBUS_JOBS_STATUS": ledgerToken, "CREDBUS_JOBS_DEAD": deadToken} {

@@ -6,8 +6,8 @@ import (
 	"credbus/internal/jsapi"
 )
 
-// Specs are what decides whether the streams belong to this deployment, to check
-// before any of them is made.
+// Specs returns the specs that decide whether the streams belong to this
+// deployment. The caller checks them before any stream is made.
 func Specs(c Config) []jsapi.Spec {
 	of := func(name, subject string, retention jetstream.RetentionPolicy) jsapi.Spec {
 		return c.spec(jetstream.StreamConfig{Name: name, Subjects: []string{subject}, Retention: retention, Storage: jetstream.FileStorage})
@@ -16,7 +16,6 @@ func Specs(c Config) []jsapi.Spec {
 		c.queueSpec(of(c.Stream, c.Prefix.QueuedJob(c.Prefix.Jobs()), jetstream.WorkQueuePolicy)),
 		of(c.Stream+"_STATUS", c.Prefix.Coherence(ledgerToken+">"), jetstream.LimitsPolicy),
 		of(c.Stream+"_DEAD", c.Prefix.Coherence(deadToken+">"), jetstream.LimitsPolicy),
-		c.ringSpec(),
 	}
 }
 
@@ -29,22 +28,4 @@ func (c Config) queueSpec(spec jsapi.Spec) jsapi.Spec {
 
 func (c Config) spec(config jetstream.StreamConfig) jsapi.Spec {
 	return jsapi.Spec{Config: config, Owner: string(c.Prefix), Setting: "jobs.stream", Logger: c.Logger}
-}
-
-// ringSpec describes the stream of the ring's bucket, as a bucket is made.
-func (c Config) ringSpec() jsapi.Spec {
-	bucket := c.Stream + keySuffix
-	return c.spec(jetstream.StreamConfig{
-		Name:              "KV_" + bucket,
-		Description:       "credbus: the keys that jobs are sealed to",
-		Subjects:          []string{"$KV." + bucket + ".>"},
-		MaxMsgsPerSubject: 1,
-		MaxBytes:          ringBytes,
-		Discard:           jetstream.DiscardNew,
-		Storage:           jetstream.FileStorage,
-		Replicas:          c.Replicas,
-		AllowRollup:       true,
-		DenyDelete:        true,
-		AllowDirect:       true,
-	})
 }

@@ -2,11 +2,8 @@ package jobs
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"credbus/internal/jsapi"
@@ -16,10 +13,10 @@ import (
 // apiTimeout bounds one question to JetStream.
 const apiTimeout = 5 * time.Second
 
-// consumerName is that of the durable consumer which all workers share.
+// consumerName names the durable consumer that all workers share.
 const consumerName = "workers"
 
-// streams are what a Service needs of JetStream.
+// streams holds the parts of JetStream that a Service uses.
 type streams struct {
 	queue, statuses, dead jetstream.Stream
 	consumer              jetstream.Consumer
@@ -45,14 +42,15 @@ func (s *Service) openStreams(ctx context.Context) (opened streams, err error) {
 		Description: "credbus: batch jobs that are not done",
 		Subjects:    []string{s.config.Prefix.QueuedJob(s.config.Prefix.Jobs())},
 		Retention:   jetstream.WorkQueuePolicy,
-		Discard:     jetstream.DiscardNew, // a job that was accepted is kept
+		Discard:     jetstream.DiscardNew, // an accepted job stays
 		Storage:     jetstream.FileStorage,
 		Replicas:    s.config.Replicas,
 		MaxBytes:    s.config.MaxBytes,
-		// Jobs have no message ids, since the ledger finds duplicates. This is the shortest
-		// window that a server accepts.
+		// Jobs have no message ids, since the ledger finds duplicates. A server
+		// accepts no shorter window.
 		Duplicates: 100 * time.Millisecond,
-		// What was accepted is told to a worker, which enters it into the ledger.
+		// The server reports accepted jobs to a worker, which enters them into
+		// the ledger.
 		RePublish: &jetstream.RePublish{Source: s.config.Prefix.QueuedJob(s.config.Prefix.Jobs()), Destination: s.acceptances(">")},
 	}, "jobs.max_bytes")
 	if err != nil {
@@ -64,7 +62,7 @@ func (s *Service) openStreams(ctx context.Context) (opened streams, err error) {
 			AckPolicy:     jetstream.AckExplicitPolicy,
 			AckWait:       s.config.AckWait,
 			MaxDeliver:    -1, // attempts are counted in the ledger
-			MaxAckPending: -1, // those that wait for their time are pending too
+			MaxAckPending: -1, // jobs with a later start are pending too
 		})
 	})
 	if err != nil {
@@ -78,7 +76,7 @@ func (s *Service) openStreams(ctx context.Context) (opened streams, err error) {
 		MaxMsgsPerSubject: 1,
 		MaxAge:            s.config.Keep,
 		MaxBytes:          s.config.MaxStatusBytes,
-		Discard:           jetstream.DiscardNew, // what is known of a job that runs is kept
+		Discard:           jetstream.DiscardNew, // the status of a running job stays
 		Storage:           jetstream.FileStorage,
 		Replicas:          s.config.Replicas,
 		AllowDirect:       true,
@@ -100,21 +98,16 @@ func (s *Service) openStreams(ctx context.Context) (opened streams, err error) {
 	return opened, err
 }
 
-// explain says what to do about a stream that cannot be had.
+// explain adds what to do when a stream cannot be made or opened.
 func (s *Service) explain(err error, stream string) error {
-	switch {
-	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
-		return fmt.Errorf("the NATS server at %s has no JetStream for this account: enable it, or set jobs.enabled to false", s.config.Conn.ConnectedUrlRedacted())
-	case jsapi.IsFull(err):
-		return fmt.Errorf("the NATS servers have no room to reserve for stream %s: give the account, or the disk, more, or set less (jobs.max_bytes, jobs.max_status_bytes, jobs.max_dead_bytes), or set jobs.enabled to false: %w", stream, err)
-	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("JetStream did not answer in time about stream %s: does the account of this worker have permission for $JS.API.>, and has the cluster a leader?", stream)
-	}
-	return fmt.Errorf("set up stream %s (jobs.stream, stream.replicas, jobs.max_bytes, jobs.max_status_bytes, jobs.max_dead_bytes): %w", stream, err)
+	return jsapi.SetUp{
+		Conn: s.config.Conn, Stream: stream, Settings: "jobs.stream, stream.replicas, jobs.max_bytes, jobs.max_status_bytes, jobs.max_dead_bytes",
+		Room: ", or lower the limits (jobs.max_bytes, jobs.max_status_bytes, jobs.max_dead_bytes)", Without: ", or set jobs.enabled to false",
+	}.Explain(err)
 }
 
-// acceptances are the subjects on which the server tells which jobs it accepted:
-// that of the job, with another beginning.
+// acceptances returns the subjects on which the server reports accepted jobs:
+// the subjects of the jobs with another beginning.
 func (s *Service) acceptances(rest string) string {
 	return s.config.Prefix.Coherence("job_accepted.") + rest
 }

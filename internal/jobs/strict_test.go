@@ -7,7 +7,7 @@ import (
 	"credbus/subjects"
 )
 
-// A job with fields that the workers do not know fails where that is set.
+// With Strict, a job with unknown fields must fail.
 func TestStrict(t *testing.T) {
 	for _, strict := range []bool{false, true} {
 		b := newBed(t)

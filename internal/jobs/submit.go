@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"credbus/internal/manager"
 	"credbus/subjects"
 )
 
@@ -17,9 +18,10 @@ import (
 //	submitter ─ request on Job ─► worker ─ publish on QueuedJob ─► stream
 //	    ◄──────── answer ────────   ◄────── acknowledgement ──────
 //
-// A stream sends its acknowledgement to any subject that the publisher names, with the
-// rights of the account, and obeys the headers of the message. So a worker passes on only
-// the body, the name, and the condition that no job of that name is queued.
+// A stream obeys the headers of a message. It sends its acknowledgement to any
+// subject that the publisher names, with the rights of the account. So a worker
+// passes on only the body, the name, and the condition that no job of that name
+// is queued.
 
 // nameHeader carries the submitter's message id, which names a job without a name.
 const nameHeader = "Credbus-Job"
@@ -28,7 +30,7 @@ const nameHeader = "Credbus-Job"
 // acknowledgement in the form of a stream's, or a refusal. It returns nil if the outcome is
 // unknown.
 func (s *Service) Submit(ctx context.Context, submitted *nats.Msg) (answer []byte) {
-	_, _, id, err := s.config.Prefix.ParseJob(submitted.Subject)
+	_, scope, id, err := s.config.Prefix.ParseJob(submitted.Subject)
 	if err == nil {
 		err = checkJobID(id)
 	}
@@ -38,12 +40,20 @@ func (s *Service) Submit(ctx context.Context, submitted *nats.Msg) (answer []byt
 	msg := nats.NewMsg(s.config.Prefix.QueuedJob(submitted.Subject))
 	msg.Data = submitted.Data
 	if name := submitted.Header.Get(nats.MsgIdHdr); name != "" {
-		// Only the last part: the scope stands in the subject.
+		// Only the last part: the subject has the scope.
 		msg.Header.Set(nameHeader, name[strings.LastIndexByte(name, '/')+1:])
 	}
 	var options []jetstream.PublishOpt
-	if submitted.Header.Get(jetstream.ExpectedLastSubjSeqHeader) == "0" {
+	switch submitted.Header.Get(jetstream.ExpectedLastSubjSeqHeader) {
+	case "":
+	case "0":
 		options = append(options, jetstream.WithExpectLastSequencePerSubject(0))
+	default:
+		return notAccepted(400, 0, "the header "+jetstream.ExpectedLastSubjSeqHeader+" may only be 0: leave it out, or let no job of this name be in the queue")
+	}
+	if err := s.admit(ctx, scope, msg.Subject, id != "" && len(options) > 0); err != nil {
+		told, _ := manager.Explain(err, subjects.Target{})
+		return notAccepted(told.Code.Number(), 0, told.Message)
 	}
 	err = s.publish(ctx, msg, options...)
 	api, refused := errors.AsType[*jetstream.APIError](err)
@@ -57,12 +67,12 @@ func (s *Service) Submit(ctx context.Context, submitted *nats.Msg) (answer []byt
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse):
 		return notAccepted(503, 0, "the queue of jobs does not answer: try again later")
 	}
-	s.config.Logger.Debug("what came of a job that was submitted is not known", "subject", submitted.Subject, "error", err)
+	s.config.Logger.Debug("the outcome of a submitted job is unknown", "subject", submitted.Subject, "error", err)
 	return nil
 }
 
-// accepted is an acknowledgement that clients of JetStream can read. Its sequence is always
-// 1: the real one would tell how many jobs others submit.
+// accepted is an acknowledgement that clients of JetStream can read. Its
+// sequence is always 1: the real one would show how many jobs others submit.
 func accepted(stream string) []byte {
 	return encode(jetstream.PubAck{Stream: stream, Sequence: 1})
 }
@@ -76,17 +86,17 @@ func notAccepted(code int, errCode jetstream.ErrorCode, description string) []by
 func encode(answer any) []byte {
 	text, err := json.Marshal(answer)
 	if err != nil {
-		panic(err) // of texts and numbers
+		panic(err) // texts and numbers always encode
 	}
 	return text
 }
 
-// queued is the subject of a job in the queue.
+// queued returns the subject of a job in the queue.
 func (c Config) queued(command subjects.Command, scope subjects.Scope, id subjects.ID) string {
 	return c.Prefix.QueuedJob(c.Prefix.Job(command, scope, id))
 }
 
-// parse reads the subject of a job, in the queue or as it was submitted.
+// parse reads the subject of a job, in the queue or on submission.
 func (s *Service) parse(subject string) (subjects.Command, subjects.Scope, subjects.ID, error) {
 	return s.config.Prefix.ParseJob(s.config.Prefix.SubmittedJob(subject))
 }

@@ -12,8 +12,8 @@ import (
 	"credbus/subjects"
 )
 
-// Nothing of what a submitter says to the stream gets there: not when it was submitted,
-// no condition on jobs of others, no message id, no batch.
+// Nothing that a submitter says to the stream may get there: no time of
+// submission, no condition on jobs of others, no message id, no batch.
 func TestSubmitTakesNoHeaders(t *testing.T) {
 	b := newBed(t)
 	w := b.start(t, "w1", nil)
@@ -23,7 +23,6 @@ func TestSubmitTakesNoHeaders(t *testing.T) {
 		jetstream.TimeStampHeaer:                "2099-01-01T00:00:00Z",
 		jetstream.SequenceHeader:                "1",
 		jetstream.ExpectedLastSubjSeqSubjHeader: "cred.v1.job.*.org:other.>",
-		jetstream.ExpectedLastSubjSeqHeader:     "999999",
 		jetstream.ExpectedLastSeqHeader:         "999999",
 		jetstream.ExpectedLastMsgIDHeader:       "other",
 		jetstream.ExpectedStreamHeader:          "OTHER",
@@ -55,7 +54,22 @@ func TestSubmitTakesNoHeaders(t *testing.T) {
 	}
 }
 
-// A name that no status can have is refused before the job is in the queue.
+// The only condition that a worker can pass on is that no job of the name is queued.
+func TestSubmitOfOtherCondition(t *testing.T) {
+	b := newBed(t)
+	w := b.start(t, "w1", nil)
+	for _, sequence := range []string{"5", "999999", "-1", "00", "x"} {
+		msg := nats.NewMsg(prefix.Job(subjects.ValidateBatch, scope, "j"))
+		msg.Data = []byte(`{"items":[{"id":"x"}]}`)
+		msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, sequence)
+		if answer := string(w.Submit(t.Context(), msg)); !strings.Contains(answer, `"code":400`) || !strings.Contains(answer, "may only be 0") || strings.Contains(answer, "10071") {
+			t.Errorf("%s: %s", sequence, answer)
+		}
+	}
+}
+
+// A name that no status can have must be refused before the job is in the
+// queue.
 func TestSubmitOfLongName(t *testing.T) {
 	b := newBed(t)
 	w := b.start(t, "w1", nil)
@@ -66,7 +80,8 @@ func TestSubmitOfLongName(t *testing.T) {
 	}
 }
 
-// The first of a name is taken, and the answer to the next says nothing of the queue.
+// The first job of a name is accepted, and the answer to the next reveals
+// nothing about the queue.
 func TestSubmitFirstOfItsName(t *testing.T) {
 	b := newBed(t)
 	w := b.start(t, "w1", nil)
@@ -81,7 +96,7 @@ func TestSubmitFirstOfItsName(t *testing.T) {
 		}
 	}
 	if answer := string(w.Submit(t.Context(), nats.NewMsg("cred.v1.job.nonsense.org:acme"))); !strings.Contains(answer, `"code":400`) {
-		t.Errorf("what is no job: %s", answer)
+		t.Errorf("not a job: %s", answer)
 	}
 	b.server.Shutdown()
 	ctx := t.Context()
@@ -91,8 +106,8 @@ func TestSubmitFirstOfItsName(t *testing.T) {
 	}
 }
 
-// The stream of before, that tenants published to themselves, is taken over with what is in
-// it, and they can no longer publish there.
+// A worker takes over the earlier stream, to which tenants published
+// themselves, with its jobs. Tenants must no longer be able to publish there.
 func TestFormerQueueIsTakenOver(t *testing.T) {
 	b := newBed(t)
 	_, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{
@@ -115,6 +130,6 @@ func TestFormerQueueIsTakenOver(t *testing.T) {
 	info, err := w.queue.Info(t.Context())
 	must(t, err)
 	if source := info.Config.RePublish.Source; source != prefix.QueuedJob(prefix.Jobs()) {
-		t.Errorf("accepted jobs are told of from %s", source)
+		t.Errorf("accepted jobs are reported from %s", source)
 	}
 }

@@ -13,8 +13,8 @@ import (
 // remindEvery is how often a trouble that lasts is logged.
 const remindEvery = time.Minute
 
-// troubles are what keeps jobs from being taken or ended now. Each is logged when it
-// begins, every minute while it lasts, with how often it was seen, and when it ends.
+// troubles holds the current problems with jobs. Each is logged when it begins,
+// every minute while it lasts, with how often it was seen, and when it ends.
 type troubles struct {
 	logger *slog.Logger
 
@@ -28,7 +28,7 @@ type trouble struct {
 	logged time.Time // by this process's clock
 }
 
-// note reports that something fails. what says what cannot be done; it also names the
+// note records a failure. what says what does not work; it also names the
 // trouble.
 func (t *troubles) note(what string, err error) {
 	t.mu.Lock()
@@ -49,7 +49,7 @@ func (t *troubles) note(what string, err error) {
 	}
 }
 
-// over reports that something works. It costs little while nothing was wrong.
+// over records that something works. It is cheap if nothing was wrong.
 func (t *troubles) over(what string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -59,7 +59,7 @@ func (t *troubles) over(what string) {
 	}
 }
 
-// err is all that is wrong now, or nil.
+// err returns all current troubles, or nil.
 func (t *troubles) err() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

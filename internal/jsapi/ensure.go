@@ -17,19 +17,19 @@ import (
 
 // Spec describes a stream that belongs to one deployment.
 type Spec struct {
-	// Config is what a new stream gets. One that is there keeps what is stronger:
-	// more replicas, a longer age, more bytes, its placement and its metadata.
-	// Limits of bytes that are zero or less leave the choice to the operator.
+	// Config is the configuration of a new stream. An existing one keeps what is
+	// stronger: more replicas, a longer age, more bytes, its placement and metadata.
+	// If MaxBytes is zero or less, the operator chooses it.
 	Config jetstream.StreamConfig
-	// Owner tells deployments apart: the prefix of their subjects. Empty: whose the
-	// stream is does not matter.
+	// Owner identifies a deployment: the prefix of its subjects. If empty, a stream
+	// of any deployment will do.
 	Owner string
 	// Former are the subjects that an earlier version gave the stream.
 	Former []string
-	// Setting gives the stream its name. Errors tell it.
+	// Setting is the setting that names the stream. Errors quote it.
 	Setting string
 	// BytesSetting is the setting that bounds its bytes, if there is one. Warnings
-	// tell it.
+	// quote it.
 	BytesSetting string
 	// Metadata yields more metadata for a new stream. It may be nil.
 	Metadata func(context.Context) map[string]string
@@ -39,16 +39,16 @@ type Spec struct {
 // ownerKey is the metadata of a stream that names its deployment.
 const ownerKey = "credbus_prefix"
 
-// Refusal is the error of a stream that this deployment must not use. Nothing of
-// it was changed.
+// Refusal is the error for a stream that this deployment must not use. The stream
+// was not changed.
 type Refusal struct{ Stream, Setting, Reason string }
 
 func (r *Refusal) Error() string {
 	return fmt.Sprintf("stream %s: %s; it was left as it is: choose another name (%s), or another account", r.Stream, r.Reason, r.Setting)
 }
 
-// Check returns a *Refusal for the first stream that is there and must not be
-// used. It changes nothing.
+// Check returns a *Refusal for the first stream that exists and must not be used.
+// It changes nothing.
 func Check(ctx context.Context, js jetstream.JetStream, specs ...Spec) error {
 	for _, spec := range specs {
 		stream, err := Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.Stream(ctx, spec.Config.Name) })
@@ -65,9 +65,9 @@ func Check(ctx context.Context, js jetstream.JetStream, specs ...Spec) error {
 	return nil
 }
 
-// Ensure returns the stream, which it makes if there is none. It changes one that
-// it recognises as this deployment's own, and only as far as promises need it; any
-// other gets a *Refusal.
+// Ensure returns the stream, and creates it if there is none. It changes a stream
+// only if it belongs to this deployment, and only as far as the guarantees need it.
+// For any other it returns a *Refusal.
 func Ensure(ctx context.Context, js jetstream.JetStream, spec Spec) (jetstream.Stream, error) {
 	for {
 		stream, err := Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.Stream(ctx, spec.Config.Name) })
@@ -75,7 +75,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, spec Spec) (jetstream.S
 		case errors.Is(err, jetstream.ErrStreamNotFound):
 			stream, err = spec.fit(ctx, spec.created(ctx), leastBytes, js.CreateStream)
 			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-				continue // another worker was faster, with other settings
+				continue // another worker created it first, with other settings
 			}
 		case err == nil:
 			stream, err = spec.adopt(ctx, js, stream)
@@ -90,11 +90,11 @@ func Ensure(ctx context.Context, js jetstream.JetStream, spec Spec) (jetstream.S
 	}
 }
 
-// leastBytes is the smallest bound that a stream gets.
+// leastBytes is the smallest MaxBytes that a stream gets.
 const leastBytes = 1 << 20
 
-// fit calls do with config, or with the bound of bytes that fits: a server or an account
-// reserves it, and may not have that much. The bound is not halved below least.
+// fit calls do with config, and halves MaxBytes while it does not fit, but not below
+// least: a server or account reserves these bytes, and may not have that many.
 func (s *Spec) fit(ctx context.Context, config jetstream.StreamConfig, least int64,
 	do func(context.Context, jetstream.StreamConfig) (jetstream.Stream, error),
 ) (jetstream.Stream, error) {
@@ -134,7 +134,7 @@ func (s *Spec) adopt(ctx context.Context, js jetstream.JetStream, stream jetstre
 	}
 	want := s.merged(found)
 	if kept := s.kept(want); len(kept) > 0 {
-		cmp.Or(s.Logger, slog.Default()).Info("a stream keeps what is stronger than the settings", "stream", found.Name, "kept", kept)
+		cmp.Or(s.Logger, slog.Default()).Info("a stream keeps limits that are stronger than the settings", "stream", found.Name, "kept", kept)
 	}
 	if reflect.DeepEqual(found, want) {
 		return stream, nil
@@ -146,8 +146,8 @@ func (s *Spec) refusal(format string, args ...any) error {
 	return &Refusal{Stream: s.Config.Name, Setting: s.Setting, Reason: fmt.Sprintf(format, args...)}
 }
 
-// refuse returns a *Refusal for a stream that is another's, or breaks a promise in
-// a way that no update mends.
+// refuse returns a *Refusal for a stream of another deployment, and for one that
+// breaks a guarantee which no update can restore.
 func (s *Spec) refuse(found jetstream.StreamConfig) error {
 	switch owner := found.Metadata[ownerKey]; {
 	case owner != "" && s.Owner != "" && owner != s.Owner:
@@ -162,13 +162,13 @@ func (s *Spec) refuse(found jetstream.StreamConfig) error {
 	case found.Retention != s.Config.Retention:
 		return s.refusal("its retention is %s and must be %s", found.Retention, s.Config.Retention)
 	case found.PersistMode == jetstream.AsyncPersistMode:
-		return s.refusal("its persist_mode is async: what it acknowledged may be lost")
+		return s.refusal("its persist_mode is async: acknowledged messages may be lost")
 	case found.Sealed:
 		return s.refusal("it is sealed: nothing can be written to it")
 	case found.NoAck:
 		return s.refusal("it acknowledges nothing (no_ack)")
 	case found.SubjectTransform != nil:
-		return s.refusal("it renames what is published to it (subject_transform)")
+		return s.refusal("it renames messages (subject_transform)")
 	}
 	return nil
 }
@@ -177,7 +177,7 @@ func sameSet(a, b []string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
-// merged is found with what this deployment needs.
+// merged is found, changed as far as this deployment needs it.
 func (s *Spec) merged(found jetstream.StreamConfig) jetstream.StreamConfig {
 	want := found
 	want.Subjects = s.Config.Subjects
@@ -190,7 +190,7 @@ func (s *Spec) merged(found jetstream.StreamConfig) jetstream.StreamConfig {
 	want.Replicas = max(found.Replicas, s.Config.Replicas)
 	want.MaxAge = longer(found.MaxAge, s.Config.MaxAge)
 	if s.Config.MaxBytes > 0 {
-		want.MaxBytes = max(found.MaxBytes, s.Config.MaxBytes) // none is no bound, and every stream has one
+		want.MaxBytes = max(found.MaxBytes, s.Config.MaxBytes) // zero or less means no bound, and every stream must have one
 	}
 	want.MaxMsgs = -1
 	want.MaxMsgsPerSubject = cmp.Or(s.Config.MaxMsgsPerSubject, -1)
@@ -201,7 +201,9 @@ func (s *Spec) merged(found jetstream.StreamConfig) jetstream.StreamConfig {
 	}
 	want.AllowDirect = s.Config.AllowDirect
 	want.AllowRollup = found.AllowRollup || s.Config.AllowRollup
+	want.MaxMsgSize = -1
 	want.DenyDelete = found.DenyDelete || s.Config.DenyDelete
+	want.DenyPurge = found.DenyPurge || s.Config.DenyPurge
 	want.AllowMsgTTL = found.AllowMsgTTL || s.Config.AllowMsgTTL
 	want.AllowAtomicPublish = found.AllowAtomicPublish || s.Config.AllowAtomicPublish
 	if s.Owner != "" && found.Metadata[ownerKey] == "" {
@@ -214,7 +216,7 @@ func (s *Spec) merged(found jetstream.StreamConfig) jetstream.StreamConfig {
 	return want
 }
 
-// longer treats zero as for ever.
+// longer treats zero as forever.
 func longer(a, b time.Duration) time.Duration {
 	if a == 0 || b == 0 {
 		return 0
@@ -222,7 +224,7 @@ func longer(a, b time.Duration) time.Duration {
 	return max(a, b)
 }
 
-// kept names what a stream has more of than it was asked for.
+// kept names the limits of a stream that stay above the settings.
 func (s *Spec) kept(have jetstream.StreamConfig) (kept []string) {
 	if have.Replicas > max(s.Config.Replicas, 1) {
 		kept = append(kept, fmt.Sprintf("replicas %d", have.Replicas))

@@ -43,18 +43,18 @@ func spec(name string) jsapi.Spec {
 	return jsapi.Spec{
 		Config: jetstream.StreamConfig{
 			Name: name, Subjects: []string{"p.new.>"}, Storage: jetstream.FileStorage, MaxAge: time.Hour, MaxBytes: 1 << 20,
-			RePublish: &jetstream.RePublish{Source: "p.new.>", Destination: "p.told.>"},
+			RePublish: &jetstream.RePublish{Source: "p.new.>", Destination: "p.event.>"},
 		},
 		Owner: "p", Former: []string{"p.old.>", "p.new.log.>"}, Setting: "some.setting",
 	}
 }
 
-// made is the configuration of a stream of that name, after change, in the server.
+// made creates a stream of that name, changed by change, and returns its configuration.
 func made(t *testing.T, js jetstream.JetStream, name string, change func(*jetstream.StreamConfig)) jetstream.StreamConfig {
 	t.Helper()
 	config := spec(name).Config
 	change(&config)
-	// A server may refuse at first to make a stream whose name was deleted just now.
+	// A server may at first refuse to create a stream right after it deleted one of that name.
 	stream, err := jsapi.Ask(t.Context(), func(ctx context.Context) (jetstream.Stream, error) { return js.CreateStream(ctx, config) })
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestEnsureKeepsWhatIsStronger(t *testing.T) {
 	}
 }
 
-// A stream without a bound of bytes gets one: what fills the disk stops all others.
+// A stream without MaxBytes gets one: a stream that fills the disk stops all others.
 func TestEnsureBounds(t *testing.T) {
 	js := newJetStream(t)
 	made(t, js, "S", func(c *jetstream.StreamConfig) { c.MaxBytes, c.MaxAge = -1, 0 })
@@ -98,8 +98,23 @@ func TestEnsureBounds(t *testing.T) {
 	}
 }
 
-// A stream gets what fits of its bound where the server or the account has less to
-// reserve, with a warning that names the setting; one that is there never gets less.
+// A stream of ours must take all that workers send, and refuse to be purged if it has to.
+func TestEnsureMendsLimits(t *testing.T) {
+	js := newJetStream(t)
+	made(t, js, "S", func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 })
+	want := spec("S")
+	want.Config.DenyPurge = true
+	stream, err := jsapi.Ensure(t.Context(), js, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config := stream.CachedInfo().Config; config.MaxMsgSize != -1 || !config.DenyPurge {
+		t.Errorf("messages of at most %d bytes, deny_purge %v", config.MaxMsgSize, config.DenyPurge)
+	}
+}
+
+// If the server or the account has less room than MaxBytes, a stream gets what fits,
+// with a warning that names the setting. An existing stream never gets less.
 func TestEnsureFits(t *testing.T) {
 	js := newJetStream(t)
 	logs := new(strings.Builder)
@@ -123,7 +138,7 @@ func TestEnsureFits(t *testing.T) {
 	}
 	fits := bound(much)
 	if fits <= 1<<20 || fits >= much || !strings.Contains(logs.String(), "some.max_bytes") {
-		t.Errorf("one that is there gets %d bytes, warned %q", fits, logs)
+		t.Errorf("an existing stream gets %d bytes, warned %q", fits, logs)
 	}
 	if again := bound(much); again != fits {
 		t.Errorf("at the next start it gets %d bytes, had %d", again, fits)
@@ -132,9 +147,9 @@ func TestEnsureFits(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := bound(much); got != fits {
-		t.Errorf("a new one gets %d bytes, want %d", got, fits)
+		t.Errorf("a new stream gets %d bytes, want %d", got, fits)
 	}
-	// There is not even the least.
+	// There is no room even for the least.
 	other := large("T", much)
 	other.Config.Subjects, other.Config.RePublish, other.Former = []string{"t.>"}, nil, nil
 	for {

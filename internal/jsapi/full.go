@@ -14,7 +14,7 @@ const (
 	errCodeInsufficient     jetstream.ErrorCode = 10023 // the server's limits
 	errCodeMemory           jetstream.ErrorCode = 10028
 	errCodeStorage          jetstream.ErrorCode = 10047
-	errCodeStoreFailed      jetstream.ErrorCode = 10077 // for several reasons, which its text tells
+	errCodeStoreFailed      jetstream.ErrorCode = 10077 // for several reasons, which its text names
 )
 
 // IsFull reports whether JetStream refused a message, or a new stream, because the

@@ -12,7 +12,7 @@ import (
 	"credbus/internal/jsapi"
 )
 
-// A real server's refusals for lack of room are told from its others.
+// IsFull recognises a real server's refusals for lack of room, and no others.
 func TestIsFull(t *testing.T) {
 	js := newJetStream(t)
 	full := func(name string, change func(*jetstream.StreamConfig)) {
@@ -34,7 +34,7 @@ func TestIsFull(t *testing.T) {
 	full("messages", func(c *jetstream.StreamConfig) { c.MaxMsgs = 3 })
 
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "huge", Subjects: []string{"huge"}, MaxBytes: 1 << 60}); !jsapi.IsFull(err) {
-		t.Errorf("a stream that reserves more than there is: %v", err)
+		t.Errorf("a stream that reserves more than the server has: %v", err)
 	}
 
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "small", Subjects: []string{"small"}, MaxMsgSize: 10}); err != nil {
@@ -49,7 +49,7 @@ func TestIsFull(t *testing.T) {
 	}
 }
 
-// The codes are those of the server.
+// The error codes are those of the server.
 func TestFullCodes(t *testing.T) {
 	for _, want := range []*server.ApiError{
 		server.NewJSAccountResourcesExceededError(), server.NewJSInsufficientResourcesError(),

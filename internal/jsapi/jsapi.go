@@ -1,5 +1,5 @@
-// Package jsapi asks JetStream's API with patience: for what the same question
-// gets in a moment, it is asked again.
+// Package jsapi calls JetStream's API with retries for failures that pass, and creates
+// and checks the streams of a deployment.
 package jsapi
 
 import (
@@ -13,14 +13,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Ask returns what ask gets, which must be safe to repeat.
+// Ask calls ask, which must be safe to repeat, and returns its result.
 //
-// What is not answered within 3 s is asked again until ctx ends: while a cluster
-// agrees on a leader, questions to it get lost, above all when several workers
-// ask for the same stream at once. What the server refuses because it could not
-// make the files of a stream is asked again for about a second: nats-server 2.15.2
-// now and then says so of a stream that is made right after one of its name was
-// deleted, and makes it the next time.
+// If there is no answer within 3 s, it asks again until ctx ends: while a cluster
+// elects a leader, requests to it get lost, above all when several workers ask for
+// the same stream at once. If the server could not create the files of a stream, it
+// asks again for about a second: nats-server 2.15.2 sometimes refuses so when a stream
+// is created right after one of its name was deleted, and creates it the next time.
 //
 // When ctx ends, the error is context.DeadlineExceeded or context.Canceled.
 func Ask[T any](ctx context.Context, ask func(context.Context) (T, error)) (T, error) {
@@ -49,8 +48,8 @@ func isUnanswered(err error) bool {
 	return errors.Is(err, timeout.ErrExceeded) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// isTransient knows the server's "error creating store for stream", which shares
-// its code with refusals that last.
+// isTransient recognises the server's "error creating store for stream". Permanent
+// refusals have the same code.
 func isTransient(err error) bool {
 	const streamCreateFailed = 10049
 	var refused *jetstream.APIError

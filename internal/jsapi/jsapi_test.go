@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"credbus/internal/jsapi"
+	"credbus/internal/testbed/bubble"
 )
 
 var (
@@ -38,7 +38,7 @@ func TestAsk(t *testing.T) {
 		"time ends before made": {answers: []any{notMade}, within: 50 * time.Millisecond, want: context.DeadlineExceeded, asked: 2, took: 50 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				within := test.within
 				if within == 0 {
 					within = 10 * time.Second

@@ -12,14 +12,14 @@ import (
 	"credbus/subjects"
 )
 
-// lagging is a store read ahead of the log: a writer has changed the store, and
-// neither of two other replicas has applied its intent. One of them still has
-// in its cache what the key held before.
+// lagging is a store that is ahead of the log: a writer has changed the store,
+// and neither of two other replicas has applied its intent. One of them still
+// has the old value in its cache.
 type lagging struct {
 	fresh, cached *bed
 	log           *coherencetest.Log
 	at            subjects.Target
-	intent        subjects.Revision // of the write; its done is one after
+	intent        subjects.Revision // of the write; its done comes next
 }
 
 // newLagging has write change the key at, which holds "old".
@@ -39,7 +39,7 @@ func newLagging(t *testing.T, write func(t *testing.T, m *manager.Manager, at su
 		}
 	}
 	if got := cached.value(t, subjects.RetrieveItem{Target: l.at}); got != "old" {
-		t.Fatalf("before the write the key holds %q", got)
+		t.Fatalf("before the write the key has %q", got)
 	}
 	log.Hold(fresh.replica.Name(), cached.replica.Name())
 	t.Cleanup(log.Release)
@@ -71,7 +71,7 @@ func remove(t *testing.T, m *manager.Manager, at subjects.Target) subjects.Revis
 }
 
 // reaches fails unless a reply's revision keeps the other replica from
-// answering with what it has cached.
+// answering with its cached value.
 func (l *lagging) reaches(t *testing.T, what string, revision subjects.Revision) {
 	t.Helper()
 	if revision.Compare(l.intent) < 0 {
@@ -79,14 +79,14 @@ func (l *lagging) reaches(t *testing.T, what string, revision subjects.Revision)
 	}
 	reply, err := l.cached.retrieve(t.Context(), subjects.RetrieveItem{Target: l.at}, revision)
 	if err == nil && string(reply.Data[subjects.ValueName].Bytes()) == "old" {
-		t.Errorf("after %s the next replica goes back in time", what)
+		t.Errorf("after %s the next replica shows an older state", what)
 	}
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		t.Error(err)
 	}
 }
 
-// revisionOf is what the caller of a command that failed is told.
+// revisionOf returns the revision that the caller of a failed command sees.
 func revisionOf(err error) subjects.Revision {
 	e, _ := manager.Explain(err, subjects.Target{})
 	return e.Revision
@@ -104,10 +104,10 @@ func TestStoreReadAheadOfTheLog(t *testing.T) {
 		l.reaches(t, "a retrieve", reply.Revision)
 	}
 	if n := l.fresh.replica.Refused() - refused; n != 2 {
-		t.Errorf("%d of 2 fills from ahead of the log were refused", n)
+		t.Errorf("%d of 2 fills ahead of the log were refused", n)
 	}
 	if _, _, ok := l.fresh.Hit(nil, []byte(l.at.Scope), []byte(l.at.ID), nil); ok {
-		t.Error("what was read ahead of the log is cached, where hits carry too low a revision")
+		t.Error("a value read ahead of the log is cached, so hits would have too low a revision")
 	}
 
 	batch, err := l.fresh.RetrieveBatch(t.Context(), &subjects.RetrieveBatchRequest{Items: []subjects.RetrieveItem{item}}, whole, subjects.Room{})
@@ -126,7 +126,7 @@ func TestStoreReadAheadOfTheLog(t *testing.T) {
 	}
 	l.reaches(t, "a description", described.Revision)
 
-	l.log.Fail(errors.New("no stream")) // the records alone tell
+	l.log.Fail(errors.New("no stream")) // only the records show it
 	list, err := l.fresh.List(t.Context(), &subjects.ListRequest{Scope: l.at.Scope}, 1<<20, func(b []byte) int { return len(b) })
 	if err != nil {
 		t.Fatal(err)
@@ -147,11 +147,11 @@ func TestStoreReadAheadOfTheLog(t *testing.T) {
 	}
 	l.fresh.value(t, item)
 	if _, _, ok := l.fresh.Hit(nil, []byte(l.at.Scope), []byte(l.at.ID), nil); !ok {
-		t.Error("once the write is applied, what it made is not cached")
+		t.Error("after the write is applied, its value is not cached")
 	}
 }
 
-// No record is left to tell of a delete.
+// After a delete, no record shows the revision.
 func TestStoreReadAheadOfADelete(t *testing.T) {
 	l := newLagging(t, remove)
 	item := subjects.RetrieveItem{Target: l.at}
@@ -162,7 +162,7 @@ func TestStoreReadAheadOfADelete(t *testing.T) {
 	l.reaches(t, "a retrieve", revisionOf(err))
 
 	item.Inherit = true
-	for range 2 { // the second has the parent's from the cache
+	for range 2 { // the second one gets the parent's from the cache
 		reply, err := l.fresh.retrieve(t.Context(), item, subjects.Revision{})
 		if err != nil || string(reply.Data[subjects.ValueName].Bytes()) != "inherited" {
 			t.Fatalf("with inherit: %v, %v", reply, err)
@@ -209,7 +209,8 @@ func TestStoreReadAheadOfADelete(t *testing.T) {
 	l.reaches(t, "a list", list.Revision)
 }
 
-// What is missing is said to be missing, whether the log answers or not.
+// A missing credential must be reported as missing, whether the log answers or
+// not.
 func TestNotFoundWithoutTheLog(t *testing.T) {
 	log := coherencetest.NewLog()
 	b := newBed(t, memory.New(), log, nil)

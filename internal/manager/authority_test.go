@@ -7,8 +7,8 @@ import (
 	"credbus/subjects"
 )
 
-// A refusal yields nothing that a caller could go on with by mistake: the root scope
-// with no ID names no credential.
+// A refusal must return nothing usable: the root scope without an ID names no
+// credential.
 func TestRefusalYieldsNoTarget(t *testing.T) {
 	for _, foreign := range []subjects.Scope{"org:b", "org:a", "org:a/team:y", "org:a/team:x2"} {
 		const authority = subjects.Scope("org:a/team:x")

@@ -12,23 +12,24 @@ import (
 	"credbus/subjects"
 )
 
-// Resolve places a target in the scope that a request has authority over, or
-// refuses it. The manager does not know how that was decided.
+// Resolve places a target in a scope over which the request has authority, or
+// refuses it. The manager does not know how this is decided.
 type Resolve func(subjects.Target) (subjects.Target, error)
 
-// Within is the scope that who has authority over one scope means by naming
-// another, which is that scope or below it, or none: then it is that scope.
+// Within returns the scope that a request names. authority is the scope over
+// which the request has authority: the named scope must be this one or below
+// it. A request that names none means authority itself.
 func Within(authority, named subjects.Scope) (subjects.Scope, error) {
 	if named == subjects.Root {
 		return authority, nil
 	}
 	if !authority.Contains(named) {
-		return "", subjects.Errorf(subjects.InvalidArgument, "scope is neither that of the subject nor below it: send the request to a subject of that scope")
+		return "", subjects.Errorf(subjects.InvalidArgument, "scope is neither the scope of the subject nor below it: send the request to a subject of the scope that it names")
 	}
 	return named, nil
 }
 
-// ResolveWithin is the Resolve of a batch that names a scope, sent by who has
+// ResolveWithin returns the Resolve of a batch that names a scope, sent with
 // authority over another one.
 func ResolveWithin(authority subjects.Scope, named *subjects.Scope) (Resolve, error) {
 	scope, err := Within(authority, *named)
@@ -49,28 +50,30 @@ func ResolveWithin(authority subjects.Scope, named *subjects.Scope) (Resolve, er
 	}, nil
 }
 
-// StoreBatch stores every item and reports on each, as far as the reply has room.
+// StoreBatch stores every item and reports on each, as far as the reply has
+// room for it.
 func (w *Writer) StoreBatch(ctx context.Context, request *subjects.StoreBatchRequest, resolve Resolve, room subjects.Room) (*subjects.StoreBatchReply, error) {
 	return batch(ctx, w.records, subjects.StoreBatch, request, resolve, room, nil,
 		func(item *subjects.StoreItem) *subjects.Target { return &item.Target },
 		func(reply *subjects.StoreReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, i int, item *subjects.StoreItem) (*subjects.StoreReply, error) {
-			return w.Store(ctx, item, ItemRequestID(request.RequestID, i))
+			return w.Store(ctx, item, itemRequestID(request.RequestID, i))
 		})
 }
 
-// PatchBatch patches every item and reports on each, as far as the reply has room.
+// PatchBatch patches every item and reports on each, as far as the reply has
+// room for it.
 func (w *Writer) PatchBatch(ctx context.Context, request *subjects.PatchBatchRequest, resolve Resolve, room subjects.Room) (*subjects.PatchBatchReply, error) {
 	return batch(ctx, w.records, subjects.PatchBatch, request, resolve, room, nil,
 		func(item *subjects.PatchItem) *subjects.Target { return &item.Target },
 		func(reply *subjects.PatchReply) subjects.Revision { return reply.Revision },
 		func(ctx context.Context, i int, item *subjects.PatchItem) (*subjects.PatchReply, error) {
-			return w.Patch(ctx, item, ItemRequestID(request.RequestID, i))
+			return w.Patch(ctx, item, itemRequestID(request.RequestID, i))
 		})
 }
 
-// RetrieveBatch retrieves every item. The values in the reply are the caller's
-// to wipe.
+// RetrieveBatch retrieves every item. The caller must wipe the values in the
+// reply.
 func (r *Reader) RetrieveBatch(ctx context.Context, request *subjects.RetrieveBatchRequest, resolve Resolve, room subjects.Room) (*subjects.RetrieveBatchReply, error) {
 	gather := r.gathering(ctx, request.Scope, len(request.Items), r.atOnce(request.Concurrency))
 	fetch := r.fetching(gather)
@@ -110,19 +113,19 @@ func (r *Reader) ValidateBatch(ctx context.Context, request *subjects.ValidateBa
 	listed := request.BatchRequest
 	if !request.All {
 		if request.Paging != (subjects.Paging{}) {
-			return nil, subjects.Errorf(subjects.InvalidArgument, "cursor and limit page through a scope: set all in place of items, or leave them out")
+			return nil, subjects.Errorf(subjects.InvalidArgument, "cursor and limit page through a scope: give all and no items, or leave cursor and limit out")
 		}
 		return r.validateItems(ctx, &listed, resolve, room)
 	}
 	if len(request.Items) > 0 {
-		return nil, subjects.Errorf(subjects.InvalidArgument, "all and items exclude each other: give one")
+		return nil, subjects.Errorf(subjects.InvalidArgument, "all and items exclude each other: give only one of them")
 	}
 	page, err := r.page(ctx, r.config.Store, request.Scope, request.Paging)
 	if err != nil {
 		return nil, err
 	}
 	for _, record := range page.Records {
-		listed.Items = append(listed.Items, subjects.Target(record.Key))
+		listed.Items = append(listed.Items, record.Target)
 	}
 	room.Limit -= len(page.Next)
 	if len(listed.Items) == 0 {
@@ -133,7 +136,7 @@ func (r *Reader) ValidateBatch(ctx context.Context, request *subjects.ValidateBa
 	if err != nil {
 		return nil, err
 	}
-	end, err := r.end(ctx) // what a page does not list is missing
+	end, err := r.end(ctx) // a credential that the page does not list is missing
 	reply.Cursor, reply.Revision = page.Next, later(reply.Revision, end)
 	return reply, err
 }
@@ -150,20 +153,20 @@ func (r *Reader) validateItems(ctx context.Context, request *subjects.BatchReque
 		})
 }
 
-// ItemRequestID names an item's write after its batch's request, which may have
-// no name.
-func ItemRequestID(requestID string, i int) string {
+// itemRequestID derives the name of an item's write from the request id of its
+// batch, or returns "" if there is none.
+func itemRequestID(requestID string, i int) string {
 	if requestID == "" {
 		return ""
 	}
 	return requestID + "-" + strconv.Itoa(i)
 }
 
-// batch runs command on every item, some at a time; with a gather all at once, because
-// items that wait for a shared call cost the store nothing. Results stand in the order
-// of the items, and no failure keeps another item from being tried; only reads
-// are not begun once the reply is full. The reply's revision is the latest of its
-// results'.
+// batch runs command on every item, a few at a time. With a gather it runs all
+// at once, because items that wait for a shared call cost the store nothing.
+// Results are in the order of the items. It tries each item even if others
+// fail, but begins no more reads once the reply is full. The reply has the
+// latest revision of its results.
 func batch[T, R any, P subjects.Item[T], Q subjects.Item[R]](
 	ctx context.Context, on *records, name subjects.Command,
 	request *subjects.BatchRequest[T, P], resolve Resolve, room subjects.Room, gather *gather,
@@ -199,28 +202,19 @@ func batch[T, R any, P subjects.Item[T], Q subjects.Item[R]](
 			}
 			item := &request.Items[i]
 			var result subjects.Result[R, Q]
-			err := request.Refused[i]
-			if err == nil {
-				err = runItem(func() error {
-					about := target(item)
-					resolved, err := resolve(*about)
-					if err != nil {
-						return err
-					}
-					*about = resolved
-					done, err := command(ctx, i, item)
-					if err == nil {
-						result.Reply = *done
-					}
-					return err
-				})
-				if _, broke := errors.AsType[panicked](err); broke && name.Writes() {
-					err = unknownOutcome{err} // where it broke off nobody knows
+			allowed := func(target subjects.Target) (subjects.Target, error) {
+				if err := request.Refused[i]; err != nil { // what it names counts for nothing
+					return subjects.Target{}, err
 				}
+				return resolve(target)
 			}
-			if err != nil {
-				result.Err = on.explain(name, err, *target(item))
-			}
+			result.Err = on.item(name, target(item), allowed, func() error {
+				done, err := command(ctx, i, item)
+				if err == nil {
+					result.Reply = *done
+				}
+				return err
+			})
 			filling.Put(i, result)
 			return nil
 		})
@@ -237,7 +231,34 @@ func batch[T, R any, P subjects.Item[T], Q subjects.Item[R]](
 	return reply, nil
 }
 
-// atOnce is how many items are worked on at once for a request that asks for so many.
+// item carries out one item. It resolves target in place.
+func (r *records) item(name subjects.Command, target *subjects.Target, resolve Resolve, command func() error) *subjects.Error {
+	err := runItem(func() error {
+		resolved, err := resolve(*target)
+		if err != nil {
+			return err
+		}
+		*target = resolved
+		return command()
+	})
+	if _, broke := errors.AsType[panicked](err); broke && name.Writes() {
+		err = unknownOutcome{err} // nobody knows how far it got
+	}
+	if err == nil {
+		return nil
+	}
+	return r.explain(name, err, *target)
+}
+
+// Item carries out one write of a job with write, a method of the Writer, like
+// an item of a batch request: it resolves target in place, and recovers from a
+// panic.
+func (w *Writer) Item(name subjects.Command, target *subjects.Target, resolve Resolve, write func() error) *subjects.Error {
+	return w.records.item(name, target, resolve, write)
+}
+
+// atOnce returns how many items run at once if the request asks for the given
+// number.
 func (r *records) atOnce(asked int) int {
 	if asked <= 0 {
 		return r.config.BatchConcurrency
@@ -245,11 +266,11 @@ func (r *records) atOnce(asked int) int {
 	return min(asked, r.config.BatchConcurrency)
 }
 
-// panicked is the error of what panicked.
+// panicked is the error of an item that panicked.
 type panicked struct{ error }
 
-// runItem keeps a panic on a goroutine of the manager from taking the worker
-// down. What is recovered may hold a value, so it is not printed.
+// runItem keeps a panic on a goroutine of the manager from ending the worker.
+// The recovered value may hold a secret, so it is not printed.
 func runItem(item func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -6,18 +6,18 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
 	"credbus/internal/store/storetest"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
-// A batch of 100 on a store that takes 50 ms, against one by one.
+// A batch of 100 on a store that takes 50 ms, compared with single requests.
 func TestBatchAgainstOneByOne(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		faults := storetest.NewFaults(memory.New())
 		b := newBed(t, faults, nil, nil)
 		slow := storetest.Fault{Latency: 50 * time.Millisecond}
@@ -123,7 +123,7 @@ func TestBatchLimits(t *testing.T) {
 	}
 }
 
-// A batch that is sent again under its request id takes effect once.
+// A batch sent again under its request id must take effect once.
 func TestRepeatedBatch(t *testing.T) {
 	s := memory.New()
 	b := newBed(t, s, nil, nil)
@@ -156,9 +156,11 @@ func TestRepeatedBatch(t *testing.T) {
 // panicking is a store whose reads and deletes panic.
 type panicking struct{ store.Store }
 
-func (p panicking) Get(context.Context, store.Key) (*store.Record, error) { panic("canary-7f3a") }
+func (p panicking) Get(context.Context, subjects.Target) (*store.Record, error) { panic("canary-7f3a") }
 
-func (p panicking) Delete(context.Context, store.Key, store.Precondition) error { panic("canary-7f3a") }
+func (p panicking) Delete(context.Context, subjects.Target, store.Precondition) error {
+	panic("canary-7f3a")
+}
 
 func TestPanicInAnItem(t *testing.T) {
 	b := newBed(t, panicking{memory.New()}, nil, nil)
@@ -172,7 +174,7 @@ func TestPanicInAnItem(t *testing.T) {
 		if e == nil || e.Code != subjects.Internal || strings.Contains(e.Message, "canary") {
 			t.Errorf("item %d: %v", i, e)
 		} else if !e.OutcomeUnknown || !strings.HasSuffix(e.Message, subjects.UnknownOutcomeRule) {
-			t.Errorf("item %d may have been deleted, and is told %+v", i, e)
+			t.Errorf("item %d may have been deleted, but its error is %+v", i, e)
 		}
 	}
 	reads := &subjects.RetrieveBatchRequest{Items: []subjects.RetrieveItem{{Target: target("org:acme", "a"), Fresh: true}}}
@@ -182,5 +184,23 @@ func TestPanicInAnItem(t *testing.T) {
 	}
 	if e := read.Results[0].Err; e == nil || e.Code != subjects.Internal || e.OutcomeUnknown {
 		t.Errorf("a read: %+v", e)
+	}
+}
+
+// An item that broke a rule gets that rule, whatever it names: nobody asks whether the request
+// has authority over it.
+func TestBatchOfARefusedItem(t *testing.T) {
+	b := newBed(t, memory.New(), nil, nil)
+	rule := subjects.Errorf(subjects.InvalidArgument, "the rule")
+	request := &subjects.RetrieveBatchRequest{Items: []subjects.RetrieveItem{{Target: target("org:other", "db")}}, Refused: map[int]error{0: rule}}
+	reply, err := b.RetrieveBatch(t.Context(), request, func(subjects.Target) (subjects.Target, error) {
+		t.Error("it was resolved")
+		return subjects.Target{}, errors.New("out of scope")
+	}, subjects.Room{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if told := reply.Results[0].Err; told == nil || told.Message != "the rule" {
+		t.Errorf("the item's error is %v", told)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"credbus/subjects"
 )
 
-// bed is one manager and what it stands on.
+// bed is a manager and the parts that it uses.
 type bed struct {
 	*manager.Manager
 	cache   *cache.Cache
@@ -23,7 +23,7 @@ type bed struct {
 	ring    manager.Keyring
 }
 
-// newBed runs a manager over s, on a log of its own unless one is given.
+// newBed runs a manager over s, on its own log unless one is given.
 func newBed(t testing.TB, s store.Store, log *coherencetest.Log, change func(*manager.Config)) *bed {
 	t.Helper()
 	return newModeBed(t, "", s, log, change)
@@ -47,8 +47,8 @@ func newModeBed(t testing.TB, mode coherence.Mode, s store.Store, log *coherence
 	})
 }
 
-// runBed runs a manager over what change sets, and over a replica that drops
-// from c.
+// runBed runs a manager with the config that change sets, and with a replica
+// that drops from c.
 func runBed(t testing.TB, replica *coherence.Replica, c *cache.Cache, change func(*manager.Config)) *bed {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())

@@ -13,16 +13,16 @@ import (
 	"credbus/subjects"
 )
 
-// managed makes a store.Store of a cached manager: what holds for a bare store
-// holds with cache, seal and protocol in front of it.
+// managed makes a store.Store of a cached manager: with cache, seal and
+// protocol in front, it must behave like a bare store.
 type managed struct {
 	*bed
 	below  store.Store
 	closed atomic.Bool
 }
 
-func (m *managed) Get(ctx context.Context, key store.Key) (*store.Record, error) {
-	reply, err := m.retrieve(ctx, subjects.RetrieveItem{Target: subjects.Target(key)}, subjects.Revision{})
+func (m *managed) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
+	reply, err := m.retrieve(ctx, subjects.RetrieveItem{Target: key}, subjects.Revision{})
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func (m *managed) Get(ctx context.Context, key store.Key) (*store.Record, error)
 
 func record(c *subjects.Credential) *store.Record {
 	r := &store.Record{
-		Key:     store.Key{Scope: c.Scope, ID: c.ID},
+		Target:  subjects.Target{Scope: c.Scope, ID: c.ID},
 		Version: c.Version, Metadata: c.Metadata, Damaged: c.Damaged,
 	}
 	if value, ok := c.Data[subjects.ValueName]; ok {
@@ -42,7 +42,7 @@ func record(c *subjects.Credential) *store.Record {
 
 func (m *managed) Put(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
 	reply, err := m.Store(ctx, &subjects.StoreItem{
-		Target: subjects.Target(rec.Key), Data: subjects.Value(rec.Payload), Metadata: rec.Metadata,
+		Target: rec.Target, Data: subjects.Value(rec.Payload), Metadata: rec.Metadata,
 		CreateOnly: pre.Absent, UpdateOnly: pre.Present, Version: pre.Version,
 	}, rec.WriteID)
 	if err != nil {
@@ -51,11 +51,11 @@ func (m *managed) Put(ctx context.Context, rec *store.Record, pre store.Precondi
 	return reply.Version, nil
 }
 
-func (m *managed) Delete(ctx context.Context, key store.Key, pre store.Precondition) error {
+func (m *managed) Delete(ctx context.Context, key subjects.Target, pre store.Precondition) error {
 	if pre.Absent || pre.Present {
-		return m.below.Delete(ctx, key, pre) // the command has no such condition
+		return m.below.Delete(ctx, key, pre) // the command does not have this condition
 	}
-	_, err := m.bed.Delete(ctx, subjects.DeleteItem{Target: subjects.Target(key), Version: pre.Version})
+	_, err := m.bed.Delete(ctx, subjects.DeleteItem{Target: key, Version: pre.Version})
 	return err
 }
 
@@ -73,10 +73,10 @@ func (m *managed) List(ctx context.Context, opts store.ListOptions) (store.Page,
 	return page, nil
 }
 
-func (m *managed) Close() error {
+func (m *managed) Close(ctx context.Context) error {
 	m.closed.Store(true)
 	m.cache.Close()
-	return m.below.Close()
+	return m.below.Close(ctx)
 }
 
 // native is a store that wants values in clear.

@@ -2,6 +2,7 @@ package manager_test
 
 import (
 	"bytes"
+	"context"
 	"path/filepath"
 	"reflect"
 	"testing"
@@ -14,8 +15,8 @@ import (
 	"credbus/subjects"
 )
 
-// Describe shows what List shows of a credential, on every worker as of the last write, and
-// none of its values.
+// Describe must show the same as List, on every worker as of the last write,
+// and no values.
 func TestDescribe(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T) store.Store{
 		"native": func(*testing.T) store.Store { return native{memory.New()} },
@@ -24,7 +25,7 @@ func TestDescribe(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { s.Close() })
+			t.Cleanup(func() { s.Close(context.Background()) })
 			return s
 		},
 	} {
@@ -37,13 +38,14 @@ func TestDescribe(t *testing.T) {
 				t.Helper()
 				_, err := b.Describe(t.Context(), at)
 				if failure, _ := manager.Explain(err, at); failure.Code != subjects.NotFound || failure.Revision.Compare(least) < 0 {
-					t.Fatalf("what is not there: %v, as of %v, want %v", err, failure.Revision, least)
+					t.Fatalf("a missing credential: %v, as of %v, want %v", err, failure.Revision, least)
 				}
 			}
 			missing(subjects.Revision{})
 
 			for _, value := range []string{"canary-1", "canary-2"} {
-				// The reader caches what was there before, and nobody waits for it to apply the write.
+				// The reader has the old state in its cache, and nobody waits
+				// until it applies the write.
 				_, _ = b.retrieve(t.Context(), subjects.RetrieveItem{Target: at}, subjects.Revision{})
 				metadata := sealedMetadata
 				metadata.Description, metadata.Inheritable = "before "+value[len("canary-"):], true
@@ -79,7 +81,7 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
-// What cannot be read is described as damaged, as it is listed.
+// Describe must show an unreadable record as damaged, like List.
 func TestDescribeDamaged(t *testing.T) {
 	s, ring, at := memory.New(), keyring(t), target("org:acme", "db")
 	b := newBed(t, s, nil, func(c *manager.Config) { c.Keyring = ring })

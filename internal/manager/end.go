@@ -11,22 +11,22 @@ import (
 	"credbus/subjects"
 )
 
-// endTimeout bounds one question for the end of the log.
+// endTimeout bounds one query for the end of the log.
 const endTimeout = time.Second
 
-// ends shares questions for the end of the log, of which one is under way at a
-// time: they cost the log more than a missing credential costs the store.
+// ends shares queries for the end of the log, and runs one at a time: a query
+// costs the log more than a missing credential costs the store.
 type ends struct {
 	flights singleflight.Group
-	begun   atomic.Uint64 // questions
-	asking  chan struct{} // holds the one that is under way
+	begun   atomic.Uint64 // number of queries
+	asking  chan struct{} // holds a token while a query runs
 }
 
-// end is the revision of an answer that shows something to be missing. It is to
-// be called after the store was read.
+// end returns the revision for an answer that reports something as missing. The
+// caller must read the store first.
 func (r *records) end(ctx context.Context) (subjects.Revision, error) {
-	// Only a question that has not begun may be shared: the end that an earlier
-	// one brings may lie before what this caller saw.
+	// Share only a query that has not begun: an earlier one may return an end
+	// before the state that this caller saw.
 	next := strconv.FormatUint(r.ends.begun.Load(), 36)
 	flight := r.ends.flights.DoChan(next, func() (end any, err error) {
 		err = runItem(func() (err error) {

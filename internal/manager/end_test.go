@@ -12,10 +12,11 @@ import (
 	"credbus/internal/coherence/coherencetest"
 	"credbus/internal/manager"
 	"credbus/internal/store/memory"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
-// slowLog answers late where its end was.
+// slowLog answers late with an earlier end.
 type slowLog struct {
 	*coherencetest.Log
 	asked   atomic.Int64
@@ -42,11 +43,11 @@ func newSlowBed(t *testing.T, latency time.Duration) (*bed, *slowLog) {
 	return b, log
 }
 
-// Joining a question that was asked too early: the end that is told holds
-// whatever was in the log before the store was read. Those who come meanwhile
-// share the next question.
+// Joining a query that began too early: the returned end must cover everything
+// in the log before the read of the store. Callers that arrive meanwhile share
+// the next query.
 func TestEndIsAskedLateEnough(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b, log := newSlowBed(t, 300*time.Millisecond)
 		item := subjects.RetrieveItem{Target: target("org:acme", "none")}
 		var group sync.WaitGroup
@@ -59,22 +60,22 @@ func TestEndIsAskedLateEnough(t *testing.T) {
 			group.Go(func() {
 				_, err := b.retrieve(t.Context(), item, subjects.Revision{})
 				if told(err) != subjects.NotFound || revisionOf(err).Compare(at) < 0 {
-					t.Errorf("%v with revision %q, and %s was there before the read", err, revisionOf(err), at)
+					t.Errorf("%v with revision %q, but %s was in the log before the read", err, revisionOf(err), at)
 				}
 			})
 			synctest.Wait()
 		}
 		group.Wait()
 		if n := log.asked.Load(); n != 2 {
-			t.Errorf("%d callers at once asked %d questions, want 2", callers, n)
+			t.Errorf("%d concurrent callers made %d queries, want 2", callers, n)
 		}
 	})
 }
 
-// Without the log, an answer that shows something to be missing waits until no
-// other replica can still have it in a cache that it trusts.
+// Without the log, an answer that a credential is missing must wait until no
+// other replica can still have it in a trusted cache.
 func TestLogThatDoesNotAnswer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b, _ := newSlowBed(t, time.Hour)
 		begun := time.Now()
 		_, err := b.retrieve(t.Context(), subjects.RetrieveItem{Target: target("org:acme", "none")}, subjects.Revision{})

@@ -1,9 +1,10 @@
 package manager
 
-// HeaderOf is what a record is bound to, for tests that write one by hand.
+// HeaderOf returns the bytes to which a record is bound, for tests that write
+// one by hand.
 var HeaderOf = header
 
-// FlightsUnderWay is the number of flights that have not ended.
+// FlightsUnderWay returns the number of flights that have not ended.
 func (m *Manager) FlightsUnderWay() int {
 	f := &m.Reader.flights
 	f.mu.Lock()
@@ -11,7 +12,7 @@ func (m *Manager) FlightsUnderWay() int {
 	return len(f.underWay)
 }
 
-// Flights are flights of one key, for tests that look at what becomes of the reply.
+// Flights are flights of one key, for tests that check the shared reply.
 type Flights struct{ flights flights }
 
 // Join joins the flight, or begins it with load.

@@ -12,7 +12,7 @@ import (
 	"credbus/subjects"
 )
 
-// asking is a keyring that asks before it opens anything.
+// asking is a keyring that calls a function before it opens anything.
 type asking struct {
 	manager.Keyring
 	ask func()
@@ -25,7 +25,7 @@ func (a *asking) Open(sealed []byte, b seal.Binding) ([]byte, error) {
 	return a.Keyring.Open(sealed, b)
 }
 
-// asks is a source of random bytes that asks before it gives any.
+// asks is a source of random bytes that calls a function before it returns any.
 type asks struct {
 	io.Reader
 	ask func()
@@ -36,9 +36,9 @@ func (a asks) Read(b []byte) (int, error) {
 	return a.Reader.Read(b)
 }
 
-// TestFillWorksOutsideTheLock has the replica asked for something whenever a record is
-// opened, and whenever something is sealed for the cache, which takes random bytes: both
-// take long, and must not make everybody wait for the replica.
+// TestFillWorksOutsideTheLock uses the replica whenever a record is opened, and
+// whenever an entry is sealed for the cache, which takes random bytes: both
+// take long, and must not block the replica for others.
 func TestFillWorksOutsideTheLock(t *testing.T) {
 	ring := &asking{Keyring: keyring(t)}
 	b := newBed(t, memory.New(), nil, func(config *manager.Config) { config.Keyring = ring })
@@ -60,7 +60,7 @@ func TestFillWorksOutsideTheLock(t *testing.T) {
 	ring.ask = asked(&opened, "a record is opened")
 	random := rand.Reader
 	defer func() { rand.Reader = random }()
-	rand.Reader = asks{random, asked(&sealed, "something is sealed for the cache")}
+	rand.Reader = asks{random, asked(&sealed, "an entry is sealed for the cache")}
 	for i, at := range []subjects.Target{at, target("org:acme", "missing")} {
 		_, err := b.retrieve(t.Context(), subjects.RetrieveItem{Target: at}, subjects.Revision{})
 		if missing := i == 1; told(err) == subjects.NotFound != missing {

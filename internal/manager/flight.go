@@ -7,9 +7,9 @@ import (
 	"credbus/subjects"
 )
 
-// flights let the readers who miss the same key in the same state share one read of the
-// store. The record is opened once for all of them: each copies the reply, and when the
-// last one has left, the reply is wiped.
+// flights let readers that miss the same key in the same state share one read
+// of the store. The record is opened once for all of them. Each copies the
+// reply, and the last one wipes it.
 type flights struct {
 	mu       sync.Mutex
 	underWay map[flightKey]*flight
@@ -24,14 +24,14 @@ type flightKey struct {
 
 type flight struct {
 	done  chan struct{} // closed when found and err are set
-	found answer        // for those who have not left
+	found answer        // for the users that have not left
 	err   error
-	users int // guarded by flights.mu: the readers, and load until it returns
+	users int // guarded by flights.mu: readers, plus load until it returns
 }
 
-// join returns the flight of a key. If none is under way it begins one: load runs on a
-// goroutine of its own, since it outlives a reader that gives up, and must not panic.
-// Each caller calls leave when it has done with the flight.
+// join returns the flight of a key, and begins one if there is none. load then
+// runs on its own goroutine, since it outlives a reader that gives up. It must
+// not panic. Each caller must call leave when it no longer needs the flight.
 func (f *flights) join(key flightKey, load func() (answer, error)) *flight {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -55,7 +55,7 @@ func (f *flights) join(key flightKey, load func() (answer, error)) *flight {
 	return begun
 }
 
-// leave tells that a user will not look at a flight any more.
+// leave ends a caller's use of a flight.
 func (f *flights) leave(left *flight) {
 	f.mu.Lock()
 	left.users--

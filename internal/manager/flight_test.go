@@ -14,6 +14,7 @@ import (
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
 	"credbus/internal/store/storetest"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
@@ -48,9 +49,9 @@ func (c *countingRing) used() [3]int64 {
 	return [3]int64{c.sealed.Swap(0), c.opened.Swap(0), c.verified.Swap(0)}
 }
 
-// A record is opened once for all who wait for it, for the cache and for what is known last.
+// A record must be opened only once for all waiting readers and both caches.
 func TestAFlightOpensItsRecordOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ring := &countingRing{Keyring: keyring(t)}
 		s := &gates{Faults: storetest.NewFaults(memory.New())}
 		known, err := cache.New(cache.Config{})
@@ -79,19 +80,19 @@ func TestAFlightOpensItsRecordOnce(t *testing.T) {
 		}
 		synctest.Wait()
 		if b.cache.Stats().Entries != 1 || known.Stats().Entries != 1 {
-			t.Error("what the flight brought is not cached")
+			t.Error("the flight's result is not cached")
 		}
 	})
 }
 
-// lending is a native store that remembers the values which it gave out.
+// lending is a native store that remembers the values that it returned.
 type lending struct {
 	native
 	mu    sync.Mutex
 	given []subjects.Data
 }
 
-func (l *lending) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+func (l *lending) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	record, err := l.native.Get(ctx, key)
 	if err == nil {
 		l.mu.Lock()
@@ -101,8 +102,8 @@ func (l *lending) Get(ctx context.Context, key store.Key) (*store.Record, error)
 	return record, err
 }
 
-// What a store keeps in its provider's own form is neither sealed nor opened on its way,
-// and who reads it wipes it.
+// Values in native form must be neither sealed nor opened, and their readers
+// must wipe them.
 func TestNativeValuesAreNotSealed(t *testing.T) {
 	ring := &countingRing{Keyring: keyring(t)}
 	s := &lending{native: native{memory.New()}}
@@ -128,7 +129,7 @@ func TestNativeValuesAreNotSealed(t *testing.T) {
 	must("standing", err)
 	_, err = b.Patch(t.Context(), &subjects.PatchItem{Target: at, Data: subjects.Data{"more": subjects.NewSecret([]byte("x"))}}, "")
 	must("patch", err)
-	for range 2 { // the second time, it is compared with what is there
+	for range 2 { // the second time, it is compared with the stored record
 		_, err = b.Store(t.Context(), &subjects.StoreItem{Target: at, Data: subjects.Value([]byte("next"))}, "r1")
 		must("store", err)
 	}
@@ -154,7 +155,7 @@ func TestNativeValuesAreNotSealed(t *testing.T) {
 	}
 }
 
-// awaitFlights waits until no flight is under way: a flight may outlive its readers.
+// awaitFlights waits until no flight is left: a flight may outlive its readers.
 func awaitFlights(t *testing.T, b *bed) {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Second); b.FlightsUnderWay() > 0; time.Sleep(time.Millisecond) {
@@ -164,7 +165,7 @@ func awaitFlights(t *testing.T, b *bed) {
 	}
 }
 
-// The shared reply is there until the last reader has left, and not longer.
+// The shared reply must exist until the last reader has left, and no longer.
 func TestAFlightIsWipedWhenAllHaveLeft(t *testing.T) {
 	for name, order := range map[string][]string{
 		"readers leave after the load":  {"load", "leave", "leave"},
@@ -173,7 +174,7 @@ func TestAFlightIsWipedWhenAllHaveLeft(t *testing.T) {
 		"nobody joins the first reader": {"load", "leave"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				reply, answered := []byte("secret"), make(chan struct{})
 				var flights manager.Flights
 				var leave []func()

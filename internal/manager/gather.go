@@ -10,58 +10,60 @@ import (
 	"credbus/subjects"
 )
 
-// gather has the reads of one batch share calls of a store that reads several
-// records at once: an item that misses waits here until no other item of the
-// batch can come to miss as well, and one call reads for all who wait.
+// gather lets the reads of one batch share calls of a store that reads several
+// records at once. An item that misses waits here until no other item of the
+// batch can still miss. Then one call reads for all waiting items.
 //
 //	item ─► cache ─► token ─► flight ─┐
-//	item ─► cache ─► token ─► flight ─┼─► gather ─► store.Batcher
+//	item ─► cache ─► token ─► flight ─┼─► gather ─► store.MultiGetter
 //	item ─► cache ─► hit              ┘
 //
-// Each item has taken its token before it waits, so what the protocol between
-// replicas demands of a read holds for a shared one.
+// Each item takes its token before it waits, so a shared read meets the demands
+// of the protocol between replicas.
 type gather struct {
 	store   store.Store
 	batches func(subjects.Scope) bool
-	// read reads several records within the time of one read. It goes on if an item
-	// of the batch gives up, since other readers may have joined that flight.
-	read  func([]store.Key) ([]store.Found, error)
-	alone chan struct{} // one for each read under way of what cannot be shared
+	// read reads several records in the time of one read. It continues when an
+	// item of the batch gives up, since other readers may have joined its
+	// flight.
+	read  func([]subjects.Target) ([]store.Found, error)
+	alone chan struct{} // limits the reads that cannot be shared
 
 	mu      sync.Mutex
-	working int // items that may come to wait
+	working int // items that may still have to wait
 	waiting []*gathered
-	timer   *time.Timer // runs while somebody waits
+	timer   *time.Timer // runs while an item waits
 }
 
 // gathered is a read that waits until done is closed.
 type gathered struct {
-	key   store.Key
+	key   subjects.Target
 	done  chan struct{}
 	found store.Found
 	err   error // of the whole call
 }
 
-// gatherWindow is how long the first who waits does so for the others. An item
+// gatherWindow is how long the first waiting item waits for others. An item
 // that waits for something else, such as the flight of another request, may
-// take long to come.
+// arrive late.
 const gatherWindow = time.Millisecond
 
-// gathering returns a gather for the reads of a batch of n items below scope, or nil if the
-// store cannot make use of one. allowed is how many reads may go to the store at once.
+// gathering returns a gather for the reads of a batch of n items below scope,
+// or nil if the store cannot use one. allowed is how many reads may go to the
+// store at once.
 func (r *records) gathering(ctx context.Context, scope subjects.Scope, n, allowed int) *gather {
-	if !store.CanBatch(r.config.Store, scope) {
+	if !store.CanGetMulti(r.config.Store, scope) {
 		return nil
 	}
-	batcher := r.config.Store.(store.Batcher)
+	getter := r.config.Store.(store.MultiGetter)
 	background := context.WithoutCancel(ctx)
 	return &gather{
-		store:   batcher,
-		batches: batcher.Batches,
-		read: func(keys []store.Key) ([]store.Found, error) {
+		store:   getter,
+		batches: getter.GetsMulti,
+		read: func(keys []subjects.Target) ([]store.Found, error) {
 			ctx, cancel := context.WithTimeout(background, r.config.ReadTimeout)
 			defer cancel()
-			return batcher.GetBatch(ctx, keys)
+			return getter.GetMulti(ctx, keys)
 		},
 		alone:   make(chan struct{}, allowed),
 		working: n,
@@ -69,9 +71,10 @@ func (r *records) gathering(ctx context.Context, scope subjects.Scope, n, allowe
 }
 
 // fetch reads a record from the store.
-type fetch func(context.Context, store.Key) (*store.Record, error)
+type fetch func(context.Context, subjects.Target) (*store.Record, error)
 
-// fetching is how the reads of a request fetch: together, if it has a gather.
+// fetching returns the function by which the reads of a request fetch:
+// together, if it has a gather.
 func (r *records) fetching(g *gather) fetch {
 	if g == nil {
 		return r.config.Store.Get
@@ -80,7 +83,7 @@ func (r *records) fetching(g *gather) fetch {
 }
 
 // fetch reads a record, together with others of the batch.
-func (g *gather) fetch(ctx context.Context, key store.Key) (*store.Record, error) {
+func (g *gather) fetch(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	if !g.batches(key.Scope) {
 		select {
 		case g.alone <- struct{}{}:
@@ -95,13 +98,13 @@ func (g *gather) fetch(ctx context.Context, key store.Key) (*store.Record, error
 		return nil, err
 	}
 	if errors.Is(found.Err, store.ErrUnavailable) || errors.Is(found.Err, store.ErrTimeout) {
-		return g.store.Get(ctx, key) // which is tried again, as a part of a call is not
+		return g.store.Get(ctx, key) // which the policy retries, unlike a part of a shared call
 	}
 	return found.Record, found.Err
 }
 
 // get waits for the call that reads key.
-func (g *gather) get(ctx context.Context, key store.Key) (store.Found, error) {
+func (g *gather) get(ctx context.Context, key subjects.Target) (store.Found, error) {
 	read := &gathered{key: key, done: make(chan struct{})}
 	g.mu.Lock()
 	g.working--
@@ -126,7 +129,7 @@ func (g *gather) get(ctx context.Context, key store.Key) (store.Found, error) {
 	}
 }
 
-// discard wipes what nobody waits for any more.
+// discard wipes the results that no item waits for any more.
 func (r *gathered) discard() {
 	<-r.done
 	if r.found.Record != nil {
@@ -134,7 +137,7 @@ func (r *gathered) discard() {
 	}
 }
 
-// leave tells that an item has ended. A nil gather has nothing to hear.
+// leave records that an item has ended. On a nil gather it does nothing.
 func (g *gather) leave() {
 	if g == nil {
 		return
@@ -146,7 +149,7 @@ func (g *gather) leave() {
 	}
 }
 
-// callLocked begins one call for all who wait.
+// callLocked begins one call for all waiting items.
 func (g *gather) callLocked() {
 	reads := g.waiting
 	if len(reads) == 0 {
@@ -156,7 +159,7 @@ func (g *gather) callLocked() {
 	g.timer, g.waiting = nil, nil
 	g.working += len(reads)
 	go func() {
-		keys := make([]store.Key, len(reads))
+		keys := make([]subjects.Target, len(reads))
 		for i, read := range reads {
 			keys[i] = read.key
 		}

@@ -15,31 +15,32 @@ import (
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
 	"credbus/internal/store/storetest"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
-// batcher is a store that reads records of org:acme several at a time.
-type batcher struct {
+// getter is a store that reads records of org:acme several at a time.
+type getter struct {
 	*storetest.Faults
 	latency time.Duration
-	refuse  func(store.Key) error // of a single key; nil for none
-	err     error                 // of the whole call
+	refuse  func(subjects.Target) error // of a single key; nil for none
+	err     error                       // of the whole call
 
 	mu    sync.Mutex
-	calls []int // how many keys each had
+	calls []int // number of keys of each call
 }
 
-func newBatcher(latency time.Duration) *batcher {
-	b := &batcher{Faults: storetest.NewFaults(memory.New()), latency: latency}
+func newMultiGetter(latency time.Duration) *getter {
+	b := &getter{Faults: storetest.NewFaults(memory.New()), latency: latency}
 	b.Set(storetest.Get, storetest.Fault{Latency: latency})
 	return b
 }
 
-func (b *batcher) Batches(scope subjects.Scope) bool {
+func (b *getter) GetsMulti(scope subjects.Scope) bool {
 	return scope == subjects.Root || subjects.Scope("org:acme").Contains(scope)
 }
 
-func (b *batcher) GetBatch(ctx context.Context, keys []store.Key) ([]store.Found, error) {
+func (b *getter) GetMulti(ctx context.Context, keys []subjects.Target) ([]store.Found, error) {
 	b.mu.Lock()
 	b.calls = append(b.calls, len(keys))
 	b.mu.Unlock()
@@ -78,7 +79,7 @@ func (b *bed) storeAll(t *testing.T, request *subjects.RetrieveBatchRequest) {
 	}
 }
 
-// hasAll fails unless every item was answered with its own value.
+// hasAll fails unless every item has its own value.
 func hasAll(t *testing.T, reply *subjects.RetrieveBatchReply, request *subjects.RetrieveBatchRequest) {
 	t.Helper()
 	if len(reply.Results) != len(request.Items) {
@@ -94,10 +95,10 @@ func hasAll(t *testing.T, reply *subjects.RetrieveBatchReply, request *subjects.
 	}
 }
 
-// The misses of a batch are one call, which the next batch spares.
+// The misses of a batch must make one call, and the next batch none.
 func TestMissesOfABatchShareACall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newBatcher(50 * time.Millisecond)
+	bubble.Test(t, func(t *testing.T) {
+		s := newMultiGetter(50 * time.Millisecond)
 		b := newBed(t, s, nil, nil)
 		request := reads(100, "org:acme/team:eng")
 		b.storeAll(t, request)
@@ -122,8 +123,8 @@ func TestMissesOfABatchShareACall(t *testing.T) {
 }
 
 func TestValidationsOfABatchShareACall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newBatcher(50 * time.Millisecond)
+	bubble.Test(t, func(t *testing.T) {
+		s := newMultiGetter(50 * time.Millisecond)
 		b := newBed(t, s, nil, nil)
 		request := reads(30, "org:acme")
 		b.storeAll(t, request)
@@ -142,10 +143,10 @@ func TestValidationsOfABatchShareACall(t *testing.T) {
 	})
 }
 
-// What a scope does not have is asked of its parents, again in one call.
+// Credentials that a scope lacks are read from its parents, again in one call.
 func TestInheritedMissesShareCalls(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newBatcher(50 * time.Millisecond)
+	bubble.Test(t, func(t *testing.T) {
+		s := newMultiGetter(50 * time.Millisecond)
 		b := newBed(t, s, nil, nil)
 		request := reads(40, "org:acme/team:eng")
 		for i := range request.Items {
@@ -170,11 +171,11 @@ func TestInheritedMissesShareCalls(t *testing.T) {
 	})
 }
 
-// An item that waits for the flight of another request does not hold up those
-// that gather.
+// An item that waits for the flight of another request must not delay the
+// gathering ones.
 func TestGatheringDoesNotWaitForOtherFlights(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newBatcher(50 * time.Millisecond)
+	bubble.Test(t, func(t *testing.T) {
+		s := newMultiGetter(50 * time.Millisecond)
 		b := newBed(t, s, nil, nil)
 		request := reads(20, "org:acme")
 		b.storeAll(t, request)
@@ -189,16 +190,16 @@ func TestGatheringDoesNotWaitForOtherFlights(t *testing.T) {
 		}
 		hasAll(t, reply, request)
 		if took := time.Since(begun); took != time.Second || !slices.Equal(s.calls, []int{19}) {
-			t.Errorf("took %s in calls for %v keys, want that of the slow read beside one for 19", took, s.calls)
+			t.Errorf("took %s in calls for %v keys, want the slow read and one call for 19", took, s.calls)
 		}
 		slow.Wait()
 	})
 }
 
-// Two batches that join each other's flights both end.
+// Two batches that join each other's flights must both end.
 func TestBatchesThatShareFlights(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newBatcher(50 * time.Millisecond)
+	bubble.Test(t, func(t *testing.T) {
+		s := newMultiGetter(50 * time.Millisecond)
 		b := newBed(t, s, nil, nil)
 		request := reads(60, "org:acme")
 		b.storeAll(t, request)
@@ -225,11 +226,12 @@ func TestBatchesThatShareFlights(t *testing.T) {
 	})
 }
 
-// What one key fails with is its own, and what may pass is tried once more by itself.
+// The error of one key must not affect others, and a transient one is retried
+// separately.
 func TestFailuresWithinACall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newBatcher(50 * time.Millisecond)
-		s.refuse = func(key store.Key) error {
+	bubble.Test(t, func(t *testing.T) {
+		s := newMultiGetter(50 * time.Millisecond)
+		s.refuse = func(key subjects.Target) error {
 			return map[subjects.ID]error{"c1": store.ErrPermission, "c2": store.ErrUnavailable, "c3": store.ErrDamaged}[key.ID]
 		}
 		b := newBed(t, s, nil, nil)
@@ -251,14 +253,14 @@ func TestFailuresWithinACall(t *testing.T) {
 			}
 		}
 		if n := s.Calls(storetest.Get); n != 1 {
-			t.Errorf("%d single reads, want that of the fault that may pass", n)
+			t.Errorf("%d single reads, want one for the transient fault", n)
 		}
 	})
 }
 
 func TestFailureOfAWholeCall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newBatcher(50 * time.Millisecond)
+	bubble.Test(t, func(t *testing.T) {
+		s := newMultiGetter(50 * time.Millisecond)
 		s.err = fmt.Errorf("%w: for a test", store.ErrUnavailable)
 		b := newBed(t, s, nil, nil)
 		reply, err := b.RetrieveBatch(t.Context(), reads(30, "org:acme"), whole, subjects.Room{})
@@ -271,15 +273,16 @@ func TestFailureOfAWholeCall(t *testing.T) {
 			}
 		}
 		if n := s.Calls(storetest.Get); n != 0 || len(s.calls) != 1 {
-			t.Errorf("%d single reads and %d calls: the policy has tried them already", n, len(s.calls))
+			t.Errorf("%d single reads and %d calls: the policy has already retried", n, len(s.calls))
 		}
 	})
 }
 
-// Who joined the flight of a batch is answered, though the batch gave up.
+// A reader that joined the flight of a batch must get its answer, although the
+// batch gave up.
 func TestGatheredFlightOutlivesItsBatch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newBatcher(time.Second)
+	bubble.Test(t, func(t *testing.T) {
+		s := newMultiGetter(time.Second)
 		b := newBed(t, s, nil, nil)
 		request := reads(3, "org:acme")
 		b.storeAll(t, request)
@@ -292,7 +295,7 @@ func TestGatheredFlightOutlivesItsBatch(t *testing.T) {
 			}
 		})
 		synctest.Wait()
-		time.Sleep(10 * time.Millisecond) // the call is under way
+		time.Sleep(10 * time.Millisecond) // the call has begun
 		single := s.Calls(storetest.Get)
 		var joined sync.WaitGroup
 		joined.Go(func() {
@@ -310,11 +313,11 @@ func TestGatheredFlightOutlivesItsBatch(t *testing.T) {
 	})
 }
 
-// A batch over scopes of other stores reads those one by one, as many at once
-// as any batch may.
+// A batch reads credentials of stores without GetMulti one by one, as many at
+// once as any batch.
 func TestGatheringLeavesOtherStoresAlone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newBatcher(50 * time.Millisecond)
+	bubble.Test(t, func(t *testing.T) {
+		s := newMultiGetter(50 * time.Millisecond)
 		b := newBed(t, s, nil, func(c *manager.Config) { c.BatchConcurrency = 4 })
 		request := reads(20, "org:acme")
 		request.Items = append(request.Items, reads(20, "org:other").Items...)
@@ -330,11 +333,11 @@ func TestGatheringLeavesOtherStoresAlone(t *testing.T) {
 	})
 }
 
-// A panic in a shared call is told to each, and says nothing of what it holds.
+// Each item of a shared call gets the error of its panic, without any secrets.
 func TestPanicOfASharedCall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newBatcher(time.Millisecond)
-		s.refuse = func(store.Key) error { panic(errors.New("hunter2")) }
+	bubble.Test(t, func(t *testing.T) {
+		s := newMultiGetter(time.Millisecond)
+		s.refuse = func(subjects.Target) error { panic(errors.New("hunter2")) }
 		b := newBed(t, s, nil, nil)
 		reply, err := b.RetrieveBatch(t.Context(), reads(3, "org:acme"), whole, subjects.Room{})
 		if err != nil {

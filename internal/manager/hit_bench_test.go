@@ -8,8 +8,8 @@ import (
 	"credbus/subjects"
 )
 
-// BenchmarkHit is what a hit costs, with the protocol between replicas and
-// without: the difference is a look at the lease.
+// BenchmarkHit measures a hit, with and without the protocol between replicas:
+// the difference is a check of the lease.
 func BenchmarkHit(b *testing.B) {
 	for _, mode := range []coherence.Mode{coherence.Bounded, coherence.Off} {
 		b.Run("mode="+string(mode), func(b *testing.B) {

@@ -15,8 +15,8 @@ import (
 	"credbus/subjects"
 )
 
-// indexed is a store as one of two replicas reaches it: its servers give an index with
-// each write, and it notes what was observed before each read.
+// indexed is the store of one of two replicas: its servers return an index with
+// each write, and it records the observed indices before each read.
 type indexed struct {
 	store.Store
 	gives string
@@ -39,7 +39,7 @@ func (s *indexed) seen() string {
 	return strings.Join(s.observed, ",")
 }
 
-// indexedBed is a replica whose store gives and observes indexes.
+// indexedBed runs a replica with an indexed store.
 func indexedBed(t *testing.T, log *coherencetest.Log, s *indexed, ring manager.Keyring) *bed {
 	t.Helper()
 	c, err := cache.New(cache.Config{})
@@ -57,14 +57,15 @@ func indexedBed(t *testing.T, log *coherencetest.Log, s *indexed, ring manager.K
 	})
 }
 
-// What the store of the writer knows after a write reaches that of another replica before
-// its next read. In the log, where clients see it too, it cannot be read.
+// The index of the writer's store must reach the store of another replica
+// before its next read. In the log, which clients see too, it must be
+// unreadable.
 func TestIndexReachesTheOtherReplica(t *testing.T) {
 	shared, log, ring := memory.New(), coherencetest.NewLog(), keyring(t)
 	w, r := &indexed{Store: shared}, &indexed{Store: shared}
 	writer, reader := indexedBed(t, log, w, ring), indexedBed(t, log, r, ring)
 	stranger := &indexed{Store: shared}
-	other := indexedBed(t, log, stranger, keyring(t)) // its keyring is not theirs
+	other := indexedBed(t, log, stranger, keyring(t)) // it has another keyring
 	at := target("org:acme", "db")
 	const index = "an-index-of-the-store"
 	w.gives = index
@@ -94,7 +95,8 @@ func TestIndexReachesTheOtherReplica(t *testing.T) {
 	}
 }
 
-// What is no index of that very write is passed over, and changes nothing else.
+// An index that does not belong to this write is ignored, and changes nothing
+// else.
 func TestForgedIndex(t *testing.T) {
 	shared, log, ring := memory.New(), coherencetest.NewLog(), keyring(t)
 	w, r := &indexed{Store: shared, gives: "index"}, &indexed{Store: shared}
@@ -132,12 +134,12 @@ func TestForgedIndex(t *testing.T) {
 			t.Errorf("%s: read %q", name, got)
 		}
 	}
-	// An index cannot pass for the value of a credential either.
-	record, err := shared.Get(t.Context(), store.Key(at))
+	// Nor must an index open as the value of a credential.
+	record, err := shared.Get(t.Context(), at)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := manager.OpenIndex(ring, &subjects.Event{Target: at, WriteID: record.WriteID, Index: string(record.Payload)}); ok {
-		t.Error("the value of a credential passes for an index")
+		t.Error("the value of a credential opens as an index")
 	}
 }

@@ -10,25 +10,25 @@ import (
 	"credbus/subjects"
 )
 
-// A store that lags answers for a while what was before a write. Here it is asked
-// again until its answer is no older than any write that was acknowledged before
-// the read began:
+// A store that lags may return the old state for a while after a write. The
+// code below repeats a read until its answer is no older than any write that
+// was acknowledged before the read began:
 //
 //	end of the log ─► await it ─► store ─► newest? ── yes ─► answer
 //	                                ▲         no
 //	                                └─ pause ─┘
 
-// errNotYet is the error of a read that the store answers from before a write which
-// is over.
+// errNotYet is the error of a read if the store still answers from before a
+// finished write.
 var errNotYet = subjects.Errorf(subjects.StorageUnavailable,
 	"the store does not show the newest version yet (store.lag): send the request again")
 
-// errBehind is the error of a read of a store that lags, by a worker that cannot
-// know what was written.
+// errBehind is the error of a read of a store that lags, if the worker cannot
+// know the latest writes.
 var errBehind = subjects.Errorf(subjects.StorageUnavailable,
-	"the worker is cut off from the others, and cannot tell whether the store's answer is the newest: send the request again")
+	"the worker is cut off from the others, so it does not know whether the store's answer is the newest: send the request again")
 
-// answer is what a replica needs to know of what the store said.
+// answer returns the parts of a store's answer that a replica needs.
 func (l loaded) answer() coherence.Answer {
 	if l.record == nil {
 		return coherence.Answer{Asked: l.asked, Revision: l.end, Absent: true}
@@ -62,7 +62,8 @@ func (r *records) get(ctx context.Context, fetch fetch, key subjects.Target, lea
 	return found, nil
 }
 
-// again tries until it is done or fails, or else returns errNotYet when ctx ends.
+// again repeats try until it is done or fails, or returns errNotYet when ctx
+// ends.
 func (r *records) again(ctx context.Context, try func() (done bool, err error)) error {
 	const first, most = 5 * time.Millisecond, 200 * time.Millisecond
 	for pause := first; ; pause = min(2*pause, most) {
@@ -78,9 +79,9 @@ func (r *records) again(ctx context.Context, try func() (done bool, err error)) 
 	}
 }
 
-// learn has the replica apply least and, with all, whatever is in the log now: then
-// it knows of every write that was acknowledged so far. Otherwise it knows, by its
-// lease, of those that are older than a Lease.
+// learn waits until the replica has applied least and, with all, the current
+// end of the log. With all, it then knows every write acknowledged so far.
+// Otherwise its lease ensures that it knows those older than a Lease.
 func (r *records) learn(ctx context.Context, least subjects.Revision, all bool) error {
 	if all {
 		end, err := r.end(ctx)
@@ -92,16 +93,17 @@ func (r *records) learn(ctx context.Context, least subjects.Revision, all bool) 
 	if r.config.Replica.Await(ctx, least) != nil {
 		return errBehind
 	}
-	// A log that does not answer has told no end; with a lease it does.
+	// If the log did not answer, its end is unknown. With a lease, that is
+	// enough.
 	if !r.config.Replica.Look().Live() && r.config.Replica.AwaitTrust(ctx) != nil {
 		return errBehind
 	}
 	return nil
 }
 
-// put runs a write of the store on a precondition. A store that lags may judge that
-// by what was before a write which is over. So what it refuses is tried again until
-// the newest version refuses it too.
+// put runs a write of the store with a precondition. A store that lags may
+// check that against the state before a finished write. So put repeats a
+// refused write until the newest version refuses it too.
 func (w *Writer) put(ctx context.Context, key subjects.Target, pre store.Precondition, put func() error) error {
 	if !w.config.Replica.Lags(key.Scope) {
 		return put()
@@ -110,12 +112,12 @@ func (w *Writer) put(ctx context.Context, key subjects.Target, pre store.Precond
 		if err = put(); !ofState(err) {
 			return true, err
 		}
-		// All writes that are over were in the log before this one's intent.
+		// All finished writes were in the log before the intent of this one.
 		found, reading := w.ask(ctx, w.config.Store.Get, key)
 		defer found.wipe()
 		switch {
 		case reading != nil:
-			return false, errNotYet // nothing was written, whatever keeps the store from answering
+			return false, errNotYet // nothing was written, whatever error the read had
 		case w.config.Replica.Outdated(key, found.answer()):
 			return false, nil
 		}
@@ -123,7 +125,7 @@ func (w *Writer) put(ctx context.Context, key subjects.Target, pre store.Precond
 	})
 }
 
-// ofState reports whether an error says what the store holds.
+// ofState reports whether an error shows what the store holds.
 func ofState(err error) bool {
 	return errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrConflict)
 }

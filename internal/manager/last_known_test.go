@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"credbus/internal/cache"
@@ -16,6 +15,7 @@ import (
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
 	"credbus/internal/store/storetest"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
@@ -39,7 +39,7 @@ func newStaleBed(t *testing.T) (*bed, *storetest.Faults) {
 	return runBed(t, replica, c, func(config *manager.Config) { config.Store, config.LastKnown = faults, known }), faults
 }
 
-// dropping drops from both, as the worker's replica does.
+// dropping drops from both caches, like the worker's replica.
 type dropping struct{ cache, known *cache.Cache }
 
 func (d dropping) Drop(scope, id string)    { d.cache.Drop(scope, id); d.known.Drop(scope, id) }
@@ -50,8 +50,8 @@ func (d dropping) DropScopes(drop func(string) bool) {
 }
 func (d dropping) Clear() { d.cache.Clear(); d.known.Clear() }
 
-// While the store cannot be reached, and only then, what was read last is
-// given, marked with when that was, until it is too old.
+// Only while the store cannot be reached, the last known value is returned,
+// marked with its time, until it is too old.
 func TestStaleOnOutage(t *testing.T) {
 	for _, test := range []struct {
 		err   error
@@ -67,7 +67,7 @@ func TestStaleOnOutage(t *testing.T) {
 		{errors.New("something else"), false},
 	} {
 		t.Run(test.err.Error(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b, faults := newStaleBed(t)
 				at := target("org:acme", "db")
 				b.store(t, at, "one")
@@ -85,13 +85,13 @@ func TestStaleOnOutage(t *testing.T) {
 					return
 				}
 				if err != nil || string(got.Data[subjects.ValueName].Bytes()) != "one" || !got.StaleSince.Equal(read.Truncate(time.Millisecond)) {
-					t.Fatalf("got %v, %v; want what was read at %v", got, err, read)
+					t.Fatalf("got %v, %v; want the value read at %v", got, err, read)
 				}
 				if _, err := b.retrieve(t.Context(), subjects.RetrieveItem{Target: at, Fresh: true}, subjects.Revision{}); !errors.Is(err, test.err) {
 					t.Errorf("a fresh read: %v", err)
 				}
 				if _, err := b.retrieve(t.Context(), subjects.RetrieveItem{Target: target("org:acme", "other")}, subjects.Revision{}); !errors.Is(err, test.err) {
-					t.Errorf("a read of what was never read: %v", err)
+					t.Errorf("a credential never read before: %v", err)
 				}
 
 				faults.Set(storetest.Get, storetest.Fault{})
@@ -108,10 +108,10 @@ func TestStaleOnOutage(t *testing.T) {
 	}
 }
 
-// A store that hangs for longer than an idle replica keeps its lease is an outage
-// as any other.
+// If a store hangs for longer than the lease of an idle replica, it counts as
+// an outage like any other.
 func TestStaleWhenStoreHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b, faults := newStaleBed(t)
 		at := target("org:acme", "db")
 		b.store(t, at, "one")
@@ -121,13 +121,13 @@ func TestStaleWhenStoreHangs(t *testing.T) {
 		faults.Set(storetest.Get, storetest.Fault{Latency: 4900 * time.Millisecond, Err: store.ErrTimeout})
 		got, err := b.retrieve(t.Context(), item, subjects.Revision{})
 		if err != nil || string(got.Data[subjects.ValueName].Bytes()) != "one" || got.StaleSince.IsZero() {
-			t.Errorf("got %v, %v; want what was read before, marked as stale", got, err)
+			t.Errorf("got %v, %v; want the value read before, marked as stale", got, err)
 		}
 	})
 }
 
-// A caller with less time than the store has is answered before it is gone, and
-// from the store where that answers at last.
+// A caller with less time than the store has must be answered in time, and from
+// the store if that answers in time.
 func TestStaleBeforeTheCallerIsGone(t *testing.T) {
 	for name, test := range map[string]struct {
 		id      string
@@ -141,7 +141,7 @@ func TestStaleBeforeTheCallerIsGone(t *testing.T) {
 		"slow, and not known": {id: "other", latency: 900 * time.Millisecond, err: store.ErrNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b, faults := newStaleBed(t)
 				at := target("org:acme", "db")
 				b.store(t, at, "one")
@@ -165,7 +165,8 @@ func TestStaleBeforeTheCallerIsGone(t *testing.T) {
 	}
 }
 
-// What was changed, or may have been, is never given as what was known before.
+// A value that was changed, or may have been, must never be returned as the
+// last known one.
 func TestStaleIsNeverOlderThanAChange(t *testing.T) {
 	for name, change := range map[string]func(t *testing.T, b *bed, at subjects.Target, faults *storetest.Faults){
 		"stored": func(t *testing.T, b *bed, at subjects.Target, _ *storetest.Faults) { b.store(t, at, "two") },
@@ -177,7 +178,7 @@ func TestStaleIsNeverOlderThanAChange(t *testing.T) {
 		"stored, and the answer lost": func(t *testing.T, b *bed, at subjects.Target, faults *storetest.Faults) {
 			faults.Set(storetest.Put, storetest.Fault{Applied: true, Err: store.ErrTimeout})
 			if _, err := b.Store(t.Context(), &subjects.StoreItem{Target: at, Data: subjects.Value([]byte("two"))}, ""); err == nil {
-				t.Fatal("the fault did not show")
+				t.Fatal("the fault had no effect")
 			}
 		},
 		"cleared": func(t *testing.T, b *bed, at subjects.Target, _ *storetest.Faults) {
@@ -191,7 +192,7 @@ func TestStaleIsNeverOlderThanAChange(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b, faults := newStaleBed(t)
 				at := target("org:acme", "db")
 				b.store(t, at, "one")
@@ -208,7 +209,7 @@ func TestStaleIsNeverOlderThanAChange(t *testing.T) {
 	}
 }
 
-// A client that has seen a later revision gets nothing from before it.
+// A client that has seen a later revision must get nothing older.
 func TestStaleAgainstRevision(t *testing.T) {
 	b, faults := newStaleBed(t)
 	at := target("org:acme", "db")
@@ -218,7 +219,7 @@ func TestStaleAgainstRevision(t *testing.T) {
 	b.cache.Clear()
 	faults.Set(storetest.Get, storetest.Fault{Err: store.ErrUnavailable})
 	if _, err := b.retrieve(t.Context(), item, reply.Revision); err != nil {
-		t.Errorf("with the revision of what is known: %v", err)
+		t.Errorf("with the revision of the known value: %v", err)
 	}
 	later := reply.Revision
 	later.Seq += 1000

@@ -10,9 +10,9 @@ import (
 )
 
 // List returns a page of the credentials of request.Scope and below. Its items
-// take at most maxBytes, by the measure of size, which is given their msgpack.
-// A page may be short, even empty, and have a cursor: a filter that matches
-// little is not searched for without end.
+// take at most maxBytes, as size measures their msgpack. A short or even empty
+// page may have a cursor: if a filter matches little, List stops searching
+// after a bounded number of records.
 func (r *Reader) List(ctx context.Context, request *subjects.ListRequest, maxBytes int, size func([]byte) int) (*subjects.ListReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.config.ReadTimeout)
 	defer cancel()
@@ -37,7 +37,7 @@ func (r *Reader) List(ctx context.Context, request *subjects.ListRequest, maxByt
 			break
 		}
 	}
-	end, err := r.end(ctx) // a list shows what is missing as well
+	end, err := r.end(ctx) // a list also shows what is missing
 	l.reply.Revision = later(l.reply.Revision, end)
 	return l.reply, err
 }
@@ -45,20 +45,20 @@ func (r *Reader) List(ctx context.Context, request *subjects.ListRequest, maxByt
 // listing is a page of a list while pages of the store go into it.
 type listing struct {
 	request *subjects.ListRequest
-	limit   int // of items
-	room    int // bytes that are left for items
+	limit   int // most items
+	room    int // bytes left for items
 	size    func(msgpack []byte) int
 	reply   *subjects.ListReply
 	used    int // bytes of items
-	scanned int // records that were looked at
-	fits    int // records of the last page that fit, where it must be asked for again; or 0
+	scanned int // records looked at
+	fits    int // how many records of the last page fit, if it must be read again; or 0
 }
 
-// ask is how many records to ask the store for: as many as are likely to hold
-// the items that are missing, by how many did so far. To ask for exactly those
-// that are missing would take ever smaller pages, each of which is a search of
-// its own to the store; to ask for all would read records again that another
-// request takes up.
+// ask returns how many records to request from the store: as many as probably
+// hold the items that the page lacks, by the matches so far. Requesting only
+// the number of lacking items would need ever smaller pages, and each page is a
+// new search for the store. Requesting all would read records that the next
+// request reads again.
 func (l *listing) ask() int {
 	if l.fits > 0 {
 		return l.fits
@@ -73,7 +73,7 @@ func (l *listing) ask() int {
 }
 
 // take adds the records of a page that pass the filters to a listing, as far as
-// they fit, and has its cursor stand after the last record that was looked at.
+// they fit, and sets the cursor after the last record looked at.
 func (r *Reader) take(l *listing, page store.Page) (more bool, err error) {
 	items, used, full := l.reply.Items, 0, false
 	looked := 0
@@ -96,29 +96,31 @@ func (r *Reader) take(l *listing, page store.Page) (more bool, err error) {
 	case !full:
 		l.reply.Cursor = page.Next
 	case looked == 0 && len(items) == 0:
-		return false, subjects.Errorf(subjects.PayloadTooLarge, "the metadata of one credential passes the server's maximum payload")
+		return false, subjects.Errorf(subjects.PayloadTooLarge, "the metadata of one credential exceeds the server's maximum payload")
 	case looked == 0:
 		return false, nil
 	case page.CursorAt == nil:
-		// Only whole pages can be continued: one that ends here is asked for.
+		// A cursor exists only at the end of a page, so request a page that
+		// ends here.
 		l.fits = looked
 		return true, nil
 	default:
-		l.reply.Cursor = page.CursorAt(page.Records[looked-1].Key)
+		l.reply.Cursor = page.CursorAt(page.Records[looked-1].Target)
 	}
 	l.reply.Items, l.fits = items, 0
 	l.room -= used
 	l.used += used
-	l.scanned += max(1, looked) // an empty page costs as much as one that is not
+	l.scanned += max(1, looked) // an empty page costs as much as a full one
 	for i := range page.Records[:looked] {
 		l.reply.Revision = later(l.reply.Revision, r.config.Replica.Including(page.Records[i].Revision))
 	}
-	full = full || l.used > 0 && l.room < l.used/len(items) // there is hardly room for another
+	full = full || l.used > 0 && l.room < l.used/len(items) // hardly room for another
 	return !full && page.Next != "", nil
 }
 
-// Describe is what List shows of one credential. A record that cannot be read is no error:
-// Damaged says why. The store answers, and the cache neither answers nor is filled.
+// Describe returns what List shows of one credential. A record that cannot be
+// read is no error: Damaged says why. Describe reads the store, and does not
+// use the cache.
 func (r *Reader) Describe(ctx context.Context, target subjects.Target) (*subjects.DescribeReply, error) {
 	if err := checkTarget(target); err != nil {
 		return nil, err
@@ -136,7 +138,7 @@ func (r *Reader) Describe(ctx context.Context, target subjects.Target) (*subject
 	}
 	record := found.record
 	if err != nil {
-		record = &store.Record{Key: store.Key(target), Damaged: err.Error()}
+		record = &store.Record{Target: target, Damaged: err.Error()}
 	}
 	return &subjects.DescribeReply{
 		Credential: r.item(subjects.Describe, record),
@@ -144,8 +146,8 @@ func (r *Reader) Describe(ctx context.Context, target subjects.Target) (*subject
 	}, nil
 }
 
-// listable checks a record as a list does: what it says of itself must be proven, of
-// format 1 by opening it.
+// listable checks a record as a list does: its metadata must be proven, for
+// format 1 by opening the record.
 func (r *Reader) listable(record *store.Record) error {
 	if record.Data != nil || len(record.Proof) > 0 {
 		return r.proven(record)
@@ -157,15 +159,15 @@ func (r *Reader) listable(record *store.Record) error {
 	return err
 }
 
-// item is what a command shows of a record without its values.
+// item returns the parts of a record that lists show: all but the values.
 func (r *Reader) item(command subjects.Command, record *store.Record) subjects.Credential {
 	item := subjects.Credential{
 		Scope: record.Scope, ID: record.ID, Version: record.Version,
 		Metadata: record.Metadata,
 	}
 	if record.Damaged != "" {
-		// The store's own words name files and hosts.
-		item.Damaged = r.explain(command, damaged(record), subjects.Target(record.Key)).Message
+		// The store's own error may name files and hosts.
+		item.Damaged = r.explain(command, damaged(record), record.Target).Message
 	}
 	return item
 }

@@ -15,11 +15,11 @@ import (
 	"credbus/subjects"
 )
 
-// listed counts what a list asks of the store.
+// listed counts the calls and records that a list needs.
 type listed struct {
 	store.Store
 	calls, records int
-	wholePages     bool // as of a provider that only goes on after whole pages
+	wholePages     bool // like a provider that continues only after whole pages
 }
 
 func (l *listed) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
@@ -32,13 +32,13 @@ func (l *listed) List(ctx context.Context, opts store.ListOptions) (store.Page, 
 	return page, err
 }
 
-const tagged = 7 // one of so many
+const tagged = 7 // one of this many has the tag
 
 // putListed puts n records, of which some have a tag.
 func putListed(t testing.TB, ring *seal.Keyring, s store.Store, n int, metadata func(i int) subjects.Metadata) {
 	t.Helper()
 	for i := range n {
-		record := &store.Record{Key: store.Key{Scope: "org:acme/team:eng", ID: subjects.ID(fmt.Sprintf("id-%06d", i))}, WriteID: "w"}
+		record := &store.Record{Target: subjects.Target{Scope: "org:acme/team:eng", ID: subjects.ID(fmt.Sprintf("id-%06d", i))}, WriteID: "w"}
 		record.Metadata = metadata(i)
 		var err error
 		if record.Payload, record.Proof, err = ring.SealRecord(nil, manager.HeaderOf(record)); err != nil {
@@ -80,8 +80,9 @@ func (b *bed) listAll(t testing.TB, filter subjects.Filter, limit, maxBytes int)
 	}
 }
 
-// TestListReadsEachRecordOnce: what a list reads is in proportion to what there
-// is, whatever the filter, the size of the page, and the size of the items.
+// TestListReadsEachRecordOnce: the reads of a list must be proportional to the
+// number of records, whatever the filter, the size of the page, and the size of
+// the items.
 func TestListReadsEachRecordOnce(t *testing.T) {
 	const records, most = 3000, 1.35
 	large := strings.Repeat("d", 1000)
@@ -116,7 +117,7 @@ func TestListReadsEachRecordOnce(t *testing.T) {
 				t.Errorf("%d are shown, want %d", len(ids), test.want)
 			}
 			if counted.calls > test.calls || float64(counted.records) > most*records {
-				t.Errorf("the store was asked %d times for %d records in all: at most %d and %.0f are expected", counted.calls, counted.records, test.calls, most*records)
+				t.Errorf("the store had %d calls for %d records in total, want at most %d and %.0f", counted.calls, counted.records, test.calls, most*records)
 			}
 		})
 	}
@@ -134,7 +135,7 @@ func BenchmarkListAll(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer s.Close()
+		defer s.Close(b.Context())
 		ring := keyring(b)
 		putListed(b, ring, s, n, someTagged)
 		bed := newBed(b, s, nil, func(c *manager.Config) { c.Keyring = ring })

@@ -10,18 +10,18 @@ import (
 	"credbus/subjects"
 )
 
-// MaintainerConfig names the stores that a Maintainer migrates between. Without them
-// there is no migrating.
+// MaintainerConfig names the stores that a Maintainer migrates between. Without
+// them, it cannot migrate.
 type MaintainerConfig struct {
-	// Stores are those that the store consists of, and those that credentials may be
-	// copied to, by name. Routed are the names of the ones that the store keeps what
-	// is in a scope and below in.
+	// Stores has, by name, the stores in use and those to which credentials may
+	// be copied. Routed returns the names of the stores that keep a scope and
+	// all below it.
 	Stores map[string]store.Store
 	Routed func(subjects.Scope) []string
 }
 
-// Maintainer works on all that is stored, for operators: it seals it again after a key
-// rotation and migrates it between stores.
+// Maintainer works on all stored credentials, for operators: it seals them
+// again after a key rotation, and migrates them between stores.
 type Maintainer struct {
 	*records
 	writer    *Writer
@@ -32,7 +32,7 @@ func newMaintainer(records *records, writer *Writer, config MaintainerConfig) *M
 	return &Maintainer{records: records, writer: writer, migrating: config}
 }
 
-// Keys are the keys that this replica holds.
+// Keys returns the keys that this replica holds.
 func (m *Maintainer) Keys() subjects.ReplicaKeys {
 	keys := subjects.ReplicaKeys{Loaded: m.config.Keyring.Loaded().UTC().Truncate(time.Millisecond)}
 	for _, key := range m.config.Keyring.Keys() {
@@ -41,10 +41,10 @@ func (m *Maintainer) Keys() subjects.ReplicaKeys {
 	return keys
 }
 
-// eachRecord works on the records of a page, some at a time. What work returns
-// adds its outcome to the reply; one call follows the other. Records that are not
-// begun when three quarters of the time of ctx have passed are left, and counted
-// as remaining.
+// eachRecord works on the records of a page, a few at a time. work returns a
+// function that adds its outcome to the reply; eachRecord calls these one after
+// the other. It begins no record after three quarters of the time of ctx, and
+// counts the rest as remaining.
 func (m *Maintainer) eachRecord(ctx context.Context, command subjects.Command, records []store.Record,
 	work func(context.Context, *store.Record) (add func(), err error),
 ) (remaining int64, failed []subjects.Error) {
@@ -67,7 +67,7 @@ func (m *Maintainer) eachRecord(ctx context.Context, command subjects.Command, r
 				return err
 			})
 			if err != nil {
-				told := *m.explain(command, err, subjects.Target(record.Key))
+				told := *m.explain(command, err, record.Target)
 				told.Revision = subjects.Revision{}
 				outcomes[i] = func() { failed = append(failed, told) }
 			}

@@ -1,6 +1,7 @@
 package manager
 
-// Config holds the parts and settings of a Manager. Those of each part stand by its type.
+// Config holds the parts and settings of a Manager. The Config of each part is
+// documented with its type.
 type Config struct {
 	RecordsConfig
 	ReaderConfig

@@ -15,27 +15,29 @@ import (
 	"credbus/subjects"
 )
 
-// migrated is what became of one credential.
+// migrated is the outcome of one credential.
 type migrated int
 
 const (
-	wasCopied migrated = iota // and read back
-	isCurrent                 // the same is there
-	isNewer                   // there is one of a later write
+	wasCopied migrated = iota // copied, and read back
+	isCurrent                 // the other store has the same
+	isNewer                   // the other store has a later write
 	isGone                    // it was deleted meanwhile
-	wasPruned                 // there was one that the other store does not have
+	wasPruned                 // deleted, since the other store does not have it
 )
 
 // MigratePage copies a page of the credentials of request.Scope and below from
-// one store to another, or deletes from the other what the first does not have.
+// one store to another, or deletes from the second those that the first does
+// not have.
 //
 //	read from ─► read to ─┬─ the same, or newer ─► left
 //	                      └─ older, or none ─► put on condition that to is still so ─► read back, compare
 //
 // A copy has the values, the metadata, the write id and the revision of its
-// original, so that no client that has seen one is answered with less by the
-// other; its version is the store's own. Nothing is copied to where reads may
-// come from: what was deleted there since would come back.
+// original, so that a client that has seen one gets no older answer from the
+// other. Its version is that of the second store. Nothing is copied to a store
+// that serves reads of the scope: credentials deleted there since would come
+// back.
 func (m *Maintainer) MigratePage(ctx context.Context, request *subjects.MigrateRequest) (*subjects.MigrateReply, error) {
 	from, err := m.storeOf("from", request.From)
 	if err != nil {
@@ -49,11 +51,11 @@ func (m *Maintainer) MigratePage(ctx context.Context, request *subjects.MigrateR
 		return nil, subjects.Errorf(subjects.InvalidArgument, "from and to are the same store %q: name two", request.From)
 	case slices.Contains(m.migrating.Routed(request.Scope), request.To):
 		return nil, subjects.Errorf(subjects.InvalidArgument,
-			"the workers keep credentials of this scope in %q already: copy to a store first, and route the scope to it then (store.routes)", request.To)
+			"the workers already keep credentials of this scope in %q: first copy to a store, then route the scope to it (store.routes)", request.To)
 	}
 	source := from
 	work := func(ctx context.Context, record *store.Record) (migrated, error) {
-		return m.migrate(ctx, from, to, record.Key)
+		return m.migrate(ctx, from, to, record.Target)
 	}
 	if request.Prune {
 		source = to
@@ -77,7 +79,7 @@ func (m *Maintainer) MigratePage(ctx context.Context, request *subjects.MigrateR
 	return reply, nil
 }
 
-// storeOf is the store that a field of a request names.
+// storeOf returns the store that a field of a request names.
 func (m *Maintainer) storeOf(field, name string) (named, error) {
 	if s, ok := m.migrating.Stores[name]; ok {
 		return named{s, name}, nil
@@ -86,7 +88,7 @@ func (m *Maintainer) storeOf(field, name string) (named, error) {
 	return named{}, subjects.Errorf(subjects.InvalidArgument, "%s is %q: the stores of this worker are %s (stores, in its configuration)", field, name, strings.Join(names, ", "))
 }
 
-// named is one of the two stores of a migration. Its errors say which.
+// named is one of the two stores of a migration. Its errors name the store.
 type named struct {
 	store store.Store
 	name  string
@@ -99,8 +101,8 @@ func (s named) told(err error) error {
 	return ofStore{s.name, err}
 }
 
-// ofStore is an error of the store of that name, which may be told: the request
-// names it.
+// ofStore adds the name of a store to its error. The caller may see the name,
+// since the request contains it.
 type ofStore struct {
 	name string
 	err  error
@@ -112,22 +114,22 @@ func (e ofStore) where() string { return "store " + e.name + ": " }
 
 func (e ofStore) Unwrap() error { return e.err }
 
-// migrateTries is how often a credential is looked at that others write
-// meanwhile, or whose copy a store that lags does not show yet.
+// migrateTries bounds the tries for a credential that others write meanwhile,
+// or whose copy a store that lags does not show yet.
 const migrateTries = 5
 
-func (m *Maintainer) migrate(ctx context.Context, from, to named, key store.Key) (migrated, error) {
+func (m *Maintainer) migrate(ctx context.Context, from, to named, key subjects.Target) (migrated, error) {
 	for try := 1; ; try++ {
 		done, err := m.migrateOnce(ctx, from, to, key)
 		overtaken := errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrNotFound)
 		if overtaken && try < migrateTries {
-			continue // somebody else wrote: see what
+			continue // somebody else wrote: read it again
 		}
 		return done, err
 	}
 }
 
-func (m *Maintainer) migrateOnce(ctx context.Context, from, to named, key store.Key) (migrated, error) {
+func (m *Maintainer) migrateOnce(ctx context.Context, from, to named, key subjects.Target) (migrated, error) {
 	original, data, wipe, err := m.opened(ctx, from.store, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return isGone, nil
@@ -142,7 +144,7 @@ func (m *Maintainer) migrateOnce(ctx context.Context, from, to named, key store.
 	case errors.Is(err, store.ErrNotFound):
 		pre.Absent = true
 	case errors.Is(err, store.ErrDamaged):
-		pre.Present = true // what cannot be read is put right
+		pre.Present = true // replace a record that cannot be read
 	case err != nil:
 		return 0, err
 	case same:
@@ -175,8 +177,7 @@ func (m *Maintainer) putCopy(ctx context.Context, to named, record *store.Record
 	return to.told(err)
 }
 
-// verify reads a copy back, more than once where the store does not show yet
-// what was written to it.
+// verify reads a copy back, again if the store does not show the write yet.
 func (m *Maintainer) verify(ctx context.Context, to named, original *store.Record, data subjects.Data) error {
 	pause := 100 * time.Millisecond
 	for try := 1; ; try++ {
@@ -198,12 +199,13 @@ func (m *Maintainer) verify(ctx context.Context, to named, original *store.Recor
 	}
 }
 
-var errCopy = errors.New("the copy was written and does not read back as its original: migrate again")
+var errCopy = errors.New("the copy was written, but reads back differently from its original: migrate again")
 
-// compare tells whether a store has the same as original, whose values are
-// data, and what it has. A record that does not open is not the same.
+// compare reports whether a store has the same as original, whose values are
+// data, and returns what the store has. A record that does not open is not the
+// same.
 func (m *Maintainer) compare(ctx context.Context, s named, original *store.Record, data subjects.Data) (there *store.Record, same bool, err error) {
-	there, values, wipe, err := m.opened(ctx, s.store, original.Key)
+	there, values, wipe, err := m.opened(ctx, s.store, original.Target)
 	if errors.Is(err, seal.ErrDecrypt) || errors.Is(err, errPayload) {
 		return there, false, nil
 	}
@@ -214,9 +216,9 @@ func (m *Maintainer) compare(ctx context.Context, s named, original *store.Recor
 	return there, sameMetadata(there.Metadata, original.Metadata) && sameData(values, data), nil
 }
 
-// opened reads a record and its values, in whatever form the store has them.
-// The record comes also with the error that it does not open.
-func (r *records) opened(ctx context.Context, s store.Store, key store.Key) (record *store.Record, data subjects.Data, wipe func(), err error) {
+// opened reads a record and its values, in whatever form the store has them. If
+// the record does not open, opened returns it with the error.
+func (r *records) opened(ctx context.Context, s store.Store, key subjects.Target) (record *store.Record, data subjects.Data, wipe func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.config.ReadTimeout)
 	defer cancel()
 	record, err = checked(s.Get(ctx, key))
@@ -227,13 +229,13 @@ func (r *records) opened(ctx context.Context, s store.Store, key store.Key) (rec
 	return record, data, wipe, err
 }
 
-// sameMetadata compares what a copy keeps, which is all but when the first
-// record of that key was created in a store.
+// sameMetadata compares the metadata that a copy keeps: all but the time of
+// creation, which each store sets itself.
 func sameMetadata(a, b subjects.Metadata) bool {
 	return sameContent(a, b) && a.Modified.Equal(b.Modified)
 }
 
-// sameContent compares what a request may set.
+// sameContent compares the metadata that a request may set.
 func sameContent(a, b subjects.Metadata) bool {
 	return a.Description == b.Description && maps.Equal(a.Tags, b.Tags) && a.RotationDays == b.RotationDays &&
 		a.Inheritable == b.Inheritable && a.Expires.Equal(b.Expires)
@@ -255,19 +257,19 @@ func newer(a, b *store.Record) bool {
 func (m *Maintainer) prune(ctx context.Context, from, to named, record *store.Record) (migrated, error) {
 	read, cancel := context.WithTimeout(ctx, m.config.ReadTimeout)
 	defer cancel()
-	original, err := from.store.Get(read, record.Key)
+	original, err := from.store.Get(read, record.Target)
 	switch {
 	case err == nil:
 		original.Data.Wipe()
 		return isCurrent, nil
 	case errors.Is(err, store.ErrDamaged):
-		return isCurrent, nil // it is there
+		return isCurrent, nil // from has it
 	case !errors.Is(err, store.ErrNotFound):
 		return 0, from.told(err)
 	}
 	write, cancel := context.WithTimeout(ctx, m.writer.writing.WriteTimeout)
 	defer cancel()
-	err = to.store.Delete(write, record.Key, store.Precondition{Version: record.Version})
+	err = to.store.Delete(write, record.Target, store.Precondition{Version: record.Version})
 	if errors.Is(err, store.ErrNotFound) {
 		return isGone, nil
 	}

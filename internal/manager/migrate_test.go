@@ -6,25 +6,25 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"credbus/internal/manager"
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
 	"credbus/internal/store/storetest"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
-// inClear is a store that keeps values in its provider's own form.
+// inClear is a store in native form.
 type inClear struct {
 	store.Store
 	mu     sync.Mutex
-	values map[store.Key]subjects.Data
+	values map[subjects.Target]subjects.Data
 }
 
 func newInClear() *inClear {
-	return &inClear{Store: memory.New(), values: make(map[store.Key]subjects.Data)}
+	return &inClear{Store: memory.New(), values: make(map[subjects.Target]subjects.Data)}
 }
 
 func (s *inClear) Native(subjects.Scope) bool { return true }
@@ -39,12 +39,12 @@ func (s *inClear) Put(ctx context.Context, rec *store.Record, pre store.Precondi
 	kept.Data, kept.Payload = nil, []byte("-")
 	version, err := s.Store.Put(ctx, &kept, pre)
 	if err == nil {
-		s.values[rec.Key] = rec.Data.Clone()
+		s.values[rec.Target] = rec.Data.Clone()
 	}
 	return version, err
 }
 
-func (s *inClear) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+func (s *inClear) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rec, err := s.Store.Get(ctx, key)
@@ -69,8 +69,8 @@ func newMigration(t *testing.T, from, to store.Store) *migration {
 	return m
 }
 
-// page migrates the first page and fails unless its outcome is want, but for
-// Failed.
+// page migrates the first page and fails unless its outcome, without Failed, is
+// want.
 func (m *migration) page(t *testing.T, request subjects.MigrateRequest, want subjects.MigrateReply) *subjects.MigrateReply {
 	t.Helper()
 	request.From, request.To = "old", "new"
@@ -86,7 +86,7 @@ func (m *migration) page(t *testing.T, request subjects.MigrateRequest, want sub
 	return got
 }
 
-// reads what a manager over the store that was migrated to answers.
+// reads retrieves by a manager over the target store.
 func (m *migration) after(t *testing.T, at subjects.Target) (*subjects.RetrieveReply, error) {
 	t.Helper()
 	ring := m.ring
@@ -132,21 +132,21 @@ func TestMigrate(t *testing.T) {
 				t.Errorf("metadata was %+v, is %+v", before.Metadata, after.Metadata)
 			}
 			if len(after.Data) != 2 || string(after.Data["user"].Bytes()) != "app" || string(after.Data["password"].Bytes()) != "s3cret" {
-				t.Error("the values are others")
+				t.Error("the values differ")
 			}
-			original, err := m.from.Get(t.Context(), store.Key(at))
+			original, err := m.from.Get(t.Context(), at)
 			if err != nil {
 				t.Fatal(err)
 			}
-			copied, err := m.to.Get(t.Context(), store.Key(at))
+			copied, err := m.to.Get(t.Context(), at)
 			if err != nil || copied.Revision != original.Revision || copied.WriteID != original.WriteID {
 				t.Errorf("revision %v write %q, want %v %q: %v", copied.Revision, copied.WriteID, original.Revision, original.WriteID, err)
 			}
-			if _, err := m.to.Get(t.Context(), store.Key(target("org:else", "not-asked-for"))); err == nil {
-				t.Error("more was copied than was asked for")
+			if _, err := m.to.Get(t.Context(), target("org:else", "not-asked-for")); err == nil {
+				t.Error("more was copied than requested")
 			}
 
-			// What changes is copied when it is migrated again.
+			// A second migration copies changed credentials.
 			m.store(t, at, "changed")
 			m.store(t, target("org:acme", "created"), "x")
 			m.page(t, scope, subjects.MigrateReply{Copied: 2, Current: 1})
@@ -157,7 +157,7 @@ func TestMigrate(t *testing.T) {
 	}
 }
 
-// Pages go on where the one before ended.
+// Each page continues where the one before ended.
 func TestMigratePages(t *testing.T) {
 	m := newMigration(t, memory.New(), memory.New())
 	for i := range 25 {
@@ -181,8 +181,7 @@ func TestMigratePages(t *testing.T) {
 	}
 }
 
-// What was deleted since it was copied is deleted from the copy too, and
-// nothing that is still there.
+// Pruning deletes copies of deleted credentials, and nothing else.
 func TestMigratePrunes(t *testing.T) {
 	m := newMigration(t, memory.New(), memory.New())
 	gone, kept := target("org:acme", "gone"), target("org:acme", "kept")
@@ -197,20 +196,20 @@ func TestMigratePrunes(t *testing.T) {
 	m.page(t, subjects.MigrateRequest{Prune: true}, subjects.MigrateReply{Pruned: 1, Current: 1})
 	m.page(t, subjects.MigrateRequest{Prune: true}, subjects.MigrateReply{Current: 1})
 	if _, err := m.after(t, kept); err != nil {
-		t.Errorf("what is still there was pruned: %v", err)
+		t.Errorf("an existing credential was pruned: %v", err)
 	}
 	if _, err := m.after(t, gone); told(err) != subjects.NotFound {
-		t.Errorf("what is gone is still there: %v", err)
+		t.Errorf("the copy of a deleted credential still exists: %v", err)
 	}
 }
 
-// A write that was made where a credential is copied to is not undone.
+// Migration must not undo a write in the target store.
 func TestMigrateLeavesWhatIsNewer(t *testing.T) {
 	m := newMigration(t, memory.New(), memory.New())
 	at := target("org:acme", "db")
 	m.store(t, at, "x")
 	m.page(t, subjects.MigrateRequest{}, subjects.MigrateReply{Copied: 1})
-	theirs, err := m.to.Get(t.Context(), store.Key(at))
+	theirs, err := m.to.Get(t.Context(), at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,12 +220,12 @@ func TestMigrateLeavesWhatIsNewer(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.page(t, subjects.MigrateRequest{}, subjects.MigrateReply{Newer: 1})
-	if got, err := m.to.Get(t.Context(), store.Key(at)); err != nil || got.WriteID != "later" {
+	if got, err := m.to.Get(t.Context(), at); err != nil || got.WriteID != "later" {
 		t.Errorf("it was overwritten: %v", err)
 	}
 }
 
-// Each failure is told with its credential, and keeps no other from being copied.
+// Each failure is reported with its credential, and does not stop the others.
 func TestMigrateFailures(t *testing.T) {
 	m := newMigration(t, memory.New(), memory.New())
 	for i := range 3 {
@@ -240,8 +239,7 @@ func TestMigrateFailures(t *testing.T) {
 	m.page(t, subjects.MigrateRequest{}, subjects.MigrateReply{Copied: 1, Current: 2})
 }
 
-// A failure says in which of the two stores it was, and keeps what else the
-// store says for the log.
+// A failure names the store, and leaves the store's other words to the log.
 func TestMigrateFailuresNameTheStore(t *testing.T) {
 	m := newMigration(t, memory.New(), memory.New())
 	m.store(t, target("org:acme", "db"), "x")
@@ -269,7 +267,7 @@ func TestMigrateFailuresNameTheStore(t *testing.T) {
 			t.Errorf("%v: %v", c.call, failure)
 		}
 	}
-	record, err := m.from.Get(t.Context(), store.Key(target("org:acme", "db")))
+	record, err := m.from.Get(t.Context(), target("org:acme", "db"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +281,7 @@ func TestMigrateFailuresNameTheStore(t *testing.T) {
 	}
 }
 
-// corrupting is a store that keeps something else than it was given.
+// corrupting is a store that changes the records it gets.
 type corrupting struct{ store.Store }
 
 func (c corrupting) Put(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
@@ -293,7 +291,7 @@ func (c corrupting) Put(ctx context.Context, rec *store.Record, pre store.Precon
 }
 
 func TestMigrateVerifies(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m := newMigration(t, memory.New(), corrupting{memory.New()})
 		m.store(t, target("org:acme", "db"), "x")
 		reply := m.page(t, subjects.MigrateRequest{}, subjects.MigrateReply{})
@@ -303,9 +301,9 @@ func TestMigrateVerifies(t *testing.T) {
 	})
 }
 
-// A store that shows a write a moment later is waited for.
+// Migration waits for a store that shows a write a moment later.
 func TestMigrateToAStoreThatLags(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m := newMigration(t, memory.New(), memory.New())
 		m.store(t, target("org:acme", "db"), "x")
 		m.to.Set(storetest.Get, storetest.Fault{Err: store.ErrNotFound, Calls: 4})
@@ -313,9 +311,9 @@ func TestMigrateToAStoreThatLags(t *testing.T) {
 	})
 }
 
-// What is not begun in the time of a request is counted, to be asked for again.
+// Records that are not begun in the time of a request are counted as remaining.
 func TestMigrateLeavesWhatThereIsNoTimeFor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m := newMigration(t, memory.New(), memory.New())
 		for i := range 40 {
 			m.store(t, target("org:acme", fmt.Sprint("c", i)), "x")
@@ -336,7 +334,7 @@ func TestMigrateRefuses(t *testing.T) {
 		{From: "old", To: "old"},
 		{From: "old", To: "nowhere"},
 		{From: "", To: "new"},
-		{From: "new", To: "old"}, // where reads come from
+		{From: "new", To: "old"}, // which serves the reads
 	} {
 		if reply, err := m.MigratePage(t.Context(), &request); told(err) != subjects.InvalidArgument {
 			t.Errorf("from %q to %q: %v, %v", request.From, request.To, reply, err)

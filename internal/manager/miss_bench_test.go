@@ -10,8 +10,8 @@ import (
 	"credbus/subjects"
 )
 
-// BenchmarkMiss is what the manager adds to the store when nothing is cached, by the form
-// in which the store keeps values: the store is memory.
+// BenchmarkMiss measures the manager's part of a miss, for both forms of
+// values. The store is in memory.
 func BenchmarkMiss(b *testing.B) {
 	for form, s := range map[string]store.Store{"sealed": memory.New(), "native": native{memory.New()}} {
 		b.Run("form="+form, func(b *testing.B) {

@@ -10,13 +10,13 @@ import (
 	"credbus/internal/coherence"
 )
 
-// without names the protection that this process runs without.
+// without names the protection that this process leaves out.
 const without = "CREDBUS_TEST_WITHOUT"
 
 func init() { coherence.Without = coherence.Protection(os.Getenv(without)) }
 
-// The protections that the manager has a part in are needed: without each, one
-// of the tests of the races fails.
+// Each protection in which the manager takes part is necessary: without it, one
+// of the race tests must fail.
 func TestEveryProtectionIsNeeded(t *testing.T) {
 	if coherence.Without != "" {
 		t.Skip("this is without ", coherence.Without)

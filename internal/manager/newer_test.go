@@ -14,7 +14,7 @@ import (
 	"credbus/subjects"
 )
 
-// movedLog is a log whose end is already that of another stream than the one
+// movedLog is a log whose end already belongs to another stream than the one
 // that a replica follows.
 type movedLog struct {
 	*coherencetest.Log
@@ -23,10 +23,10 @@ type movedLog struct {
 
 func (l *movedLog) End(context.Context) (subjects.Revision, error) { return l.end, nil }
 
-// Stream deleted and recreated: a record that was written under the new stream
-// is read by a replica that still follows the old one. It is told with a
-// revision of the new stream, and not cached. A record of a stream that was
-// never here is told and cached like any other.
+// Stream deleted and recreated: a replica that still follows the old stream
+// reads a record written under the new one. It must return the record with a
+// revision of the new stream, and not cache it. It returns and caches a record
+// of an unknown stream like any other.
 func TestRecordOfALaterStream(t *testing.T) {
 	for name, recreated := range map[string]bool{"recreated": true, "moved here": false} {
 		t.Run(name, func(t *testing.T) {
@@ -34,12 +34,12 @@ func TestRecordOfALaterStream(t *testing.T) {
 			at := target("org:acme", "db")
 			first := newBed(t, shared, nil, func(c *manager.Config) { c.Keyring = ring })
 			first.store(t, at, "value")
-			record, err := shared.Get(t.Context(), store.Key(at))
+			record, err := shared.Get(t.Context(), at)
 			if err != nil {
 				t.Fatal(err)
 			}
 			changed(t, ring, record, func(r *store.Record) { r.Revision = subjects.Revision{Stream: 5, Seq: 7} })
-			if err := shared.Delete(t.Context(), store.Key(at), store.Precondition{}); err != nil {
+			if err := shared.Delete(t.Context(), at, store.Precondition{}); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := shared.Put(t.Context(), record, store.Precondition{}); err != nil {
@@ -68,7 +68,7 @@ func TestRecordOfALaterStream(t *testing.T) {
 				t.Fatalf("%v, %v", reply, err)
 			}
 			if ahead := reply.Revision.Stream == record.Revision.Stream; ahead != recreated {
-				t.Errorf("it is told with revision %s, the log ends at %s", reply.Revision, log.end)
+				t.Errorf("the reply has revision %s, the log ends at %s", reply.Revision, log.end)
 			}
 			if _, _, cached := b.cache.Get(nil, []byte(at.Scope), []byte(at.ID)); cached == recreated {
 				t.Errorf("it is cached: %v", cached)

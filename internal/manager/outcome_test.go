@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"credbus/internal/coherence"
@@ -16,10 +15,12 @@ import (
 	"credbus/internal/store/memory"
 	storepolicy "credbus/internal/store/policy"
 	"credbus/internal/store/storetest"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
-// What a store's server has against a record may name the server, and is for the log.
+// The refusal of a record by a store's server may name the server, so it goes
+// only to the log.
 func TestUnfitRecord(t *testing.T) {
 	for kind, code := range map[error]subjects.Code{subjects.ErrTooLarge: subjects.PayloadTooLarge, subjects.ErrInvalid: subjects.InvalidArgument} {
 		told, detail := manager.Explain(fmt.Errorf("%w: at https://vault.internal", store.Unfit(kind)), target("org:acme", "db"))
@@ -32,10 +33,10 @@ func TestUnfitRecord(t *testing.T) {
 	}
 }
 
-// A write that cannot be announced for lack of room is refused for that, and the
-// store is not touched; when there is room again, it goes on.
+// A write that cannot be announced for lack of room must be refused as such,
+// without a call of the store; with room again, writes must work.
 func TestNoRoomToAnnounce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		log, kept := coherencetest.NewLog(), memory.New()
 		b := newBed(t, kept, log, nil)
 		item := &subjects.StoreItem{Target: target("org:acme", "db"), Data: subjects.Value([]byte("x"))}
@@ -51,7 +52,7 @@ func TestNoRoomToAnnounce(t *testing.T) {
 				t.Errorf("%s: %+v", of, told)
 			}
 		}
-		if rec, err := kept.Get(t.Context(), store.Key(item.Target)); !errors.Is(err, store.ErrNotFound) {
+		if rec, err := kept.Get(t.Context(), item.Target); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("the store has %v, %v", rec, err)
 		}
 		log.Fail(nil)
@@ -61,8 +62,8 @@ func TestNoRoomToAnnounce(t *testing.T) {
 	})
 }
 
-// A write that failed says whether it may have taken effect; whatever a read
-// fails with, it took none.
+// The error of a write must say whether the write may have taken effect; that
+// of a read never does.
 func TestOutcomeUnknown(t *testing.T) {
 	at := target("org:acme", "db")
 	for _, test := range []struct {
@@ -76,7 +77,7 @@ func TestOutcomeUnknown(t *testing.T) {
 		{storetest.Fault{Err: store.ErrPermission}, subjects.PermissionDenied, false},
 		{storetest.Fault{Err: store.ErrDamaged}, subjects.DecryptFailed, false},
 		{storetest.Fault{Err: store.ErrFull}, subjects.StorageFull, false},
-		{storetest.Fault{Err: errors.Join(store.ErrFull, store.ErrTimeout)}, subjects.StorageFull, true}, // of two tries
+		{storetest.Fault{Err: errors.Join(store.ErrFull, store.ErrTimeout)}, subjects.StorageFull, true}, // from two tries
 		{storetest.Fault{Err: store.ErrClosed}, subjects.StorageUnavailable, false},
 		{storetest.Fault{Err: subjects.ErrTooLarge}, subjects.PayloadTooLarge, false},
 		{storetest.Fault{Err: subjects.ErrInvalid}, subjects.InvalidArgument, false},
@@ -87,11 +88,11 @@ func TestOutcomeUnknown(t *testing.T) {
 		{storetest.Fault{Err: fmt.Errorf("%w, then %w", store.ErrUnavailable, store.ErrOpen)}, subjects.StorageUnavailable, true},
 		{storetest.Fault{Err: store.ErrTimeout, Applied: true}, subjects.StorageTimeout, true},
 		{storetest.Fault{Err: errors.New("of no kind")}, subjects.Internal, true},
-		{storetest.Fault{Err: errors.Join(store.ErrConflict, store.ErrTimeout)}, subjects.VersionConflict, true}, // of two tries
+		{storetest.Fault{Err: errors.Join(store.ErrConflict, store.ErrTimeout)}, subjects.VersionConflict, true}, // from two tries
 		{storetest.Fault{Hang: true}, subjects.StorageTimeout, true},
 	} {
 		t.Run(fmt.Sprint(test.code, test.fault.Err), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				faults := storetest.NewFaults(memory.New())
 				b := newBed(t, faults, nil, nil)
 				for _, op := range []storetest.Operation{storetest.Get, storetest.Put, storetest.Delete} {
@@ -114,7 +115,7 @@ func TestOutcomeUnknown(t *testing.T) {
 					if told.Revision.IsZero() {
 						t.Errorf("%s: no revision", what)
 					}
-					// And what is explained once more, by the handler, stays so.
+					// A second Explain, by the handler, must not change it.
 					if again, _ := manager.Explain(told, at); *again != *told {
 						t.Errorf("%s: explained again it is %+v", what, again)
 					}
@@ -128,8 +129,8 @@ func TestOutcomeUnknown(t *testing.T) {
 	}
 }
 
-// What ends before the store is asked has written nothing, and says so by
-// saying nothing of an unknown outcome.
+// A write that ends before it calls the store has written nothing, so its error
+// must not mention an unknown outcome.
 func TestOutcomeOfWhatDidNotBegin(t *testing.T) {
 	log := coherencetest.NewLog()
 	faults := storetest.NewFaults(memory.New())
@@ -151,14 +152,14 @@ func TestOutcomeOfWhatDidNotBegin(t *testing.T) {
 	_, err = b.Store(ctx, item, "")
 	wants("no time", err, subjects.StorageTimeout)
 	if n := faults.Calls(storetest.Put); n != 0 {
-		t.Errorf("the store was asked %d times", n)
+		t.Errorf("the store had %d calls", n)
 	}
 }
 
-// Behind the policy of the stores, a write that found the breaker open at once
-// was not written; one that found it open after a try may have been.
+// With the policy in front: if a write found the breaker open at once, nothing
+// was written; if it found it open after a try, the outcome is unknown.
 func TestOutcomeBehindABreaker(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		faults := storetest.NewFaults(memory.New())
 		b := newBed(t, storepolicy.New(faults, storepolicy.Config{Retries: 5, BreakerFailures: 2}), nil, nil)
 		item := &subjects.StoreItem{Target: target("org:acme", "db"), Data: subjects.Value([]byte("x"))}
@@ -170,7 +171,7 @@ func TestOutcomeBehindABreaker(t *testing.T) {
 				t.Errorf("write %d: %+v, want an unknown outcome: %v (%v)", i+1, told, unknown, err)
 			}
 			if n := faults.Calls(storetest.Put); n != 2 {
-				t.Errorf("write %d: the store was asked %d times", i+1, n)
+				t.Errorf("write %d: the store had %d calls", i+1, n)
 			}
 		}
 	})

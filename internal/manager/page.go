@@ -9,12 +9,12 @@ import (
 	"credbus/subjects"
 )
 
-// pageBytes is about how much memory the records of a page take at most, where
-// the store can obey.
+// pageBytes is roughly the most memory that the records of a page take, if the
+// store can limit it.
 const pageBytes = 1 << 20
 
 // page lists a page of a scope and below, for the commands that work on all
-// that is stored there.
+// stored credentials.
 func (r *records) page(ctx context.Context, from store.Store, scope subjects.Scope, paging subjects.Paging) (store.Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.config.ReadTimeout)
 	defer cancel()
@@ -34,7 +34,7 @@ func damaged(record *store.Record) error {
 	return fmt.Errorf("%w: %s", store.ErrDamaged, record.Damaged)
 }
 
-// pageLimit is the number of items for a request that asks for limit.
+// pageLimit returns the number of items on a page for a request with limit.
 func pageLimit(limit int) int {
 	if limit == 0 {
 		return subjects.DefaultListItems

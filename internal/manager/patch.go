@@ -11,20 +11,21 @@ import (
 	"credbus/subjects"
 )
 
-// patchTries is how often a patch without a version reads a credential that other workers
-// or stores of this one write meanwhile. Each time at least one of them has written, so that few patches need many.
+// patchTries bounds how often a patch without a version reads a credential that
+// others write meanwhile, in this worker or another. Each failed try means that
+// another write succeeded, so few patches need many tries.
 const patchTries = 20
 
-// Patch changes a credential that is there, and keeps what item does not name. It reads the
-// store, never the cache, and stores what comes of the change on the condition that nobody
-// wrote since:
+// Patch changes an existing credential, and keeps what item does not name. It
+// reads the store, never the cache, and stores the result on the condition that
+// nobody wrote since:
 //
 //	read ─► is it at item.Version? ─► change ─► check limits ─► store at the version read
 //	  ▲                                                                │ conflict
 //	  └──────────────── unless the caller named a version ─────────────┘
 //
-// The request id has the meaning that it has in Store: a credential whose last write is of
-// that id was changed already.
+// The request id has the same meaning as in Store: if the last write of the
+// credential has this id, the patch has already taken effect.
 func (w *Writer) Patch(ctx context.Context, item *subjects.PatchItem, requestID string) (*subjects.PatchReply, error) {
 	if err := checkTarget(item.Target); err != nil {
 		return nil, err
@@ -67,7 +68,7 @@ func (w *Writer) patchInTurn(ctx context.Context, item *subjects.PatchItem, writ
 	return w.patchOnce(ctx, item, write)
 }
 
-// patchOnce is one try of a patch whose write is named write.
+// patchOnce tries a patch once. write is the name of its write.
 func (w *Writer) patchOnce(ctx context.Context, item *subjects.PatchItem, write string) (*subjects.PatchReply, error) {
 	found, err := w.get(ctx, w.config.Store.Get, item.Target, subjects.Revision{}, true)
 	if err != nil {
@@ -89,12 +90,12 @@ func (w *Writer) patchOnce(ctx context.Context, item *subjects.PatchItem, write 
 	}
 	defer wipe()
 	reply := &subjects.PatchReply{Target: item.Target, Version: record.Version, Revision: seen}
-	next := &store.Record{Key: record.Key, WriteID: write}
-	next.Metadata, reply.AbsentTags = item.ApplyMetadata(record.Metadata)
-	changed, absent := item.ApplyData(data)
+	next := &store.Record{Target: record.Target, WriteID: write}
+	next.Metadata, reply.AbsentTags = mergeMetadata(record.Metadata, item)
+	changed, absent := mergeData(data, item)
 	reply.AbsentData = absent
 	if repeated {
-		reply.AbsentTags, reply.AbsentData = nil, nil // the change that was made had removed them
+		reply.AbsentTags, reply.AbsentData = nil, nil // the change made earlier had removed them
 	}
 	if len(changed) == 0 {
 		return nil, subjects.Errorf(subjects.InvalidArgument, "the patch removes every named value: at least one must remain; delete the credential instead")
@@ -103,16 +104,17 @@ func (w *Writer) patchOnce(ctx context.Context, item *subjects.PatchItem, write 
 		return nil, err
 	}
 	if len(item.Data)+len(item.RemoveData) > 0 {
-		// Rotation is judged by the age of the values, so other changes leave it.
+		// The rotation policy counts the age of the values, so other changes
+		// leave this time.
 		next.Modified = time.Now().UTC().Truncate(time.Millisecond)
 	}
-	reply.Kept = item.Keeps(&next.Metadata, changed)
+	reply.Kept = kept(&next.Metadata, changed, item)
 	version, revision, err := w.replace(ctx, next, changed, store.Precondition{Version: record.Version})
 	switch {
 	case err == nil:
 		reply.Version, reply.Revision = version, revision
 	case repeated && errors.Is(err, store.ErrConflict):
-		// The patch had taken effect, and others have written since.
+		// The patch took effect, and others have written since.
 	default:
 		return nil, err
 	}

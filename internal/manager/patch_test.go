@@ -11,7 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"credbus/internal/coherence/coherencetest"
@@ -20,6 +19,7 @@ import (
 	"credbus/internal/store/file"
 	"credbus/internal/store/memory"
 	"credbus/internal/store/storetest"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
@@ -34,7 +34,7 @@ func database(at subjects.Target) subjects.StoreItem {
 	}
 }
 
-// text is what a credential holds.
+// text returns the content of a credential.
 func text(data subjects.Data) map[string]string {
 	all := make(map[string]string)
 	for name, value := range data {
@@ -52,7 +52,7 @@ func (b *bed) fresh(t testing.TB, at subjects.Target) *subjects.RetrieveReply {
 	return reply
 }
 
-// stores are those that patches are tried on, in both forms.
+// stores are the stores for patches, in both forms.
 func patchStores(t *testing.T, test func(t *testing.T, s store.Store)) {
 	for name, open := range map[string]func(t *testing.T) store.Store{
 		"memory": func(*testing.T) store.Store { return memory.New() },
@@ -62,7 +62,7 @@ func patchStores(t *testing.T, test func(t *testing.T, s store.Store)) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { _ = s.Close() })
+			t.Cleanup(func() { _ = s.Close(context.Background()) })
 			return s
 		},
 	} {
@@ -70,7 +70,7 @@ func patchStores(t *testing.T, test func(t *testing.T, s store.Store)) {
 	}
 }
 
-// A patch changes what it names, and nothing else.
+// A patch must change only what it names.
 func TestPatchKeepsTheRest(t *testing.T) {
 	at := target("org:acme", "db")
 	secret := func(s string) subjects.Secret { return subjects.NewSecret([]byte(s)) }
@@ -155,10 +155,10 @@ func TestPatchKeepsTheRest(t *testing.T) {
 	}
 }
 
-// Rotation is judged by the age of the values: what changes none of them must not make
-// them look new.
+// Rotation depends on the age of the values: a patch that changes none must not
+// make them look new.
 func TestPatchLeavesTheAgeOfValues(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		at := target("org:acme", "db")
 		b := newBed(t, memory.New(), nil, nil)
 		item := database(at)
@@ -212,7 +212,7 @@ func TestPatchRefuses(t *testing.T) {
 		"too many tags":        {subjects.PatchItem{Target: at, Tags: tags}, subjects.InvalidArgument, "52 tags"},
 		"too much data":        {subjects.PatchItem{Target: at, Data: subjects.Data{"big": subjects.NewSecret(make([]byte, subjects.MaxDataLen-1))}}, subjects.PayloadTooLarge, ""},
 		"no id":                {subjects.PatchItem{Target: subjects.Target{Scope: "org:acme"}, Description: new("x")}, subjects.InvalidArgument, "id is missing"},
-		"a name that is none":  {subjects.PatchItem{Target: at, RemoveData: []string{"a/b"}}, subjects.InvalidArgument, "a/b"},
+		"an invalid name":      {subjects.PatchItem{Target: at, RemoveData: []string{"a/b"}}, subjects.InvalidArgument, "a/b"},
 		"contradicting itself": {subjects.PatchItem{Target: at, Tags: map[string]string{"a": "b"}, RemoveTags: []string{"a"}}, subjects.InvalidArgument, "set and removed"},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -238,7 +238,8 @@ func TestPatchRefuses(t *testing.T) {
 	}
 }
 
-// What was to be removed and is not there is told, and no failure.
+// If a name to remove is missing, the reply says so, and the patch does not
+// fail.
 func TestPatchTellsWhatWasAbsent(t *testing.T) {
 	at := target("org:acme", "db")
 	b := newBed(t, memory.New(), nil, nil)
@@ -269,8 +270,8 @@ func TestPatchOfWhatExpired(t *testing.T) {
 	}
 }
 
-// A repeated patch acts once while nobody else writes, also with a version that it has
-// replaced itself.
+// A repeated patch takes effect once while nobody else writes, even with a
+// version that it has replaced itself.
 func TestPatchRepeated(t *testing.T) {
 	at := target("org:acme", "db")
 	patchStores(t, func(t *testing.T, s store.Store) {
@@ -289,12 +290,12 @@ func TestPatchRepeated(t *testing.T) {
 		}
 		b.storeItem(t, database(at))
 		if _, err := b.Patch(t.Context(), item, "r1"); told(err) != subjects.VersionConflict {
-			t.Errorf("repeated with a version over what others wrote: %v", err)
+			t.Errorf("repeated with a version after others wrote: %v", err)
 		}
 	})
 }
 
-// conflicts has writes of others come between the reads and the writes of a patch.
+// conflicts makes writes of others between the reads and the writes of a patch.
 type conflicts struct {
 	store.Store
 	mu   sync.Mutex
@@ -315,8 +316,8 @@ func (c *conflicts) Put(ctx context.Context, rec *store.Record, pre store.Precon
 	return c.Store.Put(ctx, rec, pre)
 }
 
-// Without a version a patch is made again on what others wrote meanwhile, which is kept;
-// with one it is refused at once. It does not go on for ever.
+// Without a version, a patch is repeated on top of other writes, which it
+// keeps; with a version it is refused at once. It must not repeat for ever.
 func TestPatchConflicts(t *testing.T) {
 	at := target("org:acme", "db")
 	for _, test := range []struct {
@@ -329,7 +330,7 @@ func TestPatchConflicts(t *testing.T) {
 		{1, false, "", false, 2}, {5, false, "", false, 6}, {1, true, subjects.VersionConflict, false, 1}, {1000, false, subjects.VersionConflict, true, 20},
 	} {
 		t.Run(fmt.Sprint(test.conflicts, test.versioned), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				kept, log, ring := memory.New(), coherencetest.NewLog(), keyring(t)
 				same := func(c *manager.Config) { c.Keyring = ring }
 				other := newBed(t, kept, log, same)
@@ -363,9 +364,9 @@ func TestPatchConflicts(t *testing.T) {
 	}
 }
 
-// The time of a request ends the tries of its patch.
+// The time of a request bounds the tries of its patch.
 func TestPatchEndsWithItsTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		at := target("org:acme", "db")
 		faults := storetest.NewFaults(memory.New())
 		b := newBed(t, faults, nil, nil)
@@ -380,10 +381,11 @@ func TestPatchEndsWithItsTime(t *testing.T) {
 	})
 }
 
-// A conflict that may be with the patch's own write, of which no answer came, is not tried
-// again: the change may have been made, and others may have written since.
+// If a conflict may come from the patch's own write without an answer, the
+// patch is not retried: it may have taken effect, and others may have written
+// since.
 func TestPatchOfUnknownOutcome(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		at := target("org:acme", "db")
 		faults := storetest.NewFaults(memory.New())
 		b := newBed(t, faults, nil, nil)
@@ -413,7 +415,7 @@ func TestConcurrentPatchesLoseNothing(t *testing.T) {
 		for i := range n {
 			group.Go(func() {
 				key := fmt.Sprint("t", i)
-				for { // what is refused for conflicts wrote nothing
+				for { // a patch refused for conflicts wrote nothing
 					_, err := replicas[i%2].Patch(t.Context(), &subjects.PatchItem{Target: at, Tags: map[string]string{key: key}}, "")
 					told, _ := manager.Explain(err, at)
 					if err == nil {
@@ -439,7 +441,7 @@ func TestConcurrentPatchesLoseNothing(t *testing.T) {
 	})
 }
 
-// A record that does not open cannot be kept in part.
+// A record that does not open cannot be patched.
 func TestPatchOfWhatDoesNotOpen(t *testing.T) {
 	at := target("org:acme", "db")
 	kept := memory.New()
@@ -473,9 +475,10 @@ func TestPatchBatch(t *testing.T) {
 	}
 }
 
-// Patches of one credential that come to a worker at once do not fail for each other.
+// Concurrent patches of one credential at one worker must not make each other
+// fail.
 func TestPatchesTakeTurns(t *testing.T) {
-	const n = 200 // in no turns, some would give up
+	const n = 200 // without turns, some would give up
 	at := target("org:acme", "db")
 	counted := &counting{Store: memory.New()}
 	b := newBed(t, counted, nil, nil)
@@ -496,7 +499,7 @@ func TestPatchesTakeTurns(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := b.Patch(ctx, &subjects.PatchItem{Target: at, Description: new("x")}, ""); !errors.Is(err, context.Canceled) {
-		t.Errorf("a patch of a caller who is gone: %v", err)
+		t.Errorf("a patch of a caller that has left: %v", err)
 	}
 }
 

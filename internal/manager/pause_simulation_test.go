@@ -9,19 +9,20 @@ import (
 	"time"
 
 	"credbus/internal/coherence"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
-// A pause between lease check and reply, at the worst moment: the entry is open,
-// the process stands still for longer than its lease, and meanwhile another
-// replica replaces what the entry holds.
+// A pause between lease check and reply, at the worst moment: the entry is
+// open, the process pauses for longer than its lease, and meanwhile another
+// replica replaces the credential.
 func TestPauseBeforeTheReply(t *testing.T) {
-	var pause atomic.Int64 // of the next one to look at the lease again
+	var pause atomic.Int64 // for the next second check of the lease
 	recheck := coherence.AtRecheck
 	coherence.AtRecheck = func() { time.Sleep(time.Duration(pause.Swap(0))) }
 	defer func() { coherence.AtRecheck = recheck }()
 	for _, how := range []string{"hit", "retrieve"} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			p := newPair(t)
 			p.writer.store(t, p.at, "old")
 			synctest.Wait()
@@ -39,11 +40,11 @@ func TestPauseBeforeTheReply(t *testing.T) {
 				dst := make([]byte, 4, 1024)
 				reply, _, ok := p.reader.Hit(dst, []byte(p.at.Scope), []byte(p.at.ID), nil)
 				if ok || len(reply) != len(dst) {
-					t.Error("what was opened before a pause longer than the lease is handed out as a hit")
+					t.Error("an entry opened before a pause longer than the lease is returned as a hit")
 				}
 				for _, b := range dst[len(dst):cap(dst)] {
 					if b != 0 {
-						t.Fatal("what is not handed out is not wiped")
+						t.Fatal("an entry that is not returned is not wiped")
 					}
 				}
 			} else {

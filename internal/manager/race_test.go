@@ -13,10 +13,11 @@ import (
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
 	"credbus/internal/store/storetest"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
-// gates is a store whose answers and writes can be kept back.
+// gates is a store whose answers and writes a test can hold back.
 type gates struct {
 	*storetest.Faults
 
@@ -52,7 +53,7 @@ func (g *gates) pass(gate *chan struct{}) {
 	}
 }
 
-func (g *gates) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+func (g *gates) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	record, err := g.Faults.Get(ctx, key)
 	g.pass(&g.afterGet)
 	return record, err
@@ -81,13 +82,13 @@ func newPair(t *testing.T) *pair {
 	return p
 }
 
-// asked is a read that may take its time.
+// asked is a running read.
 type asked struct {
 	done  chan struct{}
 	value string // "" for none
 }
 
-// ask begins a read, and lets it get as far as it can.
+// ask begins a read, and waits until it is blocked or done.
 func (p *pair) ask(t *testing.T) *asked {
 	a := &asked{done: make(chan struct{})}
 	go func() {
@@ -114,7 +115,7 @@ func (a *asked) answers(t *testing.T, what, want string) {
 			t.Errorf("%s got %q, want %q", what, a.value, want)
 		}
 	default:
-		t.Errorf("%s waits for another's read of the store", what)
+		t.Errorf("%s waits for another reader's read of the store", what)
 	}
 }
 
@@ -126,7 +127,8 @@ func (p *pair) cached(t *testing.T, when string, entries, negative int) {
 	}
 }
 
-// write begins a write on the other replica, and lets it get as far as it can.
+// write begins a write on the other replica, and waits until it is blocked or
+// done.
 func (p *pair) write(t *testing.T, value string) (done chan struct{}) {
 	done = make(chan struct{})
 	go func() {
@@ -137,23 +139,23 @@ func (p *pair) write(t *testing.T, value string) (done chan struct{}) {
 	return done
 }
 
-// end waits for a write, and until the reader has heard of that.
+// end waits for a write, and until the reader has applied it.
 func end(done chan struct{}) {
 	<-done
 	synctest.Wait()
 }
 
 // Joining a flight that began before an invalidation, or between intent and
-// commit: neither who comes while the write is under way nor who comes after it
-// is given what a flight from before it read, nor is that cached.
+// commit: readers that come during or after the write must not get what a
+// flight from before the write read, nor is that cached.
 func TestNoJoiningAFlightAcrossAForeignWrite(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		p.writer.store(t, p.at, "old")
 		synctest.Wait()
 		answer := p.readStore.closeGet()
 		before := p.ask(t)
-		p.readStore.let(&p.readStore.afterGet) // for all who come later
+		p.readStore.let(&p.readStore.afterGet) // for all later readers
 
 		commit := p.writerStore.closePut()
 		written := p.write(t, "new")
@@ -172,17 +174,17 @@ func TestNoJoiningAFlightAcrossAForeignWrite(t *testing.T) {
 		answer()
 		before.answers(t, "the reader that came before the write", "old")
 		reads = p.readStore.Calls(storetest.Get)
-		p.ask(t).answers(t, "a reader after all that", "new")
+		p.ask(t).answers(t, "a reader at the end", "new")
 		if n := p.readStore.Calls(storetest.Get) - reads; n != 0 {
-			t.Error("what was cached after the write is gone")
+			t.Error("the entry cached after the write is gone")
 		}
 	})
 }
 
-// Readers that come between intent and commit do not share a flight either: one
-// of them may begin after the commit, which it must see.
+// Readers between intent and commit must not share a flight either: one of them
+// may begin after the commit, which it must see.
 func TestNoSharingWhileAWriteIsUnderWay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		p.writer.store(t, p.at, "old")
 		synctest.Wait()
@@ -191,7 +193,7 @@ func TestNoSharingWhileAWriteIsUnderWay(t *testing.T) {
 		answer := p.readStore.closeGet()
 		during := p.ask(t)
 		p.readStore.let(&p.readStore.afterGet)
-		p.log.Hold(p.reader.replica.Name()) // the done is late here
+		p.log.Hold(p.reader.replica.Name()) // the done arrives late here
 		commit()
 		end(written)
 		p.ask(t).answers(t, "a reader after the commit", "new")
@@ -205,10 +207,10 @@ func TestNoSharingWhileAWriteIsUnderWay(t *testing.T) {
 	})
 }
 
-// A partitioned replica whose store is reachable: past its lease every read goes
-// to the store by itself, and none fills the cache.
+// A partitioned replica with a reachable store: after its lease every read goes
+// to the store separately, and none fills the cache.
 func TestPartitionedReplicaReadsTheStore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		p.writer.store(t, p.at, "old")
 		synctest.Wait()
@@ -225,7 +227,7 @@ func TestPartitionedReplicaReadsTheStore(t *testing.T) {
 		var readers []*asked
 		for range 3 {
 			readers = append(readers, p.ask(t))
-			time.Sleep(time.Second) // they may wait for a lease first
+			time.Sleep(time.Second) // they may first wait for a lease
 		}
 		if n := p.readStore.Calls(storetest.Get) - reads; n != 3 {
 			t.Errorf("3 readers past the lease made %d reads of the store", n)
@@ -245,10 +247,10 @@ func TestPartitionedReplicaReadsTheStore(t *testing.T) {
 	})
 }
 
-// Fill at the writer against a foreign write: a writer caches nothing of what it
-// wrote. The next read loads it.
+// Fill at the writer against a foreign write: a writer does not cache its own
+// write. The next read loads it.
 func TestWriterFillsNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		p.reader = p.writer
 		p.writer.store(t, p.at, "value")
@@ -266,7 +268,7 @@ func TestWriterFillsNothing(t *testing.T) {
 	})
 }
 
-// landsLate is a store that gives up on a write which takes effect all the same.
+// landsLate is a store that gives up a write that still takes effect later.
 type landsLate struct {
 	store.Store
 	after time.Duration
@@ -282,10 +284,11 @@ func (s *landsLate) Put(ctx context.Context, record *store.Record, pre store.Pre
 	return "", ctx.Err()
 }
 
-// A write that times out and lands late: until it can land no more, every read
-// goes to the store; so whoever reads after it landed sees it.
+// A write that times out and takes effect late: until that is no longer
+// possible, every read goes to the store, so readers see it once it has taken
+// effect.
 func TestWriteTimesOutAndLandsLate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const limit, lands = 10 * time.Second, 25 * time.Second
 		p := newPair(t)
 		p.writer.store(t, p.at, "old")
@@ -298,7 +301,7 @@ func TestWriteTimesOutAndLandsLate(t *testing.T) {
 		if told(err) != subjects.StorageTimeout || time.Since(begun) != limit {
 			t.Fatalf("%v after %s", err, time.Since(begun))
 		}
-		opens := func() bool { // its keyring is another: no reader mistakes one value for the other
+		opens := func() bool { // it has another keyring, so no reader confuses the values
 			_, err := p.reader.retrieve(t.Context(), subjects.RetrieveItem{Target: p.at}, subjects.Revision{})
 			return told(err) != subjects.DecryptFailed
 		}
@@ -308,7 +311,7 @@ func TestWriteTimesOutAndLandsLate(t *testing.T) {
 				t.Errorf("%s after the write began a reader sees the old value: %v, want %v", time.Since(begun), old, want)
 			}
 			if time.Since(begun) < 3*limit {
-				p.cached(t, "while the write may still land", 0, 0)
+				p.cached(t, "while the write may still take effect", 0, 0)
 			}
 		}
 		late.group.Wait()
@@ -319,10 +322,10 @@ func TestWriteTimesOutAndLandsLate(t *testing.T) {
 	})
 }
 
-// Negative caching against create: a read that found nothing and is on its way
-// must not cache that once the create has begun.
+// Negative caching against create: a running read that found nothing must not
+// cache that once the create has begun.
 func TestAbsenceInFlightAgainstCreate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		answer := p.readStore.closeGet()
 		before := p.ask(t)
@@ -335,10 +338,10 @@ func TestAbsenceInFlightAgainstCreate(t *testing.T) {
 	})
 }
 
-// The same, and the replica is yet to hear of the create: it caches no absence
-// that is ahead of what it has applied.
+// The same, before the replica has received the create: it must not cache an
+// absence that is ahead of its applied revision.
 func TestAbsenceAheadOfTheLog(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		p.log.Hold(p.reader.replica.Name())
 		answer := p.readStore.closeGet()
@@ -346,19 +349,19 @@ func TestAbsenceAheadOfTheLog(t *testing.T) {
 		p.readStore.let(&p.readStore.afterGet)
 		end(p.write(t, "created"))
 		answer()
-		time.Sleep(time.Second) // it may wait for the log first
+		time.Sleep(time.Second) // it may first wait for the log
 		before.answers(t, "a reader that came before the create", "")
-		p.cached(t, "before the create is heard of", 0, 0)
+		p.cached(t, "before the create is received", 0, 0)
 		p.log.Release()
 		synctest.Wait()
 		p.ask(t).answers(t, "a reader after the create", "created")
 	})
 }
 
-// An absence that is cached is dropped by the intent of a create, before the
-// store has it.
+// The intent of a create drops a cached absence, before the store has the
+// credential.
 func TestCachedAbsenceAgainstCreate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		reads := p.readStore.Calls(storetest.Get)
 		for range 3 {
@@ -382,14 +385,14 @@ func TestCachedAbsenceAgainstCreate(t *testing.T) {
 
 // The first read after a replica was idle waits for the lease, and is a hit.
 func TestIdleReplicaHitsAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		p.writer.store(t, p.at, "value")
 		synctest.Wait()
 		p.ask(t).answers(t, "the first reader", "value")
 		time.Sleep(time.Minute)
 		if _, _, ok := p.reader.Hit(nil, []byte(p.at.Scope), []byte(p.at.ID), nil); ok {
-			t.Error("a lease outlives a minute in which nobody asked")
+			t.Error("the lease still holds after an idle minute")
 		}
 		reads := p.readStore.Calls(storetest.Get)
 		p.ask(t).answers(t, "a reader after a minute", "value")
@@ -397,17 +400,17 @@ func TestIdleReplicaHitsAgain(t *testing.T) {
 			t.Errorf("it made %d reads of the store", n)
 		}
 		if _, _, ok := p.reader.Hit(nil, []byte(p.at.Scope), []byte(p.at.ID), nil); !ok {
-			t.Error("and the next is no hit")
+			t.Error("the next read is not a hit")
 		}
 	})
 }
 
 // Key rotation against open: replicas are given a new keyring one after the
-// other. One that still has the old cannot open what the new seals; it says so,
-// caches nothing of it, and does not go on serving what was there before. One
-// that has the new opens what either seals.
+// other. A replica with the old keyring cannot open records sealed by the new
+// key: it must report that, cache nothing of them, and not serve the old value.
+// A replica with the new keyring opens both.
 func TestKeyRotation(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		shared, log, ring := memory.New(), coherencetest.NewLog(), keyring(t)
 		rotated, err := ring.Rotated()
 		if err != nil {
@@ -434,7 +437,7 @@ func TestKeyRotation(t *testing.T) {
 			}
 		}
 		if n := behind.cache.Stats().Entries; n != 0 {
-			t.Errorf("%d entries are cached of what does not open", n)
+			t.Errorf("%d entries of records that do not open are cached", n)
 		}
 		behind.store(t, item.Target, "by the old key again")
 		synctest.Wait()

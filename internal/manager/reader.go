@@ -12,23 +12,24 @@ import (
 	"credbus/subjects"
 )
 
-// ReaderConfig says what a Reader keeps of what it has read.
+// ReaderConfig says what a Reader keeps after reads.
 type ReaderConfig struct {
 	Cache *cache.Cache // nil: every read goes to the store
-	// NegativeCaching has Cache hold that a credential does not exist, too.
+	// NegativeCaching lets Cache also hold absences.
 	NegativeCaching bool
-	// LastKnown holds what was read last of each credential, for reads that the
-	// store is not there to answer; its TTL is how old such an answer may be. Nil:
-	// they fail. It needs Cache, and is told of changes as Cache is.
+	// LastKnown holds the last reply for each credential, for reads during an
+	// outage of the store. Its TTL is the greatest age of such a reply. If nil,
+	// those reads fail. It needs Cache, and drops entries on the same changes.
 	LastKnown *cache.Cache
 }
 
-// Reader answers what does not change a credential: retrieve, list, describe, validate.
+// Reader carries out the commands that change nothing: retrieve, list,
+// describe, validate.
 type Reader struct {
 	*records
 	caching ReaderConfig
 	flights flights
-	fills   atomic.Uint64 // how often something was cached
+	fills   atomic.Uint64 // number of entries cached so far
 }
 
 func newReader(records *records, config ReaderConfig) *Reader {
@@ -39,9 +40,9 @@ func newReader(records *records, config ReaderConfig) *Reader {
 const inheritable uint8 = 1
 
 // Hit answers a retrieve from the cache: it appends the encoded reply, left
-// open for its revision, to dst. min is the text of the least revision that is
-// asked for. Without ok the caller asks RetrieveMissed. The bytes are the caller's
-// to wipe.
+// open for its revision, to dst. min is the text of the least revision
+// requested. If ok is false, the caller must call RetrieveMissed. The caller
+// must wipe the bytes.
 func (r *Reader) Hit(dst, scope, id, min []byte) (reply []byte, miss Miss, ok bool) {
 	if r.caching.Cache == nil {
 		return dst, Miss{}, false
@@ -62,30 +63,31 @@ func (r *Reader) Hit(dst, scope, id, min []byte) (reply []byte, miss Miss, ok bo
 	return reply, miss, ok
 }
 
-// Miss is what Hit has found out about a credential that is not cached, so that nobody
-// looks for it twice. The zero Miss says nothing.
+// Miss holds what Hit learned about a credential that is not cached, so that it
+// need not be looked up twice. The zero Miss holds nothing.
 type Miss struct {
 	looked bool
 	fills  uint64 // Reader.fills before the look
 }
 
-// stands reports whether nothing was cached since. Many requests for the same credential
-// may come at once, and wait for the pool while the first of them fills the cache.
+// stands reports whether nothing was cached since. Many requests for one
+// credential may arrive together, and wait for the pool while the first fills
+// the cache.
 func (m Miss) stands(fills uint64) bool { return m.looked && m.fills == fills }
 
 // Retrieve appends the encoded reply, left open for its revision, to dst. The
-// revision that it returns is the least for the reply to carry; Explain tells
-// that of an error.
+// reply must carry at least the returned revision. For an error, Explain
+// returns that revision.
 func (r *Reader) Retrieve(ctx context.Context, dst []byte, item subjects.RetrieveItem, min subjects.Revision) ([]byte, subjects.Revision, error) {
 	return r.RetrieveMissed(ctx, dst, item, min, Miss{})
 }
 
-// RetrieveMissed is Retrieve after Hit has missed.
+// RetrieveMissed is Retrieve after a miss of Hit.
 func (r *Reader) RetrieveMissed(ctx context.Context, dst []byte, item subjects.RetrieveItem, min subjects.Revision, miss Miss) ([]byte, subjects.Revision, error) {
 	return r.retrieve(ctx, r.config.Store.Get, dst, item, min, miss)
 }
 
-// retrieve is Retrieve that reads the store by fetch.
+// retrieve is Retrieve with fetch to read the store.
 func (r *Reader) retrieve(ctx context.Context, fetch fetch, dst []byte, item subjects.RetrieveItem, min subjects.Revision, miss Miss) ([]byte, subjects.Revision, error) {
 	if err := checkTarget(item.Target); err != nil {
 		return dst, subjects.Revision{}, err
@@ -93,12 +95,13 @@ func (r *Reader) retrieve(ctx context.Context, fetch fetch, dst []byte, item sub
 	var revision subjects.Revision
 	for target := item.Target; ; target.Scope = target.Scope.Parent() {
 		found, err := r.lookup(ctx, fetch, dst, target, item.Fresh, min, miss)
-		miss = Miss{} // it says nothing of ancestors
+		miss = Miss{} // which holds nothing about ancestors
 		revision = later(revision, found.revision)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 		case found.exists && target != item.Target && !found.inheritable:
-			// An ancestor keeps it to itself, whether or not its values open.
+			// The credential of an ancestor is not inheritable, whether or not
+			// its values open.
 			if err == nil {
 				clear(found.reply[len(dst):])
 			}
@@ -113,19 +116,19 @@ func (r *Reader) retrieve(ctx context.Context, fetch fetch, dst []byte, item sub
 	}
 }
 
-// answer is what a scope has to say of an ID.
+// answer is the answer of one scope about an ID.
 type answer struct {
 	reply       []byte            // encoded, left open for its revision
-	revision    subjects.Revision // the least for the reply to carry; zero for what is cached
-	exists      bool              // there is a record that says so itself; its values may not open
-	inheritable bool              // what that record says of itself
+	revision    subjects.Revision // least revision of the reply; zero for a cached one
+	exists      bool              // a proven record exists; its values may still not open
+	inheritable bool              // the flag of that record
 }
 
-// lookup answers for one scope. That there is nothing is store.ErrNotFound,
-// with the revision in the answer.
+// lookup answers for one scope. If there is no credential, it returns
+// store.ErrNotFound and an answer with the revision.
 func (r *Reader) lookup(ctx context.Context, fetch fetch, dst []byte, key subjects.Target, fresh bool, min subjects.Revision, miss Miss) (answer, error) {
 	if err := ctx.Err(); err != nil {
-		return answer{}, err // a hit would not notice
+		return answer{}, err // a hit would not notice that ctx ended
 	}
 	if fresh || r.caching.Cache == nil {
 		return r.read(ctx, fetch, dst, key, min, fresh)
@@ -153,7 +156,8 @@ func (r *Reader) lookup(ctx context.Context, fetch fetch, dst []byte, key subjec
 	}
 	flight := r.flights.join(shared, func() (found answer, err error) {
 		err = runItem(func() (err error) {
-			// The flight outlives a caller that gives up: others may wait for it.
+			// The flight outlives a caller that gives up, since others may wait
+			// for it.
 			found, err = r.load(context.WithoutCancel(ctx), fetch, key, token)
 			return err
 		})
@@ -192,7 +196,8 @@ func (r *Reader) look(dst []byte, key subjects.Target, miss Miss) (reply []byte,
 	return r.caching.Cache.Get(dst, []byte(key.Scope), []byte(key.ID))
 }
 
-// load reads a key for all who wait for it, opens what it finds, and fills the caches.
+// load reads a key for all waiting readers, opens the record, and fills the
+// caches.
 func (r *Reader) load(ctx context.Context, fetch fetch, key subjects.Target, token coherence.Token) (answer, error) {
 	from, err := r.get(ctx, fetch, key, subjects.Revision{}, r.config.Replica.Strict())
 	if err != nil {
@@ -211,13 +216,14 @@ func (r *Reader) load(ctx context.Context, fetch fetch, key subjects.Target, tok
 	switch {
 	case from.record == nil && r.caching.NegativeCaching:
 		r.fillAbsent(ctx, key, token, from)
-	case err == nil && from.end.IsZero(): // or else it is from ahead of all that this replica has applied
+	case err == nil && from.end.IsZero(): // otherwise this replica has not applied the record's revision yet
 		r.fillFound(key, token, from, found, known)
 	}
 	return found, err
 }
 
-// fillFound caches a reply, and known as the one to give while the store is out.
+// fillFound caches a reply, and known as the reply during an outage of the
+// store.
 func (r *Reader) fillFound(key subjects.Target, token coherence.Token, from loaded, found answer, known []byte) {
 	var flags uint8
 	if found.inheritable {
@@ -230,8 +236,9 @@ func (r *Reader) fillFound(key subjects.Target, token coherence.Token, from load
 	r.fill(key, token, from, entries...)
 }
 
-// fill puts entries into their caches if nothing happened to the key since token was taken.
-// The replica decides that under its lock, so the entries come sealed.
+// fill puts entries into their caches if nothing happened to the key since
+// token was taken. The replica decides under its lock, so the entries must be
+// sealed before.
 func (r *Reader) fill(key subjects.Target, token coherence.Token, from loaded, entries ...*cache.Sealed) {
 	filled := r.config.Replica.Fill(key, token, from.answer(), func() {
 		for _, entry := range entries {
@@ -246,11 +253,11 @@ func (r *Reader) fill(key subjects.Target, token coherence.Token, from loaded, e
 	}
 }
 
-// catchUp is how long a fill waits for the replica to apply what the log held
-// when something was found to be missing. It is most often a message away.
+// catchUp bounds how long a fill waits for the replica to reach the log's end
+// as of a read that found nothing. That is usually one message away.
 const catchUp = 50 * time.Millisecond
 
-// fillAbsent caches that there is no such credential, as of the log's end.
+// fillAbsent caches an absence as of the log's end.
 func (r *Reader) fillAbsent(ctx context.Context, key subjects.Target, token coherence.Token, found loaded) {
 	ctx, cancel := context.WithTimeout(ctx, catchUp)
 	defer cancel()
@@ -269,9 +276,9 @@ func (r *Reader) read(ctx context.Context, fetch fetch, dst []byte, key subjects
 	return r.open(found, func(reply *subjects.RetrieveReply) []byte { return subjects.AppendOpen(dst, reply) })
 }
 
-// open opens what the store said, once: encode makes the answer's reply of it, and then the
-// values are wiped. With an error the answer has no reply, but says of the record what is
-// proven.
+// open opens a loaded record once. encode makes the reply, and then the values
+// are wiped. With an error the answer has no reply, but has the proven facts
+// about the record.
 func (r *Reader) open(from loaded, encode func(*subjects.RetrieveReply) []byte) (answer, error) {
 	found, record := answer{revision: from.end}, from.record
 	if record == nil {
@@ -279,11 +286,11 @@ func (r *Reader) open(from loaded, encode func(*subjects.RetrieveReply) []byte) 
 	}
 	defer from.wipe()
 	if err := r.proven(record); err != nil {
-		return found, err // what it says decides nothing
+		return found, err // its metadata decides nothing
 	}
 	data, wipe, err := r.unsealProven(record)
 	if err != nil && len(record.Proof) == 0 {
-		return found, err // its seal is the only thing that could prove anything
+		return found, err // only its seal could prove anything
 	}
 	found.exists, found.inheritable = true, record.Inheritable
 	found.revision = later(r.config.Replica.Including(record.Revision), from.end)

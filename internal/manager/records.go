@@ -13,13 +13,13 @@ import (
 	"credbus/subjects"
 )
 
-// RecordsConfig is what reading, writing and maintenance have in common. Store, Keyring
-// and Replica are required.
+// RecordsConfig has the settings common to reading, writing and maintenance.
+// Store, Keyring and Replica are required.
 type RecordsConfig struct {
 	Store   store.Store
 	Keyring Keyring
-	// RequireFormat is the least format of sealed records that is read: 2 refuses
-	// those whose metadata nothing proves. Default 1.
+	// RequireFormat is the least format of sealed records that a read accepts:
+	// 2 refuses records whose metadata nothing proves. Default 1.
 	RequireFormat int
 	Replica       *coherence.Replica
 	ReadTimeout   time.Duration // bounds one read of the store; default 5 s
@@ -29,8 +29,8 @@ type RecordsConfig struct {
 	Logger                       *slog.Logger // default slog.Default()
 }
 
-// Keyring is what a Manager needs of a seal.Keyring, or of a seal.Live, which
-// changes meanwhile.
+// Keyring is the part of a seal.Keyring that a Manager uses, or of a seal.Live,
+// which may change at any time.
 type Keyring interface {
 	Seal(plaintext []byte, b seal.Binding) ([]byte, error)
 	SealRecord(plaintext []byte, b seal.Binding) (sealed, proof []byte, err error)
@@ -41,8 +41,8 @@ type Keyring interface {
 	Loaded() time.Time
 }
 
-// records are the credentials as the store keeps them: they are read, proven, opened
-// and sealed here. Its methods may be called concurrently.
+// records reads, proves, opens and seals the credentials as the store keeps
+// them. Its methods may be called concurrently.
 type records struct {
 	config RecordsConfig
 	ends   ends
@@ -67,26 +67,26 @@ func newRecords(config RecordsConfig) (*records, error) {
 	return &records{config: config, ends: ends{asking: make(chan struct{}, 1)}}, nil
 }
 
-// loaded is what the store said of a key: a record or, with a revision, that
-// there is none.
+// loaded is the store's answer about a key: a record, or its absence with a
+// revision.
 type loaded struct {
-	asked  time.Time // when the store was
+	asked  time.Time // when the store was asked
 	record *store.Record
-	// end is what End returned after the read, where that was asked: there is
-	// no record, or the replica does not follow the stream yet that it is of.
+	// end is the result of End after the read. It is set if there is no record,
+	// or if the replica does not follow the record's stream yet.
 	end subjects.Revision
 }
 
-// wipe overwrites the values of a record that a store keeps in its provider's own form.
-// Who reads a record calls it at the end.
+// wipe overwrites the values of a record in its provider's native form. Every
+// reader of a record must call it at the end.
 func (l loaded) wipe() {
 	if l.record != nil {
 		l.record.Data.Wipe()
 	}
 }
 
-// ask asks the store, and the log for its end if the store alone does not tell
-// how new its answer is.
+// ask reads the store. It also asks the log for its end if the store's answer
+// does not show how new it is.
 func (r *records) ask(ctx context.Context, fetch fetch, key subjects.Target) (loaded, error) {
 	found := loaded{asked: time.Now()}
 	var err error
@@ -97,7 +97,7 @@ func (r *records) ask(ctx context.Context, fetch fetch, key subjects.Target) (lo
 	case err == nil && r.config.Replica.Newer(found.record.Revision):
 		found.end, err = r.end(ctx)
 		if found.end.Stream < found.record.Revision.Stream {
-			found.end = subjects.Revision{} // it is of no stream that was ever here
+			found.end = subjects.Revision{} // it belongs to a stream that never existed here
 		}
 	}
 	if err != nil {
@@ -107,33 +107,34 @@ func (r *records) ask(ctx context.Context, fetch fetch, key subjects.Target) (lo
 	return found, nil
 }
 
-// record is the record of a key, with its values within their limits.
+// record reads the record of a key, and checks that its values are within their
+// limits.
 func (r *records) record(ctx context.Context, fetch fetch, key subjects.Target) (*store.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.config.ReadTimeout)
 	defer cancel()
-	return checked(fetch(ctx, store.Key(key)))
+	return checked(fetch(ctx, key))
 }
 
-// checked refuses values in a provider's own form that no worker would store: another
-// program wrote them.
+// checked refuses values in native form that break the limits: no worker stores
+// those, so another program wrote them.
 func checked(record *store.Record, err error) (*store.Record, error) {
 	if err != nil || record.Data == nil {
 		return record, err
 	}
 	if err := record.Data.Check(); err != nil {
 		record.Data.Wipe()
-		return nil, fmt.Errorf("%w: what another program wrote breaks a limit: %w", store.ErrDamaged, err)
+		return nil, fmt.Errorf("%w: another program wrote values that break a limit: %w", store.ErrDamaged, err)
 	}
 	return record, nil
 }
 
-// checkTarget refuses what names no credential.
+// checkTarget refuses a target that names no credential.
 func checkTarget(target subjects.Target) error {
 	if target.ID == "" {
 		return subjects.Errorf(subjects.InvalidArgument, "id is missing")
 	}
 	if target.Scope == subjects.Root {
-		return subjects.Errorf(subjects.InvalidArgument, "scope is missing: a credential stands in a scope of at least one level, for example org:acme")
+		return subjects.Errorf(subjects.InvalidArgument, "scope is missing: a credential needs a scope of at least one level, for example org:acme")
 	}
 	return nil
 }

@@ -14,8 +14,8 @@ import (
 	"credbus/subjects"
 )
 
-// A request id is bound to what is written under it: the same again takes effect
-// once, anything else is refused and changes nothing.
+// A request id is bound to its content: the same write again takes effect once,
+// any other is refused and changes nothing.
 func TestRequestIDIsUsedAgain(t *testing.T) {
 	at := target("org:acme", "db")
 	values := func(password string) subjects.Data {
@@ -86,7 +86,7 @@ func TestRequestIDIsUsedAgain(t *testing.T) {
 	})
 }
 
-// A repeat that cannot be compared is not acknowledged as done.
+// A repeat that cannot be compared must not be acknowledged.
 func TestRepeatIsNotReadable(t *testing.T) {
 	at := target("org:acme", "db")
 	shared := storetest.NewFaults(memory.New())

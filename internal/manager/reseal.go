@@ -10,7 +10,7 @@ import (
 	"credbus/subjects"
 )
 
-// resealed is what became of one credential.
+// resealed is the outcome of one credential.
 type resealed int
 
 const (
@@ -20,8 +20,8 @@ const (
 )
 
 // ResealPage seals a page of the credentials of request.Scope and below by the
-// primary key and in format 2, where they are not: one after the other is stored again as it is,
-// so that reads go on throughout.
+// primary key and in format 2, unless they are already. It stores each one
+// again unchanged, so that reads work throughout.
 func (m *Maintainer) ResealPage(ctx context.Context, request *subjects.ResealRequest) (*subjects.ResealReply, error) {
 	page, err := m.page(ctx, m.config.Store, request.Scope, request.Paging)
 	if err != nil {
@@ -32,7 +32,7 @@ func (m *Maintainer) ResealPage(ctx context.Context, request *subjects.ResealReq
 		if record.Damaged != "" {
 			return nil, damaged(record)
 		}
-		done, revision, err := m.Reseal(ctx, subjects.Target(record.Key))
+		done, revision, err := m.Reseal(ctx, record.Target)
 		return func() {
 			reply.Revision = later(reply.Revision, revision)
 			switch done {
@@ -50,22 +50,22 @@ func (m *Maintainer) ResealPage(ctx context.Context, request *subjects.ResealReq
 
 func keyPrimary(keys subjects.ReplicaKeys) uint32 { return keys.Primary() }
 
-// resealTries is how often a credential that others write meanwhile is looked
-// at: what they write is most often sealed by the primary.
+// resealTries bounds the tries for a credential that others write meanwhile.
+// Their writes are usually sealed by the primary already.
 const resealTries = 5
 
-// Reseal seals a credential by the primary key in format 2, unless it is, and stores it
-// under the protocol between replicas as any write: they drop what they have
-// cached, and subscribers learn its new version. Its values and metadata stay,
-// the time of its last change included.
+// Reseal seals a credential by the primary key in format 2, unless it is
+// already. It stores it under the protocol between replicas like any write:
+// they drop their cached entries, and subscribers learn its new version. Values
+// and metadata stay, also the time of the last change.
 func (m *Maintainer) Reseal(ctx context.Context, key subjects.Target) (resealed, subjects.Revision, error) {
 	for try := 1; ; try++ {
 		done, revision, err := m.resealOnce(ctx, key)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
-			return wasCurrent, revision, nil // it was deleted, and with it what the old key sealed
+			return wasCurrent, revision, nil // it was deleted, so the old key seals nothing of it
 		case errors.Is(err, store.ErrConflict) && try < resealTries:
-			continue // somebody else wrote: see what
+			continue // somebody else wrote: read it again
 		}
 		return done, revision, err
 	}
@@ -92,7 +92,7 @@ func (m *Maintainer) resealOnce(ctx context.Context, key subjects.Target) (resea
 	next.WriteID = rand.Text()
 	native := store.IsNative(m.config.Store, key.Scope)
 	if native {
-		next.Data, next.Payload, next.Proof = data, nil, nil // what the store wants now
+		next.Data, next.Payload, next.Proof = data, nil, nil // the form that the store wants now
 	}
 	revision, err := m.writer.write(ctx, key, func(ctx context.Context, intent subjects.Revision) (coherence.Commit, error) {
 		next.Revision = intent
@@ -107,9 +107,9 @@ func (m *Maintainer) resealOnce(ctx context.Context, key subjects.Target) (resea
 	return wasResealed, revision, err
 }
 
-// stored reads a record as it is kept.
+// stored reads a record as the store keeps it.
 func (m *Maintainer) stored(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.config.ReadTimeout)
 	defer cancel()
-	return m.config.Store.Get(ctx, store.Key(key))
+	return m.config.Store.Get(ctx, key)
 }

@@ -30,8 +30,8 @@ func rotated(t *testing.T, ring *seal.Keyring, lives ...*seal.Live) *seal.Keyrin
 	return next
 }
 
-// What is sealed again keeps its values and metadata, gets a new version, which
-// other replicas learn, and opens without the old key.
+// A record sealed again keeps its values and metadata, and opens without the
+// old key. It gets a new version, which other replicas learn.
 func TestReseal(t *testing.T) {
 	shared, log, ring := memory.New(), coherencetest.NewLog(), keyring(t)
 	one, two := seal.NewLive(ring, seal.LiveConfig{}), seal.NewLive(ring, seal.LiveConfig{})
@@ -59,7 +59,7 @@ func TestReseal(t *testing.T) {
 	if after.Version == before.Version || fmt.Sprint(after.Metadata) != fmt.Sprint(before.Metadata) || string(after.Data[subjects.ValueName].Bytes()) != "s3cret" {
 		t.Errorf("before %v %v, after %v %v", before.Version, before.Metadata, after.Version, after.Metadata)
 	}
-	record, err := shared.Get(t.Context(), store.Key(at))
+	record, err := shared.Get(t.Context(), at)
 	if err != nil || !next.SealedByPrimary(record.Payload) {
 		t.Errorf("it is not sealed by the primary: %v", err)
 	}
@@ -76,14 +76,14 @@ func TestReseal(t *testing.T) {
 	}
 }
 
-// meddling is a store in which somebody else writes between a read and the write
-// that follows it.
+// meddling is a store in which somebody else writes between a read and the next
+// write.
 type meddling struct {
 	store.Store
-	meddle func(store.Key)
+	meddle func(subjects.Target)
 }
 
-func (m *meddling) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+func (m *meddling) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	record, err := m.Store.Get(ctx, key)
 	if m.meddle != nil {
 		m.meddle(key)
@@ -91,7 +91,8 @@ func (m *meddling) Get(ctx context.Context, key store.Key) (*store.Record, error
 	return record, err
 }
 
-// Whoever writes meanwhile wins, and what it sealed by the primary is current.
+// A write by others meanwhile wins; sealed by the primary, it counts as
+// current.
 func TestResealAgainstWrites(t *testing.T) {
 	for what, meddle := range map[string]func(*bed, subjects.Target) error{
 		"store": func(b *bed, at subjects.Target) error {
@@ -113,7 +114,7 @@ func TestResealAgainstWrites(t *testing.T) {
 			a.store(t, at, "old")
 			rotated(t, ring, live)
 			var once atomic.Bool
-			between.meddle = func(store.Key) {
+			between.meddle = func(subjects.Target) {
 				if once.CompareAndSwap(false, true) {
 					if err := meddle(b, at); err != nil {
 						t.Error(err)
@@ -140,7 +141,8 @@ func (nativeBelow) Native(scope subjects.Scope) bool {
 	return subjects.Scope("org:native").Contains(scope)
 }
 
-// What does not open is reported and stops nothing, and what is native is left.
+// A record that does not open is reported and stops nothing. Native records are
+// left alone.
 func TestResealOfWhatItCannotSeal(t *testing.T) {
 	shared, ring := memory.New(), keyring(t)
 	live := seal.NewLive(ring, seal.LiveConfig{})
@@ -159,11 +161,11 @@ func TestResealOfWhatItCannotSeal(t *testing.T) {
 		t.Errorf("%+v", told)
 	}
 	if got := b.value(t, subjects.RetrieveItem{Target: plain}); got != "2" {
-		t.Errorf("what is native became %q", got)
+		t.Errorf("the native record became %q", got)
 	}
 }
 
-// slow is a store whose writes take their time.
+// slow is a store with slow writes.
 type slow struct {
 	store.Store
 	pause time.Duration
@@ -174,7 +176,8 @@ func (s slow) Put(ctx context.Context, record *store.Record, pre store.Precondit
 	return s.Store.Put(ctx, record, pre)
 }
 
-// A page ends in time, says what remains, and goes on with the same cursor.
+// A page ends in time, reports the number of remaining records, and continues
+// with the same cursor.
 func TestResealWithinADeadline(t *testing.T) {
 	const n = 40
 	shared, ring := memory.New(), keyring(t)

@@ -13,6 +13,7 @@ import (
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
 	"credbus/internal/store/storetest"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
@@ -30,11 +31,11 @@ func TestHitNeedsNoStore(t *testing.T) {
 		}
 		reply, _, ok := b.Hit(nil, []byte(at.Scope), []byte(at.ID), nil)
 		if !ok || len(reply) == 0 {
-			t.Fatal("what is cached is no hit")
+			t.Fatal("a cached credential is not a hit")
 		}
 	}
 	if n := faults.Calls(storetest.Get) - reads; n != 0 {
-		t.Errorf("%d reads of the store for what is cached", n)
+		t.Errorf("%d reads of the store for a cached credential", n)
 	}
 	item.Fresh = true
 	b.value(t, item)
@@ -43,8 +44,8 @@ func TestHitNeedsNoStore(t *testing.T) {
 	}
 }
 
-// What Hit has not found is looked for again only if something was cached since, and counts
-// once in either case.
+// After a miss of Hit, the cache is searched again only if something was cached
+// since. The miss counts once in either case.
 func TestMissIsLookedUpOnce(t *testing.T) {
 	faults := storetest.NewFaults(memory.New())
 	b := newBed(t, faults, nil, nil)
@@ -54,7 +55,7 @@ func TestMissIsLookedUpOnce(t *testing.T) {
 	miss := func() manager.Miss {
 		_, miss, ok := b.Hit(nil, []byte(at.Scope), []byte(at.ID), nil)
 		if ok || miss == (manager.Miss{}) {
-			t.Fatalf("what is not cached: %+v, %v", miss, ok)
+			t.Fatalf("not cached: %+v, %v", miss, ok)
 		}
 		return miss
 	}
@@ -66,28 +67,28 @@ func TestMissIsLookedUpOnce(t *testing.T) {
 	}
 	early, late := miss(), miss()
 	if s := b.cache.Stats(); s.Misses != 2 || s.Hits != 0 {
-		t.Errorf("two looks count as %+v", s)
+		t.Errorf("two lookups count as %+v", s)
 	}
 	reads := faults.Calls(storetest.Get)
 	missed(early) // reads the store and fills
 	missed(late)  // finds that
 	if n := faults.Calls(storetest.Get) - reads; n != 1 {
-		t.Errorf("two that missed at once made %d reads of the store", n)
+		t.Errorf("two concurrent misses made %d reads of the store", n)
 	}
 	if s := b.cache.Stats(); s.Misses != 1 || s.Hits != 1 {
 		t.Errorf("a miss, and a miss that became a hit, count as %+v", s)
 	}
 	b.cache.Drop(string(at.Scope), string(at.ID))
 	late = miss()
-	b.value(t, subjects.RetrieveItem{Target: other}) // fills, but another
+	b.value(t, subjects.RetrieveItem{Target: other}) // fills another credential
 	missed(late)
 	if s := b.cache.Stats(); s.Misses != 3 || s.Hits != 1 {
 		t.Errorf("a miss that was looked up again counts as %+v", s)
 	}
 }
 
-// A cached value is gone on every replica as soon as a write is acknowledged
-// to one that asks with its revision.
+// Once a write is acknowledged, no replica returns the cached old value to a
+// request with the revision of the write.
 func TestWriteOnOneReadOnAnother(t *testing.T) {
 	shared, log, ring := memory.New(), coherencetest.NewLog(), keyring(t)
 	same := func(c *manager.Config) { c.Keyring = ring }
@@ -124,7 +125,7 @@ func TestInherit(t *testing.T) {
 		{"shared", "of org:acme"},
 		{"private", ""},
 		{"both", "of org:acme/team:eng"},
-		{"gap", "of org:acme"}, // the nearer one is not inheritable
+		{"gap", "of org:acme"}, // the nearest one is not inheritable
 		{"none", ""},
 	} {
 		item := subjects.RetrieveItem{Target: target(api, c.id), Inherit: true}
@@ -146,8 +147,8 @@ func TestInherit(t *testing.T) {
 	}
 }
 
-// An inherited lookup asks the store once for each scope, and then for none of
-// them, be it that there is nothing in any.
+// An inherited lookup reads the store once for each scope, and later not at
+// all, even if no scope has the credential.
 func TestInheritFromTheCache(t *testing.T) {
 	faults := storetest.NewFaults(memory.New())
 	b := newBed(t, faults, nil, nil)
@@ -168,14 +169,14 @@ func TestInheritFromTheCache(t *testing.T) {
 	}
 }
 
-// Whether an ancestor has a credential that it keeps to itself is none of the
-// caller's business, nor whether that one opens.
+// The caller must not learn whether an ancestor has a credential that is not
+// inheritable, nor whether that one opens.
 func TestInheritPastWhatDoesNotOpen(t *testing.T) {
 	s := memory.New()
 	b := newBed(t, s, nil, nil)
 	const api = "org:acme/team:eng/service:api"
 	spoil := func(at subjects.Target) {
-		record, err := s.Get(t.Context(), store.Key(at))
+		record, err := s.Get(t.Context(), at)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -197,9 +198,9 @@ func TestInheritPastWhatDoesNotOpen(t *testing.T) {
 	}
 }
 
-// Readers of one key share a store read, and each gets the value.
+// Concurrent readers of one key share a store read, and each gets the value.
 func TestReadersShareAFlight(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		faults := storetest.NewFaults(memory.New())
 		b := newBed(t, faults, nil, nil)
 		at := target("org:acme", "db")
@@ -224,13 +225,13 @@ func TestReadersShareAFlight(t *testing.T) {
 // Joining a flight that began before an invalidation: a reader that begins
 // after a write was acknowledged must not be given what the flight read.
 func TestNoJoiningAFlightFromBeforeAWrite(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		faults := storetest.NewFaults(memory.New())
 		slow := &slowAnswers{Store: faults}
 		b := newBed(t, slow, nil, nil)
 		at := target("org:acme", "db")
 		b.store(t, at, "old")
-		slow.delay(time.Second) // answers that were read and are on their way
+		slow.delay(time.Second) // delays answers after the read
 		var early sync.WaitGroup
 		early.Go(func() {
 			if got := b.value(t, subjects.RetrieveItem{Target: at}); got != "old" {
@@ -263,7 +264,7 @@ func (s *slowAnswers) delay(d time.Duration) {
 	s.latency = d
 }
 
-func (s *slowAnswers) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+func (s *slowAnswers) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	record, err := s.Store.Get(ctx, key)
 	s.mu.Lock()
 	latency := s.latency
@@ -273,7 +274,7 @@ func (s *slowAnswers) Get(ctx context.Context, key store.Key) (*store.Record, er
 }
 
 func TestLimitsOfTheStore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		faults := storetest.NewFaults(memory.New())
 		b := newBed(t, faults, nil, nil)
 		at := target("org:acme", "db")
@@ -305,8 +306,8 @@ func told(err error) subjects.Code {
 	return e.Code
 }
 
-// A store that is repeated under its request id after another write came in
-// between takes effect again, and every replica must hear of it again.
+// If another write came in between, a store repeated under its request id takes
+// effect again, and every replica must learn of it again.
 func TestRepeatedStoreAfterAnother(t *testing.T) {
 	shared, log, ring := memory.New(), coherencetest.NewLog(), keyring(t)
 	same := func(c *manager.Config) { c.Keyring = ring }
@@ -317,7 +318,7 @@ func TestRepeatedStoreAfterAnother(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 2 { // the second from the cache
+		for range 2 { // the second one from the cache
 			got, err := b.retrieve(t.Context(), subjects.RetrieveItem{Target: at}, reply.Revision)
 			if err != nil || string(got.Data[subjects.ValueName].Bytes()) != request {
 				t.Fatalf("after %s: %v, %v", request, got, err)

@@ -20,14 +20,14 @@ type reading struct {
 	reads atomic.Int64
 }
 
-func (r *reading) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+func (r *reading) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	r.reads.Add(1)
 	return r.Store.Get(ctx, key)
 }
 
-// TestBatchStopsWhenItsReplyIsFull: what a batch reads is bounded by its reply, be
-// it that items name many credentials or one many times. What is left is answered
-// so that the client asks for it by itself.
+// TestBatchStopsWhenItsReplyIsFull: the size of its reply bounds the reads of a
+// batch, whether its items name many credentials or one many times. The replies
+// to the other items make the client request them separately.
 func TestBatchStopsWhenItsReplyIsFull(t *testing.T) {
 	const items, valueLen, limit, atOnce = 100, 60 << 10, 1 << 20, 4
 	for name, id := range map[string]func(i int) string{
@@ -66,7 +66,7 @@ func TestBatchStopsWhenItsReplyIsFull(t *testing.T) {
 			}
 			const most = limit / valueLen
 			if told != most-1 && told != most {
-				t.Errorf("%d are told, %d fit", told, most)
+				t.Errorf("%d results have values, %d fit", told, most)
 			}
 			if reads := s.reads.Load() - before; reads > most+2*atOnce {
 				t.Errorf("the store was read %d times for %d results", reads, told)

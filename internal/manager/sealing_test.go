@@ -15,10 +15,10 @@ import (
 	"credbus/subjects"
 )
 
-// put puts exactly this record into a store, as somebody does who may write to it.
+// put puts exactly this record into a store, like a person with write access.
 func put(t testing.TB, s store.Store, record *store.Record) {
 	t.Helper()
-	_ = s.Delete(t.Context(), record.Key, store.Precondition{}) // a write id that is there has no second effect
+	_ = s.Delete(t.Context(), record.Target, store.Precondition{}) // a Put with a known write id has no effect
 	if _, err := s.Put(t.Context(), record, store.Precondition{}); err != nil {
 		t.Fatal(err)
 	}
@@ -26,14 +26,14 @@ func put(t testing.TB, s store.Store, record *store.Record) {
 
 func raw(t testing.TB, s store.Store, at subjects.Target) *store.Record {
 	t.Helper()
-	record, err := s.Get(t.Context(), store.Key(at))
+	record, err := s.Get(t.Context(), at)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return record
 }
 
-// changed seals a record again after it was changed, as a worker does.
+// changed seals a changed record again, like a worker.
 func changed(t testing.TB, ring manager.Keyring, record *store.Record, change func(*store.Record)) *store.Record {
 	t.Helper()
 	plain, err := ring.Open(record.Payload, manager.HeaderOf(record))
@@ -47,7 +47,7 @@ func changed(t testing.TB, ring manager.Keyring, record *store.Record, change fu
 	return record
 }
 
-// format1 makes a record what an earlier release wrote.
+// format1 converts a record to the format of an earlier release.
 func format1(t testing.TB, ring manager.Keyring, record *store.Record) *store.Record {
 	t.Helper()
 	binding := manager.HeaderOf(record)
@@ -77,8 +77,8 @@ var sealedMetadata = subjects.Metadata{
 	Expires: time.UnixMilli(1_900_000_000_000).UTC(),
 }
 
-// Somebody who may write to the store, without the keyring, changes each part of
-// a record in turn. No part of it is believed.
+// A person with write access to the store but without the keyring changes each
+// part of a record in turn. Workers must not accept any of them.
 func TestMutatedRecordIsRefused(t *testing.T) {
 	ring, at, other := keyring(t), target("org:acme", "db"), target("org:acme", "other")
 	mutations := map[string]func(r, older, other *store.Record){
@@ -106,14 +106,14 @@ func TestMutatedRecordIsRefused(t *testing.T) {
 		"proof cut":           func(r, _, _ *store.Record) { r.Proof = r.Proof[:len(r.Proof)-1] },
 		"proof of older":      func(r, older, _ *store.Record) { r.Proof = older.Proof },
 		"proof of another":    func(r, _, other *store.Record) { r.Proof = other.Proof },
-		"another record here": func(r, _, other *store.Record) { k := r.Key; *r = *other; r.Key = k },
+		"another record here": func(r, _, other *store.Record) { k := r.Target; *r = *other; r.Target = k },
 		"downgrade":           func(r, _, _ *store.Record) { r.Proof = nil },
 		"downgrade, then inheritable": func(r, _, _ *store.Record) {
 			r.Proof, r.Inheritable = nil, true
 		},
 	}
-	// A list sees headers alone: these have a whole one, of this write or of an
-	// older one that was put back.
+	// A list sees only headers: these mutations have a valid one, of this write
+	// or of an older one.
 	unlisted := []string{"payload", "payload of older", "payload of another", "header of older"}
 	accepted := 0
 	for _, name := range slices.Sorted(maps.Keys(mutations)) {
@@ -153,11 +153,11 @@ func TestMutatedRecordIsRefused(t *testing.T) {
 			t.Errorf("%s: describe: %+v, %v", name, reply, err)
 		}
 	}
-	t.Logf("mutations=%d accepted=%d, %d of them not asked of list", len(mutations), accepted, len(unlisted))
+	t.Logf("mutations=%d accepted=%d, %d of them not tried with list", len(mutations), accepted, len(unlisted))
 }
 
-// What an earlier release sealed is read and listed, becomes format 2 when it is
-// sealed again, and is refused where format 2 is required.
+// Records sealed by an earlier release can be read and listed, become format 2
+// when they are sealed again, and are refused if format 2 is required.
 func TestFormat1(t *testing.T) {
 	s, ring, at := memory.New(), keyring(t), target("org:acme", "db")
 	b := newBed(t, s, nil, func(c *manager.Config) { c.Keyring = ring })
@@ -184,11 +184,11 @@ func TestFormat1(t *testing.T) {
 		}
 	}
 	if got := strict.value(t, subjects.RetrieveItem{Target: at, Fresh: true}); got != "x" {
-		t.Errorf("sealed again, it is read as %q", got)
+		t.Errorf("sealed again, it reads as %q", got)
 	}
 }
 
-// How much a list pays for its proofs: compare with a store that is listed bare.
+// The cost of proofs in a list: compare with a list of the bare store.
 func BenchmarkListProven(b *testing.B) {
 	s, ring := memory.New(), keyring(b)
 	bed := newBed(b, s, nil, func(c *manager.Config) { c.Keyring = ring })

@@ -8,19 +8,19 @@ import (
 	"credbus/subjects"
 )
 
-// Standing is what the store has of a credential, but for its values.
+// Standing is the state of a credential in the store, without its values.
 type Standing struct {
 	Exists  bool
-	WriteID string // of the write that made it; "" where no worker did
+	WriteID string // of the write that made it; "" if no worker did
 	Version string
-	// Revision is that of the write's intent, zero where none announced it.
+	// Revision is the revision of the write's intent, or zero if it had none.
 	Revision subjects.Revision
-	// Reached is the least revision at which a read sees what this says.
+	// Reached is the least revision at which a read sees this state.
 	Reached subjects.Revision
 }
 
-// Standing asks the store what it has of a credential. A damaged record exists, at
-// a version that nobody knows.
+// Standing reads the state of a credential from the store. A damaged record
+// exists, at an unknown version.
 func (r *Reader) Standing(ctx context.Context, target subjects.Target) (Standing, error) {
 	found, err := r.get(ctx, r.config.Store.Get, target, subjects.Revision{}, true)
 	switch {

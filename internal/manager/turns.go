@@ -7,11 +7,12 @@ import (
 	"credbus/subjects"
 )
 
-// turns lets one patch of a credential at a time go on in this worker. Without them,
-// patches that come at once would fail and read again for each other. Keys share them.
+// turns lets only one patch of a credential run at a time in this worker.
+// Without turns, concurrent patches would make each other fail and read again.
+// Several keys may share a turn.
 type turns struct {
 	seed  maphash.Seed
-	taken [256]chan struct{} // each has room for one
+	taken [256]chan struct{} // capacity 1 each
 }
 
 func newTurns() *turns {
@@ -22,7 +23,7 @@ func newTurns() *turns {
 	return t
 }
 
-// take waits until nobody has the turn of a key, or ctx ends.
+// take waits until the turn of a key is free, or ctx ends.
 func (t *turns) take(ctx context.Context, key subjects.Target) (end func(), err error) {
 	turn := t.taken[maphash.Comparable(t.seed, key)%uint64(len(t.taken))]
 	select {

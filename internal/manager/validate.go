@@ -11,9 +11,9 @@ import (
 	"credbus/subjects"
 )
 
-// Validate checks one credential as it is stored: that it is there, opens, and
-// has not expired. Whether its rotation is due is told as well. It asks nobody
-// outside, and the cache neither answers nor is filled.
+// Validate checks one stored credential: that it exists, opens, and has not
+// expired. It also reports whether its rotation is due. It contacts nothing but
+// the store, and does not use the cache.
 func (r *Reader) Validate(ctx context.Context, target subjects.Target) (*subjects.ValidateReply, error) {
 	return r.validate(ctx, r.config.Store.Get, target)
 }
@@ -51,8 +51,8 @@ func (r *Reader) validate(ctx context.Context, fetch fetch, target subjects.Targ
 	return reply, nil
 }
 
-// judge sets what follows from a record's times. A value's life runs from when
-// it was last written to when it expires.
+// judge sets the results that follow from a record's times. The life of a value
+// lasts from its last write to its expiry.
 func judge(reply *subjects.ValidateReply, record *store.Record) {
 	now := reply.Checked
 	reply.Status = subjects.Valid

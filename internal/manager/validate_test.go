@@ -5,11 +5,11 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
@@ -33,7 +33,7 @@ func TestValidate(t *testing.T) {
 		"older than its policy": {policy(30), 31 * day, subjects.Valid, "31 days old, its policy is 30 days"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b := newBed(t, memory.New(), nil, nil)
 				at := target("org:acme", "db")
 				item := subjects.StoreItem{Target: at, Data: subjects.Value([]byte("x"))}
@@ -70,31 +70,32 @@ func TestValidateWhatIsNotThereOrDoesNotOpen(t *testing.T) {
 	b := newBed(t, s, nil, nil)
 	reply, err := b.Validate(t.Context(), target("org:acme", "none"))
 	if err != nil || reply.Status != subjects.Missing {
-		t.Errorf("what is not there: %+v, %v", reply, err)
+		t.Errorf("a missing credential: %+v, %v", reply, err)
 	}
 	moved, at := target("org:acme", "moved"), target("org:acme", "db")
 	b.store(t, at, "x")
-	record, err := s.Get(t.Context(), store.Key(at))
+	record, err := s.Get(t.Context(), at)
 	if err != nil {
 		t.Fatal(err)
 	}
-	record.ID = moved.ID // a sealed value in another's place
+	record.ID = moved.ID // a sealed value in the place of another
 	if _, err := s.Put(t.Context(), record, store.Precondition{}); err != nil {
 		t.Fatal(err)
 	}
 	reply, err = b.Validate(t.Context(), moved)
 	if err != nil || reply.Status != subjects.Malformed || reply.Reason == "" {
-		t.Errorf("what was moved: %+v, %v", reply, err)
+		t.Errorf("a moved record: %+v, %v", reply, err)
 	}
 	if _, err := b.retrieve(t.Context(), subjects.RetrieveItem{Target: moved}, subjects.Revision{}); told(err) != subjects.DecryptFailed {
-		t.Errorf("retrieve of what was moved: %v", err)
+		t.Errorf("retrieve of a moved record: %v", err)
 	}
 }
 
-// A mixed batch of 10,000 at a synthetic time: exactly the expired ones.
+// A mixed batch of 10,000 at a synthetic time: validate must find exactly the
+// expired ones.
 func TestExpiryOfTenThousand(t *testing.T) {
 	const credentials = 10_000
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBed(t, memory.New(), nil, nil)
 		random := rand.New(rand.NewPCG(1, 2))
 		now := time.Now()
@@ -105,7 +106,7 @@ func TestExpiryOfTenThousand(t *testing.T) {
 			switch i % 5 {
 			case 0: // never
 			case 1:
-				item.Expires = at // at that very moment: expired
+				item.Expires = at // at this exact moment: expired
 			case 2:
 				item.Expires = at.Add(time.Millisecond)
 			default:
@@ -150,7 +151,7 @@ func TestExpiryOfTenThousand(t *testing.T) {
 	})
 }
 
-// Pages are of a scope: with items, a cursor or limit would be ignored.
+// Pages exist only for a scope: with items, a cursor or limit would be ignored.
 func TestValidateItemsHasNoPages(t *testing.T) {
 	b := newBed(t, memory.New(), nil, nil)
 	for _, paging := range []subjects.Paging{{Limit: 5}, {Cursor: "c"}} {

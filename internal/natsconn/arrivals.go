@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"credbus/internal/lifecycle"
 )
 
 // Arrivals bounds how long ago the server sent the messages that a connection delivers. A
@@ -14,13 +16,14 @@ import (
 //
 //	PING 1 ─► PONG 1 ─► PING 2 ─► PONG 2 ─► a message: it left the server after PING 1
 //
-// nats.go reads messages into a queue for each subscription, and reads on. So an answer
-// counts once the messages read before it have been handed to their callbacks. The last of
-// them may have just been, so the ping before the last one counts. Delays between the sender
-// and the server do not show.
+// nats.go reads messages into a queue for each subscription, without waiting for the
+// callbacks. So an answer counts only after all messages read before it were handed to their
+// callbacks. A callback may just now have one of them, so the last ping does not count, but
+// the one before it does. Delays between the sender and the server do not show.
 type Arrivals struct {
 	conn          *nats.Conn
 	subscriptions *Subscriptions
+	running       lifecycle.Turn
 
 	mu           sync.Mutex
 	last, before time.Time // when the last answered ping was sent, and the one before
@@ -32,7 +35,7 @@ const (
 	queuePoll  = 5 * time.Millisecond
 )
 
-// Watch returns the Arrivals of what subscriptions deliver. They know nothing before Run.
+// Watch returns the Arrivals of subscriptions. It knows nothing before Run.
 func Watch(subscriptions *Subscriptions) *Arrivals {
 	return &Arrivals{conn: subscriptions.conn, subscriptions: subscriptions}
 }
@@ -52,7 +55,9 @@ func (a *Arrivals) Age() time.Duration {
 }
 
 // Run pings until ctx ends.
-func (a *Arrivals) Run(ctx context.Context) {
+func (a *Arrivals) Run(ctx context.Context) { a.running.Do(ctx, func() { a.run(ctx) }) }
+
+func (a *Arrivals) run(ctx context.Context) {
 	status := a.conn.StatusChanged(nats.RECONNECTING, nats.CONNECTED)
 	defer a.conn.RemoveStatusListener(status)
 	ticks := time.NewTicker(pingEvery)
@@ -72,7 +77,7 @@ func (a *Arrivals) Run(ctx context.Context) {
 	}
 }
 
-// ping waits for its answer: while there is none, nothing else arrives either.
+// ping waits for its answer: while none comes, nothing else arrives either.
 func (a *Arrivals) ping(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, pingWithin)
 	defer cancel()
@@ -82,8 +87,8 @@ func (a *Arrivals) ping(ctx context.Context) {
 	}
 }
 
-// reconnected forgets the former connection: nothing comes from it any more but what it had
-// delivered, and what the next one brings is sent after this.
+// reconnected forgets the former connection. Nothing comes from that any more, except
+// what it had delivered; the server sends the messages of the new one after this.
 func (a *Arrivals) reconnected(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, pingWithin)
 	defer cancel()
@@ -100,8 +105,8 @@ func (a *Arrivals) answered(sent time.Time) {
 	a.before, a.last = a.last, sent
 }
 
-// handedOut waits until all messages that were read before have been handed to their
-// callbacks, and reports whether they were before ctx ended.
+// handedOut waits until all messages read so far have been handed to their callbacks. It
+// reports false if ctx ends first.
 func (s *Subscriptions) handedOut(ctx context.Context) bool {
 	for _, q := range s.queues() {
 		for !q.passed() {
@@ -115,7 +120,7 @@ func (s *Subscriptions) handedOut(ctx context.Context) bool {
 	return true
 }
 
-// queue is a subscription, and how many of its messages had been read at some time.
+// queue is a subscription, and how many of its messages had been read at some moment.
 type queue struct {
 	sub  *nats.Subscription
 	read int64
@@ -132,8 +137,8 @@ func (s *Subscriptions) queues() (queues []queue) {
 	return queues
 }
 
-// messagesRead counts the messages that the callback of a subscription was given and those
-// that wait for it. One whose callback runs counts as both.
+// messagesRead counts the messages that the callback of a subscription has got and those
+// that wait for it. A message whose callback runs counts as both.
 func messagesRead(sub *nats.Subscription) (int64, error) {
 	for {
 		before, err := sub.Delivered()
@@ -144,14 +149,14 @@ func messagesRead(sub *nats.Subscription) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		if after, err := sub.Delivered(); err != nil || after == before { // none changed sides
+		if after, err := sub.Delivered(); err != nil || after == before { // none moved meanwhile
 			return before + int64(waiting), err
 		}
 	}
 }
 
-// passed reports whether the callback has been given all of them. A subscription that has
-// ended gives it nothing more.
+// passed reports whether the callback has got all of them. A subscription that has ended
+// passes on nothing more.
 func (q queue) passed() bool {
 	delivered, err := q.sub.Delivered()
 	if err != nil || delivered >= q.read {

@@ -16,8 +16,8 @@ import (
 	"credbus/internal/testbed"
 )
 
-// A message is never older than is said, whatever held it up; and after a while, and after
-// a reconnect, little is said again.
+// A message is never older than Age says, whatever delayed it. Some time after a delay or a
+// reconnect, Age is small again.
 func TestArrivals(t *testing.T) {
 	s := run(t, server.Options{})
 	w := testbed.NewWire(t, s.Addr().String())
@@ -33,15 +33,15 @@ func TestArrivals(t *testing.T) {
 	defer running.Wait()
 	defer stop()
 
-	// The server has a message before it answers the flush that follows it. What is said of
-	// its age is held to that moment, so that no delay of the sender counts.
+	// The server has a message before it answers the flush that follows it. The test measures
+	// the age from that answer, so no delay of the sender counts.
 	type delivery struct {
 		number int
 		at     time.Time
 		said   time.Duration
 	}
 	var mu sync.Mutex
-	var had []time.Time // by number: when the server had it, at the latest
+	var had []time.Time // by number: the server had the message by then
 	var deliveries []delivery
 	err := subscriptions.Subscribe("clock", "", func(msg *nats.Msg) {
 		number, err := strconv.Atoi(string(msg.Data))
@@ -53,7 +53,7 @@ func TestArrivals(t *testing.T) {
 		deliveries = append(deliveries, delivery{number, now, said})
 		mu.Unlock()
 		if number%500 == 0 {
-			time.Sleep(400 * time.Millisecond) // others wait for this callback, and are read already
+			time.Sleep(400 * time.Millisecond) // other messages were read, and wait for this callback
 		}
 	})
 	if err := errors.Join(err, conn.Flush()); err != nil {
@@ -89,7 +89,7 @@ func TestArrivals(t *testing.T) {
 		w.Stall()
 		time.Sleep(stall)
 		if age := arrivals.Age(); age < stall {
-			t.Errorf("after a stall of %v a message is said to be %v old", stall, age)
+			t.Errorf("after a stall of %v, Age says %v", stall, age)
 		}
 		w.Resume()
 		time.Sleep(time.Second)
@@ -98,12 +98,12 @@ func TestArrivals(t *testing.T) {
 	oldest := time.Duration(0)
 	for _, d := range deliveries {
 		if d.number >= len(had) {
-			continue // its flush is under way
+			continue // its flush has no answer yet
 		}
 		age := d.at.Sub(had[d.number])
 		oldest = max(oldest, age)
 		if d.said != 0 && d.said < age {
-			t.Errorf("message %d of at least %v ago is said to be %v old", d.number, age, d.said)
+			t.Errorf("message %d is at least %v old, and Age said %v", d.number, age, d.said)
 		}
 	}
 	if oldest < 2*time.Second {

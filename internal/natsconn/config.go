@@ -15,15 +15,15 @@ import (
 type Config struct {
 	// URL is one address or several, separated by commas.
 	URL string
-	// Context is the name of a nats context, or the path of a context file
-	// when it ends in .json.
+	// Context is the name of a nats context or, if it ends in .json, the path of a
+	// context file.
 	Context string
-	// UseSelected takes the context that "nats context select" chose, if
-	// any, when Context is empty.
+	// UseSelected takes the context that "nats context select" chose, if any, when
+	// Context is empty.
 	UseSelected bool
 
-	// The identity. A User without Password is a token, as it is for the
-	// nats command. Of several, the first in this order is used.
+	// The identity. As for the nats command, a User without Password is a token. Of
+	// several identities, the first in this order is used.
 	User     string
 	Password string
 	Creds    string // path of a credentials file
@@ -35,13 +35,13 @@ type Config struct {
 	// RequireTLS refuses servers on other machines that do not offer TLS.
 	RequireTLS bool
 
-	// InboxPrefix replaces _INBOX in the subjects that replies come to.
+	// InboxPrefix replaces _INBOX in the subjects for replies.
 	InboxPrefix string
 	// Name is shown for this connection in the server's monitoring.
 	Name   string
 	Logger *slog.Logger // slog.Default() when nil
-	// Flags is how the program spells its flags, for errors that name one: as those of
-	// the worker (--nats.url, --nats.tls.ca) unless it is CommandLine.
+	// Flags is how the program spells its flags, for errors that name one: like the
+	// worker (--nats.url, --nats.tls.ca) unless it is CommandLine.
 	Flags Flags
 }
 
@@ -52,8 +52,7 @@ type TLS struct {
 	Key  string
 }
 
-// WithEnviron fills what c leaves empty from the variables that the nats
-// command honours. It is for programs whose own settings do not cover them.
+// WithEnviron fills empty fields of c from the variables that the nats command reads.
 func (c Config) WithEnviron(getenv func(string) string) Config {
 	c.URL = cmp.Or(c.URL, getenv("NATS_URL"))
 	c.Context = cmp.Or(c.Context, getenv("NATS_CONTEXT"))
@@ -62,7 +61,7 @@ func (c Config) WithEnviron(getenv func(string) string) Config {
 	c.TLS.Key = cmp.Or(c.TLS.Key, getenv("NATS_KEY"))
 	switch {
 	case c.Creds != "" || c.NKey != "" || c.Token != "":
-		// A stronger identity stands; that of the environment is not mixed in.
+		// A stronger identity is set: that of the environment is not mixed in.
 	case c.User != "" || c.Password != "":
 		c.User = cmp.Or(c.User, getenv("NATS_USER"))
 		c.Password = cmp.Or(c.Password, getenv("NATS_PASSWORD"))
@@ -82,8 +81,8 @@ type Flags int
 // CommandLine is how credbus spells its flags: --server, --tlsca.
 const CommandLine Flags = 1
 
-// Spell is the flag that sets a part of Config, which has its name in the settings of the
-// worker: url, tls.ca.
+// Spell returns the flag that sets a part of Config. name is that of the worker's
+// setting: url, tls.ca.
 func (f Flags) Spell(name string) string {
 	switch group, rest, _ := strings.Cut(name, "."); {
 	case f != CommandLine:
@@ -100,8 +99,8 @@ func (f Flags) Spell(name string) string {
 func (c Config) withDefaults() Config {
 	c.Logger = cmp.Or(c.Logger, slog.Default())
 	if strings.HasSuffix(c.Context, ".json") {
-		// Only an absolute path is told from a name. Abs fails only when
-		// there is no working directory; then the path does not open either.
+		// natscontext takes only an absolute path for a file. Abs fails only if there is
+		// no working directory; then the path does not open either.
 		if path, err := filepath.Abs(c.Context); err == nil {
 			c.Context = path
 		}
@@ -109,12 +108,12 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// setting names a flag together with the variable that does the same.
+// setting names a flag together with the variable for the same setting.
 func (c Config) setting(flag, variable string) string {
 	return c.Flags.Spell(flag) + " (" + variable + ")"
 }
 
-// check finds what can be known to be wrong before anything is sent.
+// check finds mistakes that show before anything is sent.
 func (c Config) check() error {
 	switch {
 	case strings.Contains(c.Context, "://"):

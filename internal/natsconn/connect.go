@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/url"
 	"strings"
@@ -15,27 +14,26 @@ import (
 	"github.com/synadia-io/orbit.go/natscontext"
 )
 
-// ConnectTimeout bounds Connect, name resolution and every address included.
-// It leaves a program that has to report a wrong setting within 2 s the time
-// to start and to say so.
+// ConnectTimeout bounds Connect, including name resolution and every address. A
+// program that must report a wrong setting within 2 s has time left to start and to
+// report it.
 const ConnectTimeout = 1500 * time.Millisecond
 
-// reconnectWait is the pause before the same server is tried again, and the
-// most that is added to it at random (twice that with TLS), so that the
-// clients of a server that restarts do not all come at once.
+// reconnectWait is the pause before the same server is tried again. A random time of up
+// to as much again (up to twice with TLS) is added, so that the clients of a restarted
+// server do not all come at once.
 const reconnectWait = 500 * time.Millisecond
 
-// A silent peer is found out within pingInterval times maxPingsOut.
+// A silent peer is detected within pingInterval times maxPingsOut.
 const (
 	pingInterval = 5 * time.Second
 	maxPingsOut  = 2
 )
 
-// Connect connects, or says within ConnectTimeout what to change. The
-// connection that it returns reconnects for ever, buffers nothing while it is
-// down (a command sent late is worse than one refused), and logs when it is
-// lost and back. Its handlers do the logging: watch StatusChanged instead of
-// replacing them.
+// Connect connects, or says within ConnectTimeout what to change. The connection
+// reconnects without end and logs when it is lost and back. While it is down it buffers
+// nothing: a command sent late is worse than one refused. Its handlers do the logging,
+// so do not replace them: watch StatusChanged instead.
 func Connect(ctx context.Context, config Config) (*nats.Conn, error) {
 	config = config.withDefaults()
 	if err := config.check(); err != nil {
@@ -44,7 +42,7 @@ func Connect(ctx context.Context, config Config) (*nats.Conn, error) {
 	limited, cancel := context.WithTimeout(ctx, ConnectTimeout)
 	defer cancel()
 
-	var servers atomic.Pointer[[]string] // those of the context are known late
+	var servers atomic.Pointer[[]string] // known late if they come from the context
 	var nothingSelected atomic.Bool
 	options := append(config.options(), func(o *nats.Options) error {
 		known := o.Servers
@@ -59,8 +57,8 @@ func Connect(ctx context.Context, config Config) (*nats.Conn, error) {
 		conn *nats.Conn
 		err  error
 	}
-	// nats.go takes no context, so it runs aside and is left behind when time
-	// is up; a connection that it makes after that is closed.
+	// nats.go takes no context, so it runs in a goroutine that is abandoned when time is
+	// up. A connection that it makes after that is closed.
 	results := make(chan result)
 	go func() {
 		conn, err := config.dial(options)
@@ -91,7 +89,7 @@ func Connect(ctx context.Context, config Config) (*nats.Conn, error) {
 		target = strings.Join(*known, ",")
 	}
 	if nothingSelected.Load() {
-		config.UseSelected = false // an error that named the context would mislead
+		config.UseSelected = false // an error that names the context would mislead
 	}
 	return nil, config.explain(RedactURL(target), err)
 }
@@ -100,7 +98,7 @@ func (c Config) dial(options []nats.Option) (*nats.Conn, error) {
 	if !c.usesContext() {
 		return nats.Connect(nats.DefaultURL, options...)
 	}
-	// Our options come after those of the context, and so replace them.
+	// Our options come after those of the context, and so override them.
 	conn, _, err := natscontext.Connect(c.Context, options...)
 	return conn, err
 }
@@ -111,12 +109,12 @@ func (c Config) options() []nats.Option {
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),
 		nats.ReconnectJitter(reconnectWait, 2*reconnectWait),
-		// A user that is missing while a server's configuration is changed
-		// must not end the process for good.
+		// A user that is missing while a server's configuration changes must not end
+		// the process for good.
 		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectBufSize(-1),
 		nats.PingInterval(pingInterval),
-		nats.PermissionErrOnSubscribe(true), // a subscription that is refused says so to who waits for it
+		nats.PermissionErrOnSubscribe(true), // a refused subscription returns the error to its reader
 		nats.MaxPingsOutstanding(maxPingsOut),
 	}
 	if c.Name != "" {
@@ -136,9 +134,9 @@ func (c Config) options() []nats.Option {
 	return append(options, c.servers)
 }
 
-// servers puts the address of c over that of a context, and divides the time
-// for TCP among the addresses, so that a dead first one leaves time for the
-// next. The handshake that follows may still use all of it.
+// servers uses the address of c instead of the context's. It divides the time for TCP
+// among the addresses, so that a dead first one leaves time for the next. The handshake
+// that follows may still use all of the time.
 func (c Config) servers(o *nats.Options) error {
 	if c.URL != "" {
 		o.Servers = nil
@@ -157,7 +155,7 @@ func (c Config) servers(o *nats.Options) error {
 	return nil
 }
 
-// onThisMachine reports whether an address is one of this machine, as it is written.
+// onThisMachine reports whether an address, as written, is one of this machine.
 func onThisMachine(address string) bool {
 	if !strings.Contains(address, "://") {
 		address = "nats://" + address
@@ -166,14 +164,14 @@ func onThisMachine(address string) bool {
 	return err == nil && Loopback(u.Hostname())
 }
 
-// Loopback reports whether a host is this machine, by its name or address.
+// Loopback reports whether a host, a name or an address, is this machine.
 func Loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// identity is the options that say who connects, preceded by one that
-// forgets the identity of a context when c has its own.
+// identity returns the options that say who connects. If c has an identity of its own,
+// the first option forgets that of the context.
 func (c Config) identity() []nats.Option {
 	var own nats.Option
 	switch {
@@ -193,7 +191,7 @@ func (c Config) identity() []nats.Option {
 		})
 	case c.Token != "":
 		own = nats.Token(c.Token)
-	case strings.Contains(c.URL, "@"):
+	case HasIdentity(c.URL):
 		// The address has the identity in it.
 	default:
 		return nil
@@ -206,7 +204,7 @@ func (c Config) identity() []nats.Option {
 	return []nats.Option{forget, own} // nats.go skips a nil option
 }
 
-// named adds the setting that it came from to an option's error.
+// named adds the name of the setting to an option's error.
 func (c Config) named(flag, variable string, option nats.Option) nats.Option {
 	return func(o *nats.Options) error {
 		if err := option(o); err != nil {
@@ -225,7 +223,7 @@ func (c Config) logging() []nats.Option {
 			}
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
-			log.Debug("NATS reconnect failed, trying on", "error", err)
+			log.Debug("NATS reconnect failed, trying again", "error", err)
 		}),
 		nats.ReconnectHandler(func(conn *nats.Conn) {
 			log.Info("NATS connection is back", "server", RedactURL(conn.ConnectedUrl()))
@@ -233,15 +231,20 @@ func (c Config) logging() []nats.Option {
 		nats.LameDuckModeHandler(func(conn *nats.Conn) {
 			log.Info("NATS server is about to shut down", "server", RedactURL(conn.ConnectedUrl()))
 		}),
-		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) { logAsync(log, sub, err) }),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) { c.logAsync(sub, err) }),
 	}
 }
 
 // logAsync logs what nats.go reports outside of any call.
-func logAsync(log *slog.Logger, sub *nats.Subscription, err error) {
+func (c Config) logAsync(sub *nats.Subscription, err error) {
+	log := c.Logger
 	attrs := []any{"error", err}
 	if sub != nil {
 		attrs = append(attrs, "subject", sub.Subject)
+	}
+	if refusesIdentity(strings.ToLower(err.Error())) {
+		log.Error("the NATS server no longer accepts "+c.identityText(), attrs...)
+		return
 	}
 	if !errors.Is(err, nats.ErrSlowConsumer) {
 		log.Error("NATS reported an error", attrs...)

@@ -21,10 +21,10 @@ import (
 	"credbus/internal/testbed"
 )
 
-// limit bounds every wait for something that is bound to happen.
+// limit is the longest that a test waits for anything.
 const limit = 10 * time.Second
 
-// secret stands for a password wherever a test looks for leaks.
+// secret is the password in tests that look for leaks.
 const secret = "hunter2-secret"
 
 func run(t *testing.T, options server.Options) *server.Server {
@@ -55,8 +55,8 @@ func connect(t *testing.T, config natsconn.Config) *nats.Conn {
 	return conn
 }
 
-// fails expects Connect to fail in time, with an error that says each of want
-// and shows no secret.
+// fails expects Connect to fail in time, with an error that contains each of want and
+// shows no secret.
 func fails(t *testing.T, config natsconn.Config, want ...string) {
 	t.Helper()
 	var err error
@@ -71,7 +71,7 @@ func fails(t *testing.T, config natsconn.Config, want ...string) {
 	}
 	for _, part := range want {
 		if !strings.Contains(err.Error(), part) {
-			t.Errorf("error does not say %q: %v", part, err)
+			t.Errorf("error without %q: %v", part, err)
 		}
 	}
 	for cause := err; cause != nil; cause = errors.Unwrap(cause) {
@@ -125,14 +125,14 @@ func (b *logBuffer) waitFor(t *testing.T, text string) {
 		select {
 		case <-b.wrote:
 		case <-deadline:
-			t.Fatalf("the log never said %q:\n%s", text, b)
+			t.Fatalf("the log has no %q:\n%s", text, b)
 		}
 	}
 }
 
 func TestCancelledContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	// The server accepts, gives up on us, and never says a word.
+	// The server accepts, cancels our context, and never sends anything.
 	mute := listen(t, func(net.Conn) { cancel() })
 	if _, err := natsconn.Connect(ctx, natsconn.Config{URL: "nats://" + mute}); !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v, want context.Canceled", err)
@@ -270,7 +270,7 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
-// TestReconnectOutlivesRefusal has a server forget the user for a while.
+// TestReconnectOutlivesRefusal makes a server forget the user for a while.
 func TestReconnectOutlivesRefusal(t *testing.T) {
 	users := []*server.User{{Username: "worker", Password: secret}}
 	first := run(t, server.Options{Users: users})
@@ -282,7 +282,7 @@ func TestReconnectOutlivesRefusal(t *testing.T) {
 
 	others := []*server.User{{Username: "other", Password: "other"}}
 	second := run(t, server.Options{Port: port, Users: others})
-	// nats.go gives up at the second refusal unless it is told not to.
+	// By default nats.go gives up at the second refusal.
 	deadline := time.After(limit)
 	for strings.Count(strings.ToLower(buffer.String()), "authorization violation") < 3 {
 		select {

@@ -16,8 +16,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// explain says what to change after the first connection failed. target is
-// the address without its secrets.
+// explain says what to change after the first connection failed. target is the address
+// without secrets.
 func (c Config) explain(target string, err error) error {
 	address := c.setting("url", "NATS_URL")
 	if c.URL == "" && c.usesContext() {
@@ -34,7 +34,7 @@ func (c Config) explain(target string, err error) error {
 	text := strings.ToLower(err.Error())
 	switch {
 	case errors.As(err, &badURL):
-		// Its text quotes the address, and with it a password.
+		// Its text quotes the address, which may have a password.
 		return fmt.Errorf("connect to NATS: the address is malformed: write nats://host:port, several separated by commas, "+
 			"and percent-encode special characters of a user or password: check %s", address)
 	case strings.Contains(text, "unknown context"), strings.Contains(text, "invalid context name"):
@@ -47,36 +47,36 @@ func (c Config) explain(target string, err error) error {
 	case errors.Is(err, nats.ErrNoServers), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("connect to NATS: no server listens at %s: start one there, or check %s: %w", target, address, err)
 	case errors.As(err, &unknown):
-		return fmt.Errorf("connect to NATS: host %q is not known: check %s: %w", unknown.Name, address, err)
+		return fmt.Errorf("connect to NATS: host %q is unknown: check %s: %w", unknown.Name, address, err)
 	case errors.Is(err, nats.ErrSecureConnWanted) && c.RequireTLS:
 		return fmt.Errorf("connect to NATS at %s: the server does not offer TLS, which security.require_tls wants: enable TLS in the server: %w", target, err)
 	case errors.Is(err, nats.ErrSecureConnWanted):
 		return fmt.Errorf("connect to NATS at %s: the server does not offer TLS: drop tls:// and %s, %s and %s, "+
 			"or enable TLS in the server: %w", target, c.setting("tls.ca", "NATS_CA"), c.setting("tls.cert", "NATS_CERT"), c.setting("tls.key", "NATS_KEY"), err)
 	case errors.As(err, &authority):
-		return fmt.Errorf("connect to NATS at %s: the server's certificate is of an unknown authority: name the authority's file with %s: %w",
+		return fmt.Errorf("connect to NATS at %s: an unknown authority signed the server's certificate: name the authority's file with %s: %w",
 			target, c.setting("tls.ca", "NATS_CA"), err)
 	case errors.As(err, &hostname):
-		return fmt.Errorf("connect to NATS at %s: the server's certificate is for another host: use a name it holds in %s: %w", target, address, err)
+		return fmt.Errorf("connect to NATS at %s: the server's certificate is for another host: use a name from the certificate in %s: %w", target, address, err)
 	case strings.Contains(text, "certificate required"), strings.Contains(text, "bad certificate"), strings.Contains(text, "unknown certificate authority"),
 		errors.Is(err, nats.ErrTLS) && strings.Contains(text, "closed by remote after tls handshake"):
-		// TLS 1.3 tells a client after its handshake, and the connection may
-		// be gone before the reason has come through.
+		// With TLS 1.3 a client learns this after its handshake, and the connection may
+		// end before the reason arrives.
 		return fmt.Errorf("connect to NATS at %s: the server wants a client certificate that it trusts: set %s and %s: %w",
 			target, c.setting("tls.cert", "NATS_CERT"), c.setting("tls.key", "NATS_KEY"), err)
 	case errors.As(err, &notTLS), errors.Is(err, nats.ErrNoInfoReceived), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		return fmt.Errorf("connect to NATS: what listens at %s does not answer as a NATS server: check %s: %w", target, address, err)
+		return fmt.Errorf("connect to NATS: the program that listens at %s does not answer as a NATS server: check %s: %w", target, address, err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout), errors.As(err, &network) && network.Timeout():
 		return fmt.Errorf("connect to NATS: no answer from %s within %v: check %s, and firewalls between: %w", target, ConnectTimeout, address, err)
 	case c.usesContext() && (target == "" || errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission)):
-		// The context's file, or one that it names, cannot be read.
+		// The context's file, or a file that it names, cannot be read.
 		return fmt.Errorf("connect to NATS with %s: %w", c.contextText(), err)
 	default:
 		return fmt.Errorf("connect to NATS at %s: %w", target, err)
 	}
 }
 
-// silent says what err does, in other words.
+// silent replaces the text of err, but still unwraps to it.
 type silent struct {
 	text string
 	err  error
@@ -85,8 +85,8 @@ type silent struct {
 func (s silent) Error() string { return s.text }
 func (s silent) Unwrap() error { return s.err }
 
-// refusesIdentity reports whether text is the server's, on credentials that
-// it does not take, whichever of its wordings it used.
+// refusesIdentity reports whether text, in any of the server's wordings, says that it
+// does not accept the credentials.
 func refusesIdentity(text string) bool {
 	for _, wording := range []string{"authorization violation", "authentication expired", "authentication revoked", "nkeys not supported"} {
 		if strings.Contains(text, wording) {
@@ -96,11 +96,11 @@ func refusesIdentity(text string) bool {
 	return false
 }
 
-// identityText names what the server refused and the setting it came from.
+// identityText names what the server refused, and the setting to check.
 func (c Config) identityText() string {
 	switch {
 	case c.User != "" && c.Password == "":
-		return "the token that is set as " + c.setting("user", "NATS_USER") + " without a password"
+		return "the token set as " + c.setting("user", "NATS_USER") + " without a password"
 	case c.User != "":
 		return fmt.Sprintf("user %q and the password: check %s and %s", c.User,
 			c.setting("user", "NATS_USER"), c.setting("password", "NATS_PASSWORD"))
@@ -110,7 +110,7 @@ func (c Config) identityText() string {
 		return "the nkey of " + c.NKey + ": check " + c.setting("nkey", "NATS_NKEY")
 	case c.Token != "":
 		return "the token: check " + c.setting("token", "NATS_TOKEN")
-	case strings.Contains(c.URL, "@"):
+	case HasIdentity(c.URL):
 		return "the user in the address: check " + c.setting("url", "NATS_URL")
 	case c.usesContext():
 		return "the user of " + c.contextText() + ": check that file, or set " + c.setting("creds", "NATS_CREDS")

@@ -23,8 +23,8 @@ import (
 	"credbus/internal/natsconn"
 )
 
-// writeContext makes a nats context of that name in a configuration
-// directory that only this test sees.
+// writeContext creates a nats context with a name, in a configuration directory that only
+// this test sees.
 func writeContext(t *testing.T, name string, fields map[string]string) (path string) {
 	t.Helper()
 	config := os.Getenv("XDG_CONFIG_HOME")
@@ -101,7 +101,7 @@ func TestUserAndContext(t *testing.T) {
 func TestToken(t *testing.T) {
 	s := run(t, server.Options{Authorization: secret})
 	connect(t, natsconn.Config{URL: s.ClientURL(), Token: secret})
-	// The nats command takes a user without a password for a token.
+	// A user without a password is a token, as for the nats command.
 	connect(t, natsconn.Config{URL: s.ClientURL(), User: secret})
 }
 
@@ -196,7 +196,7 @@ func TestTLS(t *testing.T) {
 	fails(t, natsconn.Config{URL: simple.ClientURL()}, "unknown authority", "--nats.tls.ca (NATS_CA)")
 	fails(t, natsconn.Config{URL: mutual.ClientURL(), TLS: natsconn.TLS{CA: ca}}, "wants a client certificate", "--nats.tls.cert (NATS_CERT)")
 	fails(t, natsconn.Config{URL: plain.ClientURL(), TLS: natsconn.TLS{CA: ca}}, "does not offer TLS", "drop tls:// and --nats.tls.ca")
-	// This address leads to this machine, and is not known to. The server gets no password.
+	// This address leads to this machine but does not look local, so the server gets no password.
 	elsewhere := "nats://0.0.0.0:" + portOf(t, plain.Addr())
 	fails(t, natsconn.Config{URL: elsewhere, RequireTLS: true}, "does not offer TLS, which security.require_tls wants")
 	connect(t, natsconn.Config{URL: elsewhere})
@@ -214,7 +214,7 @@ func portOf(t *testing.T, address net.Addr) string {
 	return port
 }
 
-// certificate makes a self-signed certificate of 127.0.0.1 for both ends.
+// certificate creates a self-signed certificate for 127.0.0.1, for both ends.
 func certificate(t *testing.T) (ca, cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -8,9 +8,9 @@ import (
 // hidden stands for an address that cannot be shown safely.
 const hidden = "[an address that is not shown, as it may hold a password]"
 
-// RedactURL is an address, or several separated by commas, without user,
-// password or token. What cannot be taken apart with certainty is not shown
-// at all: a stray character may make a password look like a host.
+// RedactURL returns an address, or several separated by commas, without user, password or
+// token. If an address cannot be parsed with certainty, nothing of it is shown: a stray
+// character may make a password look like a host.
 func RedactURL(addresses string) string {
 	if !strings.Contains(addresses, "@") {
 		return addresses
@@ -25,3 +25,6 @@ func RedactURL(addresses string) string {
 	}
 	return strings.Join(shown, ",")
 }
+
+// HasIdentity reports whether an address has a user, password or token in it.
+func HasIdentity(addresses string) bool { return strings.Contains(addresses, "@") }

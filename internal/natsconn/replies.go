@@ -11,24 +11,27 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"credbus/internal/lifecycle"
 )
 
-// Replies knows below which inbox prefixes a connection may publish. A server drops a
-// reply that it refuses, and the client waits in vain. So an empty message is published
-// to an inbox of nobody: at the start, after a reconnect, after a refusal, and again until
-// it passes.
+// Replies knows to which inbox prefixes a connection may publish. If a server refuses a
+// reply, it drops it, and the client waits in vain. So Replies publishes an empty message
+// to an inbox that nobody uses: at the start, after a reconnect, after a refusal, and then
+// until it is accepted.
 type Replies struct {
 	conn     *nats.Conn
 	logger   *slog.Logger
 	prefixes []string      // each with its dot
 	retry    chan struct{} // has room for one: a reply was refused
+	running  lifecycle.Turn
 
 	mu      sync.Mutex
 	round   *probes         // the last one
 	refused map[string]bool // by prefix
 }
 
-// probes are what Probe publishes to at once.
+// probes are the messages that one call of Probe publishes.
 type probes struct {
 	prefixes map[string]string // by subject
 	refused  map[string]bool   // by subject
@@ -59,7 +62,7 @@ func WatchReplies(conn *nats.Conn, logger *slog.Logger, prefixes []string) *Repl
 	return r
 }
 
-// Refused names the subjects that the server does not let this connection reply to,
+// Refused names the subjects to which the server lets this connection send no replies,
 // sorted.
 func (r *Replies) Refused() (subjects []string) {
 	r.mu.Lock()
@@ -72,7 +75,9 @@ func (r *Replies) Refused() (subjects []string) {
 }
 
 // Run tries until ctx ends.
-func (r *Replies) Run(ctx context.Context) {
+func (r *Replies) Run(ctx context.Context) { r.running.Do(ctx, func() { r.run(ctx) }) }
+
+func (r *Replies) run(ctx context.Context) {
 	connected := r.conn.StatusChanged(nats.CONNECTED)
 	defer r.conn.RemoveStatusListener(connected)
 	for pause := firstRetry; ; {
@@ -99,7 +104,7 @@ func (r *Replies) Run(ctx context.Context) {
 	}
 }
 
-// Probe returns when Refused says what the server allows now.
+// Probe updates Refused to what the server allows now, and returns.
 func (r *Replies) Probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
@@ -112,8 +117,8 @@ func (r *Replies) Probe(ctx context.Context) error {
 			return err
 		}
 	}
-	// The server reports refusals before it answers the flush. nats.go knows the last one
-	// then, and calls the handler in their order, but later.
+	// The server reports refusals before it answers the flush. So nats.go knows the last one
+	// now, and calls the handler for all of them in order, but later.
 	if err := r.conn.FlushWithContext(ctx); err != nil {
 		return err
 	}
@@ -136,8 +141,8 @@ func (r *Replies) Probe(ctx context.Context) error {
 	return nil
 }
 
-// told reports whether the handler has seen the refusal of a subject, if that is one of
-// the round.
+// told reports whether the handler has seen the refusal of a subject. A subject outside
+// the round counts as seen.
 func (r *Replies) told(round *probes, subject string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -159,17 +164,17 @@ func (r *Replies) note(err error) (taken bool) {
 	if !slices.ContainsFunc(r.prefixes, func(prefix string) bool { return strings.HasPrefix(subject, prefix) }) {
 		return false
 	}
-	// A client may name an inbox that is forbidden to this connection, whatever its prefix
-	// allows. So only probes decide.
+	// A client may name an inbox that this connection may not publish to, even if the rest of
+	// its prefix is allowed. So only probes decide.
 	wake(r.retry)
-	return len(r.refused) > 0 // said already
+	return len(r.refused) > 0 // logged already
 }
 
 func (r *Replies) refuseLocked(probe, prefix string, err error) {
 	if !r.refused[prefix] {
 		r.refused[prefix] = true
 		wake(r.retry)
-		r.logger.Error("NATS lets no replies to these inboxes pass, so that their requests time out. Allow this user to publish there, or leave them out of nats.inbox_prefixes; that is tried again until then",
+		r.logger.Error("NATS lets no replies to these inboxes pass, so requests from there time out. Allow this user to publish there, or leave them out of nats.inbox_prefixes; it is tried again until then",
 			"subject", prefix+">", "error", err)
 	}
 	r.round.refused[probe] = true
@@ -184,13 +189,13 @@ func wake(c chan<- struct{}) {
 	}
 }
 
-// refusedPublish reads the subject out of a server's report, whose text is Permissions
-// Violation for Publish to "SUBJECT".
+// refusedPublish reads the subject out of a server's report. The report begins with
+// Permissions Violation for Publish to "SUBJECT".
 func refusedPublish(err error) (subject string, ok bool) {
 	return refusedTo("Publish", err)
 }
 
-// refusedTo reads the subject out of a report that a permission is missing for an act.
+// refusedTo reads the subject out of a report about a missing permission for an act.
 func refusedTo(act string, err error) (subject string, ok bool) {
 	if !errors.Is(err, nats.ErrPermissionViolation) {
 		return "", false

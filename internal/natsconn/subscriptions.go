@@ -11,38 +11,42 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"credbus/internal/lifecycle"
 )
 
-// Subscriptions are subscriptions of one connection that are to stand as long as it
-// does. A server may refuse one for lack of a permission, or take it away when its
-// configuration changes; nats.go then leaves it without messages for good. Here it is
-// named by Refused, logged once, and tried again until it stands.
+// Subscriptions are subscriptions of one connection that must last as long as the
+// connection. A server may refuse one for lack of a permission, or take it away when its
+// configuration changes; nats.go then leaves it without messages for good. Subscriptions
+// names it in Refused, logs it once, and tries again until the server accepts it.
 //
-// The server does not say which subscription it refused for being one too many, and
-// nobody but nats.go can make the inbox of its requests anew. Both are mended by a
-// reconnect, as soon as the server lets as many other subscriptions stand. To find out,
-// the connection publishes to its own inbox, which it must be allowed to.
+// If a connection has too many subscriptions, the server does not say which one it
+// refused. And only nats.go can renew the inbox of its requests. A reconnect repairs both,
+// as soon as the server accepts as many other subscriptions. To find that out, the
+// connection publishes to its own inbox, which it must be allowed to do.
 type Subscriptions struct {
 	conn   *nats.Conn
 	logger *slog.Logger
-	limits struct{ messages, bytes int } // of what waits for a callback; see Limit
+	limits struct{ messages, bytes int } // of messages that wait for a callback; see Limit
 	wake   chan struct{}                 // has room for one: something was refused
 	ended  sync.WaitGroup                // subscriptions whose last callback has not returned
+
+	running lifecycle.Turn
 
 	mu       sync.Mutex
 	kept     []*kept
 	settling []*settling
 
-	// What the server said since the connection was made anew for the last time.
+	// What the server has said since the last reconnect.
 	reconnects uint64
 	inbox      bool // the inbox of requests was refused
 	tooMany    int  // how many subscriptions were refused for being too many
-	probes     int  // refusals of room's own probes that the handler has yet to report
+	probes     int  // refusals of room's own probes that the handler has not reported yet
 }
 
 // settling is a call of Settle under way.
 type settling struct {
-	told []error       // what the connection told of since it began
+	told []error       // what the connection has reported since it began
 	wake chan struct{} // has room for one: told has grown
 }
 
@@ -51,12 +55,12 @@ type kept struct {
 	subject, queue string
 	serve          nats.MsgHandler
 	sub            *nats.Subscription
-	end            func() // to be called when its last callback has returned; does nothing after the first call
+	end            func() // called when its last callback has returned; only the first call counts
 	refused        bool
-	again          bool // since it was last tried
+	again          bool // refused since it was last tried
 }
 
-// The first and the longest pause before what is refused is tried again.
+// The first and the longest pause before a refused subscription is tried again.
 const (
 	firstRetry = time.Second
 	lastRetry  = 30 * time.Second
@@ -64,7 +68,7 @@ const (
 
 const settleWithin = 5 * time.Second
 
-// Keep returns the Subscriptions of a connection. What it does not know of goes to the
+// Keep returns the Subscriptions of a connection. Errors about other things go to the
 // error handler that the connection had.
 func Keep(conn *nats.Conn, logger *slog.Logger) *Subscriptions {
 	s := &Subscriptions{conn: conn, logger: logger, wake: make(chan struct{}, 1)}
@@ -84,16 +88,19 @@ func (s *Subscriptions) Limit(messages, bytes int) {
 	s.limits.messages, s.limits.bytes = messages, bytes
 }
 
-// Subscribe subscribes, in a queue group if one is named. That the server refuses it is
-// no error: see Refused.
+// Subscribe subscribes, in a queue group if one is named. A refusal by the server is no
+// error of Subscribe: see Refused.
 func (s *Subscriptions) Subscribe(subject, queue string, serve nats.MsgHandler) error {
 	k := &kept{subject: subject, queue: queue, serve: serve}
+	s.mu.Lock()
+	s.kept = append(s.kept, k) // before the server can refuse it
+	s.mu.Unlock()
 	if err := s.open(k); err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.kept = slices.DeleteFunc(s.kept, func(other *kept) bool { return other == k })
 		return fmt.Errorf("subscribe to %s: %w", subject, err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.kept = append(s.kept, k)
 	return nil
 }
 
@@ -116,8 +123,8 @@ func (s *Subscriptions) open(k *kept) error {
 	return nil
 }
 
-// Settle returns when the server has every subscription made so far, or Refused names
-// it; after settleWithin with an error.
+// Settle returns when the server has accepted every subscription made so far, or Refused
+// names it. After settleWithin it returns an error.
 func (s *Subscriptions) Settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
@@ -165,8 +172,8 @@ func (s *Subscriptions) toldOf(last, before error, call *settling) bool {
 	return true
 }
 
-// Refused names the subjects that the server does not let this connection hear, sorted.
-// "?" stands for those that it refused for being too many.
+// Refused names the subjects on which the server lets this connection hear nothing,
+// sorted. "?" stands for those that it refused because there were too many.
 func (s *Subscriptions) Refused() (subjects []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -187,7 +194,9 @@ func (s *Subscriptions) Refused() (subjects []string) {
 }
 
 // Run tries again what was refused, until ctx ends. It is to end before Drain.
-func (s *Subscriptions) Run(ctx context.Context) {
+func (s *Subscriptions) Run(ctx context.Context) { s.running.Do(ctx, func() { s.run(ctx) }) }
+
+func (s *Subscriptions) run(ctx context.Context) {
 	pause, lacked := firstRetry, time.Time{}
 	for {
 		select {
@@ -215,27 +224,30 @@ func (s *Subscriptions) Drain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range s.kept {
+		if k.sub == nil {
+			continue // Subscribe has not made it
+		}
 		if err := k.sub.Drain(); err != nil {
-			k.end() // the connection is gone, and with it the callbacks
+			k.end() // the connection is gone, and so are the callbacks
 		}
 	}
 }
 
-// Wait returns when the callbacks have, after Drain.
+// Wait returns when the callbacks have returned, after Drain.
 func (s *Subscriptions) Wait() { s.ended.Wait() }
 
 func (s *Subscriptions) lacks() bool { return len(s.Refused()) > 0 }
 
-// renewedLocked forgets what the server said before the connection was made anew: what
-// it refuses since then, it says again.
+// renewedLocked forgets what the server said before a reconnect: it repeats the refusals
+// that still hold.
 func (s *Subscriptions) renewedLocked() {
 	if n := s.conn.Stats().Reconnects; n != s.reconnects {
 		s.reconnects, s.inbox, s.tooMany, s.probes = n, false, 0, 0
 	}
 }
 
-// note takes a report of the connection, if it is about a subscription that is kept or
-// has no name.
+// note takes a report of the connection, if it is about a subscription of its own, or
+// about one that is not named.
 func (s *Subscriptions) note(err error) (taken bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -256,13 +268,13 @@ func (s *Subscriptions) note(err error) (taken bool) {
 		return true
 	case unnamed:
 		if s.tooMany++; s.tooMany == 1 {
-			s.refuse("NATS refuses subscriptions, because this connection has too many: requests on some subjects are not heard. Allow its user more of them; they are tried again until then", "error", err)
+			s.refuse("NATS refuses subscriptions, because this connection has too many: requests on some subjects are not heard. Allow its user more subscriptions; they are tried again until then", "error", err)
 		}
 		return true
 	case inbox:
 		if !s.inbox {
 			s.inbox = true
-			s.refuse("NATS lets no answers to this connection's own requests pass. Allow its user to subscribe below its inbox; that is tried again until then", "subject", s.inboxes()+">", "error", err)
+			s.refuse("NATS lets no answers to this connection's own requests pass. Allow its user to subscribe below its inbox; the subscription is tried again until then", "subject", s.inboxes()+">", "error", err)
 		}
 		return true
 	}
@@ -273,13 +285,13 @@ func (s *Subscriptions) note(err error) (taken bool) {
 		taken, k.again = true, true
 		if !k.refused {
 			k.refused = true
-			s.refuse("NATS refuses a subscription, so that requests on this subject are not heard here. Allow this user to subscribe to it; that is tried again until then", "subject", subject, "error", err)
+			s.refuse("NATS refuses a subscription, so requests on this subject are not heard here. Allow this user to subscribe to it; the subscription is tried again until then", "subject", subject, "error", err)
 		}
 	}
 	return taken
 }
 
-// refuse says what is refused that was not before, and has it tried again.
+// refuse logs a new refusal, and wakes Run to try again.
 func (s *Subscriptions) refuse(what string, attrs ...any) {
 	s.logger.Error(what, attrs...)
 	select {
@@ -288,17 +300,17 @@ func (s *Subscriptions) refuse(what string, attrs ...any) {
 	}
 }
 
-// retry tries once more what is refused.
+// retry tries the refused subscriptions once more.
 func (s *Subscriptions) retry(ctx context.Context) {
 	s.mu.Lock()
 	s.renewedLocked()
 	var refused []*kept
 	for _, k := range s.kept {
-		if k.refused {
+		if k.refused && k.sub != nil {
 			refused = append(refused, k)
 		}
 	}
-	unnamed := min(s.tooMany, s.conn.NumSubscriptions()) // one that somebody tries again counts each time
+	unnamed := min(s.tooMany, s.conn.NumSubscriptions()) // each retry of a refused one counts again
 	if s.inbox {
 		unnamed++
 	}
@@ -314,7 +326,7 @@ func (s *Subscriptions) retry(ctx context.Context) {
 	}
 }
 
-// renew replaces a subscription.
+// renew replaces a refused subscription.
 func (s *Subscriptions) renew(ctx context.Context, k *kept) error {
 	s.mu.Lock()
 	former, end := k.sub, k.end
@@ -337,8 +349,8 @@ func (s *Subscriptions) renew(ctx context.Context, k *kept) error {
 	return nil
 }
 
-// room reports whether the server lets n more subscriptions stand, in the inbox, and of
-// its form: those that it does, hear what is published there.
+// room reports whether the server accepts n more subscriptions. It tries them in the
+// inbox: those that the server accepts hear what room publishes there.
 func (s *Subscriptions) room(ctx context.Context, n int) bool {
 	ctx, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
@@ -370,11 +382,11 @@ func (s *Subscriptions) room(ctx context.Context, n int) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.probes = max(0, s.probes-(n-deaf)) // the others are told of now or later
+	s.probes = max(0, s.probes-(n-deaf)) // refusals of the others are reported now or later
 	return deaf == 0
 }
 
-// inboxes is what every inbox of the connection begins with.
+// inboxes is the prefix of every inbox of the connection.
 func (s *Subscriptions) inboxes() string {
 	if prefix := s.conn.Opts.InboxPrefix; prefix != "" {
 		return prefix + "."
@@ -382,8 +394,8 @@ func (s *Subscriptions) inboxes() string {
 	return nats.InboxPrefix
 }
 
-// refusedSubscription reads the subject out of a server's report, whose text is
-// Permissions Violation for Subscription to "SUBJECT", with more behind it.
+// refusedSubscription reads the subject out of a server's report. The report begins with
+// Permissions Violation for Subscription to "SUBJECT".
 func refusedSubscription(err error) (subject string, ok bool) {
 	return refusedTo("Subscription", err)
 }

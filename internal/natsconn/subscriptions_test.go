@@ -36,7 +36,7 @@ func hearing(subjects []string) []*server.User {
 	}
 }
 
-// reload changes what the user may hear.
+// reload changes the subjects that the user may subscribe to.
 func (s *tenancy) reload(t *testing.T, hears ...string) {
 	t.Helper()
 	next := s.options.Clone()
@@ -51,7 +51,7 @@ func (s *tenancy) url(user string) string {
 	return strings.Replace(s.ClientURL(), "nats://", "nats://"+user+":pw@", 1)
 }
 
-// keep returns the Subscriptions of a connection of the user, at work until the test ends.
+// keep returns the Subscriptions of a connection of the user. They run until the test ends.
 func (s *tenancy) keep(t *testing.T) (*nats.Conn, *natsconn.Subscriptions, *logBuffer) {
 	t.Helper()
 	logs, logger := newLog()
@@ -71,8 +71,8 @@ func (s *tenancy) keep(t *testing.T) (*nats.Conn, *natsconn.Subscriptions, *logB
 
 func answer(msg *nats.Msg) { _ = msg.Respond([]byte(msg.Subject)) }
 
-// answered reports whether somebody answers on a subject, and fails if it is not so
-// before long.
+// answered waits until a request to a subject gets a reply, or gets none if want is false. It
+// fails if that takes too long.
 func answered(t *testing.T, conn *nats.Conn, subject string, want bool) {
 	t.Helper()
 	for deadline := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
@@ -95,7 +95,7 @@ func becomesRefused(t *testing.T, s *natsconn.Subscriptions, want ...string) {
 	}
 }
 
-// What NATS refuses at the start is named, and stands when it is allowed.
+// A subscription that NATS refuses at the start is named, and works once NATS allows it.
 func TestSubscriptionRefusedAtTheStart(t *testing.T) {
 	s := startTenancy(t, "a.>", "_INBOX.>")
 	_, subscriptions, logs := s.keep(t)
@@ -118,11 +118,30 @@ func TestSubscriptionRefusedAtTheStart(t *testing.T) {
 	answered(t, admin, "b.x", true)
 	becomesRefused(t, subscriptions, "c.x")
 	if n := strings.Count(logs.String(), "NATS refuses a subscription"); n != 2 {
-		t.Errorf("it was logged %d times, want once for each subject:\n%s", n, logs.String())
+		t.Errorf("the refusal was logged %d times, want once for each subject:\n%s", n, logs.String())
 	}
 }
 
-// What a reload takes away is named, and stands again when another gives it back.
+// Each refusal is noted, however soon the server reports it.
+func TestEveryRefusalIsNoted(t *testing.T) {
+	s := startTenancy(t, "_INBOX.>")
+	_, subscriptions, _ := s.keep(t)
+	const many = 2000
+	for n := range many {
+		if err := subscriptions.Subscribe(fmt.Sprint("refused.", n), "queue", answer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := subscriptions.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(subscriptions.Refused()); n != many {
+		t.Errorf("%d of %d refusals were noted", n, many)
+	}
+}
+
+// A subscription that a reload takes away is named, and works again when another reload
+// gives it back.
 func TestSubscriptionTakenAway(t *testing.T) {
 	s := startTenancy(t, "a.>", "b.>", "_INBOX.>")
 	_, subscriptions, _ := s.keep(t)
@@ -146,7 +165,7 @@ func TestSubscriptionTakenAway(t *testing.T) {
 	answered(t, admin, "b.x", true)
 }
 
-// nats.go does not make the inbox of requests again, so the connection is made anew.
+// nats.go does not subscribe to the inbox of requests again, so the connection reconnects.
 func TestInboxTakenAway(t *testing.T) {
 	s := startTenancy(t, "a.>", "_INBOX.>")
 	conn, subscriptions, _ := s.keep(t)
@@ -163,14 +182,14 @@ func TestInboxTakenAway(t *testing.T) {
 	becomesRefused(t, subscriptions)
 }
 
-// reconnects counts how often a connection is made anew from now on.
+// reconnects counts how often a connection reconnects from now on.
 func reconnects(t *testing.T, conn *nats.Conn) func() uint64 {
 	t.Helper()
 	before := conn.Stats().Reconnects
 	return func() uint64 { return conn.Stats().Reconnects - before }
 }
 
-// While the server still refuses what it refused, the connection stays as it is.
+// While the server still refuses the same things, the connection does not reconnect.
 func TestRefusedForGoodReconnectsNever(t *testing.T) {
 	for _, refused := range []int{1, 2, 8} {
 		t.Run(fmt.Sprint(refused, " too many"), func(t *testing.T) {
@@ -191,7 +210,7 @@ func TestRefusedForGoodReconnectsNever(t *testing.T) {
 			}
 		})
 	}
-	t.Run("an inbox of another form", func(t *testing.T) { // that of requests has two tokens more
+	t.Run("an inbox of another form", func(t *testing.T) { // the inbox of requests has two tokens more
 		t.Parallel()
 		s := startTenancy(t, "a.>", "_INBOX.>")
 		conn, subscriptions, _ := s.keep(t)
@@ -206,7 +225,7 @@ func TestRefusedForGoodReconnectsNever(t *testing.T) {
 	})
 }
 
-// Reports of something else, one after the other, hold up no Settle.
+// A stream of other error reports does not delay Settle.
 func TestSettleAmongOtherReports(t *testing.T) {
 	options := &server.Options{Users: hearing([]string{"_INBOX.>"})}
 	options.Users[1].Permissions.Publish = &server.SubjectPermission{Deny: []string{"no"}}
@@ -230,11 +249,11 @@ func TestSettleAmongOtherReports(t *testing.T) {
 	publishing.Wait()
 }
 
-// A server that allows fewer subscriptions does not say which it refuses. What another
-// one allows, after a restart, stands.
+// A server that allows fewer subscriptions does not say which one it refuses. After a
+// restart with a higher limit, all of them work.
 func TestTooManySubscriptions(t *testing.T) {
 	names := []string{"a", "b", "c", "d", "e"}
-	for name, next := range map[string]int{"no limit": 0, "just enough": len(names) + 1} { // one for its probe
+	for name, next := range map[string]int{"no limit": 0, "just enough": len(names) + 1} { // one more for the probe
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := &tenancy{Server: run(t, server.Options{MaxSubs: 3, Users: hearing([]string{">"})})}
@@ -246,7 +265,7 @@ func TestTooManySubscriptions(t *testing.T) {
 			}
 			becomesRefused(t, subscriptions, "?")
 			if n := strings.Count(logs.String(), "too many"); n != 1 {
-				t.Errorf("it was logged %d times:\n%s", n, logs)
+				t.Errorf("the refusal was logged %d times:\n%s", n, logs)
 			}
 			port := s.Addr().(*net.TCPAddr).Port
 			s.Shutdown()
@@ -261,7 +280,7 @@ func TestTooManySubscriptions(t *testing.T) {
 	}
 }
 
-// A flood takes no more memory than is allowed: what is beyond is dropped.
+// A flood takes no more memory than the limit allows: messages beyond it are dropped.
 func TestLimit(t *testing.T) {
 	s := startTenancy(t, ">")
 	_, subscriptions, _ := s.keep(t)

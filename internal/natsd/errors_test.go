@@ -27,7 +27,7 @@ func TestTakenPort(t *testing.T) {
 	_, err = natsd.Start(t.Context(), natsd.Config{Dir: dir, Port: port})
 	wantError(t, err, listener.Addr().String()+" is taken", "--nats.port", "CREDBUS_NATS_PORT", "--nats.url nats://127.0.0.1:"+strconv.Itoa(port))
 
-	// The failed start has let go of everything.
+	// The failed start must have released its directory and port.
 	start(t, natsd.Config{Dir: dir, Port: natsd.RandomPort})
 }
 
@@ -84,8 +84,8 @@ func TestErrors(t *testing.T) {
 	})
 }
 
-// TestLogsHoldNoSecret makes the server write all it can, refused and
-// accepted connections included.
+// TestLogsHoldNoSecret makes the server log as much as it can, including refused and
+// accepted connections.
 func TestLogsHoldNoSecret(t *testing.T) {
 	var log logBuffer
 	s := start(t, natsd.Config{
@@ -102,7 +102,7 @@ func TestLogsHoldNoSecret(t *testing.T) {
 	if _, err := nats.Connect(s.URL(), nats.UserInfo("worker", "wrong-secret")); err == nil {
 		t.Fatal("connected with a wrong password")
 	}
-	if err := s.Close(); err != nil {
+	if err := s.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	text := log.String()

@@ -9,9 +9,9 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// logger passes nats-server's lines to slog. Its notices are details of a
-// part to the worker's operator, so they become debug lines. Tracing, which
-// prints protocol lines and payloads, goes nowhere.
+// logger passes nats-server's log lines to slog. To the worker's operator its notices
+// are details, so they become debug lines. Trace lines, which show protocol lines and
+// payloads, are dropped.
 type logger struct {
 	log *slog.Logger
 
@@ -32,7 +32,7 @@ func (l *logger) Fatalf(format string, v ...any) {
 	err := fmt.Errorf(format, v...)
 	for _, arg := range v {
 		if cause, ok := arg.(error); ok {
-			err = cause // typed, so that Start can tell what happened
+			err = cause // typed, so that Start can explain it
 		}
 	}
 	l.mu.Lock()

@@ -1,29 +1,34 @@
 package natsd
 
 import (
-	"slices"
+	"fmt"
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"credbus/internal/tenancy"
 	"credbus/subjects"
 )
 
-// clientPermissions is what a client may do: send commands and jobs, ask the
-// services for their statistics, and listen to events, to the progress of jobs,
-// and to how the stores are. Everything else is refused, above all publishing an event, which
-// every replica would believe, the JetStream API, which reads all jobs, and the
-// keys of a bucket that credentials are kept in.
-func clientPermissions(prefix subjects.Prefix) *server.Permissions {
-	publish := []string{string(prefix) + ".job.>", "$SRV.>"}
-	// The embedded server's client is whoever runs the worker, no tenant.
-	for _, command := range slices.Concat(subjects.Commands, subjects.AdminCommands) {
-		root := prefix.Command(command, subjects.Root)
-		publish = append(publish, root, root+".>")
+// clientPermissions is what the client of an embedded server may do: it is the operator of
+// the worker, not a tenant. Everything else is refused. Most important of that are: to
+// publish an event, which every replica would believe; the JetStream API, which can read
+// all jobs; and the keys of a bucket with credentials.
+func clientPermissions(prefix subjects.Prefix) (*server.Permissions, error) {
+	grant, err := tenancy.New(tenancy.Config{Prefix: prefix, Roles: []tenancy.Role{tenancy.Operator}, Inbox: "_INBOX"})
+	if err != nil {
+		return nil, fmt.Errorf("permissions of the client: %w", err)
 	}
-	return &server.Permissions{
-		Publish: &server.SubjectPermission{Allow: publish},
-		Subscribe: &server.SubjectPermission{Allow: []string{
-			"_INBOX.>", prefix.Events(subjects.Root), string(prefix) + ".job_status.>", prefix.StoreStatuses(),
-		}},
+	return permissions(grant), nil
+}
+
+func permissions(grant *tenancy.Grant) *server.Permissions {
+	return &server.Permissions{Publish: only(grant.PublishAll()), Subscribe: only(grant.SubscribeAll())}
+}
+
+// only allows the subjects of a list. The server takes an empty list for everything.
+func only(subjects []string) *server.SubjectPermission {
+	if len(subjects) == 0 {
+		return &server.SubjectPermission{Deny: []string{">"}}
 	}
+	return &server.SubjectPermission{Allow: subjects}
 }

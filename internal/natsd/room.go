@@ -14,27 +14,27 @@ import (
 // DefaultReserve is the free disk space, in bytes, below which streams take no more.
 const DefaultReserve = 16 << 20
 
-// maxStore is what streams may reserve. nats-server's own default is three quarters of
-// the free space, and a stream reserves its bound, so that a server on a disk that
-// filled up would not open its own streams again. The real bound is the reserve.
+// maxStore is how much streams may reserve. nats-server's own default is three quarters of
+// the free space, and a stream reserves its size limit. So a server on a full disk could
+// not open its own streams again. The real bound is the reserve.
 const maxStore = 1 << 50
 
-// lookEvery is how often the guard looks at the disk. What others write within that
-// time is to fit into the reserve.
+// lookEvery is how often the guard looks at the disk. The reserve must have room for what
+// other programs write within that time.
 const lookEvery = 250 * time.Millisecond
 
-// healEvery is how often it looks for streams that do not write, and the pause between
-// two restarts of JetStream.
+// healEvery is how often the guard looks for streams that fail to write. It is also the
+// pause between two restarts of JetStream.
 const healEvery = 2 * time.Second
 
-// guard keeps JetStream out of a full disk, and brings it back from one.
+// guard keeps JetStream from filling the disk, and repairs it after a full disk.
 //
-// A stream of nats-server that fails to write once answers nothing from then on, also
-// when the disk has room again, until JetStream restarts. So the guard has the account
-// refuse writes, by a clear error, while there is some room left:
+// A stream of nats-server that fails to write once no longer answers until JetStream
+// restarts, even when the disk has room again. So while there is still some room, the
+// guard makes the account refuse writes, with a clear error:
 //
-//	free < reserve ─► the account stores nothing more; reads go on
-//	free > reserve ─► it does again; a stream that failed meanwhile: restart JetStream
+//	free < reserve ─► the account stores nothing more, but can be read
+//	free > reserve ─► it stores again; if a stream failed meanwhile: restart JetStream
 type guard struct {
 	dir     string
 	reserve int64
@@ -42,10 +42,10 @@ type guard struct {
 	log     *slog.Logger
 
 	full   atomic.Bool
-	healed time.Time // when it last looked for streams that do not write
+	healed time.Time // when it last looked for streams that fail to write
 }
 
-// newGuard looks at the disk once, so that a server never starts without it.
+// newGuard looks at the disk once, so that a server never starts without that.
 func newGuard(dir string, reserve int64, s *server.Server, log *slog.Logger) (*guard, error) {
 	g := &guard{dir: dir, reserve: reserve, nats: s, log: log}
 	return g, g.look(time.Now())
@@ -58,8 +58,8 @@ func (g *guard) run(ctx context.Context) {
 		select {
 		case now := <-ticker.C:
 			err := g.look(now)
-			if err != nil && !failed { // once, until it succeeds
-				g.log.Error("the room of the streams' disk cannot be seen to", "dir", g.dir, "error", err)
+			if err != nil && !failed { // log it once, until look succeeds
+				g.log.Error("the free space of the streams' disk cannot be checked", "dir", g.dir, "error", err)
 			}
 			failed = err != nil
 		case <-ctx.Done():
@@ -68,7 +68,7 @@ func (g *guard) run(ctx context.Context) {
 	}
 }
 
-// look does what the free space calls for.
+// look checks the free space and acts on it.
 func (g *guard) look(now time.Time) error {
 	free, err := freeSpace(g.dir)
 	if err != nil {
@@ -76,11 +76,11 @@ func (g *guard) look(now time.Time) error {
 	}
 	enough := g.reserve
 	if g.full.Load() {
-		enough += g.reserve / 4 // not back and forth
+		enough += g.reserve / 4 // so that it does not go back and forth
 	}
 	switch full := free < enough; {
 	case full && !g.full.Load():
-		g.log.Error("the disk of the embedded NATS server is full: nothing is written until there is room, and reads go on; free some space",
+		g.log.Error("the disk of the embedded NATS server is full: its streams can be read, but store nothing until there is room; free some space",
 			"dir", g.dir, "free", free, "reserve", g.reserve)
 		return g.set(true)
 	case full:
@@ -113,13 +113,13 @@ func (g *guard) set(full bool) error {
 }
 
 // heal restarts JetStream if a stream failed to write, or if JetStream turned itself
-// off. Connections stay. Consumers in memory are lost, and their owners make them again.
+// off. Connections stay. Consumers in memory are lost, and their owners create them again.
 func (g *guard) heal() error {
 	reason := g.broken()
 	if reason == "" {
 		return nil
 	}
-	g.log.Warn("the streams of the embedded NATS server do not write; opening them again", "reason", reason)
+	g.log.Warn("the streams of the embedded NATS server fail to write; opening them again", "reason", reason)
 	if err := g.nats.ShutdownJetStream(); err != nil {
 		return fmt.Errorf("stop JetStream: %w", err)
 	}
@@ -130,7 +130,7 @@ func (g *guard) heal() error {
 	return nil
 }
 
-// broken says which stream failed to write, or that none works; "" if all do.
+// broken says which stream failed to write, or that JetStream is off; "" if all work.
 func (g *guard) broken() string {
 	if !g.nats.JetStreamEnabled() {
 		return "JetStream is off"

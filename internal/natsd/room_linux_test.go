@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -16,8 +15,8 @@ import (
 	"credbus/internal/testbed"
 )
 
-// smallServer has its streams on a small disk, with a stream that reserves more than
-// the disk has.
+// smallServer starts a server whose streams take no more below 4 MiB of free disk space. dir
+// must be on a small disk.
 func smallServer(t *testing.T, dir string) (*natsd.Server, jetstream.JetStream, *logBuffer) {
 	t.Helper()
 	logs := new(logBuffer)
@@ -28,15 +27,6 @@ func smallServer(t *testing.T, dir string) (*natsd.Server, jetstream.JetStream, 
 		t.Fatal(err)
 	}
 	return s, js, logs
-}
-
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s did not come", what)
-		}
-	}
 }
 
 func publish(t *testing.T, js jetstream.JetStream) error {
@@ -58,14 +48,14 @@ func last(t *testing.T, js jetstream.JetStream) (uint64, error) {
 	return msg.Sequence, nil
 }
 
-// A disk that fills up has writes refused by a clear error, before a stream fails;
-// reads go on, a restart works, and writes do when there is room again.
+// On a disk that fills up, writes are refused with a clear error before a stream fails.
+// Reads go on, a restart works, and writes work again when there is room.
 func TestDiskFillsUp(t *testing.T) {
 	disk := testbed.SmallDisk(t, "32m")
 	dir := filepath.Join(disk, "data")
 	s, js, logs := smallServer(t, dir)
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "KEPT", Subjects: []string{"kept"}, MaxBytes: 1 << 30}); err != nil {
-		t.Fatalf("a stream whose bound is larger than the disk: %v", err)
+		t.Fatalf("a stream with a limit larger than the disk: %v", err)
 	}
 	if err := publish(t, js); err != nil || s.Full() {
 		t.Fatalf("with room: %v, full: %v", err, s.Full())
@@ -74,7 +64,7 @@ func TestDiskFillsUp(t *testing.T) {
 	if err := os.WriteFile(filler, make([]byte, 29<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "that the disk is full", s.Full)
+	eventually(t, "the disk is full", s.Full)
 	if err := publish(t, js); !jsapi.IsFull(err) {
 		t.Errorf("a write without room: %v", err)
 	}
@@ -82,9 +72,9 @@ func TestDiskFillsUp(t *testing.T) {
 		t.Errorf("a read without room: %d, %v", seq, err)
 	}
 	if !strings.Contains(logs.String(), "free some space") {
-		t.Errorf("the log does not say what to do:\n%s", logs)
+		t.Errorf("the log has no advice to free space:\n%s", logs)
 	}
-	if err := s.Close(); err != nil {
+	if err := s.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 
@@ -98,17 +88,17 @@ func TestDiskFillsUp(t *testing.T) {
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "room", func() bool { return !s.Full() })
+	eventually(t, "there is room again", func() bool { return !s.Full() })
 	if err := publish(t, js); err != nil {
 		t.Errorf("a write when there is room again: %v", err)
 	}
-	if err := s.Close(); err != nil { // before the disk goes
+	if err := s.Close(t.Context()); err != nil { // before the disk is removed
 		t.Fatal(err)
 	}
 }
 
-// Where others fill the disk faster than anybody can look, a stream fails and does not
-// come back by itself; the guard brings it back, with all that it had.
+// If others fill the disk too fast for the guard, a stream fails and does not recover by
+// itself. The guard opens it again, with all its messages.
 func TestStreamFailsAndComesBack(t *testing.T) {
 	disk := testbed.SmallDisk(t, "32m")
 	s, js, logs := smallServer(t, filepath.Join(disk, "data"))
@@ -117,7 +107,7 @@ func TestStreamFailsAndComesBack(t *testing.T) {
 	}
 	stored := uint64(0)
 	filler := filepath.Join(disk, "filler")
-	eventually(t, "a failure of the stream", func() bool {
+	eventually(t, "the stream fails", func() bool {
 		if err := publish(t, js); err == nil {
 			stored++
 		}
@@ -125,26 +115,26 @@ func TestStreamFailsAndComesBack(t *testing.T) {
 		err := publish(t, js)
 		switch {
 		case err == nil:
-			stored++ // the block had room left
+			stored++ // the block still had room
 		case !jsapi.IsFull(err):
 			return true
 		}
 		if err := os.Remove(filler); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "room", func() bool { return !s.Full() })
+		eventually(t, "there is room", func() bool { return !s.Full() })
 		return false
 	})
-	eventually(t, "that writes are refused for lack of room", func() bool { return jsapi.IsFull(publish(t, js)) })
+	eventually(t, "writes are refused for lack of room", func() bool { return jsapi.IsFull(publish(t, js)) })
 	if seq, err := last(t, js); err != nil || seq < stored {
 		t.Errorf("a read of a stream that failed: %d of %d, %v", seq, stored, err)
 	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the stream", func() bool { return publish(t, js) == nil })
+	eventually(t, "the stream works again", func() bool { return publish(t, js) == nil })
 	if seq, err := last(t, js); err != nil || seq <= stored {
-		t.Errorf("after it came back: %d, %v, want more than %d", seq, err, stored)
+		t.Errorf("a read after the stream works again: %d, %v, want more than %d", seq, err, stored)
 	}
 	if !strings.Contains(logs.String(), "opening them again") {
 		t.Errorf("JetStream was not restarted, so this test tests nothing:\n%s", logs)
@@ -152,7 +142,7 @@ func TestStreamFailsAndComesBack(t *testing.T) {
 	if err := js.Conn().LastError(); err != nil && err != nats.ErrTimeout {
 		t.Logf("the connection saw %v", err)
 	}
-	if err := s.Close(); err != nil {
+	if err := s.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -11,13 +11,14 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
 	"github.com/nats-io/nats-server/v2/server"
 
+	"credbus/internal/lifecycle"
+	"credbus/internal/tenancy/users"
 	"credbus/subjects"
 )
 
@@ -39,20 +40,18 @@ const readyTimeout = 5 * time.Second
 // Names in the data directory.
 const (
 	lockName      = "worker.lock"
-	workerName    = "worker.json"
-	clientName    = "client.json"
 	jetStreamName = "jetstream"
 )
 
-// maxPending is how many bytes are kept for one connection whose client does not
-// read them; then it is closed. They are in the worker's memory, so this is less than
-// nats-server's own default of 64 MiB. With 16 MiB, 256 requests of 1 MiB at once had
-// the worker's own connection closed, one time in four.
+// maxPending is how many bytes are kept for a connection whose client does not read
+// them; beyond that the connection is closed. They are in the worker's memory, so this is
+// less than nats-server's own default of 64 MiB. With 16 MiB, 256 requests of 1 MiB at once
+// closed the worker's own connection, one time in four.
 const maxPending = 32 << 20
 
 // Config is what Start needs. All but Dir may be left zero.
 type Config struct {
-	Dir    string          // data directory; made with mode 0700 when missing
+	Dir    string          // data directory; created with mode 0700 if missing
 	Host   string          // address to listen on; DefaultHost when empty
 	Port   int             // DefaultPort when zero; RandomPort for any free one
 	Prefix subjects.Prefix // of every subject; subjects.DefaultPrefix when empty
@@ -63,6 +62,8 @@ type Config struct {
 	// DefaultReserve when zero.
 	Reserve int64
 	Logger  *slog.Logger // slog.Default() when nil
+	// LookEvery is how often the list of tenants is looked at; DefaultLook when zero.
+	LookEvery time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -71,6 +72,7 @@ func (c Config) withDefaults() Config {
 	c.Prefix = cmp.Or(c.Prefix, subjects.DefaultPrefix)
 	c.Reserve = cmp.Or(c.Reserve, DefaultReserve)
 	c.Logger = cmp.Or(c.Logger, slog.Default())
+	c.LookEvery = cmp.Or(c.LookEvery, DefaultLook)
 	return c
 }
 
@@ -89,13 +91,15 @@ func (c Config) check() error {
 // Server is a running NATS server.
 type Server struct {
 	dir     string
+	prefix  subjects.Prefix
 	address string // host:port that clients of this machine connect to
 	nats    *server.Server
+	own     []*server.User // the worker and its client
+	users   *authenticator
 	guard   *guard
-	stop    context.CancelFunc // ends the guard
-	guards  sync.WaitGroup
+	guards  lifecycle.Group
 	lock    *flock.Flock
-	close   func() error
+	life    lifecycle.Part
 }
 
 // Start runs a server and returns once it accepts connections and both
@@ -121,27 +125,36 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: dir, lock: lock}
-	s.close = sync.OnceValue(s.shutdown)
+	s := &Server{dir: dir, prefix: config.Prefix, lock: lock}
 	if err := s.start(ctx, config); err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(err, s.Close(context.WithoutCancel(ctx)))
 	}
 	return s, nil
 }
 
 func (s *Server) start(ctx context.Context, config Config) error {
-	worker, err := loadOrGenerate(s.WorkerContext(), "worker", "the worker itself: may do anything")
+	worker, err := users.LoadOrGenerate(s.WorkerContext(), "worker", "the worker itself; it may do anything")
 	if err != nil {
 		return err
 	}
-	client, err := loadOrGenerate(s.ClientContext(), "client", "clients of the worker on this machine; they may use credbus, and not see streams and buckets, which worker.json may")
+	client, err := users.LoadOrGenerate(s.ClientContext(), "client", "clients of the worker on this machine; they may use credbus, but not see streams and buckets: use worker.json for those")
 	if err != nil {
 		return err
 	}
-	options, err := serverOptions(s.dir, config, worker, client)
+	if s.own, err = ownUsers(config.Prefix, worker, client); err != nil {
+		return err
+	}
+	look, err := s.look()
 	if err != nil {
 		return err
 	}
+	tenants, err := s.tenantUsers(look.tenants)
+	if err != nil {
+		return err
+	}
+	s.users = newAuthenticator(append(tenants, s.own...))
+	options := serverOptions(s.dir, config)
+	options.CustomClientAuthentication = s.users
 	if s.nats, err = server.NewServer(options); err != nil {
 		return fmt.Errorf("embedded NATS server: %w", err)
 	}
@@ -162,38 +175,37 @@ func (s *Server) start(ctx context.Context, config Config) error {
 	if s.guard, err = newGuard(s.dir, config.Reserve, s.nats, log.log); err != nil {
 		return fmt.Errorf("embedded NATS server: %w", err)
 	}
-	guarding, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s.stop = stop
-	s.guards.Go(func() { s.guard.run(guarding) })
+	s.guards.Go(s.guard.run)
 	s.address = reachable(config.Host, s.nats.Addr())
-	return errors.Join(worker.save(s.URL()), client.save(s.URL()))
+	s.guards.Go(func(ctx context.Context) { s.followTenants(ctx, config.LookEvery, look, log.log) })
+	if err := users.Move(ctx, s.dir, s.URL(), look.tenants); err != nil { // their programs may have a copy
+		log.log.Warn("the address in the contexts of some tenants is not current", "error", err)
+	}
+	return errors.Join(worker.Save(s.URL()), client.Save(s.URL()))
 }
 
-// URL is where programs of this machine reach the server.
+// URL is the address at which programs of this machine reach the server.
 func (s *Server) URL() string { return "nats://" + s.address }
 
 // WorkerContext is the path of the nats context of the worker's user.
-func (s *Server) WorkerContext() string { return filepath.Join(s.dir, workerName) }
+func (s *Server) WorkerContext() string { return filepath.Join(s.dir, users.WorkerName) }
 
 // ClientContext is the path of the nats context of the client's user.
 func (s *Server) ClientContext() string { return ClientContext(s.dir) }
 
-// ClientContext is where a server that uses dir keeps the nats context for
-// clients, whether or not one runs.
-func ClientContext(dir string) string { return filepath.Join(dir, clientName) }
+// ClientContext is where a server that uses dir keeps the nats context for clients. The
+// server need not run.
+func ClientContext(dir string) string { return filepath.Join(dir, users.ClientName) }
 
-// Full reports whether the disk has no room for the streams, which take nothing then.
+// Full reports whether the disk has no room for the streams, so that they store nothing.
 func (s *Server) Full() bool { return s.guard.full.Load() }
 
-// Close ends the server, waits until its streams are closed, and frees the
-// directory. It may be called more than once.
-func (s *Server) Close() error { return s.close() }
+// Close ends the server, waits until its streams are closed, and frees the directory, as
+// package lifecycle says.
+func (s *Server) Close(ctx context.Context) error { return s.life.Close(ctx, s.shutdown) }
 
-func (s *Server) shutdown() error {
-	if s.stop != nil {
-		s.stop()
-		s.guards.Wait()
-	}
+func (s *Server) shutdown(context.Context) error {
+	s.guards.Stop()
 	if s.nats != nil {
 		s.nats.Shutdown()
 		s.nats.WaitForShutdown()
@@ -201,15 +213,27 @@ func (s *Server) shutdown() error {
 	return s.lock.Unlock()
 }
 
-func serverOptions(dir string, config Config, worker, client *credentials) (*server.Options, error) {
-	workerHash, err := worker.hash()
+// ownUsers are the users that every server has.
+func ownUsers(prefix subjects.Prefix, worker, client *users.Credentials) ([]*server.User, error) {
+	workerHash, err := worker.Hash()
 	if err != nil {
 		return nil, err
 	}
-	clientHash, err := client.hash()
+	clientHash, err := client.Hash()
 	if err != nil {
 		return nil, err
 	}
+	permissions, err := clientPermissions(prefix)
+	if err != nil {
+		return nil, err
+	}
+	return []*server.User{
+		{Username: worker.User, Password: workerHash},
+		{Username: client.User, Password: clientHash, Permissions: permissions},
+	}, nil
+}
+
+func serverOptions(dir string, config Config) *server.Options {
 	return &server.Options{
 		ServerName: serverName,
 		Host:       config.Host,
@@ -222,15 +246,11 @@ func serverOptions(dir string, config Config, worker, client *credentials) (*ser
 		SyncAlways: true,
 
 		JetStreamMaxStore: maxStore,
-		Users: []*server.User{
-			{Username: worker.User, Password: workerHash},
-			{Username: client.User, Password: clientHash, Permissions: clientPermissions(config.Prefix)},
-		},
-	}, nil
+	}
 }
 
-// prepareDir makes the data directory and the one below it that holds what
-// clients send, which nobody else may read.
+// prepareDir creates the data directory, and below it the directory for what clients
+// send. Nobody else may read the latter.
 func prepareDir(dir string) error {
 	streams := filepath.Join(dir, jetStreamName)
 	if err := os.MkdirAll(streams, 0o700); err != nil {
@@ -252,7 +272,7 @@ func prepareDir(dir string) error {
 	return nil
 }
 
-// lockDir takes the directory for this process.
+// lockDir locks the directory for this process.
 func lockDir(dir string) (*flock.Flock, error) {
 	lock := flock.New(filepath.Join(dir, lockName), flock.SetPermissions(0o600))
 	locked, err := lock.TryLock()
@@ -262,9 +282,9 @@ func lockDir(dir string) (*flock.Flock, error) {
 	if locked {
 		return lock, nil
 	}
-	return nil, fmt.Errorf("data directory %s is in use by another process: to run one more worker beside it, "+
+	return nil, fmt.Errorf("data directory %s is in use by another process: to run another worker beside it, "+
 		"on the same credentials, join its NATS server with --nats.context %s",
-		dir, filepath.Join(dir, workerName))
+		dir, filepath.Join(dir, users.WorkerName))
 }
 
 // startError adds what to change to a fatal error of nats-server.
@@ -284,8 +304,8 @@ func startError(config Config, err error) error {
 	}
 }
 
-// reachable turns a listening address into one to connect to: a server that
-// listens everywhere is reached through loopback.
+// reachable turns a listening address into one to connect to: a server that listens on
+// all addresses is reached through loopback.
 func reachable(host string, addr net.Addr) string {
 	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
 		host = DefaultHost

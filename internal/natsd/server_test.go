@@ -23,7 +23,7 @@ import (
 	"credbus/internal/natsd"
 )
 
-// helperDir makes the test binary serve that directory until it is killed.
+// helperDir makes the test binary serve this directory until it is killed.
 const helperDir = "CREDBUS_TEST_NATSD_DIR"
 
 func TestMain(m *testing.M) {
@@ -67,11 +67,11 @@ func start(t *testing.T, config natsd.Config) *natsd.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { s.Close(context.Background()) })
 	return s
 }
 
-// connect reports what goes wrong on the connection to the channel.
+// connect sends the errors of the connection to the channel.
 func connect(t *testing.T, contextFile string) (*nats.Conn, chan error) {
 	t.Helper()
 	failures := make(chan error, 16)
@@ -84,12 +84,11 @@ func connect(t *testing.T, contextFile string) (*nats.Conn, chan error) {
 	return nc, failures
 }
 
-// refused reports whether the server objected to what nc did before.
+// refused reports whether the server refused what nc did before.
 func refused(t *testing.T, nc *nats.Conn, failures chan error) bool {
 	t.Helper()
-	// The server answers in order, so the objection, if there is one, is
-	// here before the answer to the flush, but its handler runs elsewhere.
-	// LastError is set by the reader itself.
+	// The server answers in order, so a refusal arrives before the answer to the flush. The
+	// reader sets LastError at once, but the error handler runs in another goroutine.
 	if err := nc.FlushTimeout(5 * time.Second); err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +106,7 @@ func refused(t *testing.T, nc *nats.Conn, failures chan error) bool {
 
 func TestClientPermissions(t *testing.T) {
 	s := start(t, natsd.Config{Dir: t.TempDir(), Port: natsd.RandomPort, Prefix: "acme.cred"})
-	// What "nats context ls" shows says why a client sees no streams.
+	// The text in "nats context ls" says why a client sees no streams.
 	if description := readContext(t, s.ClientContext())["description"]; !strings.Contains(description, "not see streams") {
 		t.Errorf("client.json says %q", description)
 	}
@@ -211,10 +210,10 @@ func TestRestartKeepsCredentialsAndStreams(t *testing.T) {
 	}
 	before := readContext(t, first.ClientContext())
 	nc.Close()
-	if err := first.Close(); err != nil {
+	if err := first.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := first.Close(); err != nil {
+	if err := first.Close(t.Context()); err != nil {
 		t.Fatal("second Close:", err)
 	}
 
@@ -255,7 +254,7 @@ func readContext(t *testing.T, path string) map[string]string {
 
 func TestFileModes(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("no modes on Windows: access follows the directory's ACL")
+		t.Skip("files have no modes on Windows: the ACL of the directory decides")
 	}
 	dir := filepath.Join(t.TempDir(), "data", "credbus")
 	s := start(t, natsd.Config{Dir: dir, Port: natsd.RandomPort})
@@ -334,7 +333,7 @@ func wantError(t *testing.T, err error, want ...string) {
 	}
 	for _, part := range want {
 		if !strings.Contains(err.Error(), part) {
-			t.Errorf("error %q does not say %q", err, part)
+			t.Errorf("error without %q: %v", part, err)
 		}
 	}
 }
@@ -348,9 +347,18 @@ func BenchmarkStart(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.StopTimer()
-		if err := s.Close(); err != nil {
+		if err := s.Close(b.Context()); err != nil {
 			b.Fatal(err)
 		}
 		b.StartTimer()
+	}
+}
+
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within a minute: %s", what)
+		}
 	}
 }

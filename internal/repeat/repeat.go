@@ -1,4 +1,4 @@
-// Package repeat counts warnings and errors that repeat, in place of logging each: while a
+// Package repeat counts repeated warnings and errors instead of logging each: while a
 // server is away, the same few would fill the log many times a second.
 //
 //	the first Burst of a message in a Window ──► logged
@@ -24,8 +24,8 @@ const (
 	Window = time.Minute
 )
 
-// maxMessages bounds what is counted at once. When there are that many, what a message is
-// about no longer counts, only its text; of texts there are few.
+// maxMessages bounds how many messages are counted at once. Beyond it, messages with the
+// same text count as one, whatever they are about; there are few texts.
 const maxMessages = 1024
 
 // Handler is a slog.Handler in front of another. Records below slog.LevelWarn pass.
@@ -34,7 +34,7 @@ type Handler struct {
 	counts *counts
 }
 
-// counts are shared by the handlers that come of one by WithAttrs and WithGroup.
+// counts are shared by the handlers that WithAttrs and WithGroup derive from one.
 type counts struct {
 	mu    sync.Mutex
 	known map[message]*count
@@ -46,8 +46,8 @@ type message struct {
 	about string
 }
 
-// about is what a record names: its texts, but for errors, which tell one try from
-// another.
+// about is what a record is about: its attributes that are strings. Errors do not count,
+// since they differ from try to try.
 func about(record slog.Record) string {
 	var all strings.Builder
 	record.Attrs(func(attr slog.Attr) bool {
@@ -62,7 +62,7 @@ func about(record slog.Record) string {
 
 type count struct {
 	passed, held int
-	last         slog.Record // of those held, and where it is to go
+	last         slog.Record // of those held, and its handler
 	next         slog.Handler
 }
 
@@ -94,18 +94,18 @@ func (h *Handler) Handle(ctx context.Context, record slog.Record) error {
 	return h.next.Handle(ctx, record)
 }
 
-// Flush logs what was counted so far. A program calls it before it ends.
+// Flush logs what it counted so far. Call it before the program ends.
 func (h *Handler) Flush() {
 	h.counts.mu.Lock()
 	known := h.counts.known
 	h.counts.known = make(map[message]*count)
 	h.counts.mu.Unlock()
 	for _, c := range known {
-		c.tell()
+		c.log()
 	}
 }
 
-// holds counts a record, and reports whether it is not to be logged now.
+// holds counts a record, and reports whether it must not be logged now.
 func (cs *counts) holds(next slog.Handler, record slog.Record) bool {
 	key := message{record.Level, record.Message, about(record)}
 	cs.mu.Lock()
@@ -139,16 +139,16 @@ func (cs *counts) end(key message, c *count) {
 		delete(cs.known, key)
 	}
 	cs.mu.Unlock()
-	if current { // Flush has not told it
-		c.tell()
+	if current { // Flush has not logged it
+		c.log()
 	}
 }
 
-// tell logs the last record that was held, and how many there were.
-func (c *count) tell() {
+// log logs the last record that was held, and how many there were.
+func (c *count) log() {
 	if c.held == 0 {
 		return
 	}
 	c.last.AddAttrs(slog.Int("repeated", c.held))
-	_ = c.next.Handle(context.Background(), c.last) // where would it be told?
+	_ = c.next.Handle(context.Background(), c.last) // there is no other place to report it
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"credbus/internal/repeat"
+	"credbus/internal/testbed/bubble"
 )
 
 func newLogger() (*slog.Logger, *repeat.Handler, *bytes.Buffer) {
@@ -19,9 +20,9 @@ func newLogger() (*slog.Logger, *repeat.Handler, *bytes.Buffer) {
 	return slog.New(h), h, text
 }
 
-// Ten warnings a second for ten minutes are few lines, which say how many they were.
+// Ten warnings a second for ten minutes become few lines, which count all of them.
 func TestRepeatedWarningsAreCounted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		logger, _, text := newLogger()
 		const seconds, each = 600, 10
 		for i := range seconds * each {
@@ -34,10 +35,10 @@ func TestRepeatedWarningsAreCounted(t *testing.T) {
 		if most := (repeat.Burst + 1) * (seconds/60 + 1); len(lines) > most {
 			t.Errorf("%d lines, want at most %d", len(lines), most)
 		}
-		told := 0
+		counted := 0
 		for _, line := range lines {
 			if !strings.Contains(line, "part=events") || !strings.Contains(line, "level=WARN") {
-				t.Errorf("a line lost what it says: %s", line)
+				t.Errorf("a line lost its content: %s", line)
 			}
 			n := 1
 			if _, repeated, ok := strings.Cut(line, "repeated="); ok {
@@ -45,10 +46,10 @@ func TestRepeatedWarningsAreCounted(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			told += n
+			counted += n
 		}
-		if told != seconds*each {
-			t.Errorf("the lines tell of %d warnings, want %d", told, seconds*each)
+		if counted != seconds*each {
+			t.Errorf("the lines count %d warnings, want %d", counted, seconds*each)
 		}
 		if last := fmt.Sprintf("try %d", seconds*each-1); !strings.Contains(lines[len(lines)-1], last) {
 			t.Errorf("the last line is not about the last warning: %s", lines[len(lines)-1])
@@ -57,7 +58,7 @@ func TestRepeatedWarningsAreCounted(t *testing.T) {
 }
 
 func TestOthersPass(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		logger, h, text := newLogger()
 		for range 50 {
 			logger.Info("served")
@@ -82,11 +83,11 @@ func TestOthersPass(t *testing.T) {
 	})
 }
 
-// Messages about different things do not repeat each other, whatever the error; of too
-// many things, only the text counts.
+// Messages about different things do not repeat each other, whatever the error. If there
+// are too many things, only the text counts.
 func TestWhatItIsAbout(t *testing.T) {
 	type scope string
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		logger, h, text := newLogger()
 		lines := func(want int) {
 			t.Helper()

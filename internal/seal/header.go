@@ -2,16 +2,15 @@ package seal
 
 import (
 	"encoding/binary"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"time"
 )
 
-// Header is what a record of format 2 says of itself beside its name. All that
-// decides anything is in it. What is not: the version and the time of creation,
-// which the store sets while it writes.
+// Header is the metadata of a record of format 2. It has everything that decides
+// something. It lacks the version and the time of creation, which the store sets
+// while it writes.
 type Header struct {
 	Revision          string
 	Modified, Expires time.Time // in milliseconds; finer parts do not count
@@ -21,7 +20,7 @@ type Header struct {
 	Tags              map[string]string
 }
 
-// What a seal is for. Format 1 has no header.
+// The uses of a seal. Format 1 has no header.
 const (
 	useFormat1 = "credbus record v1"
 	useFormat2 = "credbus record v2" // seals the values
@@ -67,36 +66,33 @@ func (b Binding) associatedData(use string) []byte {
 
 func milliseconds(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
 
-// SealRecord seals plaintext as Seal does, and proves the header beside it: the
-// proof can be checked where the sealed value is not at hand, as in a list. Both
-// are by the same key. The binding needs a header.
+// SealRecord seals plaintext as Seal does, and makes a proof of the header, which
+// can be checked without the sealed value, as in a list. Both are by the same key.
+// The binding needs a header.
 func (k *Keyring) SealRecord(plaintext []byte, b Binding) (sealed, proof []byte, err error) {
 	if sealed, err = k.Seal(plaintext, b); err != nil {
 		return nil, nil, err
 	}
 	// AES-256-GCM of nothing: a tag over the header, in 33 bytes.
-	if proof, err = k.wrapper.Encrypt(nil, b.associatedData(useProof)); err != nil {
-		return nil, nil, fmt.Errorf("proving a header: %w", err)
-	}
-	return sealed, proof, nil
+	return sealed, k.keys.wrap(nil, nil, b.associatedData(useProof)), nil
 }
 
-// Verify checks what SealRecord proved of a header. The only error is
-// ErrDecrypt.
+// Verify checks a header against its proof, which SealRecord made. The only error
+// is ErrDecrypt.
 func (k *Keyring) Verify(proof []byte, b Binding) error {
 	if b.Header == nil {
 		return ErrDecrypt
 	}
-	plain, err := k.wrapper.Decrypt(proof, b.associatedData(useProof))
+	plain, err := k.keys.unwrap(nil, proof, b.associatedData(useProof))
 	if err != nil || len(plain) != 0 {
 		return ErrDecrypt
 	}
 	return nil
 }
 
-// proofKey is the number of the key that made a proof, as the proof says it.
+// proofKey is the number of the key that made a proof, read from the proof.
 func proofKey(proof []byte) (id uint32, ok bool) {
-	const proofLen = 5 + 12 + 16 // Tink's prefix, nonce, tag
+	const proofLen = prefixLen + nonceLen + tagLen
 	if len(proof) != proofLen || proof[0] != tinkVersion {
 		return 0, false
 	}

@@ -14,7 +14,7 @@ func exampleBinding() Binding {
 	}}
 }
 
-// The example vector: what other programs have to make of the same header.
+// The example vector: other programs must make the same bytes of this header.
 func TestAssociatedDataOfFormat2(t *testing.T) {
 	const want = "\x11credbus record v2\x08org:acme\x02db\x02w1" +
 		"\x0518-2a\x0d1700000000456\x0f-62135596800000\x0230\x011\x01d\x012" +
@@ -24,7 +24,7 @@ func TestAssociatedDataOfFormat2(t *testing.T) {
 	}
 }
 
-// A value of one format does not open as one of the other, and a proof is no
+// A value of one format does not open as one of the other, and a proof is not a
 // sealed value.
 func TestFormatsAreApart(t *testing.T) {
 	k, err := NewKeyring()
@@ -56,8 +56,8 @@ func TestFormatsAreApart(t *testing.T) {
 	}
 }
 
-// FuzzVerify: nothing but the proof that was made is one, and no two headers have
-// the same associated data.
+// FuzzVerify: only the proof that was made verifies, and no two headers have the
+// same associated data.
 func FuzzVerify(f *testing.F) {
 	k, err := NewKeyring()
 	if err != nil {

@@ -1,37 +1,33 @@
 package seal
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"time"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
-	"github.com/tink-crypto/tink-go/v2/aead/aesgcm"
 	"github.com/tink-crypto/tink-go/v2/keyset"
-	"github.com/tink-crypto/tink-go/v2/tink"
 )
 
 // Keyring holds the keys that data keys are wrapped with. It never changes and
 // may be used concurrently. It shows no key through fmt, log/slog or
 // encoding/json.
 type Keyring struct {
-	handle   *keyset.Handle
-	wrapper  tink.AEAD // the keys themselves
-	envelope tink.AEAD
-	loaded   time.Time
+	handle *keyset.Handle
+	keys   *wrappers
+	loaded time.Time
 }
 
-// Key is what may be told of a key.
+// Key is the public part of a key.
 type Key struct {
 	ID      uint32
 	Status  string // enabled, or disabled: then it opens nothing
 	Primary bool   // it seals
 }
 
-// NewKeyring makes a keyring of one new key, in memory only: what it seals is
-// lost with it.
+// NewKeyring makes a keyring of one new key, in memory only: values that it seals
+// are lost with it.
 func NewKeyring() (*Keyring, error) {
 	handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
 	if err != nil {
@@ -40,31 +36,13 @@ func NewKeyring() (*Keyring, error) {
 	return newKeyring(handle)
 }
 
-// newKeyring is where every keyring comes from, whatever its keyset was
-// wrapped with.
+// newKeyring makes every keyring, whatever its keyset was wrapped with.
 func newKeyring(handle *keyset.Handle) (*Keyring, error) {
-	for i := range handle.Len() {
-		entry, err := handle.Entry(i)
-		if err != nil {
-			return nil, fmt.Errorf("key %d of %d cannot be used", i+1, handle.Len())
-		}
-		parameters, ok := entry.Key().Parameters().(*aesgcm.Parameters)
-		// Keys of another variant do not leave their number in what they seal,
-		// which a rotation goes by.
-		if !ok || parameters.KeySizeInBytes() != 32 || parameters.Variant() != aesgcm.VariantTink {
-			return nil, fmt.Errorf("key %d is not an AES-256-GCM key: seal with a keyring that credbus made", entry.KeyID())
-		}
-	}
-	wrapper, err := aead.New(handle)
+	keys, err := wrappersOf(handle)
 	if err != nil {
-		return nil, errors.New("its primary key cannot be used")
+		return nil, err
 	}
-	return &Keyring{
-		handle:   handle,
-		wrapper:  wrapper,
-		envelope: aead.NewKMSEnvelopeAEAD2(aead.AES256GCMKeyTemplate(), wrapper),
-		loaded:   time.Now(),
-	}, nil
+	return &Keyring{handle: handle, keys: keys, loaded: time.Now()}, nil
 }
 
 // Add returns a keyring with one more key, which opens and does not seal yet.
@@ -84,7 +62,7 @@ func (k *Keyring) Add() (added *Keyring, id uint32, err error) {
 }
 
 // WithPrimary returns a keyring of the same keys that seals with another one of
-// them. Replicas that lack that key cannot open what it seals.
+// them. Replicas that lack that key cannot open values that it seals.
 func (k *Keyring) WithPrimary(id uint32) (*Keyring, error) {
 	if !k.Has(id) {
 		return nil, fmt.Errorf("there is no key %d in it, only %s", id, k.list())
@@ -100,8 +78,8 @@ func (k *Keyring) WithPrimary(id uint32) (*Keyring, error) {
 	return newKeyring(handle)
 }
 
-// Without returns a keyring that lacks a key, which must not be the primary.
-// What only that key opens is lost to it.
+// Without returns a keyring that lacks a key, which must not be the primary. It
+// cannot open values of that key.
 func (k *Keyring) Without(id uint32) (*Keyring, error) {
 	switch {
 	case !k.Has(id):
@@ -121,8 +99,8 @@ func (k *Keyring) Without(id uint32) (*Keyring, error) {
 }
 
 // Rotated returns a keyring that seals with a new primary key and opens all
-// that k opens. Replicas that still hold k cannot open what it seals: give it
-// to all of them before one of them writes.
+// that k opens. Replicas that still hold k cannot open values of the new key: give
+// the new keyring to all of them before one of them writes.
 func (k *Keyring) Rotated() (*Keyring, error) {
 	added, id, err := k.Add()
 	if err != nil {

@@ -20,7 +20,7 @@ const (
 	maxKeyringLen = 1 << 20 // bytes; a key takes about 250
 )
 
-// File is where a keyring lies.
+// File says where a keyring is kept.
 type File struct {
 	Path string
 	// Wrap is a key service that encrypts the file; nil for one in clear, which
@@ -28,11 +28,11 @@ type File struct {
 	Wrap tink.AEAD
 }
 
-// ErrWrapped is wrapped by the error of a file that no key service was named for.
+// ErrWrapped is wrapped by the error of a wrapped file without a key service to unwrap it.
 var ErrWrapped = errors.New("is wrapped by a key service")
 
-// wrapUse is the associated data of a wrapped keyring: what a key service
-// wrapped for another use does not pass for one.
+// wrapUse is the associated data of a wrapped keyring: a text that was wrapped for
+// another use does not pass for one.
 const wrapUse = "credbus keyring v1"
 
 // OpenKeyring reads a keyring file in clear.
@@ -54,7 +54,7 @@ func (f File) Open() (*Keyring, error) {
 	}
 	defer clear(text)
 	if len(bytes.TrimSpace(text)) == 0 {
-		return nil, fmt.Errorf("keyring %s is empty: restore it from a backup; a new one cannot open what the old one sealed", path)
+		return nil, fmt.Errorf("keyring %s is empty: restore it from a backup; a new one cannot open values that the old one sealed", path)
 	}
 	handle, err := f.read(text)
 	if err != nil {
@@ -67,9 +67,9 @@ func (f File) Open() (*Keyring, error) {
 	return keyring, nil
 }
 
-// read parses the file. Errors of the parser quote what they stumble over, which
-// may be a key: none of them is passed on. Those of a key service are, since
-// what it was given is ciphertext.
+// read parses the file. It passes on no error of the parser, since these quote the
+// file, perhaps a key. It passes on errors of a key service, which only had
+// ciphertext.
 func (f File) read(text []byte) (*keyset.Handle, error) {
 	damaged := fmt.Errorf("keyring %s is not a Tink JSON keyset, or is damaged: restore it from a backup", f.Path)
 	wrapped := bytes.Contains(text, []byte(`"encryptedKeyset"`))
@@ -128,7 +128,7 @@ func readPrivate(path string) ([]byte, error) {
 		return nil, fmt.Errorf("opening the keyring: %w", err)
 	}
 	defer f.Close()
-	info, err := f.Stat() // of the file that is open: what path names may change
+	info, err := f.Stat() // of the open file: path may name another one meanwhile
 	if err != nil {
 		return nil, fmt.Errorf("opening the keyring: %w", err)
 	}
@@ -158,15 +158,15 @@ func (f File) Create() (*Keyring, error) {
 	}
 	// A hard link, unlike a rename, fails where there is a file already.
 	if err := f.write(k, os.Link); errors.Is(err, os.ErrExist) {
-		return nil, fmt.Errorf("there is a keyring at %s already, and what it sealed would be lost with it: %w", f.Path, err)
+		return nil, fmt.Errorf("there is a keyring at %s already, and the values that it sealed would be lost: %w", f.Path, err)
 	} else if err != nil {
 		return nil, err
 	}
 	return k, nil
 }
 
-// Save writes a keyring with mode 0600, in place of the file that is there, whose
-// owner it keeps. A crash leaves the old file or the new one, whole.
+// Save writes a keyring with mode 0600. It replaces an existing file, and keeps its
+// owner. A crash leaves the old file or the new one, whole.
 func (f File) Save(k *Keyring) error { return f.write(k, os.Rename) }
 
 // encode is the text of the file.
@@ -237,8 +237,8 @@ func syncDir(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// Probe reports whether the key service both wraps and unwraps, before a keyring
-// is trusted to it.
+// Probe checks that the key service both wraps and unwraps, before it gets a
+// keyring.
 func (f File) Probe() error {
 	const text = "not a keyring"
 	wrapped, err := f.Wrap.Encrypt([]byte(text), []byte(wrapUse))
@@ -247,10 +247,10 @@ func (f File) Probe() error {
 	}
 	plain, err := f.Wrap.Decrypt(wrapped, []byte(wrapUse))
 	if err != nil {
-		return fmt.Errorf("what is wrapped could not be unwrapped again: %w", err)
+		return fmt.Errorf("a wrapped text could not be unwrapped again: %w", err)
 	}
 	if string(plain) != text {
-		return errors.New("what is wrapped unwraps to something else")
+		return errors.New("a wrapped text unwraps to something else")
 	}
 	return nil
 }

@@ -72,7 +72,7 @@ func TestKeyringFile(t *testing.T) {
 		t.Errorf("CreateKeyring over a keyring: %v", err)
 	}
 	if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
-		t.Error("CreateKeyring changed the keyring that was there")
+		t.Error("CreateKeyring changed the existing keyring")
 	}
 
 	rotated, err := opened.Rotated()
@@ -94,7 +94,7 @@ func TestKeyringFile(t *testing.T) {
 	}
 }
 
-// Of workers that start together on an empty directory one makes the keyring.
+// If workers start together on an empty directory, one of them makes the keyring.
 func TestCreateKeyringRace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keyring.json")
 	var made atomic.Int32

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"credbus/internal/lifecycle"
 )
 
 // Live seals and opens with a keyring that may be replaced while it is used.
@@ -17,26 +19,27 @@ import (
 type Live struct {
 	config  LiveConfig
 	current atomic.Pointer[Keyring]
+	running lifecycle.Turn
 
 	mu      sync.Mutex // one reload at a time
 	tried   time.Time  // when the last one ended
-	refused string     // what the last one said, so that it is said once
+	refused string     // the error of the last one, to log it once
 }
 
 // LiveConfig says where the next keyring comes from.
 type LiveConfig struct {
-	// File is read again when it changes, and when something was sealed by a
-	// key that is not known. A zero File is never read.
+	// File is read again when it changes, and for a value that an unknown key
+	// sealed. A zero File is never read.
 	File   File
 	Every  time.Duration // between two looks at the file; default 2 s
-	Logger *slog.Logger  // default slog.Default(); it is told the numbers of keys
+	Logger *slog.Logger  // default slog.Default(); it gets the numbers of keys
 }
 
 const (
 	defaultEvery = 2 * time.Second
 	// reloadPause is how long after one reload an unknown key may cause
-	// another: what is damaged, or sealed by a key that is gone, must not make
-	// every read of it a read of the keyring.
+	// another: if a value is damaged, or its key is gone, each read of it must
+	// not read the keyring again.
 	reloadPause = time.Second
 )
 
@@ -57,13 +60,13 @@ func NewLive(k *Keyring, config LiveConfig) *Live {
 func (l *Live) Keyring() *Keyring { return l.current.Load() }
 
 // Swap puts another keyring into use. It refuses one that lacks a key of the
-// one in use: what that key sealed could not be opened any more. Who wants to
-// drop a key starts anew.
+// one in use: values of that key could not be opened any more. To drop a key,
+// start the process again.
 func (l *Live) Swap(next *Keyring) error {
 	for {
 		current := l.current.Load()
 		if lost := next.Lacks(current); len(lost) > 0 {
-			return fmt.Errorf("it lacks keys that are in use: %d; a worker gives up a key when it is started again", lost)
+			return fmt.Errorf("it lacks keys that are in use: %d; to give up a key, start the worker again", lost)
 		}
 		if l.current.CompareAndSwap(current, next) {
 			return nil
@@ -71,13 +74,13 @@ func (l *Live) Swap(next *Keyring) error {
 	}
 }
 
-// Seal is that of the keyring in use.
+// Seal seals with the keyring in use.
 func (l *Live) Seal(plaintext []byte, b Binding) ([]byte, error) {
 	return l.Keyring().Seal(plaintext, b)
 }
 
-// Open is that of the keyring in use. When the value was sealed by a key that is
-// not in there, the file may have it, and is read once.
+// Open opens with the keyring in use. If that lacks the key of the value, Open reads
+// the file once, which may have it.
 func (l *Live) Open(sealed []byte, b Binding) ([]byte, error) {
 	k := l.Keyring()
 	plaintext, err := k.Open(sealed, b)
@@ -91,13 +94,13 @@ func (l *Live) Open(sealed []byte, b Binding) ([]byte, error) {
 	return l.Keyring().Open(sealed, b)
 }
 
-// SealRecord is that of the keyring in use.
+// SealRecord seals with the keyring in use.
 func (l *Live) SealRecord(plaintext []byte, b Binding) (sealed, proof []byte, err error) {
 	return l.Keyring().SealRecord(plaintext, b)
 }
 
-// Verify is that of the keyring in use, which is read again for a key that is
-// not in there, as Open does.
+// Verify verifies with the keyring in use. If that lacks the key, Verify reads the
+// file once, as Open does.
 func (l *Live) Verify(proof []byte, b Binding) error {
 	k := l.Keyring()
 	err := k.Verify(proof, b)
@@ -111,7 +114,7 @@ func (l *Live) Verify(proof []byte, b Binding) error {
 	return l.Keyring().Verify(proof, b)
 }
 
-// SealedByPrimary is that of the keyring in use.
+// SealedByPrimary asks the keyring in use.
 func (l *Live) SealedByPrimary(sealed []byte) bool { return l.Keyring().SealedByPrimary(sealed) }
 
 // Keys are those of the keyring in use.
@@ -120,8 +123,8 @@ func (l *Live) Keys() []Key { return l.Keyring().Keys() }
 // Loaded is when the keyring in use was read.
 func (l *Live) Loaded() time.Time { return l.Keyring().Loaded() }
 
-// reloadFor reports whether the keyring has a key, reading the file for it if
-// that was not done just now.
+// reloadFor reports whether the keyring has a key. It reads the file for it, unless
+// that was done just now.
 func (l *Live) reloadFor(id uint32) bool {
 	if l.config.File.Path == "" {
 		return false
@@ -134,8 +137,8 @@ func (l *Live) reloadFor(id uint32) bool {
 	return l.Keyring().Has(id)
 }
 
-// Reload reads the file and puts what it holds into use. A file that is damaged
-// or lacks a key that is in use changes nothing.
+// Reload reads the file and puts its keyring into use. A file that is damaged or
+// lacks a key that is in use changes nothing.
 func (l *Live) Reload() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -170,13 +173,15 @@ func (l *Live) take() error {
 	return nil
 }
 
-// Follow reads the file again whenever it changes, until ctx ends. It looks at
-// the file from time to time, since not every file system tells of changes:
-// those that secrets are mounted from least of all.
-func (l *Live) Follow(ctx context.Context) {
+// Run reads the file again whenever it changes, until ctx ends. It looks at
+// the file from time to time, since not every file system reports changes, least
+// of all one for mounted secrets.
+func (l *Live) Run(ctx context.Context) { l.running.Do(ctx, func() { l.follow(ctx) }) }
+
+func (l *Live) follow(ctx context.Context) {
 	ticker := time.NewTicker(l.config.Every)
 	defer ticker.Stop()
-	// What changed before the first look is found by reading.
+	// The first look always reads the file, which may have changed before.
 	var seen fs.FileInfo
 	for {
 		if info, err := os.Stat(l.config.File.Path); unlike(seen, info) || err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -193,8 +198,8 @@ func (l *Live) Follow(ctx context.Context) {
 	}
 }
 
-// unlike reports whether a file may hold something else than before. That it is
-// gone says nothing: it may be about to be replaced.
+// unlike reports whether a file may have other content than before. A missing file
+// does not count: it may be about to be replaced.
 func unlike(before, now fs.FileInfo) bool {
 	if now == nil {
 		return false

@@ -8,10 +8,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"credbus/internal/seal"
+	"credbus/internal/testbed/bubble"
 )
 
 func TestKeysOfAKeyring(t *testing.T) {
@@ -60,7 +60,7 @@ func TestKeyOf(t *testing.T) {
 			t.Fatal(err)
 		}
 		if k.SealedByPrimary(sealed) {
-			t.Fatal("it is sealed by the primary of before")
+			t.Fatal("it is sealed by the previous primary")
 		}
 	}
 	for _, other := range [][]byte{nil, []byte("x"), make([]byte, 200), bytes.Repeat([]byte{0xff}, 200), append([]byte{0, 0, 0, 33}, make([]byte, 40)...)} {
@@ -89,10 +89,10 @@ func FuzzKeyOf(f *testing.F) {
 	})
 }
 
-// What an unknown key sealed is opened by the file that has come to hold it,
-// and one that nobody holds does not make every read a read of the file.
+// For a value of an unknown key, Live reads the file, which may hold the key by now.
+// A key that nobody holds does not make every read a read of the file.
 func TestLiveReadsTheFileForAnUnknownKey(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		file := seal.File{Path: filepath.Join(t.TempDir(), "keyring.json")}
 		old, err := file.Create()
 		if err != nil {
@@ -131,10 +131,10 @@ func TestLiveReadsTheFileForAnUnknownKey(t *testing.T) {
 	})
 }
 
-// A key service that does not answer is not asked by one read after another, each
-// of which would wait for those before it.
+// If a key service does not answer, reads do not ask it one after another: each would
+// wait for those before it.
 func TestLiveReloadsThatTakeLong(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		service := &hanging{hangs: 5 * time.Second}
 		file := seal.File{Path: filepath.Join(t.TempDir(), "keyring.json"), Wrap: service}
 		old, err := file.Create()
@@ -161,7 +161,7 @@ func TestLiveReloadsThatTakeLong(t *testing.T) {
 	})
 }
 
-// hanging is a key service that takes its time to say that it cannot.
+// hanging is a key service that fails after a time.
 type hanging struct {
 	hangs time.Duration
 	asked int
@@ -176,7 +176,7 @@ func (h *hanging) Decrypt([]byte, []byte) ([]byte, error) {
 }
 
 func TestLiveFollowsTheFile(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		file := seal.File{Path: filepath.Join(t.TempDir(), "keyring.json")}
 		old, err := file.Create()
 		if err != nil {
@@ -185,7 +185,7 @@ func TestLiveFollowsTheFile(t *testing.T) {
 		live := seal.NewLive(old, seal.LiveConfig{File: file, Logger: slog.New(slog.DiscardHandler)})
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go live.Follow(ctx)
+		go live.Run(ctx)
 		rotated, err := old.Rotated()
 		if err != nil {
 			t.Fatal(err)
@@ -197,7 +197,7 @@ func TestLiveFollowsTheFile(t *testing.T) {
 		if got := live.Keyring().PrimaryID(); got != rotated.PrimaryID() {
 			t.Errorf("primary %d", got)
 		}
-		// What lacks a key that is in use is refused, also by hand.
+		// A keyring that lacks a key in use is refused, also by Swap.
 		lacking, err := rotated.Without(old.PrimaryID())
 		if err != nil {
 			t.Fatal(err)

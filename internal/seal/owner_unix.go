@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// keepOwner gives a file to whom the one at path belongs, which it is to replace:
-// root may edit the keyring of a worker that runs as somebody else.
+// keepOwner gives f the owner of the file at path, which it will replace: root may
+// edit the keyring of a worker that runs as another user.
 func keepOwner(f *os.File, path string) error {
 	old, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -9,9 +9,9 @@ import (
 	"credbus/internal/seal"
 )
 
-// Key rotation against open: while the primary changes again and again, what
-// any earlier primary sealed opens with every later keyring. A Keyring itself
-// never changes, so who uses one goes on to seal and open with it.
+// Key rotation against open: while the primary changes again and again, every later
+// keyring opens the values of all earlier primaries. A Keyring itself never changes,
+// so its users go on to seal and open with it.
 func TestRotationAgainstOpen(t *testing.T) {
 	type record struct {
 		sealed  []byte

@@ -7,8 +7,8 @@ import (
 )
 
 // ErrDecrypt reports sealed bytes that do not open: they are damaged, were
-// sealed for another record, or their key is not in the keyring. Which of
-// these it was cannot be told, and is not.
+// sealed for another record, or their key is not in the keyring. Nothing shows
+// which of these it is.
 var ErrDecrypt = errors.New("sealed value does not open: it is damaged, belongs to another record, or its key is not in the keyring")
 
 // Binding says which record a sealed value belongs to. Opening needs the same.
@@ -29,45 +29,30 @@ func (b Binding) use() string {
 }
 
 // Seal encrypts plaintext for the record that b names. The result is about 150
-// bytes longer than plaintext, which stays the caller's to wipe.
+// bytes longer than plaintext. The caller must wipe plaintext.
 func (k *Keyring) Seal(plaintext []byte, b Binding) ([]byte, error) {
-	sealed, err := k.envelope.Encrypt(plaintext, b.associatedData(b.use()))
+	sealed, err := k.keys.seal(plaintext, b.associatedData(b.use()))
 	if err != nil {
 		return nil, fmt.Errorf("sealing a value: %w", err)
 	}
 	return sealed, nil
 }
 
-// Open decrypts what Seal made for the same binding, with whichever key of the
-// keyring fits. The plaintext is the caller's to wipe. The only error is
+// Open decrypts a value that Seal made for the same binding, with the key of the
+// keyring that fits. The caller must wipe the plaintext. The only error is
 // ErrDecrypt.
 func (k *Keyring) Open(sealed []byte, b Binding) ([]byte, error) {
-	plaintext, err := k.envelope.Decrypt(sealed, b.associatedData(b.use()))
+	plaintext, err := k.keys.open(sealed, b.associatedData(b.use()))
 	if err != nil {
 		return nil, ErrDecrypt
 	}
 	return plaintext, nil
 }
 
-// tinkVersion begins Tink's prefix.
-const tinkVersion = 1
-
-// KeyOf is the number of the key that sealed a value, as the value says it:
-// the keyring need not have that key. It is not ok for what Seal did not make.
+// KeyOf is the number of the key that sealed a value, read from the value: the
+// keyring need not have that key. ok is false if Seal did not make the value.
 func KeyOf(sealed []byte) (id uint32, ok bool) {
-	// The length of the wrapped data key, then that: it begins with Tink's
-	// prefix, which is a version byte and the number of the key that wrapped it.
-	const (
-		lengthLen    = 4
-		prefixLen    = 5
-		longestDEK   = 4096
-		leastWrapped = prefixLen + 12 + 16 // a nonce and a tag
-	)
-	if len(sealed) < lengthLen+leastWrapped {
-		return 0, false
-	}
-	n := binary.BigEndian.Uint32(sealed)
-	if n < leastWrapped || n > longestDEK || int(n) > len(sealed)-lengthLen || sealed[lengthLen] != tinkVersion {
+	if len(sealed) < lengthLen+wrappedLen || binary.BigEndian.Uint32(sealed) != uint32(wrappedLen) || sealed[lengthLen] != tinkVersion {
 		return 0, false
 	}
 	return binary.BigEndian.Uint32(sealed[lengthLen+1:]), true

@@ -47,7 +47,7 @@ func TestSealOpen(t *testing.T) {
 		plaintext := bytes.Repeat([]byte("s"), n)
 		s := sealed(t, k, plaintext, binding)
 		if n >= 16 && bytes.Contains(s, plaintext[:16]) {
-			t.Errorf("%d bytes: plaintext stands in what is sealed", n)
+			t.Errorf("%d bytes: the sealed value contains plaintext", n)
 		}
 		if len(s) > n+160 {
 			t.Errorf("%d bytes grew by %d, more than the documentation says", n, len(s)-n)
@@ -82,8 +82,8 @@ func TestBinding(t *testing.T) {
 	}
 }
 
-// A part's length must be bound and not only its bytes: here one part holds
-// what could pass for the length of the next.
+// A part's length must be bound and not only its bytes: here one part holds a byte
+// that could pass for the length of the next.
 func TestBindingLengths(t *testing.T) {
 	k := newKeyring(t)
 	a := seal.Binding{Scope: "x\x01y", ID: "z", WriteID: "w"}

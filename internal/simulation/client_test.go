@@ -17,7 +17,7 @@ import (
 const (
 	scope   = subjects.Scope("org:acme/team:eng")
 	hotKeys = 3
-	// changed in the store itself, never through a worker
+	// keys that are changed in the store itself, never through a worker
 	outsideKeys = 2
 	allKeys     = 16
 )
@@ -33,8 +33,8 @@ func (w *world) key() subjects.ID {
 	return subjects.ID(fmt.Sprintf("key-%d", w.pick(n)))
 }
 
-// clients starts sessions that write and read, readers that know of no
-// revision, and readers of the store.
+// clients starts sessions that write and read, readers that send no revision, and readers
+// of the store.
 func (w *world) clients() {
 	for i := range 5 {
 		s := &session{w: w, name: fmt.Sprintf("session-%d", i), revisioned: true, patient: i < 2}
@@ -51,7 +51,7 @@ func (w *world) clients() {
 	}
 }
 
-// session is one client, which does one thing after the other.
+// session is one client, which makes one request after the other.
 type session struct {
 	w          *world
 	name       string
@@ -65,7 +65,7 @@ type session struct {
 func (s *session) loop(writes float64) {
 	w := s.w
 	for sleepUnless(w.ended, w.between(5*time.Millisecond, w.faults.think)) {
-		// Two things in a row at one key are where a lag shows.
+		// A lag shows when two requests in a row are about one key.
 		key := w.key()
 		if w.chance(writes) && !strings.HasPrefix(string(key), "outside-") {
 			s.write(key)
@@ -77,7 +77,7 @@ func (s *session) loop(writes float64) {
 	}
 }
 
-// ask is a request to any process, and the way back. It reports false if no
+// ask sends a request to some process and waits for the reply. It reports false if no
 // reply came.
 func (s *session) ask(request func(ctx context.Context, p *process)) bool {
 	p := s.w.any()
@@ -105,7 +105,7 @@ func (s *session) ask(request func(ctx context.Context, p *process)) bool {
 		time.Sleep(s.w.quick())
 		done <- true
 	}()
-	if s.patient { // waits long, not for ever: what crashed never answers
+	if s.patient { // waits long, but not forever: a crashed process never answers
 		longer, cancel := context.WithTimeout(context.Background(), 5*patience)
 		defer cancel()
 		ctx = longer
@@ -124,7 +124,7 @@ func (s *session) observe(r subjects.Revision) {
 	}
 }
 
-// reply is what came back of a request.
+// reply is the reply to a request.
 type reply struct {
 	value    string
 	revision subjects.Revision
@@ -145,7 +145,7 @@ func (s *session) read(key subjects.ID) {
 	s.observe(got.revision)
 	if got.err != nil {
 		if code(got.err) != subjects.NotFound {
-			return // it says nothing
+			return // it proves nothing
 		}
 		got.value = ""
 	}
@@ -156,7 +156,7 @@ func (s *session) read(key subjects.ID) {
 	s.w.history.Add(op)
 }
 
-// retrieve is what a handler does with a request.
+// retrieve does what a handler does with a request.
 func (w *world) retrieve(ctx context.Context, p *process, item subjects.RetrieveItem, min subjects.Revision) (r reply) {
 	encoded, miss, ok := []byte(nil), manager.Miss{}, false
 	if !item.Fresh {
@@ -184,8 +184,8 @@ func (w *world) retrieve(ctx context.Context, p *process, item subjects.Retrieve
 	return r
 }
 
-// write stores, patches or deletes. A patch that took effect is a write to all who read;
-// one of what does not exist is refused. What it is not told, it does not know.
+// write stores, patches or deletes. For all readers, a patch that took effect is a write. A
+// patch of a missing credential is refused. Without an answer, the outcome is unknown.
 func (s *session) write(key subjects.ID) {
 	w := s.w
 	s.writes++
@@ -256,8 +256,8 @@ func code(err error) subjects.Code {
 	return ""
 }
 
-// outsider changes keys of its own in the store itself, then has them cleared
-// from every cache. From then on, what was there before counts as superseded.
+// outsider changes keys of its own in the store itself, and then clears them from every
+// cache. From then on the old state counts as superseded.
 func (w *world) outsider() {
 	for n := 0; sleepUnless(w.ended, w.between(100*time.Millisecond, time.Second)); n++ {
 		key := subjects.Target{Scope: scope, ID: subjects.ID(fmt.Sprintf("outside-%d", w.pick(outsideKeys)))}

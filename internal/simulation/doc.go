@@ -1,6 +1,6 @@
-// Package simulation runs the protocol between replicas, and the commands over
-// it, against a log, stores and processes that fail as a seed says, in
-// synthetic time, and judges what its clients saw.
+// Package simulation tests the protocol between replicas, and the commands over it.
+// The log, stores and processes fail as a seed decides, in synthetic time. In the end
+// the package checks what the clients saw.
 //
 //	clients ──► process ──► manager ─► cache
 //	(sessions,    │            ├─────► replica ◄──► link ◄──► journal
@@ -8,17 +8,16 @@
 //	 fresh reads) └ pauses, crashes,        └ slow, late,
 //	                comes back                lags behind
 //
-// Everything between the clients and what is drawn to the right of a process
-// is the product's own code. A link loses, delays and repeats what passes
-// between a replica and the journal, which is the ordered log; a process stops
-// at any of its dealings with the outside; a store is late, or lands a write
-// that was given up. The clients always reach every process that is alive, and
-// so does the store: a replica that is cut off from the others is the worst
-// when it still answers.
+// Everything between the clients and the parts to the right of a process is the
+// product's own code. A link loses, delays and repeats messages between a replica and
+// the journal, which is the ordered log. A process may stop at any contact with the
+// outside. A store may be slow, or carry out a write that its caller has given up. The
+// clients and the store always reach every live process: a replica that is cut off from
+// the others is most dangerous while it still answers.
 //
-// All of it is in test files under the build tag simulation, which also puts
-// switches into the protocol: a mutant is the protocol without one of its
-// protections, and for each there is a class of faults in which it shows.
+// All of it is in test files under the build tag simulation. The tag also puts switches
+// into the protocol. A mutant is the protocol without one of its protections. For each
+// mutant there is a class of faults in which the missing protection shows.
 //
 //	go test -tags simulation ./internal/simulation            a short set
 //	go test -tags simulation ./internal/simulation -seeds 200 -duration 60s

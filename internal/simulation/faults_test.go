@@ -12,15 +12,15 @@ import (
 	"credbus/subjects"
 )
 
-// faults is one class of what goes wrong: how likely each message, read, write
-// and step is to meet with something, and what happens from time to time.
+// faults is one class of faults: how likely each message, read, write and step fails in
+// some way, and what happens from time to time.
 type faults struct {
 	name string
 	none bool // nothing goes wrong, so that times mean something
 
 	think     time.Duration // the longest pause of a client between two requests
 	retention time.Duration // of the journal
-	notice    time.Duration // how long until a process sees that nothing comes
+	notice    time.Duration // how long until a process notices that nothing comes
 
 	lose    float64       // messages to and from the journal
 	delayed float64       // messages that take up to delay
@@ -28,9 +28,9 @@ type faults struct {
 	skip    float64       // entries that are not delivered
 	repeat  float64       // entries that are delivered twice
 	slow    float64       // calls of the store that take up to 4 s each way
-	late    float64       // writes that are given up, and land later or never
+	late    float64       // writes that are given up, and take effect later or never
 	lag     time.Duration // reads of the store are behind by up to this
-	stall   float64       // hits that are held up before the lease is looked at again
+	stall   float64       // hits that are delayed before the lease is checked again
 	crash   float64       // steps of a write at which its process ends
 	faint   float64       // intents after which the process is paused past every hold
 	uneven  bool          // every other worker has other settings
@@ -54,7 +54,7 @@ func (f *faults) run(w *world) {
 const (
 	usual     = 120 * time.Millisecond
 	plenty    = time.Hour
-	heartbeat = 2 * time.Second // two of the stream's are missed
+	heartbeat = 2 * time.Second // two heartbeats of the stream are missed
 )
 
 var classes = []*faults{
@@ -116,7 +116,7 @@ func cut(w *world) {
 	}
 }
 
-// jump sets the clock of a process, as somebody would, or a daemon that is late.
+// jump sets the clock of a process, as an operator or a late time daemon would.
 func jump(w *world) {
 	if p := w.any(); p != nil {
 		w.count("clock_jump")
@@ -124,7 +124,7 @@ func jump(w *world) {
 	}
 }
 
-// cutAll is a journal that nobody reaches.
+// cutAll cuts every process from the journal.
 func cutAll(w *world) {
 	w.count("cut")
 	all := w.all()
@@ -182,8 +182,8 @@ func leave(w *world) {
 	}
 }
 
-// recreate deletes the stream; a process that comes up just then does not know
-// who pinged in the old one.
+// recreate deletes the stream. A process that starts just then does not know who pinged in
+// the old one.
 func recreate(w *world) {
 	w.count("recreate")
 	w.journal.recreate()
@@ -192,23 +192,23 @@ func recreate(w *world) {
 	}
 }
 
-// foundAnew deletes the stream as a process comes up, to which no announcement
-// of the writes under way is left.
+// foundAnew deletes the stream as a process starts, for which no announcement of the writes
+// under way is left.
 func foundAnew(w *world) {
 	w.count("recreate")
 	w.journal.recreate()
 	restart(w)
 }
 
-// recreateAway deletes the stream while a process is away, which comes back
-// when the new one has grown past where it was.
+// recreateAway deletes the stream while a process is away. The process comes back when the
+// new stream has grown past its old position.
 func recreateAway(w *world) {
 	p := w.any()
 	if p == nil {
 		return
 	}
 	w.count("recreate")
-	w.journal.recreate()                                                   // so that nobody has gone far
+	w.journal.recreate()                                                   // so that all positions are low
 	if !sleepUnless(w.ended, hold+w.between(time.Second, 2*time.Second)) { // caches fill again
 		return
 	}
@@ -221,14 +221,14 @@ func recreateAway(w *world) {
 	}
 }
 
-// truncate restores the stream from a backup. Nobody follows it meanwhile.
+// truncate restores the stream from a backup. No process follows it meanwhile.
 func truncate(w *world) {
 	for _, p := range w.all() {
 		p.link.set(true)
 	}
 	w.count("truncate")
 	w.journal.truncate(1+w.pick(40), heartbeat+500*time.Millisecond)
-	if w.chance(0.7) { // what comes up now knows of no later position
+	if w.chance(0.7) { // a process that starts now knows no later position
 		restart(w)
 	}
 }
@@ -238,10 +238,9 @@ func purge(w *world) {
 	w.journal.purge()
 }
 
-// outsideWrite changes the store past the workers, and has every replica drop
-// what it has.
+// outsideWrite changes the store past the workers, and makes every replica drop the key.
 func (w *world) outsideWrite(p *process, key subjects.Target, value string) {
-	record := &store.Record{Key: store.Key(key), WriteID: value}
+	record := &store.Record{Target: key, WriteID: value}
 	plain := subjects.Append(nil, &subjects.Credential{Data: subjects.Value([]byte(value))})
 	sealed, err := w.keyring.Seal(plain, seal.Binding{Scope: string(key.Scope), ID: string(key.ID), WriteID: value})
 	if err != nil {

@@ -18,8 +18,8 @@ type journal struct {
 	stream    uint64
 	first     uint64 // sequence of entries[0]
 	entries   []journalEntry
-	born      time.Time // zero: it replaced no other
-	resets    int       // how often followers lost what they followed
+	born      time.Time // zero: it replaced no other stream
+	resets    int       // how often followers lost their stream
 	grown     chan struct{}
 	offline   bool
 	retention time.Duration
@@ -66,7 +66,7 @@ func (j *journal) wakeLocked() {
 	j.grown = make(chan struct{})
 }
 
-// recreate is a stream that was deleted and made anew.
+// recreate acts like a stream that was deleted and made anew.
 func (j *journal) recreate() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -76,8 +76,8 @@ func (j *journal) recreate() {
 	j.wakeLocked()
 }
 
-// truncate loses the last n entries, as a stream that is restored from a
-// backup does, and is away for a while.
+// truncate loses the last n entries, like a stream that is restored from a backup, and is
+// offline for a while.
 func (j *journal) truncate(n int, away time.Duration) {
 	j.mu.Lock()
 	j.entries = j.entries[:max(1, len(j.entries)-n)]
@@ -101,7 +101,7 @@ func (j *journal) purge() {
 	}
 }
 
-// link is one process's way to the journal, and a coherence.Log.
+// link is a process's connection to the journal, and a coherence.Log.
 type link struct {
 	w       *world
 	process *process
@@ -126,8 +126,8 @@ func (l *link) set(up bool) {
 	l.changed = make(chan struct{})
 }
 
-// cross takes one message over the link. While that is cut the message waits,
-// or is lost.
+// cross takes one message over the link. While the link is cut, the message waits or is
+// lost.
 func (l *link) cross(ctx context.Context) error {
 	w := l.w
 	if w.chance(w.faults.lose) {
@@ -250,8 +250,8 @@ func (l *link) Acknowledge(from, to, write string) {
 	}()
 }
 
-// Follow implements coherence.Log. A link that is cut says nothing, until the
-// process notices that nothing comes.
+// Follow implements coherence.Log. A cut link delivers nothing, and returns only when the
+// process notices that.
 func (l *link) Follow(ctx context.Context, _ string, from subjects.Revision, window time.Duration, f coherence.Follower) error {
 	w, j := l.w, l.w.journal
 	if err := l.process.pass(); err != nil {
@@ -289,7 +289,7 @@ func (l *link) Follow(ctx context.Context, _ string, from subjects.Revision, win
 	l.follower = f
 	l.mu.Unlock()
 	f.Open(end, age)
-	time.Sleep(w.delay()) // the first entries are asked for
+	time.Sleep(w.delay()) // for the request of the first entries
 	var silent time.Time  // since when nothing can come
 	for ctx.Err() == nil {
 		if err := l.process.pass(); err != nil {
@@ -342,7 +342,7 @@ func (l *link) Follow(ctx context.Context, _ string, from subjects.Revision, win
 	return ctx.Err()
 }
 
-// deliver hands an entry over, after a while, perhaps twice or never.
+// deliver delivers an entry, after a while, perhaps twice or never.
 func (l *link) deliver(f coherence.Follower, at subjects.Revision, e *journalEntry) {
 	w := l.w
 	if late := e.at.Add(w.delay()); time.Now().Before(late) {

@@ -13,15 +13,15 @@ import (
 )
 
 var (
-	// The mutant that is hardest to catch takes 80 seeds on average, and what a
-	// seed does is not quite the same each time.
+	// The mutant that is hardest to catch takes 80 seeds on average. Runs of one seed
+	// differ a little.
 	mutantSeeds = flag.Int("mutant-seeds", 3000, "seeds to try at most for each mutant")
 	onlyMutant  = flag.String("mutant", "", "this mutant only")
 )
 
-// mutants are the protections, each with a class of faults and a mode in which
-// it shows that it is missing. Where it is there, TestSimulation shows that
-// nothing is broken in the same class and mode.
+// mutants are the protections, each with a class of faults and a mode in which a missing
+// protection shows. TestSimulation shows that with the protection, nothing breaks in the
+// same class and mode.
 var mutants = []struct {
 	without coherence.Protection
 	class   string
@@ -59,10 +59,10 @@ var mutants = []struct {
 	{coherence.UnknownMembers, "recreate", coherence.Strict},
 }
 
-// mutated is what TestMutants found, for the report of all.
+// mutated is the result of TestMutants, for the common report.
 var mutated history.Report
 
-// TestMutants leaves out one protection after the other: each must be missed.
+// TestMutants leaves out one protection after the other: the run must break each time.
 func TestMutants(t *testing.T) {
 	report := &mutated
 	for _, m := range mutants {
@@ -82,7 +82,7 @@ func TestMutants(t *testing.T) {
 					return
 				}
 			}
-			t.Errorf("class=%s mode=%s: nothing is broken in %d seeds without it", m.class, m.mode, *mutantSeeds)
+			t.Errorf("class=%s mode=%s: nothing breaks in %d seeds without it", m.class, m.mode, *mutantSeeds)
 		})
 	}
 	fmt.Printf("simulation: mutants=%d/%d\n", report.Caught, report.Mutants)

@@ -11,12 +11,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"credbus/internal/coherence"
 	"credbus/internal/history"
 	"credbus/internal/seal"
+	"credbus/internal/testbed/bubble"
 )
 
 var (
@@ -25,12 +25,12 @@ var (
 	duration = flag.Duration("duration", 20*time.Second, "simulated time of a run")
 	only     = flag.String("class", "", "this class of faults only")
 	onlyMode = flag.String("mode", "", "this mode only: bounded or strict")
-	dump     = flag.String("dump", os.TempDir(), "where histories go that break a promise")
+	dump     = flag.String("dump", os.TempDir(), "directory for histories that break a promise")
 )
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	runtime.GOMAXPROCS(1) // what a seed does is more nearly the same each time
+	runtime.GOMAXPROCS(1) // so that runs of a seed differ less
 	os.Exit(m.Run())
 }
 
@@ -41,7 +41,7 @@ type verdict struct {
 	ops    []history.Op
 }
 
-// simulate runs one seed. It is judged outside of the bubble, where time is
+// simulate runs one seed. It judges the run outside of the synctest bubble, where time is
 // real.
 func simulate(t *testing.T, f *faults, mode coherence.Mode, seed uint64, d time.Duration) verdict {
 	t.Helper()
@@ -50,14 +50,14 @@ func simulate(t *testing.T, f *faults, mode coherence.Mode, seed uint64, d time.
 		t.Fatal(err)
 	}
 	var w *world
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w = newWorld(seed, mode, f, keyring)
 		w.run(t, d)
 	})
 	return w.judge()
 }
 
-// judge holds the history to what is promised.
+// judge checks the history against the promises.
 func (w *world) judge() verdict {
 	v := verdict{ops: w.history.Ops()}
 	w.mu.Lock()
@@ -69,7 +69,7 @@ func (w *world) judge() verdict {
 	commits := w.state.commits
 	broken := func(format string, args ...any) { v.broken = append(v.broken, fmt.Sprintf(format, args...)) }
 
-	// What is changed outside is not the workers' to order.
+	// The workers do not order changes in the store itself.
 	ours := slices.DeleteFunc(slices.Clone(v.ops), func(o history.Op) bool { return strings.HasPrefix(o.Key, "outside-") })
 	linear := ours
 	if w.mode == coherence.Bounded {
@@ -99,7 +99,7 @@ func (w *world) judge() verdict {
 	return v
 }
 
-// keep writes a history that breaks a promise, and says where.
+// keep writes a history that breaks a promise to a file, and logs the path.
 func (v verdict) keep(t *testing.T, name string) {
 	t.Helper()
 	path := filepath.Join(*dump, "credbus-"+strings.ReplaceAll(name, "/", "-")+".history")

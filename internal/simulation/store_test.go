@@ -11,17 +11,18 @@ import (
 	"credbus/internal/history"
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
+	"credbus/subjects"
 )
 
-// state is what is stored, and everything that ever was.
+// state is the content of the store, and all its earlier content.
 type state struct {
 	store.Store
 	w *world
 
 	mu      sync.Mutex
 	commits []history.Commit
-	values  map[string]string // by write id: what a write is to store
-	past    map[store.Key][]version
+	values  map[string]string // by write id: the value that a write stores
+	past    map[subjects.Target][]version
 }
 
 type version struct {
@@ -30,22 +31,22 @@ type version struct {
 }
 
 func newState(w *world) *state {
-	return &state{Store: memory.New(), w: w, values: make(map[string]string), past: make(map[store.Key][]version)}
+	return &state{Store: memory.New(), w: w, values: make(map[string]string), past: make(map[subjects.Target][]version)}
 }
 
 func (s *state) put(rec *store.Record, pre store.Precondition) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before, _ := s.Store.Get(context.Background(), rec.Key)
+	before, _ := s.Store.Get(context.Background(), rec.Target)
 	v, err := s.Store.Put(context.Background(), rec, pre)
 	if err != nil || before != nil && before.WriteID == rec.WriteID {
 		return v, err
 	}
-	s.noteLocked(rec.Key, s.values[rec.WriteID])
+	s.noteLocked(rec.Target, s.values[rec.WriteID])
 	return v, nil
 }
 
-func (s *state) remove(key store.Key, pre store.Precondition) error {
+func (s *state) remove(key subjects.Target, pre store.Precondition) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	err := s.Store.Delete(context.Background(), key, pre)
@@ -55,14 +56,14 @@ func (s *state) remove(key store.Key, pre store.Precondition) error {
 	return err
 }
 
-func (s *state) noteLocked(key store.Key, value string) {
+func (s *state) noteLocked(key subjects.Target, value string) {
 	s.commits = append(s.commits, history.Commit{Key: string(key.ID), Value: value, At: s.w.now()})
 	rec, _ := s.Store.Get(context.Background(), key)
 	s.past[key] = append(s.past[key], version{time.Now(), rec})
 }
 
-// get is what the key held some time ago.
-func (s *state) get(key store.Key, lag time.Duration) (*store.Record, error) {
+// get returns what the key held lag ago.
+func (s *state) get(key subjects.Target, lag time.Duration) (*store.Record, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if lag == 0 {
@@ -83,15 +84,15 @@ func (s *state) get(key store.Key, lag time.Duration) (*store.Record, error) {
 	return &copied, nil
 }
 
-// processStore is the store as one process reaches it.
+// processStore is the store as one process sees it.
 type processStore struct {
 	store.Store
 	state   *state
 	process *process
 }
 
-// Get implements store.Store: what it answers was so at some time in between.
-func (s *processStore) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+// Get implements store.Store. Its answer was true at some moment during the call.
+func (s *processStore) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	w := s.state.w
 	if err := s.process.pass(); err != nil {
 		return nil, err
@@ -120,16 +121,16 @@ func (s *processStore) Put(ctx context.Context, rec *store.Record, pre store.Pre
 }
 
 // Delete implements store.Store.
-func (s *processStore) Delete(ctx context.Context, key store.Key, pre store.Precondition) error {
+func (s *processStore) Delete(ctx context.Context, key subjects.Target, pre store.Precondition) error {
 	_, err := s.change(ctx, func() (string, error) { return "", s.state.remove(key, pre) })
 	return err
 }
 
-// writeBegun is the key of the time when a process took a write, before it announced it.
+// writeBegun is the context key of the time when a process got a write, before it announced it.
 type writeBegun struct{}
 
-// change carries out a write. One that takes too long is given up by its caller
-// and lands all the same, or never.
+// change carries out a write. If it takes too long, its caller gives up, and the write takes
+// effect all the same, or never.
 func (s *processStore) change(ctx context.Context, land func() (version string, err error)) (string, error) {
 	w := s.state.w
 	if err := s.process.pass(); err != nil {
@@ -146,7 +147,7 @@ func (s *processStore) change(ctx context.Context, land func() (version string, 
 		err     error
 	}
 	done := make(chan landed, 1)
-	// A hold counts from the announcement, for which a strict write may have waited since.
+	// A hold counts from the announcement. A strict write may have waited since then.
 	limit, last := s.process.writeTimeout, s.process.hold
 	if begun, ok := ctx.Value(writeBegun{}).(time.Time); ok {
 		last -= time.Since(begun)

@@ -21,20 +21,20 @@ import (
 	"credbus/subjects"
 )
 
-// The settings of the simulated workers. As in the real ones, a hold outlasts
-// what a write may wait for and take.
+// The settings of the simulated workers. As in real ones, a hold is longer than the time
+// that a write may wait and take.
 const (
 	readTimeout  = 5 * time.Second
 	writeTimeout = time.Second
-	overtime     = time.Second // that a slow write takes beyond its limit, at most
+	overtime     = time.Second // the most that a slow write takes beyond its limit
 	hold         = writeTimeout + 2*coherence.DefaultLease + overtime
 	replicas     = 3
 
-	// Those of the workers whose settings are others, where they are.
+	// With the fault uneven: those of every other worker.
 	longWriteTimeout = 6 * time.Second
 	longHold         = longWriteTimeout + 2*coherence.DefaultLease + overtime
 
-	// Where every other worker has another lease, a write may have to wait for that.
+	// With the fault leases: every other worker has this lease, and a write may wait for it.
 	longLease  = 2 * coherence.DefaultLease
 	leasesHold = hold + longLease
 )
@@ -53,7 +53,7 @@ type world struct {
 
 	mu          sync.Mutex
 	random      *rand.Rand
-	processes   []*process // those that run
+	processes   []*process // the running ones
 	made        int
 	counts      map[string]int
 	hits        int64
@@ -100,10 +100,10 @@ func (w *world) count(fault string) {
 	w.counts[fault]++
 }
 
-// quick is how long a message takes when nothing is wrong.
+// quick is how long a message takes if nothing is wrong.
 func (w *world) quick() time.Duration { return w.between(100*time.Microsecond, 2*time.Millisecond) }
 
-// delay is how long one takes in this run.
+// delay is how long a message takes in this run.
 func (w *world) delay() time.Duration {
 	if w.chance(w.faults.delayed) {
 		w.count("delay")
@@ -140,11 +140,11 @@ type process struct {
 
 	writeTimeout, hold time.Duration
 
-	clock atomic.Int64 // how far it is ahead of the world's, in nanoseconds
+	clock atomic.Int64 // how far its clock is ahead of the world's, in nanoseconds
 
 	mu      sync.Mutex
 	crashed bool
-	paused  chan struct{} // open while it is paused, nil when it is not
+	paused  chan struct{} // open while the process is paused, nil otherwise
 }
 
 var errCrashed = errors.New("the process is gone")
@@ -192,7 +192,7 @@ func (w *world) start() *process {
 	return p
 }
 
-// longestLease is that of the workers of this run.
+// longestLease is the longest lease of the workers of this run.
 func (w *world) longestLease() time.Duration {
 	if w.faults.leases {
 		return longLease
@@ -200,8 +200,8 @@ func (w *world) longestLease() time.Duration {
 	return coherence.DefaultLease
 }
 
-// pass is where a process deals with the outside: it waits while the process is
-// paused, and fails once it has crashed.
+// pass is called wherever a process has contact with the outside. It waits while the
+// process is paused, and fails once the process has crashed.
 func (p *process) pass() error {
 	for {
 		p.mu.Lock()
@@ -234,8 +234,8 @@ func (p *process) pause(d time.Duration) {
 	p.mu.Unlock()
 }
 
-// setClock puts the clock of a process anywhere within an hour. What it says of the time
-// is all that others see of it.
+// setClock sets the clock of a process to anywhere within an hour. Others see of that clock
+// only the times that the process sends.
 func (p *process) setClock() { p.clock.Store(int64(p.w.between(-time.Hour, time.Hour))) }
 
 // crash ends a process between two instructions.
@@ -246,7 +246,7 @@ func (p *process) crash() {
 	p.leave()
 }
 
-// stop ends a process in good order, once its requests have ended.
+// stop ends a process in good order, after its requests.
 func (p *process) stop() {
 	p.w.forget(p)
 	time.Sleep(100 * time.Millisecond)
@@ -280,7 +280,7 @@ func (w *world) forget(p *process) {
 	}
 }
 
-// any is a process that runs, nil if none does.
+// any returns a running process, nil if there is none.
 func (w *world) any() *process {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -305,7 +305,7 @@ func (w *world) linkOf(name string) *link {
 	return nil
 }
 
-// beforeAppend names the step of a write that an entry is.
+// beforeAppend names the step of a write just before an entry.
 func beforeAppend(e *subjects.Event) string {
 	switch e.Kind {
 	case coherence.Intent:
@@ -316,8 +316,8 @@ func beforeAppend(e *subjects.Event) string {
 	return ""
 }
 
-// crashes ends the process at a step of a write, if the seed says so, and
-// brings another one up.
+// crashes ends the process at a step of a write, if the seed says so, and starts another
+// one.
 func (w *world) crashes(p *process, step string) bool {
 	if step == "" || !w.chance(w.faults.crash) || len(w.all()) < 2 {
 		return false
@@ -331,7 +331,7 @@ func (w *world) crashes(p *process, step string) bool {
 	return true
 }
 
-// delivered notes how long an end of a write took to reach every replica.
+// delivered measures how long the end of a write takes to reach every replica.
 func (w *world) delivered(p *process, e *journalEntry) {
 	if !w.faults.none || beforeAppend(e.event) != "before_done" {
 		return
@@ -358,7 +358,7 @@ func sleepUnless(ended <-chan struct{}, d time.Duration) bool {
 	}
 }
 
-// run lets clients and faults loose for d.
+// run runs clients and faults for d.
 func (w *world) run(t *testing.T, d time.Duration) {
 	for range replicas {
 		w.start()
@@ -368,7 +368,7 @@ func (w *world) run(t *testing.T, d time.Duration) {
 	w.running.Go(func() { w.faults.run(w) })
 	time.Sleep(d)
 	close(w.ended)
-	for _, p := range w.all() { // what waits for a link is let through
+	for _, p := range w.all() { // what waits for a link can pass
 		p.link.set(true)
 	}
 	w.running.Wait()
@@ -376,5 +376,5 @@ func (w *world) run(t *testing.T, d time.Duration) {
 		p.leave()
 		<-p.stopped
 	}
-	time.Sleep(4 * longHold) // what lingers ends
+	time.Sleep(4 * longHold) // what still runs can end
 }

@@ -3,27 +3,30 @@ package store
 import (
 	"context"
 	"sync"
+
+	"credbus/internal/lifecycle"
 )
 
-// Calls are those under way in a driver, which end before its Close returns.
+// Calls counts the running calls of a driver, so that Close can wait for them.
 type Calls struct {
 	stopping context.Context // ends when Close begins
 	stop     context.CancelFunc
 	mu       sync.Mutex
 	closed   bool
 	underWay sync.WaitGroup // grows only while closed is false
+	life     lifecycle.Part
 }
 
-// NewCalls admits calls until it is closed.
+// NewCalls returns Calls that admit calls until Close.
 func NewCalls() *Calls {
 	c := new(Calls)
 	c.stopping, c.stop = context.WithCancel(context.Background())
 	return c
 }
 
-// Begin admits a call. The caller ends it with end when err is nil. The context
-// that it is given ends with Close as well, and its cause is ErrClosed then. What
-// must not be given up by Close, such as a write that was sent, goes on with parent.
+// Begin admits a call. If err is nil, the caller must end it with end. The
+// returned context also ends with Close, with the cause ErrClosed. Work that
+// Close must not interrupt, such as a sent write, must use parent.
 func (c *Calls) Begin(parent context.Context) (ctx context.Context, end func(), err error) {
 	if err := parent.Err(); err != nil {
 		return nil, nil, err
@@ -43,20 +46,22 @@ func (c *Calls) Begin(parent context.Context) (ctx context.Context, end func(), 
 	}, nil
 }
 
-// Go runs f beside the calls, until it returns or, at the latest, its context ends
-// with Close. It is for a driver that is not open yet.
+// Go runs f like a call. The context of f ends with Close. Go is for a driver
+// that is not open yet.
 func (c *Calls) Go(f func(ctx context.Context)) {
 	c.underWay.Go(func() { f(c.stopping) })
 }
 
-// Close refuses further calls with ErrClosed, and waits for those under way. It
-// may be called again; first tells whether it was not.
-func (c *Calls) Close() (first bool) {
+// Close refuses further calls with ErrClosed. When the running calls have
+// ended, it calls free, once. It waits for that until ctx ends.
+func (c *Calls) Close(ctx context.Context, free func()) error {
 	c.mu.Lock()
-	first = !c.closed
 	c.closed = true
 	c.mu.Unlock()
 	c.stop()
-	c.underWay.Wait()
-	return first
+	return c.life.Close(ctx, func(context.Context) error {
+		c.underWay.Wait()
+		free()
+		return nil
+	})
 }

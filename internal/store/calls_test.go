@@ -7,11 +7,12 @@ import (
 	"testing/synctest"
 
 	"credbus/internal/store"
+	"credbus/internal/testbed/bubble"
 )
 
-// Close ends the contexts of what is under way, waits for it, and admits no more.
+// Close ends the contexts of running calls, waits for them, and admits no more.
 func TestCalls(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		calls := store.NewCalls()
 		ctx, end, err := calls.Begin(t.Context())
 		if err != nil {
@@ -22,32 +23,33 @@ func TestCalls(t *testing.T) {
 			<-ctx.Done()
 			beside = true
 		})
-		closed := make(chan bool, 1)
-		go func() { closed <- calls.Close() }()
+		closed, frees := make(chan error, 1), 0
+		free := func() { frees++ }
+		go func() { closed <- calls.Close(t.Context(), free) }()
 		<-ctx.Done()
 		if cause := context.Cause(ctx); cause != store.ErrClosed {
 			t.Errorf("the call ends with %v", cause)
 		}
 		synctest.Wait()
-		if len(closed) > 0 {
+		if len(closed) > 0 || frees > 0 {
 			t.Error("Close does not wait for the call")
 		}
 		if _, _, err := calls.Begin(t.Context()); err != store.ErrClosed {
-			t.Errorf("another call: %v", err)
+			t.Errorf("a call after Close: %v", err)
 		}
 		end()
-		if !<-closed || !beside {
-			t.Error("it was not the first, or did not wait for what runs beside")
+		if err := <-closed; err != nil || !beside || frees != 1 {
+			t.Errorf("Close: %v, the goroutine has ended: %t, freed %d times", err, beside, frees)
 		}
-		if calls.Close() {
-			t.Error("a second Close is told to be the first")
+		if err := calls.Close(t.Context(), free); err != nil || frees != 1 {
+			t.Errorf("Close once more: %v, freed %d times", err, frees)
 		}
 	})
 }
 
 func TestCallsOfAnEndedContext(t *testing.T) {
 	calls := store.NewCalls()
-	defer calls.Close() // waits for nothing
+	defer calls.Close(t.Context(), func() {})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, _, err := calls.Begin(ctx); !errors.Is(err, context.Canceled) {

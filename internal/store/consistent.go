@@ -1,15 +1,15 @@
 package store
 
-// Consistent is a Store whose servers can be asked not to answer with less than
-// what they have been written. An index travels between workers, so that a read at
-// one of them sees the write that another one was acknowledged.
+// Consistent is a Store whose servers can ensure that a read sees certain
+// writes. An index travels between workers, so that a read at one sees the
+// acknowledged write of another.
 type Consistent interface {
 	Store
-	// Index names all writes that this Store was acknowledged, and all that it has
-	// observed: an opaque text, no secret, of at most 1,024 bytes. It is "" where
-	// the servers give no index.
+	// Index covers all acknowledged writes of this Store, and all indices that
+	// it has observed. It is an opaque text of at most 1,024 bytes, not secret.
+	// It is "" if the servers give no index.
 	Index() string
-	// Observe makes each read that begins afterwards require the index. What is no
-	// index is ignored.
+	// Observe makes each later read require the index. It ignores a text that
+	// is not an index.
 	Observe(index string)
 }

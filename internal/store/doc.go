@@ -1,10 +1,9 @@
-// Package store defines what credbus asks of the place where credentials are
-// kept.
+// Package store defines the interface of the places where credentials are kept.
 //
 // A driver implements [Store] in a package of its own below this one and runs
-// the conformance suite of storetest. It sees records whose values are sealed
-// already, knows nothing of NATS, caches or callers, and does no retries: those
-// are the policy's.
+// the conformance suite of storetest. Its records arrive with sealed values. It
+// knows nothing of NATS, caches or callers, and does not retry: the policy
+// does.
 //
 //	manager ──► router ──► policy ──► Store ─┬─ file        one sealed file per credential
 //	              │                          ├─ jetstream   one key of a JetStream bucket per credential
@@ -13,6 +12,6 @@
 //	                                         ├─ kubernetes  one Secret of a namespace per credential
 //	                                         └─ memory      for tests and demonstrations
 //
-// Those that can tell of changes made behind the workers' backs are a
-// [Watcher] as well.
+// A driver that can report changes made by others than workers is also a
+// [Watcher].
 package store

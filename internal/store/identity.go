@@ -6,21 +6,23 @@ import (
 	"encoding/hex"
 )
 
-// Identified is a Store that knows which place it keeps its records in.
+// Identified is a Store that can name the place of its records.
 type Identified interface {
 	Store
-	// Identity names that place. Every client of one place gets the same text,
-	// whatever address it uses; clients of two places never do. It is no secret,
-	// has at most 255 bytes, and stays the same for as long as the records do.
+	// Identity names that place. Every client of a place gets the same text,
+	// whatever address it uses; clients of different places get different ones.
+	// It is not secret, has at most 255 bytes, and stays the same as long as
+	// the records exist.
 	//
-	// It is "" where the provider does not tell, for lack of a permission for example.
-	// Such a worker fits any place, so that it starts; the driver logs what to allow.
-	// An error is for a store that is out of reach, or not the one that was opened.
+	// It is "" if the provider does not reveal it, for example without a
+	// permission. Such a worker fits any place, so that it can start; the
+	// driver logs what to allow. Identity returns an error if the store is out
+	// of reach, or not the one that was opened.
 	Identity(ctx context.Context) (string, error)
 }
 
-// IdentityPart is a text that fits into an identity: itself up to 128 bytes, else its
-// hash.
+// IdentityPart makes a text fit into an identity: it returns a text of up to
+// 128 bytes as it is, otherwise its hash.
 func IdentityPart(text string) string {
 	const most = 128
 	if len(text) <= most {
@@ -30,24 +32,23 @@ func IdentityPart(text string) string {
 	return "sha256-" + hex.EncodeToString(sum[:])
 }
 
-// FleetingIdentity begins the identity of a store that is gone when its process
-// ends.
+// FleetingIdentity begins the identity of a store that ends with its process.
 const FleetingIdentity = "memory:"
 
-// Checker is a Store that can tell at next to no cost whether it is there. An idle
-// worker asks it for its readiness.
+// Checker is a Store with a very cheap check of whether it is available. An
+// idle worker uses it for its readiness.
 type Checker interface {
 	Store
-	// Check returns what a Get would fail with whatever the key, or nil.
+	// Check returns the error with which a Get of any key would fail, or nil.
 	Check(ctx context.Context) error
 }
 
-// Marked is an Identified store whose place can be copied together with its identity,
-// as a directory can. A mark tells the place from its copies.
+// Marked is an Identified store whose place can be copied together with its
+// identity, as a directory can. A mark distinguishes the place from its copies.
 type Marked interface {
 	Identified
-	// Mark leaves a mark in the place until remove is called, and names it. The error is
-	// that of a write.
+	// Mark leaves a mark in the place until the caller calls remove, and
+	// returns its name. Errors are those of a write.
 	Mark(ctx context.Context) (mark string, remove func(), err error)
 	// HasMark reports whether the mark is in the place. Every client of the place finds
 	// it at once; no client of a copy does.

@@ -4,12 +4,14 @@ import (
 	"context"
 
 	"golang.org/x/sync/errgroup"
+
+	"credbus/subjects"
 )
 
 // ReadAll reads the records of keys, atOnce at a time, for a driver whose lists
-// have names only. The first failure ends the other reads. Those that are gone by
-// now, of which read returns nil, are left out.
-func ReadAll(ctx context.Context, keys []Key, atOnce int, read func(context.Context, Key) (*Record, error)) ([]Record, error) {
+// have only names. The first failure ends the other reads. ReadAll leaves out
+// records that are gone by now, for which read returns nil.
+func ReadAll(ctx context.Context, keys []subjects.Target, atOnce int, read func(context.Context, subjects.Target) (*Record, error)) ([]Record, error) {
 	found := make([]*Record, len(keys))
 	reads, ctx := errgroup.WithContext(ctx)
 	reads.SetLimit(atOnce)
@@ -31,9 +33,9 @@ func ReadAll(ctx context.Context, keys []Key, atOnce int, read func(context.Cont
 	return records, nil
 }
 
-// ReadPage is [ReadAll] of as many of keys as make a page by opts, and tells how
-// many those are.
-func ReadPage(ctx context.Context, opts ListOptions, keys []Key, atOnce int, read func(context.Context, Key) (*Record, error)) (records []Record, n int, err error) {
+// ReadPage is [ReadAll] for the first keys that make a page by opts. It also
+// returns how many keys these are.
+func ReadPage(ctx context.Context, opts ListOptions, keys []subjects.Target, atOnce int, read func(context.Context, subjects.Target) (*Record, error)) (records []Record, n int, err error) {
 	bytes := 0
 	for n < len(keys) && (len(records) == 0 || !opts.Full(len(records), bytes)) {
 		some := keys[n:min(n+2*atOnce, len(keys))]

@@ -6,27 +6,27 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"credbus/internal/store"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
-func keysOf(n int) (keys []store.Key) {
+func keysOf(n int) (keys []subjects.Target) {
 	for i := range n {
-		keys = append(keys, store.Key{Scope: "org:acme", ID: subjects.ID(fmt.Sprint("id-", i))})
+		keys = append(keys, subjects.Target{Scope: "org:acme", ID: subjects.ID(fmt.Sprint("id-", i))})
 	}
 	return keys
 }
 
 func TestReadAll(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const atOnce = 4
 		keys := keysOf(20)
 		var reading, most atomic.Int32
 		begun := time.Now()
-		records, err := store.ReadAll(t.Context(), keys, atOnce, func(_ context.Context, key store.Key) (*store.Record, error) {
+		records, err := store.ReadAll(t.Context(), keys, atOnce, func(_ context.Context, key subjects.Target) (*store.Record, error) {
 			now := reading.Add(1)
 			defer reading.Add(-1)
 			for was := most.Load(); now > was && !most.CompareAndSwap(was, now); was = most.Load() {
@@ -35,7 +35,7 @@ func TestReadAll(t *testing.T) {
 			if key == keys[7] {
 				return nil, nil // gone
 			}
-			return &store.Record{Key: key}, nil
+			return &store.Record{Target: key}, nil
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -45,8 +45,8 @@ func TestReadAll(t *testing.T) {
 			t.Fatalf("%d records, want %d", len(records), len(want))
 		}
 		for i := range records {
-			if records[i].Key != want[i] {
-				t.Errorf("record %d is %s, want %s", i, records[i].Key, want[i])
+			if records[i].Target != want[i] {
+				t.Errorf("record %d is %s, want %s", i, records[i].Target, want[i])
 			}
 		}
 		if took := time.Since(begun); most.Load() != atOnce || took != 5*time.Second {
@@ -56,10 +56,10 @@ func TestReadAll(t *testing.T) {
 }
 
 func TestReadAllEndsWithTheFirstFailure(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		failure := errors.New("refused")
 		keys := keysOf(3)
-		records, err := store.ReadAll(t.Context(), keys, len(keys), func(ctx context.Context, key store.Key) (*store.Record, error) {
+		records, err := store.ReadAll(t.Context(), keys, len(keys), func(ctx context.Context, key subjects.Target) (*store.Record, error) {
 			if key == keys[1] {
 				return nil, failure
 			}

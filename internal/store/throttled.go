@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// throttled is an ErrThrottled whose server says when to come back.
+// throttled is an ErrThrottled whose server says how long to wait.
 type throttled struct {
 	error
 	after time.Duration
@@ -13,11 +13,11 @@ type throttled struct {
 
 func (t *throttled) Unwrap() error { return t.error }
 
-// Throttled adds to err, an ErrThrottled, how long the server wants to be left
-// alone; zero if it does not say.
+// Throttled adds to err, an ErrThrottled, how long the server wants no
+// requests; zero if it does not say.
 func Throttled(err error, after time.Duration) error { return &throttled{err, max(after, 0)} }
 
-// RetryAfter returns what [Throttled] added to err, zero if there is nothing.
+// RetryAfter returns the duration that [Throttled] added to err, or zero.
 func RetryAfter(err error) time.Duration {
 	if t, ok := errors.AsType[*throttled](err); ok {
 		return t.after

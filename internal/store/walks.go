@@ -11,25 +11,26 @@ import (
 
 // Bounds of Walks.
 const (
-	// walksLeast is how many names are worth remembering.
+	// walksLeast is the smallest number of names worth remembering.
 	walksLeast = 1000
-	// WalksBytes bounds the memory of what a Walks remembers: some 250,000 short names.
+	// WalksBytes bounds the memory of a Walks: some 250,000 short names.
 	WalksBytes = 24 << 20
-	// walksIdle is how long after their last use names are forgotten.
+	// walksIdle is how long names are remembered after their last use.
 	walksIdle = 10 * time.Second
 )
 
-// Walks remembers the names in a place from one page of a list to the next, for drivers
-// whose backend tells them only all at once. Otherwise a walk of n pages would read all
-// names n times. T is how a driver holds them.
+// Walks remembers the names in a place from one page of a list to the next, for
+// drivers whose backend lists only all names at once. Otherwise a walk of n
+// pages would read all names n times. T is the driver's type for names.
 //
-// The cursors of a walk carry a random name of it. Names that are remembered under it
-// were read after the walk began, so they include every record that exists throughout.
-// The next page may be asked of another worker, which reads the names once for itself.
+// The cursors of a walk contain its random name. Names remembered under it were
+// read after the walk began, so they include every record that exists
+// throughout. If another worker gets the next request, it reads the names once
+// for itself.
 type Walks[T any] struct {
 	mu     sync.Mutex
 	kept   map[walkPlace]*walkNames[T]
-	total  int // bytes of kept
+	total  int // bytes of all kept names
 	timer  *time.Timer
 	closed bool
 }
@@ -42,7 +43,8 @@ type walkNames[T any] struct {
 	used  time.Time
 }
 
-// Names returns what was kept of a place in a walk. The caller must not change them.
+// Names returns the names kept for a place in a walk. The caller must not
+// change them.
 func (w *Walks[T]) Names(walk, place string) (names T, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -54,8 +56,9 @@ func (w *Walks[T]) Names(walk, place string) (names T, ok bool) {
 	return kept.names, true
 }
 
-// Keep keeps the n names of a place that were read in this walk, if they are not few and
-// take at most WalksBytes of memory. The caller must not change them any more.
+// Keep keeps the n names of a place, read in this walk, if they are at least
+// walksLeast and take at most WalksBytes of memory. The caller must not change
+// them any more.
 func (w *Walks[T]) Keep(walk, place string, names T, n, bytes int) {
 	if n < walksLeast || bytes > WalksBytes {
 		return
@@ -97,7 +100,7 @@ func (w *Walks[T]) forgetLocked(at walkPlace) {
 	}
 }
 
-// sweep forgets what has not been used for a while.
+// sweep forgets names unused for walksIdle.
 func (w *Walks[T]) sweep() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -124,22 +127,23 @@ func (w *Walks[T]) Close() {
 	}
 }
 
-// WalkCursor is a place in a walk: what comes after a key.
+// WalkCursor is a place in a walk: after a key.
 type WalkCursor struct {
-	After Key
+	After subjects.Target
 	Walk  string // names the walk
 }
 
 const (
-	walkMark   = "@" // before the name of a walk; no ID holds it
+	walkMark   = "@" // before the name of a walk; no ID contains it
 	maxWalkLen = 26
 )
 
-// At is the cursor that continues the walk after a key.
-func (c WalkCursor) At(last Key) string { return FormatCursor(last) + walkMark + c.Walk }
+// At returns the cursor that continues the walk after a key.
+func (c WalkCursor) At(last subjects.Target) string { return FormatCursor(last) + walkMark + c.Walk }
 
-// ParseWalkCursor reads a cursor that At made for a list of scope. The empty one begins a
-// walk, and so does one without the name of a walk, which earlier releases made.
+// ParseWalkCursor reads a cursor that At made for a list of scope. The empty
+// cursor begins a walk, and so does one without a walk's name, as earlier
+// releases made.
 func ParseWalkCursor(cursor string, scope subjects.Scope) (c WalkCursor, err error) {
 	key, walk, named := strings.Cut(cursor, walkMark)
 	if named {

@@ -6,15 +6,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
-// What is kept is bounded in names and in time.
+// The kept names are bounded in memory and in time.
 func TestWalks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var w Walks[[]int]
 		kept := func(walk, place string, want int) {
 			t.Helper()
@@ -34,7 +34,7 @@ func TestWalks(t *testing.T) {
 		kept("a", "y", 0)
 
 		time.Sleep(walksIdle - time.Second)
-		kept("a", "x", walksLeast) // which uses it
+		kept("a", "x", walksLeast) // counts as a use
 		keep("b", "x", 2*walksLeast, 2000)
 		time.Sleep(walksIdle - 2*time.Second)
 		kept("a", "x", walksLeast)
@@ -42,7 +42,7 @@ func TestWalks(t *testing.T) {
 		kept("a", "x", walksLeast)
 		kept("b", "x", 0)
 
-		// The one that was used least lately goes.
+		// The least recently used entry is dropped.
 		keep("c", "x", walksLeast, WalksBytes/2)
 		time.Sleep(time.Second)
 		kept("a", "x", walksLeast)
@@ -86,10 +86,10 @@ func TestWalks(t *testing.T) {
 
 func TestWalkCursor(t *testing.T) {
 	begun, err := ParseWalkCursor("", "org:acme")
-	if err != nil || begun.Walk == "" || begun.After != (Key{}) {
+	if err != nil || begun.Walk == "" || begun.After != (subjects.Target{}) {
 		t.Fatalf("%+v, %v", begun, err)
 	}
-	last := Key{"org:acme/team:eng", "db"}
+	last := subjects.Target{Scope: "org:acme/team:eng", ID: "db"}
 	next, err := ParseWalkCursor(begun.At(last), "org:acme")
 	if err != nil || next != (WalkCursor{last, begun.Walk}) {
 		t.Errorf("%+v, %v; want walk %s after %v", next, err, begun.Walk, last)
@@ -98,7 +98,7 @@ func TestWalkCursor(t *testing.T) {
 	if err != nil || older.After != last || older.Walk == "" || older.Walk == begun.Walk {
 		t.Errorf("a cursor of an earlier release: %+v, %v", older, err)
 	}
-	long := Key{subjects.Scope("org:" + strings.Repeat("a", 500)), subjects.ID(strings.Repeat("b", 255))}
+	long := subjects.Target{Scope: subjects.Scope("org:" + strings.Repeat("a", 500)), ID: subjects.ID(strings.Repeat("b", 255))}
 	if at := begun.At(long); len(at) > subjects.MaxCursorLen {
 		t.Errorf("a cursor of %d bytes", len(at))
 	}

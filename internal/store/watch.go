@@ -1,39 +1,43 @@
 package store
 
-import "context"
+import (
+	"context"
 
-// Change tells that a record was written or removed. What it does not say, a
-// Get does: it is a reason to look, not a copy of what is there.
+	"credbus/subjects"
+)
+
+// Change reports that a record was written or removed. It is a reason to call
+// Get, not a copy of the record.
 type Change struct {
-	Key
+	subjects.Target
 	// Version and WriteID are those of the record after the change. Both are ""
-	// when it is gone or cannot be read.
+	// if the record is gone or cannot be read.
 	Version string
 	WriteID string
-	// Gone: there is no such record any more.
+	// Gone means that the record no longer exists.
 	Gone bool
-	// All: the watch lost track, and any record may have changed. Nothing else
-	// is set then.
+	// All means that the watch lost track, and any record may have changed. No
+	// other field is set then.
 	All bool
 }
 
-// Watcher is a store that tells of changes, whoever makes them: this Store,
-// another process that uses a Store, or a person with the backend's own tools.
+// Watcher is a store that reports all changes: by this Store, by another process
+// that uses a Store, or by a person with the backend's own tools.
 type Watcher interface {
 	Store
 
 	// Watch calls changed for every change until ctx ends, and returns
 	// ctx.Err() then; after Close it returns ErrClosed. Any other error is the
-	// reason why it cannot go on: the caller calls it again after a pause.
+	// reason why it cannot continue. Then the caller should call it again after
+	// a pause.
 	//
-	// The first call is Change{All: true}, made once the watch stands. From
-	// then on no change is missed, until All is told again. Changes that follow
-	// each other closely may be told as the last of them. One may be told more
-	// than once, late, and may be one that this very Store made: Version and
-	// WriteID tell. The store has a change already when it is told, or has a
-	// later one.
+	// The first call is Change{All: true}, once the watch works. From then on
+	// it misses no change until the next All. Of changes in quick succession it
+	// may report only the last. It may report a change more than once, late,
+	// and also one that this Store made: Version and WriteID show that. When it
+	// reports a change, the store already has it, or a later one.
 	//
-	// Calls of changed do not overlap. It may use the store, except to close
+	// Calls of changed do not overlap. changed may use the store, but not close
 	// it: Close waits until Watch has returned.
 	Watch(ctx context.Context, changed func(Change)) error
 }

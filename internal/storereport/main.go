@@ -1,5 +1,5 @@
-// Command storereport runs the tests of stores and says for each store what was
-// asked of it, what was passed over and why, and where it honestly differs.
+// Command storereport runs the tests of stores and reports for each store how many
+// cases passed, which were skipped and why, and where the store declares to differ.
 //
 //	storereport arguments ─► go test -json arguments ─► events ─┬─ what failed, as go test shows it
 //	                                                            ├─ cases of each store, reasons of skips
@@ -30,7 +30,7 @@ func main() {
 	}
 }
 
-// run reports whether all that ran passed, and something did.
+// run reports whether tests ran and all of them passed.
 func run(cmd *exec.Cmd) (ok bool, err error) {
 	events, err := cmd.StdoutPipe()
 	if err != nil {
@@ -40,9 +40,9 @@ func run(cmd *exec.Cmd) (ok bool, err error) {
 		return false, err
 	}
 	ok, err = report(events, os.Stdout)
-	_, _ = io.Copy(io.Discard, events) // lest it waits for a reader
+	_, _ = io.Copy(io.Discard, events) // or go test would wait for a reader
 	if failed := cmd.Wait(); err == nil && ok && failed != nil {
-		return false, failed // for a reason that no event has told
+		return false, failed // for a reason that no event gave
 	}
 	return ok, err
 }

@@ -20,7 +20,7 @@ type event struct {
 	FailedBuild string
 }
 
-// report prints what events tell. ok is that tests ran and nothing failed.
+// report prints the results in events. ok means that tests ran and nothing failed.
 func report(events io.Reader, w io.Writer) (ok bool, err error) {
 	r := &reporter{w: w, packages: make(map[string]*suite)}
 	lines := bufio.NewReader(events)
@@ -49,7 +49,7 @@ type reporter struct {
 	order    []*suite // as they ended
 }
 
-// suite is the tests of a package.
+// suite holds the tests of a package.
 type suite struct {
 	name    string // of the package
 	result  string // "" until it ended
@@ -99,7 +99,7 @@ func (r *reporter) take(e *event) {
 	}
 }
 
-// test is the one of that name, nil for "".
+// test returns the test of that name, nil for "".
 func (s *suite) test(name string) *test {
 	if name == "" {
 		return nil
@@ -128,10 +128,10 @@ func (s *suite) take(t *test, text string) {
 	s.output = append(s.output, output{t, text})
 }
 
-// failed: a test that did not end was under way when its package did.
+// failed: a test without a result was running when its package ended.
 func (t *test) failed() bool { return t.result == "fail" || t.result == "" }
 
-// showFailures prints of a package what go test prints without -v.
+// showFailures prints what go test prints without -v for a package that failed.
 func (r *reporter) showFailures(s *suite) {
 	if s.result != "fail" {
 		return
@@ -144,11 +144,11 @@ func (r *reporter) showFailures(s *suite) {
 	}
 }
 
-// sums count cases: tests without subtests, and what failed besides.
+// sums count cases: tests without subtests, and other failures.
 type sums struct{ passed, failed, skipped int }
 
 func (s *suite) sums() (n sums) {
-	failing := make(map[string]bool) // that have a subtest that failed
+	failing := make(map[string]bool) // tests with a failed subtest
 	for i := len(s.order) - 1; i >= 0; i-- {
 		t := s.order[i]
 		switch {
@@ -205,7 +205,7 @@ func (r *reporter) finish() (ok bool) {
 	return all.failed == 0 && all.passed > 0
 }
 
-// short is the package as one speaks of it.
+// short is the short name of the package.
 func (s *suite) short() string {
 	if _, name, ok := strings.Cut(s.name, "/internal/store/"); ok {
 		return name

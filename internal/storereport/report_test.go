@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write what reports are now")
+var update = flag.Bool("update", false, "rewrite the expected reports")
 
-// What go test said of stores that pass, fail, do not build, end early, have no
-// tests, and of none at all.
+// The recordings are of go test for stores that pass, fail, do not build, end early or
+// have no tests, and for no stores at all.
 func TestReport(t *testing.T) {
 	for name, want := range map[string]bool{"passes": true, "fails": false, "none": false} {
 		t.Run(name, func(t *testing.T) {
@@ -40,8 +40,7 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// A recording that is cut off anywhere before its last package ended is no
-// success.
+// A recording that is cut off before its last package ended is not a success.
 func TestReportCutOff(t *testing.T) {
 	recording, err := os.ReadFile("testdata/passes.json")
 	if err != nil {
@@ -55,8 +54,8 @@ func TestReportCutOff(t *testing.T) {
 		}
 		var got bytes.Buffer
 		ok, err := report(strings.NewReader(strings.Join(lines[:n], "")), &got)
-		// Nothing in the events says that another package was to come: that is
-		// for the exit status of go test.
+		// No event announces the next package: there, only the exit status of
+		// go test shows that something is missing.
 		ended := strings.Count(strings.Join(lines[:n], ""), `"Action":"start"`) == strings.Count(got.String(), "ok  \t")+strings.Count(got.String(), "?   \t")
 		if err != nil || ok && !ended {
 			t.Errorf("cut off after %d lines: %t, %v\n%s", n, ok, err, got.String())

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// skips tells each reason once, with the cases of a store that have it.
+// skips prints each reason once, with the cases of a store that it holds for.
 func (r *reporter) skips(w io.Writer) {
 	first := true
 	for _, s := range r.order {
@@ -55,10 +55,10 @@ func withoutPlace(log string) string {
 	return log
 }
 
-// marker begins what storetest.Run logs of a store.
+// marker begins the line that storetest.Run logs about a store.
 const marker = "storetest: features "
 
-// differences tells of each conformance run which features differ from those of
+// differences prints for each conformance run which features differ from those of
 // a store that keeps the whole contract.
 func (r *reporter) differences(w io.Writer) {
 	first := true

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// SmallDisk is an empty directory on a file system of its own, of that size (as mount
-// takes it: 1m). A user who may not mount skips the test, unless
+// SmallDisk returns an empty directory on a file system of its own, with that size (as
+// mount writes it: 1m). Without permission to mount, it skips the test, unless
 // CREDBUS_REQUIRE_MOUNT is set.
 func SmallDisk(t testing.TB, size string) (dir string) {
 	t.Helper()
@@ -16,7 +16,7 @@ func SmallDisk(t testing.TB, size string) (dir string) {
 		if os.Getenv("CREDBUS_REQUIRE_MOUNT") != "" {
 			t.Fatalf("CREDBUS_REQUIRE_MOUNT is set: %v: %s", err, out)
 		}
-		t.Skipf("mount -t tmpfs: %v: %s: mounting takes root, or the capability CAP_SYS_ADMIN", err, out)
+		t.Skipf("mount -t tmpfs: %v: %s: to mount, be root or have the capability CAP_SYS_ADMIN", err, out)
 	}
 	t.Cleanup(func() {
 		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// SmallDisk skips the test: it mounts a tmpfs, which Linux alone has.
+// SmallDisk skips the test: it needs a tmpfs, and only Linux has one.
 func SmallDisk(t testing.TB, _ string) (dir string) {
 	t.Helper()
-	t.Skipf("%s mounts no tmpfs, which a small disk is", runtime.GOOS)
+	t.Skipf("a small disk needs a tmpfs, which %s does not have", runtime.GOOS)
 	return ""
 }

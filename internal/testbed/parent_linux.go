@@ -2,5 +2,5 @@ package testbed
 
 import "syscall"
 
-// dieWithParent ends a process that is paused, too, when the test is gone.
+// dieWithParent makes a process end with the test, even if it is paused.
 func dieWithParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

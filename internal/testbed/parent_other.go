@@ -4,5 +4,5 @@ package testbed
 
 import "syscall"
 
-// dieWithParent leaves it to the bed to notice that its input has ended.
+// dieWithParent does nothing: the bed itself notices that its input has ended.
 func dieWithParent() *syscall.SysProcAttr { return nil }

@@ -6,10 +6,10 @@ import (
 	"net"
 )
 
-// FreePort is a port of 127.0.0.1 that is free, and stays so until the server that
-// is given it listens, and while that is restarted: the system gives out those of
-// its ephemeral range, from 32768 on, to whoever asks for any, and to every
-// connection that somebody opens.
+// FreePort returns a free port of 127.0.0.1. It stays free until its server listens, and
+// while that restarts, because it lies below the ephemeral range. From that range, 32768 and
+// up, the system gives ports to programs that ask for any port, and to outgoing
+// connections.
 func FreePort() (port int, err error) {
 	const first, end, tries = 20_000, 32_000, 100
 	for range tries {

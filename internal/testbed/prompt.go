@@ -2,13 +2,13 @@ package testbed
 
 import "time"
 
-// hung is how many times what is promised a run may take: no load of a machine makes
-// that difference, but a wait that nothing bounds does.
+// hung is how many times its limit a run may take: a loaded machine never makes that much
+// difference, but an unbounded wait does.
 const hung = 10
 
-// Prompt runs f, which promises to end within limit on a machine that does nothing else. It
-// tries five times at most, and logs the least time. Since tests of other packages delay
-// every run, the test fails only if f seems to wait for something else than its limit.
+// Prompt runs f, which must end within limit on an otherwise idle machine. It tries up to
+// five times, and logs the shortest time. Tests of other packages delay every run, so the test
+// fails only if f seems to wait without that limit.
 func Prompt(t interface {
 	Logf(format string, args ...any)
 	Fatalf(format string, args ...any)
@@ -21,8 +21,8 @@ func Prompt(t interface {
 		f()
 		least = min(least, time.Since(begun))
 	}
-	t.Logf("it took %v, of %v that are promised", least.Round(time.Millisecond), limit)
+	t.Logf("it took %v, the limit is %v", least.Round(time.Millisecond), limit)
 	if least > hung*limit {
-		t.Fatalf("it took %v, where %v are promised", least, limit)
+		t.Fatalf("it took %v, the limit is %v", least, limit)
 	}
 }

@@ -4,7 +4,7 @@ package testbed
 
 import "testing"
 
-// Pause is for systems that can stop a process.
+// Pause skips the test.
 func (s *Server) Pause(t testing.TB) { t.Skip("this system cannot pause a process") }
 
 // Resume ends Pause.

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// Pause stops the process, so that it holds its connections and answers
-// nothing, until Resume. It returns when all of the process has stopped, which
-// is some time after the signal.
+// Pause stops the process until Resume: it keeps its connections, but answers nothing.
+// Pause returns when the whole process has stopped, which is some time after the
+// signal.
 func (s *Server) Pause(t testing.TB) {
 	t.Helper()
 	s.signal(t, syscall.SIGSTOP)

@@ -15,19 +15,19 @@ import (
 	"time"
 )
 
-// Variable names the directory of the beds' programs.
+// Variable names the environment variable with the directory of the beds' programs.
 const Variable = "CREDBUS_TEST_BEDS"
 
 // quick is the bed that builds in seconds.
 const quick = "nats"
 
-// startTimeout is for a machine that does other work besides.
+// startTimeout allows for a machine that is busy with other work.
 const startTimeout = 2 * time.Minute
 
 // Server is a running bed.
 type Server struct {
 	program string
-	args    []string // beside --data and --port
+	args    []string // besides --data and --port
 	data    string
 	facts   map[string]string
 
@@ -36,8 +36,8 @@ type Server struct {
 	stdin   io.Closer
 }
 
-// Start runs the bed of that name until the test ends. It skips the test when
-// the beds are not built, and says how to build them.
+// Start runs the bed of that name until the test ends. If the beds are not built, it
+// skips the test and says how to build them.
 func Start(t testing.TB, name string, args ...string) *Server {
 	t.Helper()
 	program := require(t, name)
@@ -51,14 +51,14 @@ func Start(t testing.TB, name string, args ...string) *Server {
 
 var shared sync.Map // of func() (*Server, error) by name
 
-// Shared is Start for a server that all tests of the process share. It ends
-// with the process, and is not to be paused or killed.
+// Shared is Start for a server that all tests of the process share. It ends with the
+// process. Tests must not pause or kill it.
 func Shared(t testing.TB, name string) *Server {
 	t.Helper()
 	program := require(t, name)
 	once, _ := shared.LoadOrStore(name, sync.OnceValues(func() (*Server, error) {
-		// Beds keep their data in a directory of their own, which nobody is left
-		// to remove when the process is gone: they remove it themselves.
+		// Nobody is left to remove a directory when the process is gone. So these beds
+		// keep their data in a directory of their own, and remove that themselves.
 		return start(program, "")
 	}))
 	s, err := once.(func() (*Server, error))()
@@ -68,15 +68,15 @@ func Shared(t testing.TB, name string) *Server {
 	return s
 }
 
-// require is the path of a bed's program.
+// require returns the path of a bed's program.
 func require(t testing.TB, name string) string {
 	t.Helper()
 	dir := os.Getenv(Variable)
 	switch {
 	case dir == "":
-		t.Skipf("there is no %s server to ask: run make test-all, which builds one (%s)", name, Variable)
+		t.Skipf("there is no %s server to test with: run make test-all, which builds one (%s)", name, Variable)
 	case testing.Short() && name != quick:
-		t.Skipf("-short: a %s server takes minutes to build: make test-all asks one", name)
+		t.Skipf("-short: a %s server takes minutes to build: make test-all builds one", name)
 	}
 	program := filepath.Join(dir, name)
 	if _, err := os.Stat(program); err != nil {
@@ -94,7 +94,7 @@ func start(program, data string, args ...string) (*Server, error) {
 	return s, s.run()
 }
 
-// run starts the process and waits until it serves.
+// run starts the process and waits until it serves clients.
 func (s *Server) run() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -164,7 +164,7 @@ func (s *Server) endLocked() {
 	s.process = nil
 }
 
-// Restart kills the process if it runs, and starts it again where it was.
+// Restart kills the process if it runs, and starts it again with the same data and port.
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()
 	s.Kill()

@@ -7,19 +7,19 @@ import (
 	"testing"
 )
 
-// Wire is a way to a server that can stop bringing what the server sends, for as long as a
-// test wants. What is sent to the server always arrives.
+// Wire is a connection to a server. A test can make it hold back what the server sends, for as
+// long as it wants. Whatever clients send still reaches the server.
 type Wire struct {
 	listener net.Listener
 	server   string
 	running  sync.WaitGroup
 
 	mu    sync.Mutex
-	open  chan struct{} // closed while it brings something
+	open  chan struct{} // closed unless the wire is stalled
 	conns []net.Conn
 }
 
-// NewWire returns a way to the server at a TCP address, which ends with the test.
+// NewWire returns a wire to the server at a TCP address. It ends with the test.
 func NewWire(t testing.TB, server string) *Wire {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -50,17 +50,17 @@ func NewWire(t testing.TB, server string) *Wire {
 	return w
 }
 
-// Address is what clients connect to instead of the server.
+// Address is the address to which clients connect instead of the server's.
 func (w *Wire) Address() string { return w.listener.Addr().String() }
 
-// Stall brings nothing more, but for what is under way, until Resume.
+// Stall holds back what the server sends from now on, until Resume.
 func (w *Wire) Stall() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.open = make(chan struct{})
 }
 
-// Resume brings what was held up, and what comes after it.
+// Resume delivers what was held back, and what comes after it.
 func (w *Wire) Resume() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -71,7 +71,7 @@ func (w *Wire) Resume() {
 	}
 }
 
-// reader lets no more through than what is under way when it is stalled.
+// reader reads from c, but waits while the wire is stalled. A read under way still ends.
 func (w *Wire) reader(c net.Conn) io.Reader {
 	return readFunc(func(p []byte) (int, error) {
 		w.mu.Lock()

@@ -14,8 +14,9 @@ import (
 	"credbus/subjects"
 )
 
-// A worker keeps one scope in Secrets Manager, in its own form, where others read
-// and write it; an outage there is told and does not reach the other scopes.
+// A worker keeps one scope in Secrets Manager in native form, where others read
+// and write it. It reports an outage there, which does not affect the other
+// scopes.
 func TestScopeInAWS(t *testing.T) {
 	policy, err := os.ReadFile("../../deploy/aws/policy.json")
 	if err != nil {
@@ -27,7 +28,7 @@ func TestScopeInAWS(t *testing.T) {
 	server := awstest.NewBed(t, region)
 	none := filepath.Join(t.TempDir(), "none")
 	for variable, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "worker", "AWS_SECRET_ACCESS_KEY": "key", "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "",
+		"AWS_ACCESS_KEY_ID": "worker", "AWS_SECRET_ACCESS_KEY": "secret-key-of-as-many-characters-as-real", "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "",
 		"AWS_CONFIG_FILE": none, "AWS_SHARED_CREDENTIALS_FILE": none, "AWS_EC2_METADATA_DISABLED": "true",
 	} {
 		t.Setenv(variable, value)
@@ -47,7 +48,7 @@ stores:
 	b.put(t, "org:other", "db", "of files")
 
 	other := secretsmanager.New(secretsmanager.Options{
-		Region: awstest.Region, BaseEndpoint: sdk.String(server.URL()), Credentials: credentials.NewStaticCredentialsProvider("other", "key", ""),
+		Region: awstest.Region, BaseEndpoint: sdk.String(server.URL()), Credentials: credentials.NewStaticCredentialsProvider("other", "secret-key-of-as-many-characters-as-real", ""),
 	})
 	name := sdk.String("credbus/org=acme/team=eng/db")
 	if got, err := other.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: name}); err != nil || sdk.ToString(got.SecretString) != "of AWS" {
@@ -56,7 +57,7 @@ stores:
 	if _, err := other.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: name, SecretString: sdk.String("of another")}); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "what another program wrote", func() bool {
+	waitFor(t, "the value of another program", func() bool {
 		value, told := b.get(t, "org:acme/team:eng", "db")
 		return told == nil && value == "of another"
 	})

@@ -19,12 +19,14 @@ import (
 	"credbus/subjects"
 )
 
-// bed is a worker on a server of its own, and a client of it.
+// bed is a worker with its own server, and a client of it.
 type bed struct {
 	*Worker
 	client *nats.Conn
 	logs   *logs
 	seen   atomic.Pointer[subjects.Revision] // of the last put
+
+	givenUp bool // Close has an error
 }
 
 // newBed starts a worker with settings such as "CREDBUS_STORE_TYPE=memory".
@@ -33,7 +35,7 @@ func newBed(t testing.TB, settings ...string) *bed {
 	return startBed(t, t.TempDir(), settings...)
 }
 
-// startBed starts a worker on a data directory that may hold something.
+// startBed starts a worker on a data directory that may have content.
 func startBed(t testing.TB, dir string, settings ...string) *bed {
 	t.Helper()
 	c, err := config.Load(nil, append([]string{"CREDBUS_DATA_DIR=" + dir}, settings...))
@@ -47,6 +49,9 @@ func startBed(t testing.TB, dir string, settings ...string) *bed {
 func runBed(t testing.TB, c *config.Config) *bed {
 	t.Helper()
 	b := &bed{logs: new(logs)}
+	if c.Wire.Clear == "warn" {
+		c.Wire.Clear = "allow" // the tests send in clear, and look for other warnings
+	}
 	w, err := Start(t.Context(), c, slog.New(slog.NewTextHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +69,7 @@ func (b *bed) stop(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	if err := b.Close(ctx); err != nil {
+	if err := b.Close(ctx); (err != nil) != b.givenUp {
 		t.Errorf("close: %v", err)
 	}
 }
@@ -99,10 +104,10 @@ func (l *logs) String() string {
 	return l.text.String()
 }
 
-// requestTimeout is how long a test waits for a reply.
+// requestTimeout bounds how long a test waits for a reply.
 const requestTimeout = 20 * time.Second
 
-// send sends a body and returns the reply as it came.
+// send sends a body and returns the raw reply.
 func (b *bed) send(t testing.TB, subject string, body []byte) *nats.Msg {
 	t.Helper()
 	msg, err := b.client.Request(subject, body, requestTimeout)
@@ -112,7 +117,7 @@ func (b *bed) send(t testing.TB, subject string, body []byte) *nats.Msg {
 	return msg
 }
 
-// failed is the error that a reply carries, nil when it carries none.
+// failed returns the error in a reply, or nil.
 func failed(t testing.TB, msg *nats.Msg) *subjects.Error {
 	t.Helper()
 	if msg.Header.Get(subjects.HeaderErrorCode) == "" {
@@ -128,8 +133,8 @@ func failed(t testing.TB, msg *nats.Msg) *subjects.Error {
 	return told
 }
 
-// msgpackOf is a body, transcoded when it is JSON. Decode may work in place, so
-// it is a copy.
+// msgpackOf returns a copy of a body, converted from JSON if necessary. It
+// copies because Decode may work in place.
 func msgpackOf(t testing.TB, body []byte) []byte {
 	t.Helper()
 	if !subjects.IsJSON(body) {
@@ -155,7 +160,7 @@ func (b *bed) ask(t testing.TB, command subjects.Command, scope subjects.Scope, 
 	return nil
 }
 
-// must is ask, for commands that have to succeed.
+// must is ask for commands that must succeed.
 func (b *bed) must(t testing.TB, command subjects.Command, scope subjects.Scope, request subjects.Message, reply subjects.Message) {
 	t.Helper()
 	if told := b.ask(t, command, scope, request, reply); told != nil {
@@ -200,7 +205,7 @@ func wantCode(t testing.TB, told *subjects.Error, code subjects.Code) {
 	}
 }
 
-// within runs f and, should it not end in time, shows where it stands.
+// within runs f. If f does not end in time, it shows all goroutines.
 func within(t testing.TB, limit time.Duration, f func()) {
 	t.Helper()
 	done := make(chan struct{})

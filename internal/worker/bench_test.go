@@ -14,9 +14,9 @@ import (
 	"credbus/subjects"
 )
 
-// BenchmarkHit is the hit path alone: the handler's callbacks of one worker,
-// driven by a client and a server in the same process. It is for profiles; the
-// rate that counts is that of internal/bench.
+// BenchmarkHit measures only the hit path: the handler's callbacks of one
+// worker, with client and server in the same process. It is for profiles; the
+// relevant rate is that of internal/bench.
 func BenchmarkHit(b *testing.B) {
 	c, err := config.Load(nil, []string{"CREDBUS_DATA_DIR=" + b.TempDir()})
 	if err != nil {
@@ -89,8 +89,8 @@ func BenchmarkStore(b *testing.B) {
 	}
 }
 
-// BenchmarkMissing retrieves what does not exist, from the store, where the log
-// is asked for its end as well, and from the cache.
+// BenchmarkMissing retrieves a missing credential, from the cache and from the
+// store. The latter also asks the log for its end.
 func BenchmarkMissing(b *testing.B) {
 	bed := newBed(b)
 	for _, fresh := range []bool{true, false} {

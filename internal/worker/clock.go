@@ -12,10 +12,10 @@ import (
 	"credbus/subjects"
 )
 
-// startClock compares this machine's clock with that of the NATS server, now and until
-// the worker stops following. All workers ask the server that leads the event stream, so
-// they are compared with each other as well. A wrong clock stops no start: docs/adr/0024
-// says why.
+// startClock compares this machine's clock with that of the NATS server, now
+// and until the worker stops following. All workers ask the server that leads
+// the event stream, so this also compares them with each other. A wrong clock
+// does not stop the start: docs/adr/0024 gives the reasons.
 func (w *Worker) startClock(ctx context.Context) error {
 	js, err := jetstream.New(w.conn)
 	if err != nil {
@@ -35,15 +35,19 @@ func (w *Worker) startClock(ctx context.Context) error {
 		},
 	})
 	reconnected := w.conn.StatusChanged(nats.CONNECTED)
-	w.clock.Measure(ctx) //nolint:errcheck // it is measured again in a moment
-	follow, stop := context.WithCancel(context.Background())
-	before := w.stopFollowing
-	w.stopFollowing = func() { before(); stop() }
-	w.following.Go(func() {
+	w.clock.Measure(ctx) //nolint:errcheck // follow measures again in a moment
+	w.following.Go(func(ctx context.Context) {
 		defer w.conn.RemoveStatusListener(reconnected)
-		clock.Run(follow, w.clock, reconnected)
+		clock.Run(ctx, w.clock, reconnected)
 	})
 	return nil
+}
+
+// serverTime is the time of the NATS server as far as it is known, in whole milliseconds as
+// in messages.
+func (w *Worker) serverTime() time.Time {
+	reading, _ := w.clock.Last() // without an offset before the first measurement
+	return w.localTime().Add(reading.Offset).UTC().Truncate(time.Millisecond)
 }
 
 const setClock = "set the clock with NTP, here or on the NATS server; if all replicas differ alike (credbus deployment), it is the server's"
@@ -60,7 +64,8 @@ func (w *Worker) clockChanged(reading clock.Reading) {
 	}
 }
 
-// clockProblem is what a wrong clock keeps the worker from, if it is wrong.
+// clockProblem returns the health problem of a wrong clock, if the clock is
+// wrong.
 func (w *Worker) clockProblem() (problem health.Problem, wrong bool) {
 	reading, measured := w.clock.Last()
 	if !measured || reading.State == clock.Agrees {
@@ -69,7 +74,7 @@ func (w *Worker) clockProblem() (problem health.Problem, wrong bool) {
 	return health.Problem{Part: "clock", State: reading.String() + ": set it with NTP", Warning: reading.State != clock.Exceeds}, true
 }
 
-// clockFact is for operators, who compare it between replicas.
+// clockFact returns the clock's offset, for operators who compare replicas.
 func (w *Worker) clockFact() subjects.Fact {
 	value := "unknown"
 	if reading, measured := w.clock.Last(); measured {

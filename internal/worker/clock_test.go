@@ -30,8 +30,8 @@ func startWithClock(t *testing.T, first *bed, local *wrongClock, settings ...str
 	return b
 }
 
-// clockSays waits until /readyz says of the clock what is wanted: "ready", "warning" or
-// "not ready", and returns why.
+// clockSays waits until /readyz reports the wanted state of the clock: "ready",
+// "warning" or "not ready", and returns why.
 func (b *bed) clockSays(t *testing.T, want string) string {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
@@ -66,9 +66,9 @@ func (b *bed) logged(level string) (n int) {
 	return n
 }
 
-// A worker whose clock disagrees with that of its server says so once, which way and how
-// far. Beyond clock.max_skew it is not ready, though it starts and serves, and it is
-// ready again once the clock agrees.
+// A worker whose clock differs from that of its server must report once in
+// which direction and how far. Beyond clock.max_skew it starts and serves, but
+// is not ready, until the clocks agree again.
 func TestWrongClock(t *testing.T) {
 	first := newBed(t)
 	first.put(t, "org:acme", "db", "v")
@@ -78,6 +78,9 @@ func TestWrongClock(t *testing.T) {
 
 	if reason := b.clockSays(t, "not ready"); !strings.HasPrefix(reason, "59.") && !strings.HasPrefix(reason, "1m0") || !strings.Contains(reason, "ahead of the NATS server, ±") || !strings.Contains(reason, "NTP") {
 		t.Errorf("a start a minute ahead is told as %q", reason)
+	}
+	if off := time.Since(b.serverTime()).Abs(); off > 10*time.Second {
+		t.Errorf("a minute ahead, it takes the server's time to be %v off", off)
 	}
 	if warned, failed := b.logged("WARN"), b.logged("ERROR"); warned != 0 || failed != 1 {
 		t.Errorf("a start a minute ahead logs %d warnings and %d errors", warned, failed)
@@ -113,7 +116,7 @@ func TestWrongClock(t *testing.T) {
 		t.Errorf("logged are %d warnings, %d errors and %d times that it agrees", warned, failed, mended)
 	}
 
-	// Nobody has to ask: it measures by itself, here after it has connected again.
+	// The worker measures by itself, here after a reconnect.
 	local.ahead.Store(0)
 	if err := b.conn.ForceReconnect(); err != nil {
 		t.Fatal(err)
@@ -129,7 +132,7 @@ func TestWrongClockWithoutBound(t *testing.T) {
 	b.clockSays(t, "warning")
 }
 
-// Operators see the clock of each replica, beside the others'. That they differ is no
+// Operators see the clocks of all replicas together. A different clock is no
 // reason to refuse a worker.
 func TestClockIsAFact(t *testing.T) {
 	first := newBed(t)

@@ -20,12 +20,12 @@ import (
 	"credbus/subjects"
 )
 
-// recordSuffix makes the name of the stream that holds the deployment's record
-// from that of the event stream.
+// recordSuffix, after the name of the event stream, names the stream that holds
+// the deployment's record.
 const recordSuffix = "_DEPLOYMENT"
 
-// A worker that runs looks every checkEvery whether it still fits, and every
-// lookEvery whether its keyring is another one.
+// A running worker checks every checkEvery whether it still fits, and every
+// lookEvery whether its keyring has changed.
 const (
 	checkEvery = time.Minute
 	lookEvery  = time.Second
@@ -43,8 +43,9 @@ func (w *Worker) deploymentConfig() deployment.Config {
 	}
 }
 
-// foreseeDeployment stops a start that joinDeployment would stop, before it makes a
-// directory or a keyring that nobody needs and that a later start would find.
+// foreseeDeployment stops a start that joinDeployment would stop. It runs
+// before the start makes a directory or a keyring, which a later start would
+// find.
 func (w *Worker) foreseeDeployment(ctx context.Context) (err error) {
 	w.deployment, err = deployment.New(ctx, w.deploymentConfig())
 	if err != nil {
@@ -73,7 +74,7 @@ func (w *Worker) foreseeDeployment(ctx context.Context) (err error) {
 		own.Keys = keyring
 	}
 	if !makes {
-		return nil // what is wrong with a store says more, and joinDeployment looks anyhow
+		return nil // the store's own error says more, and joinDeployment checks anyway
 	}
 	return w.deployment.Foresee(ctx, own)
 }
@@ -87,7 +88,7 @@ func isNew(c config.Store) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// joinDeployment stops a start that does not fit the workers which are there.
+// joinDeployment stops a start if this worker does not fit the running workers.
 func (w *Worker) joinDeployment(ctx context.Context) (err error) {
 	own, err := w.deploymentRecord(ctx)
 	if err != nil {
@@ -101,12 +102,13 @@ func (w *Worker) joinDeployment(ctx context.Context) (err error) {
 	if err := w.places.Check(ctx); err != nil {
 		return err
 	}
-	// Of two that start at once neither hears the other yet, so both look again soon.
+	// Two workers that start at the same time may not hear each other yet, so
+	// both check again soon.
 	w.recheck.Store(true)
 	return w.places.Answer()
 }
 
-// findPlaces are the stores that may be copies of another worker's.
+// findPlaces returns the stores that may be copies of another worker's.
 func (w *Worker) findPlaces() *deployment.Places {
 	places := &deployment.Places{Conn: w.conn, Prefix: w.config.NATS.Prefix, Worker: w.name, Host: place(), Started: w.started}
 	for _, o := range w.stores {
@@ -117,7 +119,8 @@ func (w *Worker) findPlaces() *deployment.Places {
 	return places
 }
 
-// settledRecord is the part of deploymentRecord that the settings say.
+// settledRecord returns the part of deploymentRecord that the settings
+// determine.
 func (w *Worker) settledRecord() deployment.Record {
 	own := deployment.Record{
 		Protocol: coherence.Protocol,
@@ -132,7 +135,8 @@ func (w *Worker) settledRecord() deployment.Record {
 	return own
 }
 
-// deploymentRecord is what this worker would have all workers agree on.
+// deploymentRecord returns the values that all workers must share, as this
+// worker has them.
 func (w *Worker) deploymentRecord(ctx context.Context) (own deployment.Record, err error) {
 	own = w.settledRecord()
 	own.Stores = make(map[string]deployment.Store)
@@ -140,7 +144,7 @@ func (w *Worker) deploymentRecord(ctx context.Context) (own deployment.Record, e
 		identity := ""
 		if identified, ok := o.driver.(store.Identified); ok {
 			if identity, err = identified.Identity(ctx); err != nil {
-				return own, fmt.Errorf("%s: find out which store it is: %w", config.StoreKey(o.name), err)
+				return own, fmt.Errorf("%s: identify the store: %w", config.StoreKey(o.name), err)
 			}
 		}
 		own.Stores[o.name] = deployment.Store{Type: o.config.Type, Form: o.config.Form, Identity: identity}
@@ -154,8 +158,9 @@ func (w *Worker) deploymentRecord(ctx context.Context) (own deployment.Record, e
 	return own, nil
 }
 
-// facts are what an operator compares between workers: what must agree, and the
-// settings, which may differ while they are changed on one worker after the other.
+// facts returns values that an operator compares between workers: those that
+// must be equal, and the settings, which may differ while somebody changes one
+// worker after the other.
 func (w *Worker) facts() []subjects.Fact {
 	facts := []subjects.Fact{
 		{Name: "host", Value: place()},
@@ -184,10 +189,10 @@ func (w *Worker) facts() []subjects.Fact {
 	return facts
 }
 
-// watchDeployment ends the worker once it does not fit any more: a store may be
-// another one behind the same address, and somebody may change the record while
-// this worker is cut off. What a new keyring adds is recorded at once, so that a
-// worker which starts with nothing but the new key fits.
+// watchDeployment ends the worker once it does not fit any more: another store
+// may appear behind the same address, and somebody may change the record while
+// this worker is cut off. It records new keys at once, so that a worker that
+// starts with only the new key fits.
 func (w *Worker) watchDeployment(ctx context.Context) {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
@@ -207,8 +212,8 @@ func (w *Worker) watchDeployment(ctx context.Context) {
 			return
 		}
 		if err != nil {
-			w.logger.Debug("whether this worker still fits its deployment cannot be told now", "error", err)
-			keyring = loaded // look again soon
+			w.logger.Debug("this worker cannot check now whether it still fits its deployment", "error", err)
+			keyring = loaded // check again soon
 		}
 		checked, loaded = now, keyring
 	}
@@ -227,14 +232,14 @@ func (w *Worker) checkDeployment(ctx context.Context) error {
 	return w.places.Check(ctx)
 }
 
-// Failed yields the reason, once, when the worker must not go on. The caller
-// closes it then.
+// Failed yields the reason, once, if the worker must not go on. The caller must
+// then close the worker.
 func (w *Worker) Failed() <-chan error { return w.failed }
 
 func (w *Worker) fail(err error) {
 	w.logger.Error("this worker stops", "error", err)
 	select {
 	case w.failed <- err:
-	default: // it stops already
+	default: // it already stops
 	}
 }

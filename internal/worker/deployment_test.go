@@ -34,8 +34,8 @@ func joining(t *testing.T, first *bed, settings ...string) *config.Config {
 	return c
 }
 
-// Two hosts with a directory each would answer half of the requests from one and
-// half from the other. So the second worker stops, and says why.
+// Two hosts, each with its own directory, would answer half of the requests
+// from one and half from the other. So the second worker must stop and say why.
 func TestWorkersWithStoresOfTheirOwn(t *testing.T) {
 	first := newBed(t)
 	first.put(t, "org:acme", "db", "v")
@@ -54,7 +54,7 @@ func TestWorkersWithStoresOfTheirOwn(t *testing.T) {
 	}
 	refused("a directory of its own", joining(t, first), "store default: the deployment has file file:", "--deployment.change")
 	refused("a store in memory", joining(t, first, "CREDBUS_STORE_TYPE=memory"), "store default")
-	refused("told to change the deployment under another worker",
+	refused("with deployment.change while another worker runs",
 		joining(t, first, "CREDBUS_STORE_TYPE=memory", "CREDBUS_DEPLOYMENT_CHANGE=true"), "store default", "stop all of them first")
 	refused("a keyring of its own", joining(t, first, "CREDBUS_STORE_DIR="+first.config.Store.Dir,
 		"CREDBUS_KEYRING_FILE="+newBed(t).config.Keyring.File), "keyring.file: the deployment has keys")
@@ -68,8 +68,9 @@ func TestWorkersWithStoresOfTheirOwn(t *testing.T) {
 	}
 }
 
-// A machine that was cloned with its data brings a directory of the same identity. Its
-// worker stops, at its start or at its next look, and the first one goes on.
+// A machine cloned with its data has a directory with the same identity. Its
+// worker must stop, at its start or at its next check, and the first one must
+// continue.
 func TestWorkersWithCopiesOfOneStore(t *testing.T) {
 	first := newBed(t)
 	first.put(t, "org:acme", "db", "v")
@@ -94,12 +95,12 @@ func TestWorkersWithCopiesOfOneStore(t *testing.T) {
 			t.Errorf("%s worker of two that share a directory: %v", name, err)
 		}
 	}
-	// As if a third had started when nobody answered, and asked later.
+	// Like a third worker that started when nobody answered, and asks later.
 	copied, err := file.New(file.Config{Dir: clone})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer copied.Close()
+	defer copied.Close(t.Context())
 	third := *first.places
 	third.Worker = "third"
 	third.Places = []deployment.Place{{Name: "default", Identity: first.places.Places[0].Identity, Store: copied}}
@@ -113,12 +114,12 @@ func TestWorkersWithCopiesOfOneStore(t *testing.T) {
 	}
 }
 
-// Workers with different AWS accounts notice. One that cannot learn its account starts
-// all the same.
+// Workers with different AWS accounts must notice. A worker that cannot learn
+// its account still starts.
 func TestWorkersWithAccountsOfTheirOwn(t *testing.T) {
 	none := filepath.Join(t.TempDir(), "none")
 	for variable, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "worker", "AWS_SECRET_ACCESS_KEY": "key", "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "",
+		"AWS_ACCESS_KEY_ID": "worker", "AWS_SECRET_ACCESS_KEY": "secret-key-of-as-many-characters-as-real", "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "",
 		"AWS_CONFIG_FILE": none, "AWS_SHARED_CREDENTIALS_FILE": none, "AWS_EC2_METADATA_DISABLED": "true",
 	} {
 		t.Setenv(variable, value)
@@ -146,7 +147,7 @@ func TestWorkersWithAccountsOfTheirOwn(t *testing.T) {
 	runBed(t, joining(t, first, settings(true)...))
 }
 
-// A worker that runs ends when its deployment is not the one that it joined.
+// A running worker ends if its deployment is no longer the one that it joined.
 func TestDeploymentChangesUnderWorker(t *testing.T) {
 	b := newBed(t)
 	if err := b.checkDeployment(t.Context()); err != nil {
@@ -167,7 +168,7 @@ func TestDeploymentChangesUnderWorker(t *testing.T) {
 	}
 }
 
-// heard has the worker hear a ping of another one.
+// heard sends the worker a ping of another one.
 func (b *bed) heard(t *testing.T, ping subjects.Event) {
 	t.Helper()
 	ping.Kind = coherence.Ping
@@ -180,8 +181,9 @@ func (b *bed) heard(t *testing.T, ping subjects.Event) {
 	}
 }
 
-// A worker that hears another version of the protocol tells operators, and looks at once
-// whether it still fits the record. As long as it does, it goes on; otherwise it stops.
+// A worker that receives another version of the protocol reports it to
+// operators, and checks at once whether it still fits the record. If it does
+// not, it stops.
 func TestAnotherProtocolIsHeard(t *testing.T) {
 	b := newBed(t)
 	if facts := fmt.Sprint(b.facts()); strings.Contains(facts, "heard") {
@@ -203,7 +205,7 @@ func TestAnotherProtocolIsHeard(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// The deployment went over to another version while this worker was cut off.
+	// The deployment changed to another version while this worker was cut off.
 	js, err := jetstream.New(b.conn)
 	if err != nil {
 		t.Fatal(err)

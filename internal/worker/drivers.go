@@ -19,7 +19,7 @@ import (
 // below store.
 type opener func(ctx context.Context, w *Worker, c config.Store) (store.Store, error)
 
-// openers are those of each store.type.
+// openers has the opener of each store.type.
 var openers = map[string]opener{
 	"file":       openFile,
 	"jetstream":  openJetStream,
@@ -100,7 +100,7 @@ func kubernetesConfig(w *Worker, c config.Store) kubernetes.Config {
 	}
 }
 
-// lagOf is for how long reads of a store may answer what was there before a write.
+// lagOf returns for how long after a write a store may return the old state.
 func lagOf(c config.Store) time.Duration {
 	switch {
 	case c.Lag != nil:

@@ -7,8 +7,8 @@ import (
 	"credbus/subjects"
 )
 
-// marksSuffix makes the name of the stream of what was told of expiry from that
-// of the event stream.
+// marksSuffix, after the name of the event stream, names the stream that
+// records which expiries were announced.
 const marksSuffix = "_EXPIRY"
 
 func (w *Worker) marksConfig() expiry.StreamConfig {
@@ -22,8 +22,8 @@ func (w *Worker) marksConfig() expiry.StreamConfig {
 	}
 }
 
-// startExpiry has the worker look for credentials that expire, until it stops
-// following. The manager proves what the lists say.
+// startExpiry looks for expiring credentials until the worker stops following.
+// The manager authenticates the entries of the lists.
 func (w *Worker) startExpiry(context.Context) error {
 	if w.config.Expiry.Interval == 0 {
 		return nil
@@ -40,9 +40,6 @@ func (w *Worker) startExpiry(context.Context) error {
 		Stores: stores, Keeper: w.store.Name, Events: w.stream, Marks: marks, Worker: w.name,
 		Interval: w.config.Expiry.Interval, Ahead: w.config.Expiry.Ahead, Logger: w.logger,
 	})
-	ctx, stop := context.WithCancel(context.Background())
-	before := w.stopFollowing
-	w.stopFollowing = func() { before(); stop() }
-	w.following.Go(func() { watch.Run(ctx) })
+	w.following.Go(watch.Run)
 	return nil
 }

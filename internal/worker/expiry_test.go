@@ -12,7 +12,7 @@ import (
 	"credbus/subjects"
 )
 
-// putExpiring stores a credential that expires so far from now.
+// putExpiring stores a credential that expires after the given time.
 func (b *bed) putExpiring(t testing.TB, scope subjects.Scope, id subjects.ID, left time.Duration) *subjects.StoreReply {
 	t.Helper()
 	request := &subjects.StoreRequest{StoreItem: item(id, "s3cret")}
@@ -22,7 +22,8 @@ func (b *bed) putExpiring(t testing.TB, scope subjects.Scope, id subjects.ID, le
 	return reply
 }
 
-// untilExpired returns what is told of expiry until a credential has expired.
+// untilExpired returns the expiry events up to the one that a credential has
+// expired.
 func untilExpired(t testing.TB, events *nats.Subscription) (told []subjects.Event) {
 	t.Helper()
 	for {
@@ -43,8 +44,8 @@ func untilExpired(t testing.TB, events *nats.Subscription) (told []subjects.Even
 	}
 }
 
-// Two workers, of which one is closed meanwhile and comes back, tell each version
-// and each time ahead once.
+// Two workers, one of them closed in between and restarted, must announce each
+// version and each time ahead once.
 func TestExpiring(t *testing.T) {
 	for _, settings := range [][]string{{"CREDBUS_STORE_TYPE=file"}, {onBucket}} {
 		t.Run(settings[0], func(t *testing.T) {
@@ -89,7 +90,7 @@ func TestExpiring(t *testing.T) {
 					t.Errorf("event %d is %+v", i, event)
 				}
 			}
-			// Another version is told of anew.
+			// A new version gets new events.
 			again := first.putExpiring(t, scope, "soon", -time.Second)
 			if told := untilExpired(t, events); len(told) != 1 || told[0].Version != again.Version {
 				t.Errorf("of another version it is told %+v", told)
@@ -100,15 +101,15 @@ func TestExpiring(t *testing.T) {
 				if err != nil {
 					break
 				}
-				t.Errorf("told once more: %s", msg.Data)
+				t.Errorf("announced again: %s", msg.Data)
 			}
 			for _, b := range []*bed{first, second, third} {
 				if logs := b.logs.String(); strings.Contains(logs, "s3cret") || strings.Contains(logs, "level=WARN") {
 					t.Errorf("logged\n%s", logs)
 				}
 			}
-			if logs := first.logs.String() + second.logs.String() + third.logs.String(); !strings.Contains(logs, "told of credentials that expire") {
-				t.Error("nobody logs what was told")
+			if logs := first.logs.String() + second.logs.String() + third.logs.String(); !strings.Contains(logs, "announced credentials that expire") {
+				t.Error("no worker logs the announcements")
 			}
 		})
 	}

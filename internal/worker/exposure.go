@@ -12,12 +12,15 @@ import (
 	"credbus/internal/natsconn"
 )
 
-// checkExposure warns of what lets others read secrets under way, or act as anybody, or
-// refuses it (security.require_tls).
+// checkExposure warns if others can read secrets on the network or act as any
+// user. With security.require_tls it refuses to start.
 func (w *Worker) checkExposure(context.Context) error {
 	found := append(w.config.Exposures(), w.exposedClusters()...)
 	if w.server == nil {
 		found = append(found, w.exposedConn()...)
+	}
+	for _, flag := range w.config.SecretFlags() {
+		w.logger.Warn("process lists show the secret in "+flag+": give it by the environment or a file", "flag", flag)
 	}
 	var refused []error
 	for _, e := range found {
@@ -30,7 +33,8 @@ func (w *Worker) checkExposure(context.Context) error {
 	return errors.Join(refused...)
 }
 
-// exposedClusters are the Kubernetes API servers whose address, in a kubeconfig, is in clear.
+// exposedClusters returns the Kubernetes API servers that a kubeconfig reaches
+// without TLS.
 func (w *Worker) exposedClusters() (found []config.Exposure) {
 	stores := w.config.AllStores()
 	for _, name := range slices.Sorted(maps.Keys(stores)) {
@@ -39,14 +43,15 @@ func (w *Worker) exposedClusters() (found []config.Exposure) {
 		}
 		address, err := kubernetesConfig(w, stores[name]).Address()
 		if err != nil {
-			continue // opening the store says so
+			continue // opening the store reports it
 		}
 		found = append(found, config.ExposedAddress(config.StoreKey(name)+".kubernetes.kubeconfig", "the Kubernetes API server of "+config.StoreKey(name), address)...)
 	}
 	return found
 }
 
-// exposedConn is what the connection to a NATS server of others shows.
+// exposedConn returns the weaknesses of the connection to an external NATS
+// server.
 func (w *Worker) exposedConn() []config.Exposure {
 	setting := "nats.url"
 	if w.config.NATS.URL == "" {
@@ -57,7 +62,7 @@ func (w *Worker) exposedConn() []config.Exposure {
 		host = ""
 	}
 	_, clear := w.conn.TLSConnectionState()
-	// A client certificate is an identity, if the server asks for one.
+	// A client certificate identifies the worker, if the server asks for one.
 	return exposedNATS(setting, w.URL(), host, clear == nil, w.conn.AuthRequired() || w.conn.Opts.TLSCertCB != nil)
 }
 

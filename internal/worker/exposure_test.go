@@ -43,8 +43,8 @@ func TestExposedNATS(t *testing.T) {
 	}
 }
 
-// A kubeconfig may name an API server in clear. The worker refuses it before it sends its
-// token there.
+// A kubeconfig may have an API server without TLS. The worker must refuse it
+// before it sends its token there.
 func TestExposedCluster(t *testing.T) {
 	for address, want := range map[string]bool{"http://192.0.2.1:8080": true, "192.0.2.1:8080": true, "https://192.0.2.1": false, "http://127.0.0.1:8080": false} {
 		kubeconfig := filepath.Join(t.TempDir(), "config")
@@ -65,7 +65,8 @@ func TestExposedCluster(t *testing.T) {
 	}
 }
 
-// A server without users is warned of, once, or refused; one with users is not.
+// For a server without users, the worker warns once, or refuses it; a server
+// with users is accepted.
 func TestServerWithoutUsers(t *testing.T) {
 	start := func(users []*server.User, settings ...string) (logs string, err error) {
 		t.Helper()
@@ -107,7 +108,8 @@ func TestServerWithoutUsers(t *testing.T) {
 	}
 }
 
-// The embedded server is that of the worker, whatever the variables of the nats command say.
+// The worker uses its embedded server, whatever the variables of the nats
+// command say.
 func TestEmbeddedServerWithVariablesOfOthers(t *testing.T) {
 	c, err := config.Load(nil, []string{"CREDBUS_DATA_DIR=" + t.TempDir(), "NATS_USER=other", "NATS_PASSWORD=pw", "NATS_CREDS=/none", "NATS_CA=/none"})
 	if err != nil {

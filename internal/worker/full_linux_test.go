@@ -11,9 +11,9 @@ import (
 	"credbus/subjects"
 )
 
-// A worker whose disk is full, streams and credentials alike, reads, also when it is
-// restarted; it refuses writes by the name of the reason, says so in its readiness,
-// and goes on by itself when there is room.
+// A worker with a full disk, for streams and credentials, must still read, also
+// after a restart. It must refuse writes with the reason, show it in its
+// readiness, and recover by itself when there is room.
 func TestFullDisk(t *testing.T) {
 	disk := testbed.SmallDisk(t, "64m")
 	dir := filepath.Join(disk, "data")

@@ -5,20 +5,20 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"credbus/internal/config"
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
 	"credbus/internal/store/storetest"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
-// The settings reach the policy in front of the store, and the log tells once
-// what becomes of its breaker.
+// The settings reach the policy in front of the store, and the log reports each
+// change of its breaker once.
 func TestTheStoresBreakerIsLogged(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		logs := new(logs)
 		w := &Worker{config: new(config.Config), logger: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 		faults := storetest.NewFaults(memory.New())
@@ -37,7 +37,7 @@ func TestTheStoresBreakerIsLogged(t *testing.T) {
 		}
 		get := func(want error) {
 			t.Helper()
-			if _, err := guarded.guarded.Get(t.Context(), store.Key{Scope: "org:acme", ID: "db"}); !errors.Is(err, want) {
+			if _, err := guarded.guarded.Get(t.Context(), subjects.Target{Scope: "org:acme", ID: "db"}); !errors.Is(err, want) {
 				t.Errorf("%v, want %v", err, want)
 			}
 		}
@@ -59,7 +59,7 @@ func TestTheStoresBreakerIsLogged(t *testing.T) {
 		logged("store=eu calls=reads breaker=open")
 		logged("no route")
 
-		// The worker probes without anybody asking for anything, until it succeeds.
+		// The worker probes by itself, without requests, until it succeeds.
 		faults.Set(storetest.Get, storetest.Fault{Err: store.ErrTimeout})
 		time.Sleep(time.Minute + time.Millisecond)
 		failing.Error = subjects.StorageTimeout
@@ -77,10 +77,10 @@ func TestTheStoresBreakerIsLogged(t *testing.T) {
 	})
 }
 
-// A store that takes no writes is reported as such, and the worker is ready to read. If
-// it turns out to be gone altogether, the worker notices without anybody's asking.
+// A store that refuses writes is reported as such, and the worker stays ready.
+// If the whole store fails, the worker notices it without a request.
 func TestAStoreThatRefusesWritesOnly(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := &Worker{config: new(config.Config), logger: slog.New(slog.DiscardHandler)}
 		faults := storetest.NewFaults(memory.New())
 		o := w.guard("eu", config.Store{
@@ -88,10 +88,10 @@ func TestAStoreThatRefusesWritesOnly(t *testing.T) {
 			BreakerFailures: 3, BreakerDelay: 5 * time.Second,
 		}, faults)
 		w.stores = []*opened{o}
-		key := store.Key{Scope: "org:acme", ID: "db"}
+		key := subjects.Target{Scope: "org:acme", ID: "db"}
 		put := func(want error) {
 			t.Helper()
-			if _, err := o.guarded.Put(t.Context(), &store.Record{Key: key, WriteID: "w"}, store.Precondition{}); !errors.Is(err, want) {
+			if _, err := o.guarded.Put(t.Context(), &store.Record{Target: key, WriteID: "w"}, store.Precondition{}); !errors.Is(err, want) {
 				t.Errorf("%v, want %v", err, want)
 			}
 		}
@@ -128,7 +128,7 @@ func TestAStoreThatRefusesWritesOnly(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		is(subjects.StoreFailing, subjects.RefusesAll, false, true)
 		if !o.state.Load().Since.After(began) {
-			t.Error("what is refused changed, and Since did not")
+			t.Error("refuses changed, but Since did not")
 		}
 		faults.Set(storetest.Get, storetest.Fault{})
 		faults.Set(storetest.Put, storetest.Fault{})
@@ -136,7 +136,7 @@ func TestAStoreThatRefusesWritesOnly(t *testing.T) {
 		is(subjects.StoreOK, "", false, false)
 		put(nil)
 
-		// A write that succeeds ends it as well.
+		// A successful write ends it too.
 		faults.Set(storetest.Put, storetest.Fault{Err: store.ErrUnavailable})
 		for range 3 {
 			put(store.ErrUnavailable)
@@ -153,15 +153,15 @@ func TestAStoreThatRefusesWritesOnly(t *testing.T) {
 	})
 }
 
-// The probes end with the store.
+// The probes must end with the store.
 func TestProbesEndWithTheStore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := &Worker{config: new(config.Config), logger: slog.New(slog.DiscardHandler)}
 		faults := storetest.NewFaults(memory.New())
 		o := w.guard("eu", config.Store{Type: "memory", BreakerFailures: 1, BreakerDelay: time.Second}, faults)
 		faults.Set(storetest.Put, storetest.Fault{Err: store.ErrUnavailable})
 		_, _ = o.guarded.Put(t.Context(), &store.Record{}, store.Precondition{})
-		if err := o.guarded.Close(); err != nil {
+		if err := o.guarded.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
 		time.Sleep(time.Minute)

@@ -12,7 +12,8 @@ import (
 	"credbus/subjects"
 )
 
-// startHealth comes first: a port that is taken stops the start before it makes anything.
+// startHealth comes first, so that an occupied port stops the start before it
+// makes anything.
 func (w *Worker) startHealth(context.Context) (err error) {
 	if w.config.Health.Listen == "" {
 		return nil
@@ -21,10 +22,10 @@ func (w *Worker) startHealth(context.Context) (err error) {
 	return err
 }
 
-// problems are what keeps the worker from its work.
+// problems returns what keeps the worker from its work.
 func (w *Worker) problems(ctx context.Context) (problems []health.Problem) {
 	if !w.serving.Load() {
-		return []health.Problem{{Part: "worker", State: "starting"}} // and has no parts yet
+		return []health.Problem{{Part: "worker", State: "starting"}} // no parts exist yet
 	}
 	if w.stopping.Load() {
 		problems = append(problems, health.Problem{Part: "worker", State: "stopping"})
@@ -48,7 +49,7 @@ func (w *Worker) problems(ctx context.Context) (problems []health.Problem) {
 	if !w.trusts(ctx, connected) {
 		part := "cache"
 		if w.cache == nil {
-			part = "events" // writes are announced there
+			part = "events" // writes are announced on it
 		}
 		problems = append(problems, health.Problem{Part: part, State: w.replica.Trust()})
 	}
@@ -56,6 +57,14 @@ func (w *Worker) problems(ctx context.Context) (problems []health.Problem) {
 		problems = append(problems, problem)
 	}
 	problems = append(problems, w.storeProblems(ctx)...)
+	for _, p := range w.audit.Problems() {
+		problems = append(problems, health.Problem{Part: "audit", Name: p.Sink, State: p.State, Since: p.Since, Warning: !w.config.Audit.Required})
+	}
+	if connected {
+		if err := w.keys.Ready(); err != nil {
+			problems = append(problems, health.Problem{Part: "keys", State: err.Error()})
+		}
+	}
 	if w.jobs != nil && connected {
 		if err := w.jobs.Ready(); err != nil {
 			problems = append(problems, health.Problem{Part: "jobs", State: err.Error()})
@@ -64,8 +73,9 @@ func (w *Worker) problems(ctx context.Context) (problems []health.Problem) {
 	return problems
 }
 
-// storeProblems are those of the stores. One that refuses writes only is a warning:
-// all workers have the same store, and if none were ready nobody could read either.
+// storeProblems returns the problems of the stores. A store that refuses only
+// writes is a warning: all workers have the same store, and if none were ready,
+// nobody could read either.
 func (w *Worker) storeProblems(ctx context.Context) (problems []health.Problem) {
 	for _, o := range w.stores {
 		s := *o.state.Load()
@@ -85,8 +95,8 @@ func (w *Worker) storeProblems(ctx context.Context) (problems []health.Problem) 
 	return problems
 }
 
-// trusts reports whether the worker answers from its cache and can announce writes, or
-// would if anybody asked: being idle is no lack of trust.
+// trusts reports whether the worker answers from its cache and can announce
+// writes, or would if a request came: an idle worker is not at fault.
 func (w *Worker) trusts(ctx context.Context, connected bool) bool {
 	if w.replica.Trust() == coherence.Trusted {
 		return true

@@ -13,8 +13,9 @@ import (
 	"credbus/subjects"
 )
 
-// Writes that were held up on their way to a worker, or in the buffers of one that was
-// stopped, are not begun when their senders are gone: what those did next must last.
+// A worker must not begin writes that were delayed on their way, or in the
+// buffers of a paused worker, after their senders gave up: the senders' next
+// writes must last.
 func TestHeldUpWritesAreNotBegun(t *testing.T) {
 	s := startServer(t, new(server.Options))
 	wire := testbed.NewWire(t, s.Addr().String())
@@ -63,7 +64,7 @@ func TestHeldUpWritesAreNotBegun(t *testing.T) {
 			t.Fatal(err)
 		}
 		if told := failed(t, msg); told == nil || told.Code != subjects.StorageTimeout || told.OutcomeUnknown {
-			t.Errorf("a request that was held up is told %v", told)
+			t.Errorf("a delayed request got %v", told)
 		}
 	}
 	for id, want := range map[subjects.ID]string{"db": "before", "gone": "before"} {
@@ -72,7 +73,7 @@ func TestHeldUpWritesAreNotBegun(t *testing.T) {
 		}
 	}
 	if _, told := held.get(t, "org:acme", "new"); told == nil || told.Code != subjects.NotFound {
-		t.Errorf("what was to be stored is there: %v", told)
+		t.Errorf("the delayed credential was stored: %v", told)
 	}
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) { // it serves again
 		request := &subjects.StoreRequest{StoreItem: item("db", "after")}
@@ -80,7 +81,7 @@ func TestHeldUpWritesAreNotBegun(t *testing.T) {
 		if told := held.ask(t, subjects.Store, "org:acme", request, new(subjects.StoreReply)); told == nil {
 			break
 		} else if time.Now().After(end) {
-			t.Fatalf("a new request is told %v", told)
+			t.Fatalf("a new request got %v", told)
 		}
 	}
 }

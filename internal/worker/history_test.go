@@ -19,7 +19,7 @@ type event struct {
 	begin, end time.Time
 }
 
-// history records what is done, and what was answered.
+// history records operations and their answers.
 type history struct {
 	*bed
 	workers int
@@ -32,8 +32,8 @@ type history struct {
 	seen subjects.Revision
 }
 
-// refused reports whether a write was refused before anything was written, as an
-// overloaded machine makes happen, and counts it.
+// refused reports whether a write was refused before anything was written, as
+// on an overloaded machine, and counts it.
 func (h *history) refused(command subjects.Command, told *subjects.Error) bool {
 	if !command.Writes() || told.Code != subjects.StorageUnavailable || told.OutcomeUnknown {
 		return false
@@ -55,13 +55,13 @@ func (h *history) record(target subjects.Target, e event) {
 	h.keys[target] = append(h.keys[target], &e)
 }
 
-// value encodes where and in which order it was made.
+// value encodes the key and the order of a write.
 func (h *history) value(target subjects.Target) string {
 	return fmt.Sprintf("%s|%d", target, h.sequence.Add(1))
 }
 
-// named judges a reply about all replicas: each has answered or, which a
-// machine that is busy with much else may cause, is named as late.
+// named checks a reply about all replicas: each must have answered or, on a
+// busy machine, be named as late.
 func (h *history) named(t *testing.T, command subjects.Command, answered int, missing []string) {
 	t.Helper()
 	h.late.Add(int64(len(missing)))
@@ -78,11 +78,12 @@ func (h *history) see(revision subjects.Revision) {
 	}
 }
 
-// judge looks at every read: what it saw must have been written to that key,
-// before the read ended, and not been replaced for good before it began.
+// judge checks every read: its value must have been written to that key before
+// the read ended, and not been replaced for good before the read began.
 func (h *history) judge(t *testing.T) (reads int) {
 	for target, events := range h.keys {
-		// A write is replaced for good once another has begun after its end.
+		// A write is replaced for good once another write that began after its
+		// end has ended.
 		replaced := func(after, before time.Time) bool {
 			for _, w := range events {
 				if w.command != subjects.Retrieve && w.begin.After(after) && w.end.Before(before) {

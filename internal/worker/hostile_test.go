@@ -7,7 +7,7 @@ import (
 	"credbus/subjects"
 )
 
-// TestHostileBodies sends every command what no client would.
+// TestHostileBodies sends every command bodies that no client would send.
 func TestHostileBodies(t *testing.T) {
 	b := newBed(t)
 	bodies := map[string]string{
@@ -54,7 +54,7 @@ func TestHostileBodies(t *testing.T) {
 				continue
 			}
 			if got := msg.Header.Get(subjects.HeaderError); got != told.Message {
-				t.Errorf("%s, %s: the header says %q, the body %q", command, name, got, told.Message)
+				t.Errorf("%s, %s: the header has %q, the body %q", command, name, got, told.Message)
 			}
 			if subjects.IsJSON([]byte(body)) != subjects.IsJSON(msg.Data) {
 				t.Errorf("%s, %s: answered in the other format: %q", command, name, msg.Data)
@@ -69,6 +69,6 @@ func TestHostileBodies(t *testing.T) {
 		t.Errorf("afterwards: %q, %v", value, told)
 	}
 	if strings.Contains(b.logs.String(), "level=ERROR") {
-		t.Errorf("a body of a client is no error of the worker:\n%s", b.logs)
+		t.Errorf("a bad body from a client is logged as an error of the worker:\n%s", b.logs)
 	}
 }

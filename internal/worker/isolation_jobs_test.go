@@ -10,8 +10,8 @@ import (
 	"credbus/subjects"
 )
 
-// submitAll has a job in each scope that has a credential of its own, under the same ID:
-// its status holds that credential's version.
+// submitAll submits a job in each scope with its own credential, under the same
+// ID: the status has that credential's version.
 func (w *world) submitAll(t *testing.T) {
 	t.Helper()
 	for n := 0; n < len(w.scopes); n += ownEvery {
@@ -29,19 +29,19 @@ func (w *world) submitTo(t *testing.T, command subjects.Command, scope subjects.
 	t.Helper()
 	switch command {
 	case subjects.PatchBatch:
-		subject, body := sealed(t, w.bed, command, scope, subjects.Job{ID: id, Batch: id}, subjects.PatchItem{Target: target, Data: subjects.Value([]byte("attack"))})
+		subject, body := sealed(t, w.bed, command, scope, subjects.Job{ID: id, Submission: id}, subjects.PatchItem{Target: target, Data: subjects.Value([]byte("attack"))})
 		w.publishJob(t, subject, body)
 		return
 	case subjects.StoreBatch:
-		w.submit(t, scope, subjects.Job{ID: id, Batch: id}, subjects.StoreItem{Target: target, Data: subjects.Value([]byte("attack")), UpdateOnly: true})
+		w.submit(t, scope, subjects.Job{ID: id, Submission: id}, subjects.StoreItem{Target: target, Data: subjects.Value([]byte("attack")), UpdateOnly: true})
 		return
 	}
 	body := fmt.Appendf(nil, `{"batch":%q,"items":[{"scope":%q,"id":%q}]}`, id, target.Scope, target.ID)
 	w.publishJob(t, subjects.DefaultPrefix.Job(command, scope, id), body)
 }
 
-// submitAttacks reaches for credentials by jobs: what becomes of one that names a
-// credential of another scope is the same, whether that is there or not.
+// submitAttacks reaches for credentials by jobs: a job that names a credential
+// of another scope must have the same outcome whether that exists or not.
 func (w *world) submitAttacks(t *testing.T) {
 	t.Helper()
 	const every = 30 * ownEvery
@@ -49,7 +49,7 @@ func (w *world) submitAttacks(t *testing.T) {
 		w.attempts.Add(1)
 		w.submitTo(t, command, attacker, id, target)
 		done := w.awaitJob(t, attacker, id)
-		// Twice: a replay, and a resumed job, look at what they left behind.
+		// Twice: a replayed or resumed job reads what the first one left.
 		w.submitTo(t, command, attacker, id, target)
 		body := subjects.Append(nil, done)
 		if leak := w.leak(&nats.Msg{Data: body}, attacker); leak != "" {
@@ -79,15 +79,16 @@ func (w *world) submitAttacks(t *testing.T) {
 				second := status(command, attacker, subjects.ID(fmt.Sprint("attack-missing-", jobs)), missing)
 				if first != second {
 					w.leaks.Add(1)
-					t.Errorf("a %s job at %s tells %s from what is missing:\n%s\n%s", command, attacker, there, first, second)
+					t.Errorf("a %s job at %s distinguishes %s from a missing one:\n%s\n%s", command, attacker, there, first, second)
 				}
 			}
-			// The name of somebody else's job is free here, and tells nothing.
+			// The name of a job of another scope is free here, and reveals
+			// nothing.
 			w.attempts.Add(1)
 			w.submitTo(t, subjects.ValidateBatch, attacker, there.ID, subjects.Target{ID: sharedID})
 			if done := w.awaitJob(t, attacker, there.ID); done.Succeeded != 1 || done.Conflicts != 0 {
 				w.leaks.Add(1)
-				t.Errorf("a job of %s that is called as one of %s is %s, with %d conflicts: %s", attacker, there.Scope, done.State, done.Conflicts, done.Reason)
+				t.Errorf("a job of %s with the name of one of %s is %s, with %d conflicts: %s", attacker, there.Scope, done.State, done.Conflicts, done.Reason)
 			}
 			w.must(t, subjects.JobCancel, attacker, &subjects.JobRequest{Target: subjects.Target{ID: there.ID}}, new(subjects.JobReply))
 		}
@@ -139,11 +140,11 @@ func (w *world) repeat(t *testing.T) {
 	}
 }
 
-// alike are scopes that are easily mixed up.
+// alike are scopes that are easily confused.
 var alike = []subjects.Scope{"org:a", "org:a2", "org:A", "org:a-x", "org:a/team:eng", "org:a/team:eng2", "org:a/team:ENG", "org:a2/team:eng"}
 
-// listen writes and submits in scopes that are easily mixed up, and counts what the
-// events, statuses and cache statistics of each tell of the others.
+// listen writes and submits in scopes that are easily confused, and counts what
+// the events, statuses and cache statistics of each reveal about the others.
 func (w *world) listen(t *testing.T) {
 	t.Helper()
 	scopes := alike
@@ -195,8 +196,9 @@ func (w *world) listen(t *testing.T) {
 	}
 }
 
-// hears takes what a subscription has, until it has told of the end of each actor that
-// it should hear of. read says whom a message is about, and whether it is the end.
+// hears reads the messages of a subscription until it has the end of each
+// expected actor. read returns the actor of a message, and whether it is the
+// end.
 func (w *world) hears(t *testing.T, sub *nats.Subscription, scope subjects.Scope, actors []subjects.Scope, read func([]byte) (subjects.Scope, bool)) {
 	t.Helper()
 	awaited := make(map[subjects.Scope]bool)
@@ -221,7 +223,7 @@ func (w *world) hears(t *testing.T, sub *nats.Subscription, scope subjects.Scope
 	}
 }
 
-// cached is how many entries of a scope the worker says that it has cached.
+// cached returns how many entries of a scope the worker reports as cached.
 func (w *world) cached(t *testing.T, scope subjects.Scope) int64 {
 	t.Helper()
 	for {
@@ -233,7 +235,7 @@ func (w *world) cached(t *testing.T, scope subjects.Scope) int64 {
 	}
 }
 
-// jobsUnharmed checks that the jobs of all scopes are as they ended.
+// jobsUnharmed checks that the jobs of all scopes are unchanged.
 func (w *world) jobsUnharmed(t *testing.T) {
 	t.Helper()
 	for n := 0; n < len(w.scopes); n += ownEvery {

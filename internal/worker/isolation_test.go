@@ -44,13 +44,13 @@ func isolationScopes() (scopes []subjects.Scope) {
 type world struct {
 	*bed
 	scopes   []subjects.Scope
-	versions map[string]subjects.Scope // of every credential, by version
+	versions map[string]subjects.Scope // scope of every credential, by version
 	attempts atomic.Int64
 	leaks    atomic.Int64
 }
 
-// Every scope has a credential "token"; where n%3 == 0 also one that no other
-// scope has, "only-<n>". Its twin "miss-<n>" is nowhere.
+// Every scope has a credential "token"; if n%3 == 0, also "only-<n>", which no
+// other scope has. Its twin "miss-<n>" exists nowhere.
 const (
 	sharedID = "token"
 	ownEvery = 3
@@ -103,12 +103,12 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// relation is how the scope of an attacker stands to that of its victim.
+// relation is the relation of an attacker's scope to that of its victim.
 type relation string
 
-// wrong returns, for a victim, one scope of each relation that has no right to
-// the victim's credentials: neither it nor anything above it, or, for
-// "ancestor", one that has to name it.
+// wrong returns, for a victim, one scope of each relation without rights to the
+// victim's credentials: neither the victim's scope nor one above it or, for
+// "ancestor", one that must name the victim's scope.
 func (w *world) wrong(victim subjects.Scope) map[relation]subjects.Scope {
 	found := make(map[relation]subjects.Scope)
 	note := func(r relation, s subjects.Scope) {
@@ -143,8 +143,8 @@ type attack struct {
 	body    subjects.Message
 }
 
-// attacks are all ways to reach for a credential from a scope that is not its.
-// With an empty named scope the subject's scope is asked for the ID.
+// attacks are all ways to reach for a credential from another scope. With an
+// empty named scope, the subject's scope is searched for the ID.
 func attacks(named subjects.Scope, id subjects.ID) (all []attack) {
 	at := subjects.Target{Scope: named, ID: id}
 	shape := "by id"
@@ -155,8 +155,8 @@ func attacks(named subjects.Scope, id subjects.ID) (all []attack) {
 		all = append(all, attack{command, shape + detail, body})
 	}
 	value := subjects.Value([]byte("attack"))
-	// Preconditions keep the reach for an ID from being a write of the
-	// attacker's own; what they answer must not depend on other scopes.
+	// Preconditions keep the attack from being a write of the attacker's own;
+	// their result must not depend on other scopes.
 	add(subjects.Store, "", &subjects.StoreRequest{StoreItem: subjects.StoreItem{Target: at, Data: value, UpdateOnly: true}})
 	add(subjects.Patch, "", &subjects.PatchRequest{PatchItem: subjects.PatchItem{Target: at, Data: value}})
 	add(subjects.Patch, " removal", &subjects.PatchRequest{PatchItem: subjects.PatchItem{Target: at, RemoveTags: []string{"mark"}, RemoveData: []string{"none"}}})
@@ -177,7 +177,7 @@ func attacks(named subjects.Scope, id subjects.ID) (all []attack) {
 	for _, command := range []subjects.Command{subjects.JobCancel, subjects.JobRetry, subjects.JobDrop} {
 		add(command, "", &subjects.JobRequest{Target: at})
 	}
-	add(subjects.JobList, "", &subjects.JobListRequest{Scope: named, Batch: id})
+	add(subjects.JobList, "", &subjects.JobListRequest{Scope: named, Submission: id})
 	if named != "" { // at its own scope they tell of its own
 		add(subjects.CacheStats, "", &subjects.CacheStatsRequest{Scope: named})
 		add(subjects.Reseal, "", &subjects.ResealRequest{Scope: named})
@@ -208,7 +208,7 @@ func attacks(named subjects.Scope, id subjects.ID) (all []attack) {
 // TestAttacksHaveEveryCommand: a command that can name a scope is tried by TestIsolation.
 func TestAttacksHaveEveryCommand(t *testing.T) {
 	tried := attacks("org:acme", "db")
-	ofAllScopes := []subjects.Command{subjects.SealKey, subjects.Keys, subjects.Deployment, subjects.AdminCacheStats}
+	ofAllScopes := []subjects.Command{subjects.SealKey, subjects.Keys, subjects.Deployment, subjects.AdminCacheStats, subjects.Audit}
 	for _, command := range slices.Concat(subjects.Commands, subjects.AdminCommands) {
 		is := func(a attack) bool { return a.command == command }
 		if slices.Contains(ofAllScopes, command) == slices.ContainsFunc(tried, is) {
@@ -217,8 +217,8 @@ func TestAttacksHaveEveryCommand(t *testing.T) {
 	}
 }
 
-// reach makes one attempt and returns the reply without what may differ
-// between two replies of the same meaning: names, times and the revision.
+// reach makes one attempt and returns the reply without the parts that may
+// differ between replies of the same meaning: names, times and the revision.
 func (w *world) reach(t *testing.T, subject string, allowed subjects.Scope, a attack, json bool, names ...string) string {
 	t.Helper()
 	body := subjects.Append(nil, a.body)
@@ -246,7 +246,7 @@ func (w *world) reach(t *testing.T, subject string, allowed subjects.Scope, a at
 	return string(reply)
 }
 
-// leak names what a reply holds of a scope that is not within allowed.
+// leak names the content in a reply from a scope that is not within allowed.
 func (w *world) leak(msg *nats.Msg, allowed subjects.Scope) string {
 	for _, found := range markPattern.FindAllSubmatch(msg.Data, -1) {
 		n, _ := strconv.Atoi(string(found[1]))
@@ -262,8 +262,8 @@ func (w *world) leak(msg *nats.Msg, allowed subjects.Scope) string {
 	return ""
 }
 
-// compare makes the same attempt at what exists and at what does not, and
-// counts it as a leak when the replies tell them apart.
+// compare makes the same attempt for an existing and a missing credential, and
+// counts a leak if the replies differ.
 func (w *world) compare(t *testing.T, subject string, allowed subjects.Scope, there, missing subjects.Target, shape int, json bool) {
 	t.Helper()
 	a := attacks(there.Scope, there.ID)[shape]
@@ -275,14 +275,14 @@ func (w *world) compare(t *testing.T, subject string, allowed subjects.Scope, th
 	second := w.reach(t, subject, allowed, b, json, names(missing)...)
 	if first != second {
 		w.leaks.Add(1)
-		t.Errorf("%s at %s (%s, JSON %v) tells %s from what is missing:\n%q\n%q", a.command, subject, a.shape, json, there, first, second)
+		t.Errorf("%s at %s (%s, JSON %v) distinguishes %s from a missing one:\n%q\n%q", a.command, subject, a.shape, json, there, first, second)
 	}
 }
 
-// absent is a scope like s in which nothing is, of the same length.
+// absent returns an empty scope like s, of the same length.
 func absent(s subjects.Scope) subjects.Scope { return s[:len(s)-1] + "Q" }
 
-// garbage are scope tokens of no scope.
+// garbage are invalid scope tokens.
 var garbage = []string{
 	"org", "a", "org:", ":a", "org:a:b", "org:a/team:eng", "acme.eng", "org:a.team", "org:a.:", "org:ä",
 	"org:a.team:eng.service:api.env:prod.a:b.c:d.e:f.g:h.i:j", "org:a.$SYS",
@@ -329,7 +329,7 @@ func (w *world) attack(t *testing.T, n int) {
 	for relation, attacker := range w.wrong(victim) {
 		for i, a := range attacks("", there.ID) {
 			if relation == "ancestor" && (a.command == subjects.List || a.command == subjects.JobList) {
-				continue // it sees what is below it
+				continue // it may see all scopes below it
 			}
 			if turn++; everything || turn%inTurn == 0 {
 				w.compare(t, subjects.DefaultPrefix.Command(a.command, attacker), attacker,
@@ -337,7 +337,7 @@ func (w *world) attack(t *testing.T, n int) {
 			}
 		}
 		if relation == "ancestor" {
-			continue // it may name what is below it
+			continue // it may name all scopes below it
 		}
 		for i, a := range attacks(victim, there.ID) {
 			if turn++; everything || turn%inTurn == 0 {
@@ -348,7 +348,7 @@ func (w *world) attack(t *testing.T, n int) {
 	}
 }
 
-// unharmed checks that everything is as it was stored, and nothing else there.
+// unharmed checks that everything is as stored, and nothing else exists.
 func (w *world) unharmed(t *testing.T) {
 	t.Helper()
 	seen := 0
@@ -358,7 +358,7 @@ func (w *world) unharmed(t *testing.T) {
 		for _, listed := range page.Items {
 			seen++
 			if w.versions[listed.Version] != listed.Scope {
-				t.Errorf("%s/%s is at version %s, which it was not stored as", listed.Scope, listed.ID, listed.Version)
+				t.Errorf("%s/%s is at version %s, which is not the stored one", listed.Scope, listed.ID, listed.Version)
 			}
 		}
 		if cursor = page.Cursor; cursor == "" {
@@ -375,8 +375,8 @@ func (w *world) unharmed(t *testing.T) {
 	}
 }
 
-// What one scope does to its own must leave its neighbours' alone, cached
-// entries included.
+// The changes of one scope must not affect its neighbours, including cached
+// entries.
 func TestOwnWritesStayInScope(t *testing.T) {
 	b := newBed(t, "CREDBUS_STORE_TYPE=memory")
 	scopes := []subjects.Scope{

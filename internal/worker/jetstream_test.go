@@ -20,7 +20,8 @@ import (
 // onBucket makes a worker keep its credentials in a bucket.
 const onBucket = "CREDBUS_STORE_TYPE=jetstream"
 
-// Workers on one bucket, with copies of one keyring, serve the same.
+// Workers on one bucket, with copies of one keyring, serve the same
+// credentials.
 func TestBucketIsShared(t *testing.T) {
 	dir := t.TempDir()
 	first := startBed(t, dir, onBucket)
@@ -72,7 +73,7 @@ func TestBucketIsShared(t *testing.T) {
 	}
 	canary.searchFiles(t, dir)
 
-	// One that brings no keyring must not make another.
+	// A worker without the keyring must not make another.
 	missing := filepath.Join(t.TempDir(), "missing.json")
 	if c, err = join(missing); err != nil {
 		t.Fatal(err)
@@ -84,7 +85,7 @@ func TestBucketIsShared(t *testing.T) {
 		t.Error("it made another keyring")
 	}
 
-	// What a deleted credential leaves in the bucket opens to nothing.
+	// The remains of a deleted credential in the bucket must not open.
 	first.must(t, subjects.Delete, "org:acme/team:eng", &subjects.DeleteRequest{DeleteItem: subjects.DeleteItem{Target: subjects.Target{ID: "db"}}}, new(subjects.DeleteReply))
 	second.stop(t)
 	first.stop(t)
@@ -114,14 +115,15 @@ func TestBucketIsRefused(t *testing.T) {
 	}
 }
 
-// The store is another, what clients may rely on is the same.
+// With this store, clients can rely on the same guarantees.
 func TestOperationsOnBucket(t *testing.T) {
 	first := newBed(t, onBucket)
 	joinBed(t, first)
 	operate(t, &history{bed: first, workers: 2}, 25, 50)
 }
 
-// A bucket that was made anew is another store, which a worker that runs notices.
+// A bucket that was made again is another store, and a running worker must
+// notice.
 func TestBucketIsMadeAnew(t *testing.T) {
 	b := newBed(t, onBucket)
 	if err := b.checkDeployment(t.Context()); err != nil {

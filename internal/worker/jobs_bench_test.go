@@ -12,10 +12,11 @@ import (
 )
 
 // BenchmarkJobs stores the same number of new credentials by jobs and by batch
-// requests, in turns, as many batches at once as the worker runs jobs. of-requests
-// is the rate of the one to that of the other, by items. Then it retrieves cached
-// credentials at a steady rate, in turns with and without jobs that store running:
-// p99-with-jobs is how many times longer the slowest hundredth then waits.
+// requests, in turns, as many batches at once as the worker runs jobs.
+// of-requests is the ratio of the two rates in items. Then it retrieves cached
+// credentials at a steady rate, in turns with and without jobs that store
+// running: p99-with-jobs is how many times longer the slowest hundredth then
+// waits.
 func BenchmarkJobs(b *testing.B) {
 	const (
 		items = subjects.MaxBatchItems

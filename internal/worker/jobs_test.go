@@ -79,8 +79,8 @@ func (b *bed) awaitJob(t testing.TB, scope subjects.Scope, id subjects.ID) *subj
 	return status
 }
 
-// TestJobs submits, follows and asks as clients do, with no more permissions than
-// they have, and reads what was written.
+// TestJobs submits, follows and requests jobs like clients, with only their
+// permissions, and reads the results.
 func TestJobs(t *testing.T) {
 	const n = 10
 	canary := newCanary()
@@ -100,7 +100,7 @@ func TestJobs(t *testing.T) {
 		}
 	}
 
-	// By who has authority above, and not beside.
+	// Visible with authority above, but not beside.
 	var listed subjects.JobListReply
 	b.must(t, subjects.JobList, "org:acme", &subjects.JobListRequest{State: subjects.JobDone}, &listed)
 	if len(listed.Jobs) != 1 || listed.Jobs[0].ID != "onboarding" || listed.Jobs[0].Scope != "org:acme/team:eng" {
@@ -116,12 +116,12 @@ func TestJobs(t *testing.T) {
 	}
 	b.must(t, subjects.JobList, "org:other", &subjects.JobListRequest{}, &listed)
 	if len(listed.Jobs) > 1 {
-		t.Error("another's jobs are listed")
+		t.Error("jobs of another scope are listed")
 	}
 
 	// By hand.
 	b.publishJob(t, "cred.v1.job.validate_batch.org:acme", []byte(`{"job":"nightly-0","batch":"nightly","all":true}`))
-	waitFor(t, "a worker to know the job, which its subject does not name", func() bool {
+	waitFor(t, "a worker to enter the unnamed job", func() bool {
 		return b.ask(t, subjects.JobShow, "org:acme", &subjects.JobRequest{Target: subjects.Target{ID: "nightly-0"}}, new(subjects.JobReply)) == nil
 	})
 	if top := b.awaitJob(t, "org:acme", "nightly-0"); top.State != subjects.JobDone || top.Parts != 2 {
@@ -141,8 +141,7 @@ func TestJobs(t *testing.T) {
 	}
 }
 
-// TestJobsOutliveTheWorker restarts a worker, and with it the server, on jobs that
-// wait.
+// TestJobsOutliveTheWorker restarts a worker and its server while jobs wait.
 func TestJobsOutliveTheWorker(t *testing.T) {
 	dir := t.TempDir()
 	const prompt = "CREDBUS_JOBS_ACK_WAIT=1s" // after which a server that has forgotten the delay delivers again
@@ -170,7 +169,7 @@ func TestQueueIsFull(t *testing.T) {
 		subject, body := b.sealed(t, "org:acme", job, items...)
 		ack := b.send(t, subject, body)
 		if strings.Contains(string(ack.Data), "maximum bytes exceeded") {
-			// What waits, waits on.
+			// Waiting jobs stay.
 			var shown subjects.JobReply
 			b.must(t, subjects.JobShow, "org:acme", &subjects.JobRequest{Target: subjects.Target{ID: "j-0"}}, &shown)
 			if shown.State != subjects.JobAccepted || i == 0 {
@@ -179,11 +178,11 @@ func TestQueueIsFull(t *testing.T) {
 			return
 		}
 	}
-	t.Error("the queue takes without end")
+	t.Error("the queue never refuses")
 }
 
-// A rotation by workers that run no jobs has new jobs sealed to another key, and seals
-// the key of those that wait anew, so that the keyring's old key can be removed.
+// A rotation by workers without jobs must make a new key for jobs, and seal the
+// key of waiting jobs again, so that the keyring's old key can be removed.
 func TestRotationWhileJobsAreDisabled(t *testing.T) {
 	dir := t.TempDir()
 	b := startBed(t, dir)
@@ -229,12 +228,13 @@ func TestRotationWhileJobsAreDisabled(t *testing.T) {
 
 func TestJobsDisabled(t *testing.T) {
 	b := newBed(t, "CREDBUS_STORE_TYPE=memory", "CREDBUS_JOBS_ENABLED=false")
-	for _, command := range []subjects.Command{subjects.JobShow, subjects.JobList, subjects.JobCancel, subjects.JobRetry, subjects.JobDrop, subjects.SealKey} {
+	for _, command := range []subjects.Command{subjects.JobShow, subjects.JobList, subjects.JobCancel, subjects.JobRetry, subjects.JobDrop} {
 		told := b.ask(t, command, "org:acme", &subjects.JobRequest{Target: subjects.Target{ID: "j"}}, &subjects.JobReply{})
 		if wantCode(t, told, subjects.StorageUnavailable); !strings.Contains(told.Message, "jobs.enabled") {
 			t.Errorf("%s: %s", command, told.Message)
 		}
 	}
+	b.must(t, subjects.SealKey, "org:acme", &subjects.SealKeyRequest{}, new(subjects.SealKeyReply)) // requests are sealed too
 	if _, err := b.client.Request("cred.v1.job.validate_batch.org:acme", []byte(`{}`), requestTimeout); !errors.Is(err, nats.ErrNoResponders) {
 		t.Errorf("a job is taken: %v", err)
 	}

@@ -10,14 +10,15 @@ import (
 	"credbus/internal/config"
 	"credbus/internal/seal"
 	"credbus/internal/seal/kms"
+	"credbus/internal/sealkeys"
 	"credbus/internal/store"
 )
 
-// openKeyring makes a keyring where there is none, unless a store holds what
-// only the missing one opens.
+// openKeyring opens the keyring. If there is none, it makes one, unless a store
+// holds records that only the missing one opens.
 func (w *Worker) openKeyring(ctx context.Context) error {
 	if !slices.ContainsFunc(w.stores, func(o *opened) bool { return o.config.Type != "memory" }) {
-		keyring, err := seal.NewKeyring() // which is gone when what it sealed is
+		keyring, err := seal.NewKeyring() // lost together with the records that it sealed
 		if err != nil {
 			return err
 		}
@@ -47,9 +48,27 @@ func (w *Worker) keyringOf(ctx context.Context) (file seal.File, err error) {
 	return file, nil
 }
 
+// keysConfig describes the keys that clients seal to.
+func (w *Worker) keysConfig() sealkeys.Config {
+	return sealkeys.Config{
+		Conn: w.conn, Keyring: w.keyring, Fleeting: w.keyringFile.Path == "", Now: w.serverTime,
+		Prefix: w.config.NATS.Prefix, Stream: w.config.Jobs.Stream, Replicas: w.config.Stream.Replicas, Logger: w.logger,
+	}
+}
+
+// openKeys opens the keys that clients seal to. Workers without jobs need them too: clients
+// seal requests to them.
+func (w *Worker) openKeys(ctx context.Context) (err error) {
+	if w.keys, err = sealkeys.Open(ctx, w.keysConfig()); err != nil {
+		return err
+	}
+	w.following.Go(w.keys.Run)
+	return nil
+}
+
 // probeKeyring returns the numbers of the keys in the keyring, none if there is no file.
 func (w *Worker) probeKeyring(ctx context.Context) ([]uint32, error) {
-	ids := []uint32{} // not nil: they are known
+	ids := []uint32{} // not nil: the keys are known
 	file, err := w.keyringOf(ctx)
 	if err != nil {
 		return nil, err
@@ -74,18 +93,19 @@ func (w *Worker) readKeyring(ctx context.Context, file seal.File) (*seal.Keyring
 	}
 	for _, o := range w.stores {
 		if o.config.Native() {
-			continue // what is there opens without
+			continue // its records open without a keyring
 		}
 		empty, err := isEmpty(ctx, o.guarded)
 		if err != nil {
-			return nil, fmt.Errorf("it is missing, and whether it is needed cannot be told: %s: %w", config.StoreKey(o.name), err)
+			return nil, fmt.Errorf("it is missing, and the worker cannot find out whether it is needed: %s: %w", config.StoreKey(o.name), err)
 		}
 		if !empty {
-			return nil, fmt.Errorf("%s is missing, and the store (%s) holds credentials that only it opens: put it back from a backup, copy it from a worker that shares the store, or name the right one",
+			return nil, fmt.Errorf("%s is missing, and the store (%s) holds credentials that only this keyring opens: restore it from a backup, copy it from a worker that shares the store, or name the right file",
 				file.Path, config.StoreKey(o.name))
 		}
 	}
-	// joinDeployment would stop the start, and leave a keyring behind.
+	// Check first: if joinDeployment stopped the start, it would leave a
+	// keyring behind.
 	own, err := w.deploymentRecord(ctx)
 	if err == nil {
 		err = w.deployment.Foresee(ctx, own)

@@ -6,8 +6,8 @@ import (
 	"credbus/subjects"
 )
 
-// Every replica says which keys it holds, and a request at a scope seals no
-// credential beside it.
+// Every replica reports its keys, and a reseal at a scope seals no credential
+// outside of it.
 func TestAdminCommands(t *testing.T) {
 	b := newBed(t)
 	b.put(t, "org:acme", "db", "1")

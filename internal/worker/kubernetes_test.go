@@ -12,8 +12,8 @@ import (
 	"credbus/subjects"
 )
 
-// What others write to a Secret is an event, and seen by all workers, which had
-// it cached.
+// A write of others to a Secret is an event, and all workers see it, although
+// they had the old value cached.
 func TestSecretsChangedByOthers(t *testing.T) {
 	b := newOutsideBed(t, append(onKubernetes(t, testbed.Shared(t, "kubernetes")), "CREDBUS_STORE_FORM=native")...)
 	account, err := clientcmd.BuildConfigFromFlags("", b.config.Store.Kubernetes.Kubeconfig)
@@ -43,14 +43,14 @@ func TestSecretsChangedByOthers(t *testing.T) {
 	}
 	event := b.event(t)
 	if event.Kind != subjects.EventStored || event.Target != (subjects.Target{Scope: outsideScope, ID: "db"}) {
-		t.Errorf("the change is told as %+v", event)
+		t.Errorf("the change is reported as %+v", event)
 	}
 	b.cached(t, "db", "two")
 	if err := secrets.Delete(t.Context(), secret.Name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if event := b.event(t); event.Kind != subjects.EventDeleted {
-		t.Errorf("the removal is told as %+v", event)
+		t.Errorf("the removal is reported as %+v", event)
 	}
 	_, told := b.get(t, outsideScope, "db")
 	wantCode(t, told, subjects.NotFound)

@@ -16,8 +16,8 @@ import (
 )
 
 // Two workers keep credentials in one Vault, and the reads of one of them are
-// behind. It answers nothing older than what the other has written, or says that the
-// store does not show it yet.
+// behind. It must return nothing older than the writes of the other, or report
+// that the store does not show them yet.
 func TestVaultThatLags(t *testing.T) {
 	server := testbed.Start(t, "vault")
 	for _, mode := range []string{"bounded", "strict"} {
@@ -29,18 +29,18 @@ func TestVaultThatLags(t *testing.T) {
 			})
 		}
 	}
-	// Without its lag being known, the same store is believed.
+	// With a lag of zero, the worker trusts the same store.
 	t.Run("unknown", func(t *testing.T) {
 		l := newLagging(t, server, "bounded", lagproxy.Config{Lag: 300 * time.Millisecond}, "CREDBUS_STORE_LAG=0s")
 		if l.old(t, 20, false) == 0 {
-			t.Error("no answer was old, so that this test shows nothing")
+			t.Error("no answer was old, so this test shows nothing")
 		}
 	})
 }
 
-// Where the servers of a Vault give an index, that of a write goes with the next read of
-// another worker. So the standby answers nothing old, and nobody needs to ask it again.
-// No client can read the index in the event.
+// If the servers of a Vault return an index, the next read of another worker
+// carries that of a write. So the standby returns nothing old, and no read is
+// repeated. No client can read the index in the event.
 func TestIndexOfAnotherWorkersWrite(t *testing.T) {
 	server := testbed.Start(t, "vault")
 	const keys = 20
@@ -68,7 +68,7 @@ func TestIndexOfAnotherWorkersWrite(t *testing.T) {
 			t.Logf("of %d reads %d were stale, %d awaited, %d forwarded", keys, stale, awaited, forwarded)
 			switch {
 			case !standby.Indexes && (stale == 0 || awaited+forwarded > 0):
-				t.Error("without indexes no answer was old, so that this test shows nothing")
+				t.Error("without indexes no answer was old, so this test shows nothing")
 			case standby.Indexes && (stale > 0 || awaited+forwarded < keys):
 				t.Errorf("reads did not carry the index of the write before them")
 			}
@@ -110,7 +110,7 @@ func newLagging(t *testing.T, server *testbed.Server, mode string, standby lagpr
 
 func (l *lagging) id(i int) subjects.ID { return subjects.ID(fmt.Sprint("key-", i)) }
 
-// store writes at a worker, whichever the queue group would choose.
+// store writes at the given worker, not at one chosen by the queue group.
 func (l *lagging) store(t *testing.T, at *bed, i int, value string) subjects.Revision {
 	t.Helper()
 	reply, err := at.manager.Store(t.Context(), &subjects.StoreItem{Target: subjects.Target{Scope: l.scope, ID: l.id(i)}, Data: subjects.Value([]byte(value))}, "")
@@ -121,8 +121,8 @@ func (l *lagging) store(t *testing.T, at *bed, i int, value string) subjects.Rev
 	return reply.Revision
 }
 
-// retrieve reads at a worker, again while it says that the store does not show the
-// newest version.
+// retrieve reads at the given worker, and repeats while the store does not show
+// the newest version.
 func (l *lagging) retrieve(t *testing.T, at *bed, i int, least subjects.Revision) string {
 	t.Helper()
 	for {
@@ -185,8 +185,8 @@ func (l *lagging) compare(t *testing.T, keys int) {
 	}
 }
 
-// ownWrites has the worker whose reads are behind write, with conditions, and read
-// what it wrote.
+// ownWrites writes with conditions at the worker whose reads are behind, and
+// reads its writes.
 func (l *lagging) ownWrites(t *testing.T, keys int) {
 	t.Helper()
 	each(keys, func(i int) {

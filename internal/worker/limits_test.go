@@ -131,7 +131,8 @@ func TestLimitsOfBatches(t *testing.T) {
 	}
 }
 
-// A batch whose values do not fit one message is answered as far as they do.
+// If the values of a batch do not fit into one message, the reply has as many
+// as fit.
 func TestBatchReplyOverMaximumPayload(t *testing.T) {
 	b := newBed(t, "CREDBUS_STORE_TYPE=memory")
 	const scope, items, length = "org:acme", 30, 60_000
@@ -169,7 +170,7 @@ func TestBatchReplyOverMaximumPayload(t *testing.T) {
 				t.Errorf("%s: result %d: %+v", format, n, err)
 			}
 		}
-		// As many as fit, not fewer: 1 MiB over 60,000 bytes each.
+		// As many as fit, no fewer: 1 MiB over 60,000 bytes each.
 		if len(reply.Results) != items || whole != (1<<20)/length {
 			t.Errorf("%s: %d of %d results are whole", format, whole, len(reply.Results))
 		}
@@ -181,9 +182,9 @@ func TestListOfTenThousand(t *testing.T) {
 	const count = 10_000
 	description := strings.Repeat("d", subjects.MaxDescriptionLen) // so that a thousand do not fit
 	for n := range count {
-		// Past the commands, which are not what is measured here.
+		// Directly into the store: this test does not measure the commands.
 		record := &store.Record{
-			Key:     store.Key{Scope: subjects.Scope(fmt.Sprintf("org:acme/team:t%d", n%10)), ID: subjects.ID(fmt.Sprintf("id-%05d", n))},
+			Target:  subjects.Target{Scope: subjects.Scope(fmt.Sprintf("org:acme/team:t%d", n%10)), ID: subjects.ID(fmt.Sprintf("id-%05d", n))},
 			WriteID: "w", Metadata: subjects.Metadata{Description: description},
 		}
 		var err error
@@ -207,7 +208,7 @@ func TestListOfTenThousand(t *testing.T) {
 	} {
 		seen := make(map[subjects.Target]bool)
 		pages, largest := 0, 0
-		var last store.Key
+		var last subjects.Target
 		for cursor := ""; ; pages++ {
 			body := subjects.Append(nil, &subjects.ListRequest{Paging: subjects.Paging{Cursor: cursor, Limit: subjects.MaxListItems}})
 			if json {
@@ -227,12 +228,12 @@ func TestListOfTenThousand(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, listed := range page.Items {
-				key := store.Key{Scope: listed.Scope, ID: listed.ID}
+				key := subjects.Target{Scope: listed.Scope, ID: listed.ID}
 				if key.Compare(last) <= 0 || listed.Data != nil || listed.Description != description {
 					t.Fatalf("%s comes after %s", key, last)
 				}
 				last = key
-				seen[subjects.Target(key)] = true
+				seen[key] = true
 			}
 			if cursor = page.Cursor; cursor == "" {
 				break

@@ -8,11 +8,11 @@ import (
 	"credbus/internal/store"
 )
 
-// Memory that a worker takes beside what settings bound.
+// Memory that a worker takes in addition to what settings bound.
 const (
-	// fixedMemory is that of its program, connections and embedded server.
+	// fixedMemory is for the program, its connections and the embedded server.
 	fixedMemory = 64 << 20
-	// entryMemory is what a cache entry takes beside its value: its place in the
+	// entryMemory is for a cache entry without its value: its place in the
 	// index, a name and the framing.
 	entryMemory = 400
 )
@@ -23,7 +23,7 @@ func memoryNeeded(c *config.Config) int64 {
 	for _, s := range c.AllStores() {
 		switch s.Type {
 		case "file", "jetstream", "vault":
-			need += store.WalksBytes // names, from one page of a list to the next
+			need += store.WalksBytes // names kept from one page of a list to the next
 		}
 	}
 	if !c.Cache.Enabled {
@@ -36,11 +36,11 @@ func memoryNeeded(c *config.Config) int64 {
 	return need + cache
 }
 
-// WarnOfMemory says when settings allow the worker more memory than it is given.
-// A limit of 0 is none.
+// WarnOfMemory logs a warning if the settings allow the worker more memory than
+// limit. 0 stands for no limit.
 func WarnOfMemory(c *config.Config, limit int64, logger *slog.Logger) {
 	if need := memoryNeeded(c); limit > 0 && need > limit {
-		logger.Warn("the settings allow more memory than this process is given, so that it may slow down or be killed: lower cache.bytes, pool.memory or pool.bytes, or raise the limit (of its cgroup, or GOMEMLIMIT)",
+		logger.Warn("the settings allow more memory than this process may use, so it may slow down or be killed: lower cache.bytes, pool.memory or pool.bytes, or raise the limit (of its cgroup, or GOMEMLIMIT)",
 			"needed_mib", need>>20, "limit_mib", limit>>20,
 			"cache.bytes", c.Cache.Bytes, "pool.memory", c.Pool.Memory, "pool.bytes", c.Pool.Bytes)
 	}

@@ -10,7 +10,8 @@ import (
 	"credbus/internal/store"
 )
 
-// TestWarnOfMemory: defaults fit 512 MiB; what does not fit is named.
+// TestWarnOfMemory: defaults fit into 512 MiB; settings that do not fit are
+// named.
 func TestWarnOfMemory(t *testing.T) {
 	defaults, err := config.Load(nil, []string{"CREDBUS_CACHE_ENABLED=false", "CREDBUS_STORE_TYPE=memory", "HOME=" + t.TempDir()})
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"credbus/subjects"
 )
 
-// Everything is copied from files to each provider and from one provider to the
-// next, in either form, and found to be the same.
+// Copies everything from files to each provider, and from one provider to the
+// next, in both forms, and checks that it stays the same.
 func TestMigrateBetweenProviders(t *testing.T) {
 	vault, cluster := testbed.Shared(t, "vault"), testbed.Shared(t, "kubernetes")
 	kubeconfig := onKubernetes(t, cluster)[1]
@@ -53,7 +53,7 @@ stores:
 	}
 }
 
-// migrate copies all pages and adds up what became of them.
+// migrate copies all pages and adds up the outcomes.
 func (b *bed) migrate(t *testing.T, from, to string) (total subjects.MigrateReply) {
 	t.Helper()
 	request := &subjects.MigrateRequest{From: from, To: to, Paging: subjects.Paging{Limit: 10}}

@@ -28,7 +28,7 @@ import (
 	"credbus/subjects"
 )
 
-// missStores are the stores that BenchmarkMiss and BenchmarkBatch go through.
+// missStores are the stores of BenchmarkMiss and BenchmarkBatch.
 var missStores = []struct {
 	name string
 	// settings make a worker use the store.
@@ -56,7 +56,7 @@ func onAWS(b testing.TB) []string {
 	listening := httptest.NewServer(server)
 	b.Cleanup(func() { listening.CloseClientConnections(); listening.Close() })
 	b.Setenv("AWS_ACCESS_KEY_ID", "worker")
-	b.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	b.Setenv("AWS_SECRET_ACCESS_KEY", "secret-key-of-as-many-characters-as-real")
 	return []string{"CREDBUS_STORE_TYPE=aws", "CREDBUS_STORE_AWS_REGION=" + awstest.Region, "CREDBUS_STORE_AWS_ENDPOINT=" + listening.URL}
 }
 
@@ -187,7 +187,7 @@ func BenchmarkMiss(b *testing.B) {
 	}
 }
 
-// recordOverhead is about what a record takes besides its value.
+// recordOverhead is roughly the size of a record without its value.
 const recordOverhead = 600
 
 // BenchmarkBatch is a retrieve_batch of 100 credentials that the cache does not

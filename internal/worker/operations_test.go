@@ -12,17 +12,18 @@ import (
 )
 
 // TestTenThousandOperations starts 10,000 operations at once, over few hot and
-// many cold keys, and then lets clients work one operation after another: that
-// is when an answer can be older than it may be. Every answer is judged from
-// the recorded history.
+// many cold keys. Then each client runs one operation after another: only then
+// can an answer be too old. Every answer is checked against the recorded
+// history.
 func TestTenThousandOperations(t *testing.T) {
 	h := &history{bed: newBed(t), workers: 1}
 	operate(t, h, 10_000, 1)
 	operate(t, h, 50, 100)
 }
 
-// With two workers a read that sends no revision may be answered by one that
-// has not heard of the last write yet; one that sends what was seen may not.
+// With two workers, a read without a revision may be answered by a worker that
+// has not received the last write yet; a read with the last seen revision may
+// not.
 func TestOperationsOnTwoWorkers(t *testing.T) {
 	first := newBed(t)
 	joinBed(t, first)
@@ -35,7 +36,7 @@ func operate(t *testing.T, h *history, clients, each int) {
 	for i := range hotKeys { // so that there is something to read
 		h.run(t, &operation{command: subjects.Store, targets: []subjects.Target{operationKey(i)}})
 	}
-	for i := hotKeys; i < hotKeys+coldKeys; i += subjects.MaxBatchItems { // and nothing of before
+	for i := hotKeys; i < hotKeys+coldKeys; i += subjects.MaxBatchItems { // and without earlier content
 		op := &operation{command: subjects.DeleteBatch}
 		for k := range min(subjects.MaxBatchItems, hotKeys+coldKeys-i) {
 			op.targets = append(op.targets, operationKey(i+k))
@@ -76,7 +77,7 @@ const (
 	coldKeys = 1000
 )
 
-// operationKey is a key; those below hotKeys are hot.
+// operationKey returns a key; those below hotKeys are hot.
 func operationKey(i int) subjects.Target {
 	return subjects.Target{
 		Scope: subjects.Scope(fmt.Sprintf("org:acme/team:t%d/service:s%d", i%7, i%31)),
@@ -100,7 +101,7 @@ func newOperation(r *rand.Rand) *operation {
 		return operationKey(hotKeys + r.IntN(coldKeys))
 	}
 	keys := func() (targets []subjects.Target) {
-		chosen := make(map[subjects.Target]bool) // a key twice in a batch has no order
+		chosen := make(map[subjects.Target]bool) // the same key twice in a batch has no order
 		for range 2 + r.IntN(8) {
 			if k := key(); !chosen[k] {
 				chosen[k] = true
@@ -202,7 +203,7 @@ func (h *history) run(t *testing.T, op *operation) {
 			h.see(reply.Revision)
 			h.record(target, event{command: subjects.Store, value: value, begin: begin, end: time.Now()})
 		}
-	case subjects.Patch: // what took effect is a write to all who read
+	case subjects.Patch: // an effective patch is a write for readers
 		value := h.value(target)
 		reply := new(subjects.PatchReply)
 		patch := subjects.PatchItem{Target: target, Data: subjects.Value([]byte(value))}

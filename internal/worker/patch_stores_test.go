@@ -15,9 +15,9 @@ import (
 	"credbus/subjects"
 )
 
-// Patches on every store, in both forms: the rest is kept, patches at the same time lose
-// nothing where the store can compare and set, and one that is repeated acts once. What
-// another program has written to Vault is patched too.
+// Patches on every store, in both forms: the rest stays, concurrent patches
+// lose nothing if the store has compare-and-set, and a repeated one takes
+// effect once. A value that another program wrote to Vault can be patched too.
 func TestPatchOnEveryStore(t *testing.T) {
 	vault, cluster := testbed.Shared(t, "vault"), testbed.Shared(t, "kubernetes")
 	kubeconfig := onKubernetes(t, cluster)[1]
@@ -68,7 +68,7 @@ stores:
 			var group errgroup.Group
 			group.SetLimit(n)
 			if strings.HasPrefix(name, "aws") {
-				group.SetLimit(1) // of two writers at once both may succeed
+				group.SetLimit(1) // two concurrent writers may both succeed
 			}
 			for i := range n {
 				group.Go(func() error {

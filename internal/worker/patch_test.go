@@ -9,8 +9,8 @@ import (
 	"credbus/subjects"
 )
 
-// A patch by hand, in JSON: null removes, and what is left out is kept, in the store and
-// for all who read through the cache.
+// A patch by hand, in JSON: null removes, and omitted fields stay, in the store
+// and for all reads through the cache.
 func TestPatch(t *testing.T) {
 	b := newBed(t)
 	const scope = "org:acme/team:eng"
@@ -66,7 +66,8 @@ func TestPatch(t *testing.T) {
 	has(post(subjects.Retrieve, `{"id":"db"}`), `"tags":{"a":"1","b":"2"}`)
 }
 
-// A patch that is sent again under its request id acts once, and each one is an event.
+// A patch sent again under its request id takes effect once, and each one is an
+// event.
 func TestRepeatedPatchIsOneWrite(t *testing.T) {
 	b := newBed(t)
 	events := b.events(t, subjects.Root)
@@ -105,11 +106,11 @@ func TestRepeatedPatchIsOneWrite(t *testing.T) {
 		}
 	}
 	if len(told) != 3 || !told[stored.Version] || !told[first.Version] || !told[versions[0]] {
-		t.Errorf("events tell of versions %v", told)
+		t.Errorf("events report versions %v", told)
 	}
 }
 
-// Patches of one credential by many clients at once lose nothing.
+// Concurrent patches of one credential by many clients lose nothing.
 func TestConcurrentPatches(t *testing.T) {
 	b := newBed(t)
 	const scope, n = "org:acme", 20

@@ -16,8 +16,8 @@ import (
 	"credbus/subjects"
 )
 
-// The permissions that are given out for workers on a bucket are enough to
-// serve, together with another, whichever form acknowledgements have.
+// The published permissions for workers on a bucket are enough for two workers
+// to serve, whichever form acknowledgements have.
 func TestPermissionsOfAWorker(t *testing.T) {
 	for name, flags := range map[string]map[string]bool{
 		"acknowledgements of version 1": {server.FeatureFlagJsAckFormatV2: false},
@@ -55,7 +55,7 @@ func permissionsOfAWorker(t *testing.T, flags map[string]bool) {
 	data := t.TempDir()
 	var workers []*bed
 	for range 2 {
-		c, err := config.Load(nil, []string{onBucket, "CREDBUS_EXPIRY_INTERVAL=1s", "CREDBUS_DATA_DIR=" + data, "CREDBUS_NATS_URL=" + url, "NATS_USER=worker", "NATS_PASSWORD=pw"})
+		c, err := config.Load(nil, []string{onBucket, "CREDBUS_AUDIT_LEVEL=all", "CREDBUS_AUDIT_SINK=stream", "CREDBUS_EXPIRY_INTERVAL=1s", "CREDBUS_DATA_DIR=" + data, "CREDBUS_NATS_URL=" + url, "NATS_USER=worker", "NATS_PASSWORD=pw"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,11 +101,20 @@ func permissionsOfAWorker(t *testing.T, flags map[string]bool) {
 	b.must(t, subjects.JobList, scope, &subjects.JobListRequest{Dead: true}, new(subjects.JobListReply))
 	b.must(t, subjects.JobDrop, scope, &subjects.JobRequest{Target: subjects.Target{ID: "clear"}}, new(subjects.JobReply))
 	b.must(t, subjects.Delete, scope, &subjects.DeleteRequest{DeleteItem: subjects.DeleteItem{Target: subjects.Target{ID: "db"}}}, new(subjects.DeleteReply))
+	log := new(subjects.AuditReply)
+	b.must(t, subjects.Audit, subjects.Root, new(subjects.AuditRequest), log)
+	wrote := make(map[string]bool)
+	for _, block := range log.Blocks {
+		wrote[block.Worker] = true
+	}
+	if !wrote[b.Name()] || !wrote[workers[1].Name()] {
+		t.Errorf("the audit log has blocks of %v", wrote)
+	}
 	js, err := jetstream.New(client)
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "all that is done to leave the queue", func() bool {
+	waitFor(t, "all finished jobs to leave the queue", func() bool {
 		queue, err := js.Stream(t.Context(), "CREDBUS_JOBS")
 		return err == nil && queue.CachedInfo().State.Msgs == 0
 	})

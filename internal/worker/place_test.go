@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A worker whose bucket is made anew under it stops, without waiting for the minute
-// after which it looks again.
+// A worker whose bucket was made again must stop without waiting for its check
+// once a minute.
 func TestBucketIsReplacedUnderWorker(t *testing.T) {
 	b := newBed(t, onBucket)
 	b.makeBucketAnew(t)
@@ -14,6 +14,6 @@ func TestBucketIsReplacedUnderWorker(t *testing.T) {
 	case err := <-b.Failed():
 		t.Log(err)
 	case <-time.After(40 * time.Second):
-		t.Error("the worker goes on")
+		t.Error("the worker continues")
 	}
 }

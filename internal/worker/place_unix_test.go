@@ -13,8 +13,9 @@ import (
 
 // Windows lets nobody rename a directory that is open, so there this cannot happen.
 
-// A directory of credentials that is gone makes even an idle worker unready at once, and
-// nothing in its place is taken for it. When it is back, the worker goes on.
+// A missing directory of credentials makes even an idle worker unready at once,
+// and the worker accepts nothing in its place. When it is back, the worker
+// continues.
 func TestDirectoryIsGone(t *testing.T) {
 	dir := t.TempDir()
 	b := startHealthy(t, dir, "CREDBUS_STORE_BREAKER_FAILURES=0")

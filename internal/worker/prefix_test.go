@@ -39,8 +39,8 @@ func streamConfigs(t *testing.T, nc *nats.Conn) map[string]string {
 	return all
 }
 
-// Two deployments in one account do not touch each other: names follow the prefix,
-// and names that clash stop the start before it changes anything.
+// Two deployments in one account do not affect each other: names follow the
+// prefix, and names that collide stop the start before it changes anything.
 func TestTwoPrefixesInOneAccount(t *testing.T) {
 	server := testbed.Start(t, "nats").Fact("address")
 	load := func(settings ...string) *config.Config {
@@ -82,7 +82,7 @@ func TestTwoPrefixesInOneAccount(t *testing.T) {
 		}
 	}
 	if told := ask("staging.v1", subjects.Retrieve, `{"id":"db"}`); !strings.Contains(told, "not_found") {
-		t.Errorf("staging knows what production stored: %s", told)
+		t.Errorf("staging shows a credential of production: %s", told)
 	}
 	ask("staging.v1", subjects.Store, `{"id":"db","value":"staging"}`)
 	if told := ask("cred.v1", subjects.Retrieve, `{"id":"db"}`); !strings.Contains(told, "production") {

@@ -8,7 +8,8 @@ import (
 	"credbus/subjects"
 )
 
-// What docs/protocol.md says of bodies and errors, as a client in another language sees it.
+// Checks docs/protocol.md about bodies and errors, like a client in another
+// language.
 func TestProtocolOfOthers(t *testing.T) {
 	b := newBed(t)
 	const retrieve = "cred.v1.retrieve.org:acme"
@@ -38,8 +39,8 @@ func TestProtocolOfOthers(t *testing.T) {
 		}
 	}
 
-	// An unnamed job is called after its place in the queue, and what cannot be read is
-	// accepted, and fails.
+	// An unnamed job gets its name from its place in the queue. An unreadable
+	// job is accepted and fails.
 	for _, body := range []string{`{"items":[{"id":"db"}]}`, `{"items":[{"id":"db"}`} {
 		if reply := b.send(t, "cred.v1.job.validate_batch.org:acme", []byte(body)); string(reply.Data) != `{"stream":"CREDBUS_JOBS","seq":1}` {
 			t.Errorf("%s: %s", body, reply.Data)

@@ -34,9 +34,10 @@ func joinBed(t testing.TB, first *bed, settings ...string) *bed {
 	return b
 }
 
-// awaitReplicas checks that cache_stats and clear_cache name all who are there and
-// all who are gone, and no others, until the first have answered and are trusted: on
-// a busy machine one of them may be late with either, and is named as missing.
+// awaitReplicas checks that cache_stats and clear_cache name all running and
+// all missing replicas, and no others. It repeats until the running ones have
+// answered and are trusted: on a busy machine one may be late, and is then
+// named as missing.
 func (b *bed) awaitReplicas(t *testing.T, there []string, gone ...string) {
 	t.Helper()
 	slices.Sort(there)
@@ -71,22 +72,23 @@ func TestReplicasAreNamed(t *testing.T) {
 	b.stop(t)
 	a.awaitReplicas(t, []string{a.Name(), c.Name()})
 
-	c.conn.Close() // without a word to the others
+	c.conn.Close() // without an announcement
 	waitFor(t, "the server to notice", func() bool {
 		_, err := a.client.Request("$SRV.PING.credbus."+c.Name(), nil, 200*time.Millisecond)
 		return errors.Is(err, nats.ErrNoResponders)
 	})
 	a.awaitReplicas(t, []string{a.Name()}, c.Name())
-	// A worker that lost its connection for good can still be closed.
+	// Close must work even after the connection is lost for good.
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
+	c.givenUp = true
 	if err := c.Close(ctx); !errors.Is(err, nats.ErrConnectionClosed) {
 		t.Errorf("closed without its connection: %v", err)
 	}
 }
 
-// hit reads a credential until it is in the cache of b, and returns what is
-// there. The reads may be answered by other workers, the cache is its own.
+// hit reads a credential until it is in the cache of b, and returns the cached
+// reply. Other workers may answer the reads.
 func (b *bed) hit(t *testing.T, scope subjects.Scope, id subjects.ID, min subjects.Revision) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), requestTimeout)
@@ -115,7 +117,7 @@ func TestWriteThroughOneReadThroughTheOther(t *testing.T) {
 	b := joinBed(t, a)
 	const scope, id = "org:acme", "db"
 	for i, value := range []string{"first", "second", "third", "fourth"} {
-		// Both have what was before in their caches.
+		// Both have the old value in their caches.
 		stored := a.put(t, scope, id, value)
 		for _, replica := range []*bed{a, b} {
 			if got := replica.hit(t, scope, id, stored.Revision); got != value {
@@ -125,8 +127,8 @@ func TestWriteThroughOneReadThroughTheOther(t *testing.T) {
 	}
 }
 
-// A request that is repeated after another write changed the credential must
-// not leave replicas with what they had cached.
+// After a request is repeated over another write, replicas must not keep their
+// cached values.
 func TestRepeatedRequestReachesEveryCache(t *testing.T) {
 	a := newBed(t)
 	b := joinBed(t, a)

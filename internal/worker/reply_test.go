@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"crypto/fips140"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -35,8 +36,8 @@ func (b *bed) refusals(t *testing.T) refusals {
 	return counted
 }
 
-// served are all subjects that a worker answers on, with bodies that it does
-// answer when the reply subject is good.
+// served has all subjects that a worker serves, with bodies that get an answer
+// if the reply subject is valid.
 func served(t *testing.T, b *bed) map[string][]byte {
 	t.Helper()
 	requests := map[string][]byte{
@@ -55,8 +56,8 @@ func served(t *testing.T, b *bed) map[string][]byte {
 	return requests
 }
 
-// NATS lets a client name any reply subject, also one it may not publish to.
-// The worker, which may publish anywhere, must not do it in the client's stead.
+// A NATS client can name any reply subject, even one that it may not publish
+// to. The worker may publish anywhere, and must not do so for the client.
 func TestReplySubjects(t *testing.T) {
 	b := newBed(t, "CREDBUS_NATS_INBOX_PREFIXES=_INBOX,_INBOX_acme")
 	client := connect(t, b.server.WorkerContext()) // who may do anything
@@ -100,22 +101,13 @@ func TestReplySubjects(t *testing.T) {
 		t.Errorf("a refused request had an effect: %q, %v", value, told)
 	}
 
-	const end = "end-of-what-the-worker-published"
-	if err := b.conn.Publish(end, nil); err != nil {
-		t.Fatal(err)
-	}
-	waitFor(t, "the end to be recorded", func() bool {
-		b.refusals(t)
-		return slices.ContainsFunc(seen.all(), func(msg *nats.Msg) bool { return msg.Subject == end })
-	})
-	for _, msg := range seen.all() {
+	for _, msg := range seen.Carried(t) {
 		if slices.Contains(bad, msg.Subject) {
 			t.Errorf("the worker published %q to %s", msg.Data, msg.Subject)
 		}
 	}
 
-	// The server keeps "_R_." to itself: it stands for an inbox in another
-	// account.
+	// The server reserves "_R_.", which stands for an inbox in another account.
 	good := []string{"_INBOX.x", "_INBOX.x.y-1", "_INBOX_acme.x"}
 	for subject, body := range requests {
 		for _, reply := range good {
@@ -136,8 +128,8 @@ func TestReplySubjects(t *testing.T) {
 	}
 }
 
-// inStream is how many entries the event stream has, but for the pings that the
-// worker renews its lease with, when that nears its end.
+// inStream returns how many entries the event stream has, without the pings by
+// which the worker renews its lease.
 func (b *bed) inStream(t *testing.T) (entries uint64) {
 	t.Helper()
 	msg, err := b.conn.Request("$JS.API.STREAM.INFO."+b.config.Stream.Name, []byte(`{"subjects_filter":">"}`), requestTimeout)
@@ -163,8 +155,8 @@ func (b *bed) inStream(t *testing.T) (entries uint64) {
 	return entries
 }
 
-// waitFor asks until the answer is yes. Each asking is a request to the
-// worker, which paces it.
+// waitFor calls until the answer is yes. Each call is a request to the worker,
+// which sets the pace.
 func waitFor(t *testing.T, what string, yes func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(requestTimeout); !yes(); {
@@ -176,6 +168,10 @@ func waitFor(t *testing.T, what string, yes func() bool) {
 
 // Discovery as the tools for NATS services expect it.
 func TestServiceDiscovery(t *testing.T) {
+	mode := "off"
+	if fips140.Enforced() { // as in make test-fips
+		mode = "only"
+	}
 	b := newBed(t)
 	b.put(t, "org:acme", "db", "v")
 	if _, told := b.get(t, "org:acme", "gone"); told == nil {
@@ -191,8 +187,8 @@ func TestServiceDiscovery(t *testing.T) {
 			}
 		}
 		for _, identity := range []micro.ServiceIdentity{ping.ServiceIdentity, info.ServiceIdentity, stats.ServiceIdentity} {
-			if identity.Name != "credbus" || identity.ID != b.Name() || identity.Version == "" {
-				t.Errorf("identity is %+v", identity)
+			if identity.Name != "credbus" || identity.ID != b.Name() || identity.Version == "" || identity.Metadata["fips140"] != mode {
+				t.Errorf("identity is %+v, want FIPS 140-3 mode %s", identity, mode)
 			}
 		}
 		if ping.Type != micro.PingResponseType || info.Type != micro.InfoResponseType || stats.Type != micro.StatsResponseType {
@@ -228,8 +224,8 @@ func TestServiceDiscovery(t *testing.T) {
 	}
 }
 
-// refusedByServer counts the reply subjects that a server refuses itself, since 2.15.3,
-// before a worker gets the request.
+// refusedByServer counts the reply subjects that the server itself refuses
+// (from 2.15.3 on), before a worker gets the request.
 func refusedByServer(replies []string) (n int) {
 	for _, reply := range replies {
 		if strings.HasPrefix(reply, "$JS.") {

@@ -13,7 +13,8 @@ import (
 	"credbus/subjects"
 )
 
-// A request that is found after its deadline is not executed, whatever it is.
+// A request of any command that arrives after its deadline must not be
+// executed.
 func TestPastDeadline(t *testing.T) {
 	b := newBed(t)
 	const scope = "org:acme"
@@ -79,8 +80,9 @@ func TestRepeatedRequestIsOneWrite(t *testing.T) {
 		t.Errorf("repeated, a batch made versions %q", versions)
 	}
 	b.put(t, scope, "end", "v")
-	// A repeated request tells of its write again, since the worker that took
-	// it first may have died before it could. The version says that it is one.
+	// A repeated request sends the event of its write again, since the first
+	// worker may have died before it could. The version shows that it is the
+	// same write.
 	versionsTold := make(map[subjects.ID]map[string]bool)
 	for _, event := range eventsUntil(t, events, "end") {
 		if versionsTold[event.ID] == nil {
@@ -114,7 +116,7 @@ func (b *bed) events(t *testing.T, scope subjects.Scope) *nats.Subscription {
 	return sub
 }
 
-// eventsUntil reads events up to the one about id.
+// eventsUntil reads events up to that of id.
 func eventsUntil(t *testing.T, sub *nats.Subscription, id subjects.ID) (events []subjects.Event) {
 	t.Helper()
 	for {
@@ -136,7 +138,7 @@ func eventsUntil(t *testing.T, sub *nats.Subscription, id subjects.ID) (events [
 	}
 }
 
-// Every write that had an effect is one event, and nothing else is any.
+// Every effective write must make one event, and nothing else may make any.
 func TestEvents(t *testing.T) {
 	b := newBed(t)
 	all, eng := b.events(t, subjects.Root), b.events(t, "org:acme/team:eng")
@@ -155,7 +157,7 @@ func TestEvents(t *testing.T) {
 	stored(scope, "db", second.Version)
 	stored(other, "db", b.put(t, other, "db", "three").Version)
 
-	// What has no effect.
+	// Requests without an effect.
 	refuse := func(code subjects.Code, change func(*subjects.StoreItem)) {
 		t.Helper()
 		i := item("db", "no")
@@ -209,12 +211,12 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// Whoever asks before a worker stops is answered, whoever asks after it is
-// told at once that nobody serves.
+// Requests before the stop of a worker are answered; later ones learn at once
+// that nobody serves.
 func TestDrain(t *testing.T) {
 	b := newBed(t)
-	// Each write has two seconds to be announced, which a busy machine does not do for
-	// hundreds at once.
+	// Each write has two seconds for its announcement, too little for hundreds
+	// at once on a busy machine.
 	const requests, items = 60, 2
 	inbox := nats.NewInbox()
 	replies, err := b.client.SubscribeSync(inbox + ".*")
@@ -234,7 +236,7 @@ func TestDrain(t *testing.T) {
 	if err := b.client.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	// The handler alone: with the worker its embedded server would go, too.
+	// Close only the handler: the worker would close its embedded server too.
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if err := b.handler.Close(ctx); err != nil {
@@ -268,7 +270,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// A worker that may take no time to stop gives up what it has, and says so.
+// A worker without time to stop abandons its requests, and says so.
 func TestCloseThatRunsOutOfTime(t *testing.T) {
 	b := newBed(t)
 	for n := range 200 {
@@ -282,12 +284,12 @@ func TestCloseThatRunsOutOfTime(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
+	b.givenUp = true
 	within(t, 10*time.Second, func() {
-		if err := b.Close(ctx); !errors.Is(err, context.Canceled) {
-			t.Errorf("it says %v", err)
-		}
-		if err := b.Close(ctx); err != nil {
-			t.Errorf("closed again: %v", err)
+		for _, ctx := range []context.Context{ctx, ctx, t.Context()} {
+			if err := b.Close(ctx); !errors.Is(err, context.Canceled) {
+				t.Errorf("it says %v", err)
+			}
 		}
 	})
 }

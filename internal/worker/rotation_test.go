@@ -13,12 +13,11 @@ import (
 
 	"credbus/client"
 	"credbus/internal/seal"
-	"credbus/internal/store"
 )
 
 // TestRotationOnline rotates the key of 10,000 credentials while they are read
-// at full speed, is interrupted in the middle and begins again. Then the old key
-// is dropped, and everything still opens.
+// at full speed, interrupts that in the middle and begins again. Then it drops
+// the old key, and everything must still open.
 func TestRotationOnline(t *testing.T) {
 	credentials := 10_000
 	if testing.Short() {
@@ -106,7 +105,7 @@ func TestRotationOnline(t *testing.T) {
 	if failed.Load() > 0 || reads.Load() == 0 {
 		t.Errorf("%d of %d reads failed", failed.Load(), reads.Load())
 	}
-	// The page under way when it was interrupted was finished by the worker.
+	// The worker finished the page that was running at the interruption.
 	if total := first + second; total > int64(credentials) || total < int64(credentials-100) {
 		t.Errorf("%d and %d credentials were sealed, of %d", first, second, credentials)
 	}
@@ -119,12 +118,12 @@ func TestRotationOnline(t *testing.T) {
 		t.Fatal("the primary is the old key")
 	}
 	for i := range credentials {
-		record, err := b.store.Get(t.Context(), store.Key(id(i)))
+		record, err := b.store.Get(t.Context(), id(i))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if key, ok := seal.KeyOf(record.Payload); !ok || key != primary {
-			t.Fatalf("%s is sealed by key %d", record.Key, key)
+			t.Fatalf("%s is sealed by key %d", record.Target, key)
 		}
 	}
 
@@ -202,7 +201,8 @@ func awaitPrimary(t *testing.T, c *client.Client, file seal.File) {
 	t.Fatal("the replicas did not read the keyring in 30 s")
 }
 
-// resealAll goes through everything once, and returns how many were sealed.
+// resealAll goes through all credentials once, and returns how many were
+// sealed.
 func resealAll(ctx context.Context, c *client.Client, progress func(done int64)) (done int64, err error) {
 	for cursor := ""; ; {
 		page, err := c.Reseal(ctx, "", cursor, 0)
@@ -225,8 +225,8 @@ func resealAll(ctx context.Context, c *client.Client, progress func(done int64))
 	}
 }
 
-// A file that is damaged, or lacks a key that is in use, changes nothing and is
-// logged without what it holds; the next good one is taken.
+// A file that is damaged, or lacks a key in use, changes nothing and is logged
+// without its content; the worker accepts the next valid one.
 func TestKeyringFileIsFollowed(t *testing.T) {
 	b := newBed(t)
 	b.put(t, "org:acme", "db", "s3cret")
@@ -266,7 +266,7 @@ func TestKeyringFileIsFollowed(t *testing.T) {
 		b.put(t, "org:acme", "new", "s3cret")
 	}
 	if strings.Contains(b.logs.String(), "s3cret") {
-		t.Error("the log holds what is in the file")
+		t.Error("the log has the content of the file")
 	}
 	if err := file.Save(good); err != nil {
 		t.Fatal(err)

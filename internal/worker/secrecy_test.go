@@ -11,15 +11,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go"
 
+	"credbus/internal/testbed"
 	"credbus/subjects"
 )
 
-// canary is a value that must not be found where it does not belong.
+// canary is a value that must appear only where it belongs.
 type canary struct {
 	text  string
 	forms [][]byte
@@ -48,38 +48,16 @@ func (c *canary) in(content []byte) bool {
 	return false
 }
 
-// recorder keeps all messages that pass through a server.
-type recorder struct {
-	mu       sync.Mutex
-	messages []*nats.Msg
-}
-
-func record(t *testing.T, b *bed) *recorder {
+// record records all messages that pass through the server of a bed.
+func record(t *testing.T, b *bed) *testbed.Tap {
 	t.Helper()
-	r := new(recorder)
-	nc := connect(t, b.server.WorkerContext())
-	if _, err := nc.Subscribe(">", func(msg *nats.Msg) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.messages = append(r.messages, msg)
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if err := nc.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-func (r *recorder) all() []*nats.Msg {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.messages[:len(r.messages):len(r.messages)]
+	return testbed.NewTap(t, connect(t, b.server.WorkerContext()))
 }
 
 func TestSecrecy(t *testing.T) {
 	dir := t.TempDir()
-	b := startBed(t, dir, "CREDBUS_STORE_RETRIES=0") // a store that fails is part of the test
+	b := startBed(t, dir, "CREDBUS_STORE_RETRIES=0", // a store that fails is part of the test
+		"CREDBUS_AUDIT_LEVEL=all", "CREDBUS_AUDIT_SINK=both", "CREDBUS_CACHE_STALE_ON_OUTAGE=1h", "CREDBUS_LIMITS_REQUESTS=org:*=100000", "CREDBUS_LIMITS_BYTES=org:*=1GiB", "CREDBUS_LIMITS_CREDENTIALS=org:*=10000", "CREDBUS_LIMITS_JOBS=org:*=1000")
 	traffic := record(t, b)
 	c := newCanary()
 	const scope = "org:acme/team:eng"
@@ -152,7 +130,7 @@ func TestSecrecy(t *testing.T) {
 	refused(asJSON(subjects.Store, `{"id":"x","value":"%s%s"}`, c.text, strings.Repeat("x", subjects.MaxDataLen)), subjects.PayloadTooLarge)
 	refused(b.send(t, "cred.v1.store.nonsense", fmt.Appendf(nil, `{"id":"x","value":%q}`, c.text)), subjects.InvalidArgument)
 
-	// With files that are damaged, and one that stands in another's place.
+	// With damaged files, and one in the place of another.
 	files := recordFiles(t, b)
 	damaged := files["three"]
 	content, err := os.ReadFile(damaged)
@@ -178,17 +156,18 @@ func TestSecrecy(t *testing.T) {
 	}
 	refused(b.send(t, "cred.v1.store.org:blocked", fmt.Appendf(nil, `{"id":"x","value":%q}`, c.text)), subjects.StorageUnavailable)
 	if msg := b.send(t, "cred.v1.store_batch.org:blocked", fmt.Appendf(nil, `{"items":[{"id":"x","value":%q}]}`, c.text)); c.in(msg.Data) || !bytes.Contains(msg.Data, []byte("storage_unavailable")) {
-		t.Errorf("a failing batch is answered %s", msg.Data)
+		t.Errorf("a failing batch gets %s", msg.Data)
 	}
 	for _, id := range []string{"one", "two"} {
 		answered(asJSON(subjects.Delete, `{"id":%q}`, id))
 	}
 
+	carried := traffic.Carried(t)
 	c.searchFiles(t, dir) // while it runs,
 	b.stop(t)
 	c.searchFiles(t, dir) // and afterwards
 	events := 0
-	for _, msg := range traffic.all() {
+	for _, msg := range carried {
 		if strings.HasPrefix(msg.Subject, "cred.v1.event.") || strings.HasPrefix(msg.Subject, "cred.v1.coherence.") || strings.HasPrefix(msg.Subject, "$") {
 			events++
 			if c.in(msg.Data) || c.in([]byte(fmt.Sprint(msg.Header))) {
@@ -204,7 +183,7 @@ func TestSecrecy(t *testing.T) {
 		t.Error("the log has the value")
 	}
 	if !strings.Contains(logged, "level=DEBUG") || !strings.Contains(logged, "decrypt_failed") {
-		t.Errorf("the log is not all there:\n%s", logged)
+		t.Errorf("the log is incomplete:\n%s", logged)
 	}
 	for _, path := range []string{b.ClientContext(), b.server.WorkerContext()} {
 		if strings.Contains(logged, password(t, path)) {
@@ -230,7 +209,7 @@ func TestSecrecy(t *testing.T) {
 	}
 }
 
-// recordFiles are the files of the file store by the ID they hold.
+// recordFiles returns the files of the file store by ID.
 func recordFiles(t *testing.T, b *bed) map[string]string {
 	t.Helper()
 	files := make(map[string]string)

@@ -9,8 +9,8 @@ import (
 	"credbus/subjects"
 )
 
-// With the store's directory gone, what was read last is answered and marked;
-// what was not read is not, and after the outage all is as before.
+// Without the store's directory, the worker returns the last known credentials,
+// marked as stale, and no others. After the outage all is as before.
 func TestStaleOnOutage(t *testing.T) {
 	dir := t.TempDir()
 	b := startBed(t, dir, "CREDBUS_CACHE_TTL=1ms", "CREDBUS_CACHE_STALE_ON_OUTAGE=1h",

@@ -9,8 +9,8 @@ import (
 	"credbus/internal/config"
 )
 
-// A worker that cannot open what is stored must not start with a new keyring,
-// or all of it would seem damaged.
+// A worker that cannot open the stored credentials must not start with a new
+// keyring, or all of them would seem damaged.
 func TestKeyringIsMissing(t *testing.T) {
 	dir := t.TempDir()
 	b := startBed(t, dir)

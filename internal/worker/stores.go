@@ -20,21 +20,22 @@ import (
 
 // opened is a store of the worker.
 type opened struct {
-	name    string // config.DefaultStore, or that of one of config.Stores
+	name    string // config.DefaultStore, or the name of one of config.Stores
 	config  config.Store
 	driver  store.Store
 	guarded store.Store // the driver behind the policy for faults
 	state   atomic.Pointer[subjects.StoreState]
-	probing atomic.Bool // a probe is due
+	probing atomic.Bool // a probe is scheduled
 }
 
-// openStores opens all stores at once, so that what is wrong with each is told
-// in time, and puts the router in front of them.
+// openStores opens all stores at the same time, so that the errors of all
+// arrive in time, and puts the router in front of them.
 func (w *Worker) openStores(ctx context.Context) error {
 	all := w.config.AllStores()
 	names := slices.Sorted(maps.Keys(all))
 	stores, errs := make([]*opened, len(names)), make([]error, len(names))
-	// Those that opening makes come last, so that a start which others stop makes none.
+	// Stores that opening would create come last: if another store stops the
+	// start, none is created.
 	makes := make([]bool, len(names))
 	for i, name := range names {
 		makes[i] = isNew(all[name])
@@ -61,16 +62,18 @@ func (w *Worker) openStores(ctx context.Context) error {
 		w.store, err = router.New(router.Config{Stores: w.storesByName(), Default: config.DefaultStore, Routes: routes})
 	}
 	if err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), CloseGrace)
+		defer cancel()
 		for _, o := range w.stores {
-			err = errors.Join(err, o.guarded.Close())
+			err = errors.Join(err, o.guarded.Close(ctx))
 		}
 	}
 	return err
 }
 
-// Drivers bound themselves, at 1.8 s. One that does not has openTimeout to say
-// what is wrong, and openGrace to return when its context has ended, so that the
-// worker tells within 2 s.
+// Drivers give up after 1.8 s by themselves. A driver that does not gets
+// openTimeout to return an error, and openGrace to return after its context
+// ended, so that the worker reports within 2 s.
 const (
 	openTimeout = 1850 * time.Millisecond
 	openGrace   = 100 * time.Millisecond
@@ -97,10 +100,10 @@ func (w *Worker) open(ctx context.Context, name string, c config.Store) (*opened
 	select {
 	case r = <-results:
 	case <-time.After(openTimeout + openGrace):
-		r.err = fmt.Errorf("store.type: the %s store does not open in time, nor say why", c.Type)
+		r.err = fmt.Errorf("store.type: the %s store did not open in time and gave no reason", c.Type)
 		go func() {
 			if late := <-results; late.driver != nil {
-				late.driver.Close() //nolint:errcheck // nobody is left to tell
+				late.driver.Close(context.Background()) //nolint:errcheck // nobody waits for its error
 			}
 		}()
 	}
@@ -126,12 +129,12 @@ func (w *Worker) guard(name string, c config.Store, driver store.Store) *opened 
 	return o
 }
 
-// now is as exact as times are told.
+// now returns the time, rounded as in messages.
 func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 
-// storeChanged notes, logs and publishes what becomes of a store's breakers. While one
-// is open the worker probes by itself, so that a store that nobody asks anything, since
-// the worker is not ready, becomes ready again.
+// storeChanged records, logs and publishes a change of a store's breakers.
+// While a breaker is open, the worker sends probes itself. Otherwise a worker
+// that gets no requests, since it is not ready, would never become ready again.
 func (w *Worker) storeChanged(o *opened, change policy.Change) {
 	was := *o.state.Load()
 	log := w.logger.With("store", o.name, "calls", change.Calls, "breaker", change.State)
@@ -167,7 +170,7 @@ func (w *Worker) storeChanged(o *opened, change policy.Change) {
 	}
 }
 
-// refused names the calls whose breaker is not closed; "" for none.
+// refused names the calls with a breaker that is not closed, or "".
 func refused(change policy.Change) string {
 	switch {
 	case change.State != policy.Closed && change.Other != policy.Closed:
@@ -180,19 +183,19 @@ func refused(change policy.Change) string {
 	return subjects.RefusesWrites
 }
 
-// tell publishes how a store is to whoever listens. It is not waited for: the
-// states of all can be asked for.
+// tell publishes the state of a store. It does not wait: subscribers can also
+// request the states of all stores.
 func (w *Worker) tell(state subjects.StoreState) {
 	status := &subjects.StoreStatus{StoreState: state, Replica: w.name}
 	if err := w.conn.Publish(subjects.Prefix(w.config.NATS.Prefix).StoreStatus(state.Name), subjects.Append(nil, status)); err != nil {
-		w.logger.Warn("how the store is could not be published", "store", state.Name, "state", state.State, "error", err)
+		w.logger.Warn("the state of the store could not be published", "store", state.Name, "state", state.State, "error", err)
 	}
 }
 
-// probeKey is of nothing that is there, most likely. That it is not is an answer.
-var probeKey = store.Key{Scope: "credbus:probe", ID: "probe"}
+// probeKey most likely does not exist. A store that reports this works.
+var probeKey = subjects.Target{Scope: "credbus:probe", ID: "probe"}
 
-// probeIn has a probe made in a moment, unless one is due already.
+// probeIn schedules a probe, unless one is scheduled already.
 func (o *opened) probeIn(delay time.Duration) {
 	if o.probing.CompareAndSwap(false, true) {
 		time.AfterFunc(delay, func() {
@@ -202,10 +205,9 @@ func (o *opened) probeIn(delay time.Duration) {
 	}
 }
 
-// probe has the breaker of reads look at the store. It takes what the store answers,
-// or that it does not, from the call. No write is made to probe: while only writes
-// fail, reads are asked for again and again, because readiness
-// needs to know whether the store is gone altogether.
+// probe reads from the store, so that the breaker of reads sees whether the
+// store answers. It never writes. While only writes fail, it goes on to read,
+// because readiness must know whether the whole store is gone.
 func (o *opened) probe(delay time.Duration) {
 	rec, err := o.guarded.Get(context.Background(), probeKey)
 	if err == nil {
@@ -216,7 +218,7 @@ func (o *opened) probe(delay time.Duration) {
 	}
 }
 
-// storeStates are how all stores are.
+// storeStates returns the states of all stores.
 func (w *Worker) storeStates() (states []subjects.StoreState) {
 	for _, o := range w.stores {
 		states = append(states, *o.state.Load())
@@ -232,7 +234,7 @@ func (w *Worker) storesByName() map[string]store.Store {
 	return stores
 }
 
-// storeTimeouts are those of the most patient store.
+// storeTimeouts returns the longest timeouts of all stores.
 func (w *Worker) storeTimeouts() (read, write time.Duration) {
 	for _, o := range w.stores {
 		read, write = max(read, o.config.ReadTimeout), max(write, o.config.WriteTimeout)
@@ -240,7 +242,7 @@ func (w *Worker) storeTimeouts() (read, write time.Duration) {
 	return read, write
 }
 
-// storeLag is that of the store that lags most.
+// storeLag returns the longest lag of all stores.
 func (w *Worker) storeLag() (lag time.Duration) {
 	for _, o := range w.stores {
 		lag = max(lag, lagOf(o.config))
@@ -248,7 +250,7 @@ func (w *Worker) storeLag() (lag time.Duration) {
 	return lag
 }
 
-// storeOf is the store that keeps a scope.
+// storeOf returns the store that keeps a scope.
 func (w *Worker) storeOf(scope subjects.Scope) *opened {
 	name := w.store.Name(scope)
 	for _, o := range w.stores {
@@ -259,8 +261,8 @@ func (w *Worker) storeOf(scope subjects.Scope) *opened {
 	return nil
 }
 
-// keeper names the store that keeps a scope. It is nil where there is one store, so that
-// nobody asks.
+// keeper returns a function that names the store of a scope. It returns nil if
+// there is only one store.
 func (w *Worker) keeper() func(subjects.Scope) string {
 	if len(w.stores) == 1 {
 		return nil
@@ -268,13 +270,15 @@ func (w *Worker) keeper() func(subjects.Scope) string {
 	return w.store.Name
 }
 
-// lags reports whether the store of a scope may answer what was before a write.
+// lags reports whether the store of a scope may return the old state after a
+// write.
 func (w *Worker) lags(scope subjects.Scope) bool {
 	o := w.storeOf(scope)
 	return o != nil && lagOf(o.config) > 0
 }
 
-// newer compares two versions of the store of a scope, where it can.
+// newer compares two versions of the store of a scope. known is false if it
+// cannot.
 func (w *Worker) newer(scope subjects.Scope, a, b string) (newer, known bool) {
 	o := w.storeOf(scope)
 	if o == nil {
@@ -287,7 +291,7 @@ func (w *Worker) newer(scope subjects.Scope, a, b string) (newer, known bool) {
 	return ordered.Newer(a, b)
 }
 
-// index is that of the store of a scope, "" if it has none.
+// index returns the index of the store of a scope, or "".
 func (w *Worker) index(scope subjects.Scope) string {
 	if consistent, ok := w.consistent(scope); ok {
 		return consistent.Index()
@@ -295,13 +299,19 @@ func (w *Worker) index(scope subjects.Scope) string {
 	return ""
 }
 
-// observe hands the index of another worker's write to the store that keeps its scope.
+// observe counts another worker's write, and hands its index to the store that keeps its scope.
 func (w *Worker) observe(done *subjects.Event) {
+	if m := w.writes.Load(); m != nil { // none while the worker starts: then nothing is counted yet
+		m.Heard(done.Scope, done.Kind)
+	}
+	if done.Index == "" {
+		return
+	}
 	consistent, ok := w.consistent(done.Scope)
 	if !ok {
 		return
 	}
-	// With the keys in memory: the event stream would wait for a look at the file.
+	// Use the keys in memory: reading the file would delay the event stream.
 	if index, ok := manager.OpenIndex(w.keyring.Keyring(), done); ok {
 		consistent.Observe(index)
 	}

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -17,6 +16,7 @@ import (
 	"credbus/internal/config"
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
@@ -30,8 +30,8 @@ func withFile(t *testing.T, yaml string) string {
 	return "CREDBUS_CONFIG=" + path
 }
 
-// One worker keeps each scope where its route leads, and serves all of them as
-// one.
+// One worker keeps each scope in the store of its route, and serves all stores
+// as one.
 func TestSeveralStores(t *testing.T) {
 	dir := t.TempDir()
 	settings := withFile(t, `
@@ -101,7 +101,7 @@ stores:
 	}
 	wantCode(t, b.ask(t, subjects.Migrate, "org:acme", &subjects.MigrateRequest{From: "files", To: "bucket"}, migrate), subjects.InvalidArgument)
 
-	// Each store that can tells what is done to it by hand.
+	// Each store that is a Watcher reports changes made by hand.
 	for drained := false; !drained; {
 		_, err := events.NextMsg(time.Second)
 		drained = err != nil
@@ -148,7 +148,7 @@ func TestEveryTypeHasADriver(t *testing.T) {
 	}
 }
 
-// A keyring that is missing is missed by any store that it opens.
+// A missing keyring matters for any store that it opens.
 func TestKeyringOfSeveralStores(t *testing.T) {
 	dir := t.TempDir()
 	settings := withFile(t, "store: {type: memory, routes: [org:acme=files]}\nstores: {files: {}}")
@@ -163,7 +163,7 @@ func TestKeyringOfSeveralStores(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.NATS.Port = -1
-	if _, err := Start(t.Context(), c, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "the store (stores.files) holds credentials that only it opens") {
+	if _, err := Start(t.Context(), c, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "the store (stores.files) holds credentials that only this keyring opens") {
 		t.Errorf("without its keyring: %v", err)
 	}
 }
@@ -174,15 +174,15 @@ type closing struct {
 	closed chan struct{}
 }
 
-func (c closing) Close() error {
+func (c closing) Close(ctx context.Context) error {
 	close(c.closed)
-	return c.Store.Close()
+	return c.Store.Close(ctx)
 }
 
-// However long a driver takes, what is wrong with each store is told within 2 s,
-// and nothing stays open.
+// However long a driver takes, the errors of all stores are reported within 2
+// s, and nothing stays open.
 func TestStartCheckIsBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		late, open := closing{memory.New(), make(chan struct{})}, closing{memory.New(), make(chan struct{})}
 		for name, opener := range map[string]opener{
@@ -212,7 +212,7 @@ func TestStartCheckIsBounded(t *testing.T) {
 			t.Fatal("no error")
 		}
 		for _, want := range []string{
-			"store.type: the hangs store does not open in time", "stores.eu: store.vault.address: no answer", "stores.odd: store.type: this worker is built without punchcards",
+			"store.type: the hangs store did not open in time", "stores.eu: store.vault.address: no answer", "stores.odd: store.type: this worker is built without punchcards",
 		} {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("it does not say %q:\n%v", want, err)
@@ -222,4 +222,54 @@ func TestStartCheckIsBounded(t *testing.T) {
 		close(release)
 		<-late.closed
 	})
+}
+
+// A start that is given up waits for the stores that are open by then.
+func TestStoresOfAStartThatIsGivenUp(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	for name, opener := range map[string]opener{
+		"opens": func(context.Context, *Worker, config.Store) (store.Store, error) { return memory.New(), nil },
+		"ends":  func(context.Context, *Worker, config.Store) (store.Store, error) { cancel(); return nil, ctx.Err() },
+	} {
+		openers[name] = opener
+		t.Cleanup(func() { delete(openers, name) })
+	}
+	w := &Worker{logger: slog.New(slog.DiscardHandler), config: &config.Config{
+		Store: config.Store{Type: "ends"}, Stores: map[string]config.Store{"us": {Type: "opens"}},
+	}}
+	if err := w.openStores(ctx); err == nil || err.Error() != context.Canceled.Error() {
+		t.Errorf("got %v, want what ended the start", err)
+	}
+	for _, o := range w.stores {
+		if err := o.driver.Close(ctx); err != nil {
+			t.Errorf("store %s is still open: %v", o.name, err)
+		}
+	}
+}
+
+// stuck is a store that waits for an answer that does not come.
+type stuck struct{ store.Store }
+
+func (stuck) Close(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// The embedded server is closed before the process ends, whatever else takes its time.
+func TestCloseWithAStoreThatHangs(t *testing.T) {
+	memories := openers["memory"]
+	t.Cleanup(func() { openers["memory"] = memories })
+	openers["memory"] = func(context.Context, *Worker, config.Store) (store.Store, error) { return stuck{memory.New()}, nil }
+	b := newBed(t, "CREDBUS_STORE_TYPE=memory")
+	b.givenUp = true
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	if err := b.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Close: %v", err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.server.Close(ended); err != nil {
+		t.Errorf("the server is still open: %v", err)
+	}
 }

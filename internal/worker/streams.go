@@ -12,6 +12,8 @@ import (
 	"credbus/internal/config"
 	"credbus/internal/jobs"
 	"credbus/internal/jsapi"
+	"credbus/internal/once"
+	"credbus/internal/sealkeys"
 )
 
 func (w *Worker) eventsConfig() coherence.StreamConfig {
@@ -25,23 +27,26 @@ func (w *Worker) eventsConfig() coherence.StreamConfig {
 	}
 }
 
-// checkStreams stops a start that would use a stream of another deployment, before
-// anything is changed. Whatever else is wrong with a stream, the part that needs it
-// finds, and says what it means.
+// checkStreams stops a start that would use a stream of another deployment,
+// before the start changes anything. Other faults of a stream are reported by
+// the part that uses it.
 func (w *Worker) checkStreams(ctx context.Context) error {
-	const patience = time.Second // a permission that is missing looks like silence
+	const patience = time.Second // a missing permission looks like silence
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	js, err := jetstream.New(w.conn)
 	if err != nil {
 		return err
 	}
-	specs := []jsapi.Spec{w.eventsConfig().Spec(), w.deploymentConfig().Spec()}
+	specs := []jsapi.Spec{w.eventsConfig().Spec(), w.deploymentConfig().Spec(), sealkeys.Spec(w.keysConfig())}
 	if w.config.Expiry.Interval > 0 {
 		specs = append(specs, w.marksConfig().Spec())
 	}
 	if w.config.Jobs.Enabled {
 		specs = append(specs, jobs.Specs(jobs.Config{Prefix: w.config.NATS.Prefix, Stream: w.config.Jobs.Stream, Logger: w.logger})...)
+	}
+	if w.config.Audit.ToStream() {
+		specs = append(specs, w.auditStreamConfig().Spec())
 	}
 	for _, spec := range specs {
 		if refused, ok := errors.AsType[*jsapi.Refusal](jsapi.Check(ctx, js, spec)); ok {
@@ -53,10 +58,19 @@ func (w *Worker) checkStreams(ctx context.Context) error {
 			continue
 		}
 		spec := bucketConfig(w, c).Spec()
-		spec.Setting = config.StoreKey(name) + ".bucket" // of the store that names it
+		spec.Setting = config.StoreKey(name) + ".bucket" // the setting of the store that names it
 		if refused, ok := errors.AsType[*jsapi.Refusal](jsapi.Check(ctx, js, spec)); ok {
 			return fmt.Errorf("bucket %s (%s): %w", c.Bucket, spec.Setting, refused)
 		}
 	}
 	return nil
+}
+
+// openMessages opens the record of sealed messages. An embedded server runs alone.
+func (w *Worker) openMessages(ctx context.Context) (err error) {
+	w.messages, err = once.Open(ctx, once.Config{
+		Conn: w.conn, Prefix: w.config.NATS.Prefix, Stream: w.config.Stream.Name + "_ONCE", Replicas: w.config.Stream.Replicas,
+		Volatile: w.server != nil, Now: w.serverTime,
+	})
+	return err
 }

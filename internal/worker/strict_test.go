@@ -7,8 +7,8 @@ import (
 	"credbus/subjects"
 )
 
-// In strict mode a write is acknowledged once the other workers have said that
-// they dropped what they had.
+// In strict mode a write is acknowledged only after the other workers confirmed
+// that they dropped their entries.
 func TestStrictWriteIsAcknowledged(t *testing.T) {
 	a := newBed(t, "CREDBUS_COHERENCE_MODE=strict")
 	b := joinBed(t, a)

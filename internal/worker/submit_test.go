@@ -3,7 +3,6 @@ package worker
 import (
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -11,8 +10,9 @@ import (
 	"credbus/subjects"
 )
 
-// A job's answer goes to an inbox or nowhere: a stream would have sent its acknowledgement
-// to any subject, with the rights of the account. Headers of streams do nothing.
+// The answer to a job may go only to an inbox: a stream would send its
+// acknowledgement to any subject, with the rights of the account. Headers for
+// streams must have no effect.
 func TestJobRepliesGoToInboxes(t *testing.T) {
 	b := newBed(t)
 	client := connect(t, b.server.ClientContext())
@@ -57,8 +57,7 @@ func TestJobRepliesGoToInboxes(t *testing.T) {
 	waitFor(t, "all refusals to be counted", func() bool {
 		return b.refusals(t).RefusedReplies-counted.RefusedReplies == int64(len(headers)*(len(replies)-refusedByServer(replies)))
 	})
-	time.Sleep(100 * time.Millisecond)
-	for _, msg := range seen.all() {
+	for _, msg := range seen.Carried(t) {
 		if slices.Contains(replies, msg.Subject) {
 			t.Errorf("%q was published to %s", msg.Data, msg.Subject)
 		}

@@ -10,8 +10,9 @@ import (
 	"credbus/subjects"
 )
 
-// A worker keeps one scope in Vault, where others read and write it; when that is
-// killed it is told, does not reach the other scopes, and ends when Vault is back.
+// A worker keeps one scope in Vault, where others read and write it. If Vault
+// is killed, the worker reports the outage, which does not affect other scopes
+// and ends when Vault is back.
 func TestScopeInVault(t *testing.T) {
 	server := testbed.Start(t, "vault")
 	settings := withFile(t, `
@@ -40,7 +41,7 @@ stores:
 	if _, err := secrets.Put(t.Context(), path, map[string]any{subjects.ValueName: "of another"}); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "what another program wrote", func() bool {
+	waitFor(t, "the value of another program", func() bool {
 		value, told := b.get(t, "org:acme/team:eng", "db")
 		return told == nil && value == "of another"
 	})
@@ -55,7 +56,7 @@ stores:
 	if len(problems) != 1 || problems[0].Part != "store" || problems[0].Name != "vault" {
 		t.Errorf("the problems are %+v", problems)
 	}
-	t.Logf("told %s after the kill", time.Since(begun).Round(time.Millisecond))
+	t.Logf("reported %s after the kill", time.Since(begun).Round(time.Millisecond))
 	if value, told := b.get(t, "org:other", "db"); told != nil || value != "of files" {
 		t.Errorf("a scope of another store: %q, %v", value, told)
 	}

@@ -6,14 +6,14 @@ import (
 
 	"credbus/internal/coherence"
 	"credbus/internal/store"
-	"credbus/subjects"
 )
 
-// watchPause is how long after a watch of the store failed it is tried again.
+// watchPause is the pause after a watch of the store failed.
 const watchPause = 10 * time.Second
 
-// watchStore hands what a store tells of changes to the protocol, until ctx
-// ends: those that no worker made are dropped here at once, and become events.
+// watchStore hands the changes that a store reports to the replica, until ctx
+// ends. A change that no worker made drops the credential from this cache at
+// once, and becomes an event.
 func (w *Worker) watchStore(ctx context.Context, name string, watcher store.Watcher) {
 	begun := false
 	for {
@@ -21,24 +21,24 @@ func (w *Worker) watchStore(ctx context.Context, name string, watcher store.Watc
 			switch {
 			case change.All:
 				w.replica.ChangedAll(name)
-				if begun { // it may be another store now
+				if begun { // it may be a different store now
 					w.recheck.Store(true)
 				}
 				begun = true
 			case w.store.Name(change.Scope) != name:
-				// Another store keeps the scope, and nobody reads this one's.
+				// Another store keeps the scope, so nobody reads this one.
 			case change.Gone:
-				w.replica.Changed(subjects.Target(change.Key), "")
+				w.replica.Changed(change.Target, "")
 			case change.Version == "":
-				w.replica.Changed(subjects.Target(change.Key), coherence.Unreadable)
+				w.replica.Changed(change.Target, coherence.Unreadable)
 			default:
-				w.replica.Changed(subjects.Target(change.Key), change.Version)
+				w.replica.Changed(change.Target, change.Version)
 			}
 		})
 		if ctx.Err() != nil {
 			return
 		}
-		w.logger.Warn("the store cannot be watched: what is changed in it by others than workers is seen when the cache's TTL has passed", "store", name, "error", err, "retry", watchPause)
+		w.logger.Warn("the store cannot be watched: changes made by others than workers become visible only after the cache's TTL", "store", name, "error", err, "retry", watchPause)
 		select {
 		case <-time.After(watchPause):
 		case <-ctx.Done():

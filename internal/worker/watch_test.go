@@ -26,7 +26,7 @@ type outsideBed struct {
 	second *bed
 	events *nats.Subscription
 	told   subjects.Event // the last one
-	again  bool           // it was told twice
+	again  bool           // it was reported twice
 }
 
 func newOutsideBed(t *testing.T, settings ...string) *outsideBed {
@@ -60,7 +60,7 @@ func (b *outsideBed) cached(t *testing.T, id subjects.ID, want string) {
 				break
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("a worker does not come to have %q cached: it has %q (%v)", want, reply, ok)
+				t.Fatalf("a worker does not get %q into its cache: it has %q (%v)", want, reply, ok)
 			}
 			if got, told := b.get(t, outsideScope, id); told == nil && got != want {
 				time.Sleep(time.Millisecond) // the change is on its way
@@ -69,7 +69,7 @@ func (b *outsideBed) cached(t *testing.T, id subjects.ID, want string) {
 	}
 }
 
-// handlerHit is what a worker's cache holds.
+// handlerHit returns the entry in a worker's cache.
 func (b *bed) handlerHit(id subjects.ID) (string, bool) {
 	open, _, ok := b.cache.Get(nil, []byte(outsideScope), []byte(id))
 	if !ok || !b.replica.Look().Live() {
@@ -84,8 +84,8 @@ func (b *bed) handlerHit(id subjects.ID) (string, bool) {
 
 const outsideScope = subjects.Scope("org:acme/team:eng")
 
-// event waits for the next event that no worker's write made. When the replicas'
-// pauses before they tell fall together, two of them tell the same.
+// event waits for the next event that no worker's write made. If two replicas
+// end their pauses at the same moment, both report the same change.
 func (b *outsideBed) event(t *testing.T) subjects.Event {
 	t.Helper()
 	for {
@@ -103,7 +103,7 @@ func (b *outsideBed) event(t *testing.T) subjects.Event {
 	}
 }
 
-// repeated reports whether an event is the last one, for the second time.
+// repeated reports whether an event is the last one, sent twice.
 func (b *outsideBed) repeated(event subjects.Event) bool {
 	same := event.Target == b.told.Target && event.Kind == b.told.Kind && event.Version == b.told.Version
 	first := !b.again
@@ -111,7 +111,7 @@ func (b *outsideBed) repeated(event subjects.Event) bool {
 	return same && first
 }
 
-// quiet fails if another change is told of than those of workers.
+// quiet fails if an event reports a change that no worker made.
 func (b *outsideBed) quiet(t *testing.T) {
 	t.Helper()
 	const settled = 1200 * time.Millisecond // twice as long as a replica takes to tell
@@ -122,13 +122,13 @@ func (b *outsideBed) quiet(t *testing.T) {
 		}
 		var event subjects.Event
 		if err := subjects.Decode(msg.Data, &event); err != nil || event.WriteID == "" && !b.repeated(event) {
-			t.Errorf("told of once more: %+v (%v)", event, err)
+			t.Errorf("reported again: %+v (%v)", event, err)
 		}
 	}
 }
 
-// What is done to the files of the store by hand is an event, once, and seen by
-// all workers.
+// A change of the store's files by hand makes one event, and all workers see
+// it.
 func TestFilesChangedByHand(t *testing.T) {
 	b := newOutsideBed(t)
 	first := b.put(t, outsideScope, "db", "one")
@@ -149,14 +149,14 @@ func TestFilesChangedByHand(t *testing.T) {
 	}
 	event := b.event(t)
 	if event.Kind != subjects.EventStored || event.Version != first.Version || event.Target != (subjects.Target{Scope: outsideScope, ID: "db"}) {
-		t.Errorf("the restored backup is told as %+v", event)
+		t.Errorf("the restored backup is reported as %+v", event)
 	}
 	b.cached(t, "db", "one")
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
 	if event := b.event(t); event.Kind != subjects.EventDeleted {
-		t.Errorf("the removed file is told as %+v", event)
+		t.Errorf("the removed file is reported as %+v", event)
 	}
 	_, told := b.get(t, outsideScope, "db")
 	wantCode(t, told, subjects.NotFound)
@@ -178,7 +178,7 @@ func recordFile(t *testing.T, dir string) (path string) {
 	return path
 }
 
-// So is what is done to a bucket with other tools.
+// The same for changes of a bucket with other tools.
 func TestBucketChangedByHand(t *testing.T) {
 	b := newOutsideBed(t, onBucket)
 	b.put(t, outsideScope, "db", "one")
@@ -201,21 +201,22 @@ func TestBucketChangedByHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	if event := b.event(t); event.Kind != subjects.EventStored || event.Version == "" {
-		t.Errorf("the restored backup is told as %+v", event)
+		t.Errorf("the restored backup is reported as %+v", event)
 	}
 	b.cached(t, "db", "one")
 	if err := kv.Purge(t.Context(), key); err != nil {
 		t.Fatal(err)
 	}
 	if event := b.event(t); event.Kind != subjects.EventDeleted {
-		t.Errorf("the purged key is told as %+v", event)
+		t.Errorf("the purged key is reported as %+v", event)
 	}
 	_, told := b.get(t, outsideScope, "db")
 	wantCode(t, told, subjects.NotFound)
 	b.quiet(t)
 }
 
-// restarting is a store whose watch starts over when a test says so, and says nothing else.
+// restarting is a store whose watch starts over when a test demands it, and
+// reports nothing else.
 type restarting struct {
 	*memory.Store
 	watches chan func(store.Change)
@@ -228,9 +229,9 @@ func (r *restarting) Watch(ctx context.Context, changed func(store.Change)) erro
 	return ctx.Err()
 }
 
-// A watch that starts over drops what its own store keeps, from the cache and from what is
-// kept for outages, and voids the reads of it that are under way. What other stores keep
-// stays, however routes nest.
+// A watch that starts over drops the credentials of its own store from both
+// caches, and voids running reads of them. Those of other stores stay, however
+// routes nest.
 func TestWatchStartsOver(t *testing.T) {
 	memories := openers["memory"]
 	t.Cleanup(func() { openers["memory"] = memories })
@@ -277,7 +278,7 @@ stores:
 					break
 				}
 				if time.Now().After(deadline) {
-					t.Fatalf("%s does not come to be held: cached %v, known %v", scope, cached, known)
+					t.Fatalf("%s does not get into both caches: cached %v, known %v", scope, cached, known)
 				}
 			}
 		}

@@ -13,7 +13,7 @@ import (
 	"credbus/internal/config"
 )
 
-// The configuration that docs/permissions.md tells to paste serves as the page says.
+// The configuration to paste from docs/permissions.md works as the page says.
 func TestWholeConfigurationOfTheDocument(t *testing.T) {
 	page, err := os.ReadFile("../../docs/permissions.md")
 	if err != nil {

@@ -8,13 +8,12 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"golang.org/x/sync/errgroup"
 
+	"credbus/internal/audit"
 	"credbus/internal/cache"
 	"credbus/internal/clock"
 	"credbus/internal/coherence"
@@ -23,10 +22,14 @@ import (
 	"credbus/internal/handler"
 	"credbus/internal/health"
 	"credbus/internal/jobs"
+	"credbus/internal/lifecycle"
+	"credbus/internal/limits"
 	"credbus/internal/manager"
 	"credbus/internal/natsconn"
 	"credbus/internal/natsd"
+	"credbus/internal/once"
 	"credbus/internal/seal"
+	"credbus/internal/sealkeys"
 	"credbus/internal/store"
 	"credbus/internal/store/router"
 	"credbus/subjects"
@@ -38,15 +41,15 @@ type Worker struct {
 	logger *slog.Logger
 	name   string
 
-	server  *natsd.Server // nil when it joined another
+	server  *natsd.Server // nil when it uses an external one
 	conn    *nats.Conn
 	stores  []*opened // by name
 	store   *router.Router
 	keyring *seal.Live
-	// keyringFile is where it comes from; none where it is in memory only.
+	// keyringFile is the file of the keyring, empty if it is in memory only.
 	keyringFile seal.File
 	cache       *cache.Cache // nil when disabled
-	known       *cache.Cache // for outages of the store; nil when disabled
+	known       *cache.Cache // used during outages of the store; nil when disabled
 	deployment  *deployment.Keeper
 	joined      *deployment.Record
 	places      *deployment.Places
@@ -56,29 +59,33 @@ type Worker struct {
 	localTime   func() time.Time // time.Now, but in tests
 	started     time.Time
 	manager     *manager.Manager
-	jobs        *jobs.Service // nil when disabled
+	writes      atomic.Pointer[manager.Manager] // manager, for the replica, which starts before it
+	keys        *sealkeys.Keys
+	messages    *once.Messages
+	audit       *audit.Log         // nil when off
+	auditPages  handler.AuditPages // nil if no records go into a stream
+	jobs        *jobs.Service      // nil when disabled
 	handler     *handler.Handler
-	health      *health.Server // nil when nobody is told
+	health      *health.Server // nil when no address is set
 
 	serving, stopping atomic.Bool
-	stopFollowing     context.CancelFunc
-	following         sync.WaitGroup
-	closing           sync.Once
-	closed            chan struct{} // by the end of stop
-	closeErr          chan error    // what stop returned, for the first caller
-	failed            chan error    // see Failed
-	recheck           atomic.Bool   // whether this worker fits its deployment, now
+	following         lifecycle.Group // goroutines that follow changes outside
+	life              lifecycle.Part
+	failed            chan error  // see Failed
+	recheck           atomic.Bool // set to check now whether this worker fits its deployment
 }
 
-// startTimeout bounds what a start waits for others.
+// startTimeout bounds how long a start waits for other programs.
 const startTimeout = 10 * time.Second
 
-// Start runs a worker until Close. It serves, and trusts its cache, when Start
-// returns. Errors say which setting to change.
+// Start runs a worker until Close. When Start returns, the worker serves and
+// trusts its cache. Errors name the setting to change.
 func Start(ctx context.Context, config *config.Config, logger *slog.Logger) (*Worker, error) {
 	w := newWorker(config, logger)
 	if err := w.start(ctx); err != nil {
-		return nil, errors.Join(err, w.Close(context.WithoutCancel(ctx)))
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
+		defer cancel()
+		return nil, errors.Join(err, w.Close(ctx))
 	}
 	return w, nil
 }
@@ -86,7 +93,7 @@ func Start(ctx context.Context, config *config.Config, logger *slog.Logger) (*Wo
 func newWorker(config *config.Config, logger *slog.Logger) *Worker {
 	return &Worker{
 		config: config, logger: logger, name: replicaName(), localTime: time.Now, started: time.Now(),
-		failed: make(chan error, 1), closed: make(chan struct{}), closeErr: make(chan error, 1),
+		failed: make(chan error, 1),
 	}
 }
 
@@ -94,7 +101,7 @@ func (w *Worker) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for _, step := range []func(context.Context) error{
-		w.startHealth, w.startServer, w.connect, w.checkExposure, w.checkStreams, w.foreseeDeployment, w.openStores, w.openKeyring, w.openCache, w.joinDeployment, w.startReplica, w.startClock, w.openManager, w.startExpiry, w.openJobs, w.serve,
+		w.startHealth, w.startServer, w.connect, w.checkExposure, w.checkStreams, w.foreseeDeployment, w.openStores, w.openKeyring, w.openCache, w.joinDeployment, w.startReplica, w.startClock, w.openManager, w.startExpiry, w.openKeys, w.openMessages, w.openAudit, w.openJobs, w.serve,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -104,12 +111,12 @@ func (w *Worker) start(ctx context.Context) error {
 	return nil
 }
 
-// replicaName is unique to this run: a worker that comes back is another replica than
-// the one that went. Events, jobs and clear_cache show it to tenants, so it says nothing
-// of where the worker runs; place does, to operators.
+// replicaName is unique to this run: a restarted worker is another replica.
+// Tenants see the name in events, jobs and clear_cache, so it does not show
+// where the worker runs; operators see that in place.
 func replicaName() string { return "worker-" + strings.ToLower(rand.Text()[:10]) }
 
-// place is the host that this worker runs on, and its process there.
+// place returns the host and the process ID of this worker.
 func place() string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -142,14 +149,14 @@ func (w *Worker) connect(ctx context.Context) (err error) {
 		Creds: c.Creds, NKey: c.NKey, Token: c.Token,
 		TLS:  natsconn.TLS{CA: c.TLS.CA, Cert: c.TLS.Cert, Key: c.TLS.Key},
 		Name: "credbus " + w.name + " on " + place(),
-		// Its own, so that no tenant who may listen below _INBOX hears what the stores
-		// and the streams answer.
+		// Its own prefix: tenants who may subscribe below _INBOX must not hear
+		// the replies of stores and streams.
 		InboxPrefix: subjects.Prefix(c.Prefix).Inbox(),
 		RequireTLS:  w.config.Security.RequireTLS,
 		Logger:      w.logger,
 	}
 	if w.server != nil {
-		// Variables such as NATS_USER are of another server.
+		// Variables such as NATS_USER belong to another server.
 		options = natsconn.Config{Context: w.server.WorkerContext(), Name: options.Name, InboxPrefix: options.InboxPrefix, Logger: w.logger}
 	}
 	w.conn, err = natsconn.Connect(ctx, options)
@@ -163,10 +170,13 @@ func (w *Worker) openCache(context.Context) (err error) {
 	}
 	w.cache, err = cache.New(cache.Config{
 		Entries: c.Entries, Bytes: int64(c.Bytes), TTL: c.TTL, Idle: c.Idle,
-		// When absences are not to be cached, nobody puts any, and the cache's
-		// default, which zero stands for, is never used.
+		// If the settings forbid cached absences, the manager puts none. Then
+		// it does not matter that the cache takes zero for its default.
 		NegativeTTL: c.NegativeTTL,
 	})
+	if err == nil && !w.cache.Locked() {
+		w.logger.Debug("the keys of the cache may be swapped to disk: raise the limit of locked memory (ulimit -l), or turn off swap")
+	}
 	if err != nil || c.StaleOnOutage <= 0 {
 		return err
 	}
@@ -174,9 +184,9 @@ func (w *Worker) openCache(context.Context) (err error) {
 	return err
 }
 
-// hold is for how long a key is held for a write of this worker: longer than the write
-// may take, with what a strict one waits for the other replicas, and what a store needs
-// to notice that a write was given up.
+// hold returns how long a hold for a write of this worker lasts: longer than
+// the write itself, the wait of a strict write for the other replicas, and the
+// time that a store needs to notice that a write was given up.
 func (w *Worker) hold() time.Duration {
 	_, writeTimeout := w.storeTimeouts()
 	return writeTimeout + 3*coherence.DefaultLease
@@ -191,26 +201,24 @@ func (w *Worker) startReplica(ctx context.Context) error {
 	}
 	mode := coherence.Mode(w.config.Coherence.Mode)
 	if mode == coherence.Off {
-		w.logger.Warn("coherence.mode is off: this worker goes on serving what was changed elsewhere until its TTL has passed; for measuring only")
+		w.logger.Warn("coherence.mode is off: this worker serves old credentials after changes by others, until the TTL has passed; use this only for measurements")
 	}
 	w.replica = coherence.NewReplica(w.stream, w.coherentCache(), coherence.Config{Name: w.name, Mode: mode, Hold: w.hold(), Longest: w.joined.Hold,
 		LongestLease: w.joined.Lease, OtherProtocol: func(int, string) { w.recheck.Store(true) },
 		Lag: w.storeLag(), Read: readTimeout, Lags: w.lags, Store: w.keeper(), Newer: w.newer, Observe: w.observe, Logger: w.logger})
-	follow, stop := context.WithCancel(context.Background())
-	w.stopFollowing = stop
-	w.following.Go(func() { w.replica.Run(follow) })
-	w.following.Go(func() { w.watchDeployment(follow) })
+	w.following.Go(w.replica.Run)
+	w.following.Go(w.watchDeployment)
 	if w.keyringFile.Path != "" {
-		w.following.Go(func() { w.keyring.Follow(follow) })
+		w.following.Go(w.keyring.Run)
 	}
 	for _, o := range w.stores {
 		if watcher, ok := o.driver.(store.Watcher); ok {
-			w.following.Go(func() { w.watchStore(follow, o.name, watcher) })
+			w.following.Go(func(ctx context.Context) { w.watchStore(ctx, o.name, watcher) })
 		}
 	}
 	switch err := w.replica.AwaitTrust(ctx); {
 	case errors.Is(err, coherence.ErrNoRoom):
-		w.logger.Error("this worker starts without room in the event stream: it reads from the stores, caches nothing, and refuses writes and jobs until there is room; free space of the NATS server or its account",
+		w.logger.Error("the event stream is full: until it has room, this worker reads from the stores, caches nothing, and refuses writes and jobs; free space of the NATS server or its account",
 			"stream", w.config.Stream.Name, "error", err)
 	case err != nil:
 		return fmt.Errorf("follow stream %s (stream.name): %w", w.config.Stream.Name, err)
@@ -228,7 +236,7 @@ func (w *Worker) coherentCache() coherence.Cache {
 	return bothCaches{w.cache, w.known}
 }
 
-// bothCaches drop together.
+// bothCaches drops entries from both caches.
 type bothCaches struct{ cache, known *cache.Cache }
 
 func (b bothCaches) Drop(scope, id string)    { b.known.Drop(scope, id); b.cache.Drop(scope, id) }
@@ -255,9 +263,10 @@ func (w *Worker) openManager(context.Context) (err error) {
 			BatchItems: w.config.Batch.Items, BatchConcurrency: w.config.Batch.Concurrency, Logger: w.logger,
 		},
 		ReaderConfig:     manager.ReaderConfig{Cache: w.cache, NegativeCaching: w.config.Cache.NegativeTTL > 0, LastKnown: w.known},
-		WriterConfig:     manager.WriterConfig{WriteTimeout: writeTimeout, Index: w.index},
+		WriterConfig:     manager.WriterConfig{WriteTimeout: writeTimeout, Index: w.index, Credentials: w.config.Limits.Credentials},
 		MaintainerConfig: manager.MaintainerConfig{Stores: w.storesByName(), Routed: w.store.Routed},
 	})
+	w.writes.Store(w.manager)
 	return err
 }
 
@@ -267,35 +276,39 @@ func (w *Worker) openJobs(ctx context.Context) (err error) {
 		return nil
 	}
 	w.jobs, err = jobs.New(ctx, jobs.Config{
-		Conn: w.conn, Manager: w.manager, Keyring: w.keyring, Fleeting: w.keyringFile.Path == "",
+		Conn: w.conn, Manager: w.manager, Keys: w.keys,
 		Applied: w.replica.Applied, Last: w.stream.LastChange, Name: w.name,
-		Served: func() int64 { return w.handler.Served() }, // there is one by then
+		Served: func() int64 { return w.handler.Served() }, // set before the first call
 		Prefix: subjects.Prefix(w.config.NATS.Prefix), Strict: w.config.Wire.Strict, Stream: c.Stream, Replicas: w.config.Stream.Replicas,
 		MaxBytes: int64(c.MaxBytes), MaxStatusBytes: int64(c.MaxStatus), MaxDeadBytes: int64(c.MaxDead),
 		MaxDelay: c.MaxDelay, Keep: c.Keep, KeepDead: c.KeepDead,
 		Concurrency: c.Concurrency, Share: c.Share, ItemConcurrency: w.config.Batch.Concurrency, BatchItems: w.config.Batch.Items,
-		Attempts: c.Attempts, Backoff: c.Backoff, AckWait: c.AckWait, Logger: w.logger,
+		Attempts: c.Attempts, Backoff: c.Backoff, AckWait: c.AckWait, Queued: w.config.Limits.Jobs, Audit: w.audit, Logger: w.logger,
 	})
 	return err
 }
 
 func (w *Worker) serve(ctx context.Context) (err error) {
 	config := handler.Config{
+		Wire: handler.Wire{Keys: w.keys, Messages: w.messages, Now: w.serverTime, Clear: handler.Clear(w.config.Wire.Clear)},
 		Conn: w.conn, Manager: w.manager, Replica: w.replica, Stats: w.stats, ScopeStats: w.scopeStats, Facts: w.facts, Name: w.name, Host: place(),
 		Prefix: subjects.Prefix(w.config.NATS.Prefix), Queue: w.config.NATS.Queue, Strict: w.config.Wire.Strict,
 		InboxPrefixes: w.config.NATS.InboxPrefixes,
-		Workers:       w.config.Pool.Workers, Waiting: w.config.Pool.Queue,
+		Audit:         w.audit, AuditPages: w.auditPages, RequestInfo: w.config.Audit.RequestInfo,
+		Limits:  limits.New(limits.Config{Requests: w.config.Limits.Requests, InFlight: w.config.Limits.InFlight, Bytes: w.config.Limits.Bytes}),
+		Workers: w.config.Pool.Workers, Waiting: w.config.Pool.Queue,
 		WaitingBytes: int64(w.config.Pool.Bytes), Memory: int64(w.config.Pool.Memory), Logger: w.logger,
 		ResealJobKey: func(ctx context.Context) error {
-			return jobs.ResealKey(ctx, w.conn, w.config.Jobs.Stream, w.keyring)
+			return sealkeys.Reseal(ctx, w.conn, w.config.Jobs.Stream, w.keyring)
 		},
 	}
 	if w.jobs != nil {
-		config.Jobs = w.jobs // nil of that type is not nil
+		config.Jobs = w.jobs // a nil pointer in an interface is not nil
 	}
 	if w.handler, err = handler.New(config); err != nil {
 		return err
 	}
+	w.logger.Debug("requests can be sealed end to end", "wire_key", w.handler.WireKey(), "wire.clear", w.config.Wire.Clear)
 	if err := w.handler.Start(ctx); err != nil || w.jobs == nil {
 		return err
 	}
@@ -316,7 +329,7 @@ func (w *Worker) stats() subjects.ReplicaStats {
 	return stats
 }
 
-// scopeStats is what is cached of a scope and all below it.
+// scopeStats counts the cached entries of a scope and all below it.
 func (w *Worker) scopeStats(scope subjects.Scope) subjects.ScopeStats {
 	if w.cache == nil {
 		return subjects.ScopeStats{}
@@ -328,15 +341,15 @@ func (w *Worker) scopeStats(scope subjects.Scope) subjects.ScopeStats {
 // Name is unique to this run of the worker.
 func (w *Worker) Name() string { return w.name }
 
-// Refused names the subjects that NATS does not let it serve, sorted; "?" stands for
-// those that NATS does not name. They are tried again.
+// Refused returns the subjects that NATS does not let the worker serve, sorted.
+// "?" stands for subjects that NATS does not name. The worker tries them again.
 func (w *Worker) Refused() []string { return w.handler.Refused() }
 
-// URL is the address of the NATS server it uses, without its password.
+// URL returns the address of the NATS server in use, without its password.
 func (w *Worker) URL() string { return w.conn.ConnectedUrlRedacted() }
 
-// ClientContext is the path of the nats context that clients of the embedded
-// server connect with, or "" when there is no embedded server.
+// ClientContext returns the path of the nats context with which clients connect
+// to the embedded server, or "" without an embedded server.
 func (w *Worker) ClientContext() string {
 	if w.server == nil {
 		return ""
@@ -344,96 +357,18 @@ func (w *Worker) ClientContext() string {
 	return w.server.ClientContext()
 }
 
-// Close drains: it takes no more requests, answers those it has, and stops. What
-// takes longer than ctx allows is given up, with an error. It may be called again, and
-// from several goroutines: each call waits for the end, or until closeGrace after its
-// own ctx. The first one gets the error.
-func (w *Worker) Close(ctx context.Context) error {
-	w.closing.Do(func() {
-		go func() {
-			defer close(w.closed)
-			w.closeErr <- w.stop(ctx)
-		}()
-	})
-	ended := func() error {
-		select {
-		case err := <-w.closeErr:
-			return err
-		default: // another caller has it
-			return nil
-		}
+// half returns ctx with half of the time that it leaves. The other half is for the parts that
+// are closed later; the last important one is the embedded server.
+func half(ctx context.Context) (context.Context, context.CancelFunc) {
+	if left, bounded := timeLeft(ctx); bounded {
+		return context.WithTimeout(ctx, left/2)
 	}
-	select {
-	case <-w.closed:
-		return ended()
-	case <-ctx.Done():
-	}
-	select {
-	case <-w.closed:
-		return ended()
-	case <-time.After(closeGrace):
-		return fmt.Errorf("the worker was still stopping when its time ran out: %w", ctx.Err())
-	}
+	return context.WithCancel(ctx)
 }
 
-// closeGrace is what the parts that no context bounds have to end, such as the driver
-// of a store.
-const closeGrace = time.Second
-
-// leave spares the writes of other replicas the wait for this one's lease.
-func (w *Worker) leave(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+// closeStores closes the stores, and abandons those that wait too long for an answer.
+func (w *Worker) closeStores(ctx context.Context) error {
+	ctx, cancel := half(ctx)
 	defer cancel()
-	if err := w.replica.Leave(ctx); err != nil {
-		w.logger.Debug("the other replicas could not be told that this one is gone", "error", err)
-	}
-}
-
-// stopServing has requests and jobs under way come to an end, both in the same time.
-func (w *Worker) stopServing(ctx context.Context) error {
-	var serving errgroup.Group
-	if w.jobs != nil {
-		serving.Go(func() error {
-			if err := w.jobs.Close(ctx); err != nil {
-				return fmt.Errorf("jobs were still at work when the time to stop ran out; other workers go on with them: %w", err)
-			}
-			return nil
-		})
-	}
-	var err error
-	if w.handler != nil {
-		err = w.handler.Close(ctx)
-	}
-	return errors.Join(err, serving.Wait())
-}
-
-// stop takes the parts down in the order in which they lean on each other.
-func (w *Worker) stop(ctx context.Context) error {
-	w.stopping.Store(true)
-	var errs []error
-	errs = append(errs, w.stopServing(ctx))
-	if w.stopFollowing != nil {
-		w.stopFollowing()
-		w.following.Wait()
-		w.leave(ctx) // it has told its last by now
-	}
-	if w.store != nil {
-		errs = append(errs, w.store.Close())
-	}
-	if w.conn != nil {
-		w.conn.Close()
-	}
-	if w.cache != nil {
-		errs = append(errs, w.cache.Close())
-	}
-	if w.known != nil {
-		errs = append(errs, w.known.Close())
-	}
-	if w.server != nil {
-		errs = append(errs, w.server.Close())
-	}
-	if w.health != nil {
-		errs = append(errs, w.health.Close(ctx))
-	}
-	return errors.Join(errs...)
+	return w.store.Close(ctx)
 }

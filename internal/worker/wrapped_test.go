@@ -13,8 +13,8 @@ import (
 	"credbus/internal/testbed"
 )
 
-// A worker whose keyring is wrapped by a real Vault makes it, follows it, and
-// starts again with it, and does not start when Vault does not unwrap it.
+// With a keyring wrapped by a real Vault, a worker makes it, follows its
+// changes, and restarts with it. It does not start if Vault does not unwrap it.
 func TestWrappedKeyring(t *testing.T) {
 	server := testbed.Shared(t, "vault")
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.Fact("address")+"/v1/transit/keys/worker", strings.NewReader(`{}`))
@@ -53,7 +53,7 @@ func TestWrappedKeyring(t *testing.T) {
 	b.stop(t)
 
 	for what, environ := range map[string][]string{
-		"keyring.wrap: it is the URI of no key service":        {"CREDBUS_KEYRING_WRAP=vault"},
+		"keyring.wrap: it is not the URI of a key service":     {"CREDBUS_KEYRING_WRAP=vault"},
 		"is wrapped by a key service: name it (keyring.wrap, ": {},
 		"needs update on transit/decrypt/other":                {"CREDBUS_KEYRING_WRAP=" + strings.Replace(uri, "/worker", "/other", 1), "token"},
 	} {

@@ -1,6 +1,6 @@
-// A Kubernetes API server with its etcd for tests: see internal/testbed. There
-// are no nodes and no controllers beside those of the API server, and RBAC is in
-// force. It keeps everything in files, so that it serves again after kill -9.
+// A Kubernetes API server with its etcd for tests: see internal/testbed. There are no
+// nodes, and no controllers besides those of the API server. RBAC is in force. The server
+// keeps everything in files, so that it serves again after kill -9.
 package main
 
 import (
@@ -27,11 +27,11 @@ import (
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 )
 
-// Tokens of the users. They guard nothing: the server listens on 127.0.0.1 for
-// as long as a test runs.
+// Tokens of the users. They protect nothing: the server listens only on 127.0.0.1, while a
+// test runs.
 const (
-	adminToken   = "token-of-admin"   // of system:masters: may do anything
-	credbusToken = "token-of-credbus" // may do what a test lets the user credbus do
+	adminToken   = "token-of-admin"   // of system:masters, who may do anything
+	credbusToken = "token-of-credbus" // of the user credbus, who may do what a test allows
 	nobodyToken  = "token-of-nobody"  // of a user that no test gives a permission
 )
 
@@ -41,7 +41,7 @@ const tokens = adminToken + `,admin,1,"system:masters"
 `
 
 func main() {
-	data := flag.String("data", "", "directory that everything is kept in; a temporary one if empty")
+	data := flag.String("data", "", "directory for all data; a temporary one if empty")
 	port := flag.Int("port", 0, "port on 127.0.0.1; any free one if 0")
 	var more []string
 	flag.Func("apiserver", "one more flag of kube-apiserver, as in -apiserver=--watch-cache=false; may be given several times", func(arg string) error {
@@ -121,16 +121,16 @@ func run(data string, port int, more []string) error {
 	}
 	fmt.Println(string(line))
 	_, _ = io.Copy(io.Discard, os.Stdin)
-	return nil // the process ends, and both servers with it
+	return nil // the process ends, and so do both servers
 }
 
-// startEtcd serves etcd over any free ports, with what the directory holds.
+// startEtcd serves etcd on free ports, with the data in the directory.
 func startEtcd(dir string) (*embed.Etcd, error) {
 	config := embed.NewConfig()
 	config.Dir = dir
 	config.LogLevel = "error"
 	config.LogOutputs = []string{"stderr"}
-	config.UnsafeNoFsync = true // what the process wrote stays when only the process dies
+	config.UnsafeNoFsync = true // if only the process dies, its writes survive
 	config.EnableGRPCGateway = true
 	local := func() []url.URL { return []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}} }
 	config.ListenClientUrls, config.AdvertiseClientUrls = local(), local()
@@ -150,10 +150,10 @@ func startEtcd(dir string) (*embed.Etcd, error) {
 	}
 }
 
-// files are the paths of what the server reads and tests need.
+// files are the paths of files that the server reads or tests need.
 type files struct{ certs, ca, key, tokens, kubeconfig string }
 
-// writeFiles writes them, and leaves the keys of an earlier start as they are.
+// writeFiles writes the files, but keeps the keys of an earlier start.
 func writeFiles(data string, port int) (files, error) {
 	f := files{
 		certs:      filepath.Join(data, "certs"),
@@ -161,7 +161,7 @@ func writeFiles(data string, port int) (files, error) {
 		tokens:     filepath.Join(data, "tokens.csv"),
 		kubeconfig: filepath.Join(data, "kubeconfig"),
 	}
-	f.ca = filepath.Join(f.certs, "apiserver.crt") // the server makes it; its issuer stands in it, too
+	f.ca = filepath.Join(f.certs, "apiserver.crt") // the server creates it; it contains its issuer, too
 	if _, err := os.Stat(f.key); errors.Is(err, os.ErrNotExist) {
 		key, err := rsa.GenerateKey(rand.Reader, 2048)
 		if err != nil {
@@ -178,7 +178,7 @@ func writeFiles(data string, port int) (files, error) {
 	return f, os.WriteFile(f.kubeconfig, []byte(kubeconfig(port, f.ca)), 0o600)
 }
 
-// kubeconfig has a context for each user, called like the user.
+// kubeconfig has a context for each user, with the name of the user.
 func kubeconfig(port int, ca string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `apiVersion: v1
@@ -202,8 +202,8 @@ users:
 	return b.String()
 }
 
-// awaitReady waits until the server is ready, which includes RBAC's default
-// roles, and has made the namespace default.
+// awaitReady waits until the server is ready, which includes RBAC's default roles, and has
+// created the namespace default.
 func awaitReady(address, ca string) error {
 	last := errors.New("it was not asked")
 	for until := time.Now().Add(100 * time.Second); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {

@@ -1,5 +1,5 @@
-// A Vault server for tests: see internal/testbed. It keeps everything in files,
-// the unseal key and root token among them, so that it serves again after kill -9.
+// A Vault server for tests: see internal/testbed. It keeps everything in files, also the
+// unseal key and root token, so that it serves again after kill -9.
 package main
 
 import (
@@ -30,7 +30,7 @@ import (
 )
 
 func main() {
-	data := flag.String("data", "", "directory that everything is kept in; a temporary one if empty")
+	data := flag.String("data", "", "directory for all data; a temporary one if empty")
 	port := flag.Int("port", 0, "port on 127.0.0.1; any free one if 0")
 	flag.Parse()
 	if err := run(*data, *port); err != nil {
@@ -93,14 +93,14 @@ func run(data string, port int) error {
 	return core.Shutdown()
 }
 
-// keys are what a start after the first one needs.
+// keys are what later starts need.
 type keys struct {
 	Unseal [][]byte `json:"unseal"`
 	Token  string   `json:"token"`
 }
 
-// open unseals the core and returns the root token. The first time it makes
-// both, and mounts what tests expect.
+// open unseals the core and returns the root token. The first time it creates the keys and
+// the token, and mounts what tests expect.
 func open(core *vault.Core, path string) (token string, err error) {
 	ctx := namespace.RootContext(context.Background())
 	var k keys
@@ -137,8 +137,8 @@ func open(core *vault.Core, path string) (token string, err error) {
 	return k.Token, mount(ctx, core, k.Token)
 }
 
-// mount makes secret/ (KV v2), transit/ and the auth methods, unless they are
-// there.
+// mount mounts secret/ (KV v2), transit/ and the auth methods, unless they are mounted
+// already.
 func mount(ctx context.Context, core *vault.Core, token string) error {
 	for _, m := range []struct {
 		path string
@@ -171,8 +171,7 @@ var (
 	authMethods    = map[string]logical.Factory{"approle": approle.Factory, "kubernetes": kubernetes.Factory}
 )
 
-// registry says which plugins are built in, as the server's own would, which
-// links all of them.
+// registry names the built-in plugins. The server's own registry would link all plugins.
 type registry struct{}
 
 func (registry) factories(kind consts.PluginType) map[string]logical.Factory {

@@ -21,7 +21,7 @@ type Log struct {
 	first     uint64 // sequence of entries[0]
 	entries   []entry
 	grown     chan struct{}
-	born      time.Time // zero: it replaced no other
+	born      time.Time // zero: the stream replaced no other
 	failure   error
 	held      []string
 	followers map[string]coherence.Follower
@@ -66,7 +66,7 @@ func (l *Log) End(ctx context.Context) (subjects.Revision, error) {
 	return l.endLocked(), nil
 }
 
-// Entries returns what the log holds, but for pings.
+// Entries returns the entries of the log except pings.
 func (l *Log) Entries() (events []subjects.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -85,10 +85,10 @@ func (l *Log) Fail(err error) {
 	l.failure = err
 }
 
-// Hold keeps entries from the replicas named until Release: they lag behind.
+// Hold keeps entries from the named replicas until Release, so that they lag behind.
 func (l *Log) Hold(replicas ...string) { l.setHeld(replicas) }
 
-// Release hands over what was held.
+// Release delivers the entries that Hold kept back.
 func (l *Log) Release() { l.setHeld(nil) }
 
 func (l *Log) setHeld(replicas []string) {

@@ -3,7 +3,6 @@ package kms_test
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/rand"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -19,8 +18,8 @@ import (
 const arn = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
 // fakeKMS speaks the JSON 1.1 protocol of AWS KMS for one key: Encrypt and
-// Decrypt, whose encryption context must be the same. It cannot check what AWS
-// alone decides, signatures and policies.
+// Decrypt, whose encryption context must be the same. It does not check signatures
+// and policies, which only AWS can do.
 // https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html
 type fakeKMS struct {
 	aead   cipher.AEAD
@@ -58,16 +57,9 @@ func (f *fakeKMS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			refuse("ValidationException", "1 validation error detected: Value at 'plaintext' failed to satisfy constraint: Member must have length less than or equal to 4096")
 			return
 		}
-		nonce := make([]byte, f.aead.NonceSize())
-		_, _ = rand.Read(nonce)
-		_ = json.NewEncoder(w).Encode(map[string]any{"KeyId": arn, "CiphertextBlob": f.aead.Seal(nonce, nonce, request.Plaintext, context)})
+		_ = json.NewEncoder(w).Encode(map[string]any{"KeyId": arn, "CiphertextBlob": f.aead.Seal(nil, nil, request.Plaintext, context)})
 	case "Decrypt":
-		blob := request.CiphertextBlob
-		if len(blob) < f.aead.NonceSize() {
-			refuse("InvalidCiphertextException", "")
-			return
-		}
-		plain, err := f.aead.Open(nil, blob[:f.aead.NonceSize()], blob[f.aead.NonceSize():], context)
+		plain, err := f.aead.Open(nil, nil, request.CiphertextBlob, context)
 		if err != nil {
 			refuse("InvalidCiphertextException", "")
 			return
@@ -85,14 +77,14 @@ func aws(t *testing.T) *fakeKMS {
 		t.Fatal(err)
 	}
 	f := new(fakeKMS)
-	if f.aead, err = cipher.NewGCM(block); err != nil {
+	if f.aead, err = cipher.NewGCMWithRandomNonce(block); err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
 	t.Setenv("AWS_ENDPOINT_URL_KMS", server.URL)
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "s3cret-key-of-as-many-characters-as-real")
 	t.Setenv("AWS_CONFIG_FILE", filepath.Join(t.TempDir(), "none"))
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(t.TempDir(), "none"))
 	return f
@@ -102,7 +94,7 @@ func TestAWS(t *testing.T) {
 	f := aws(t)
 	file := checkFile(t, "aws-kms://"+arn)
 
-	// What the key wrapped for another use does not unwrap.
+	// A text that the key wrapped for another use does not unwrap.
 	if wrapped, err := file.Wrap.Encrypt([]byte("x"), []byte("another use")); err != nil {
 		t.Error(err)
 	} else if _, err := file.Wrap.Decrypt(wrapped, []byte("credbus keyring v1")); err == nil || !strings.Contains(err.Error(), "InvalidCiphertextException") {

@@ -10,7 +10,7 @@
 // read or written, never for a credential. It sees the keys of the keyring when
 // it wraps and unwraps them, and no value.
 //
-// The identity is the environment's. For Vault that is VAULT_TOKEN, with
+// The identity comes from the environment. For Vault that is VAULT_TOKEN, with
 // VAULT_CACERT, VAULT_CLIENT_CERT, VAULT_CLIENT_KEY and VAULT_NAMESPACE; its
 // policy needs update on transit/encrypt/NAME and transit/decrypt/NAME. The
 // connection is TLS, unless VAULT_ADDR is an http:// address of the same host
@@ -21,6 +21,6 @@
 // ones. Vault has no such limit.
 //
 // The Vault API carries the plaintext keyring as base64 in a JSON string, which
-// Go cannot wipe; it stays in memory until the collector has freed it and
-// something else has been put there.
+// Go cannot wipe; it stays in memory until the collector has freed it and other
+// data has overwritten it.
 package kms

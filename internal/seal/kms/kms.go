@@ -32,12 +32,11 @@ func Check(uri string) error {
 	case found && scheme == awsScheme:
 		return checkARN(rest)
 	}
-	return fmt.Errorf("it is the URI of no key service: %w", errURI)
+	return fmt.Errorf("it is not the URI of a key service: %w", errURI)
 }
 
-// Open returns the key that a URI names. It asks the service nothing yet. What
-// the key fails with says what to change; it never holds what was to be
-// encrypted or was decrypted.
+// Open returns the key that a URI names. It does not ask the service yet. Errors of
+// the key say what to change; they never hold plaintext.
 func Open(ctx context.Context, uri string) (tink.AEAD, error) {
 	if err := Check(uri); err != nil {
 		return nil, err
@@ -55,7 +54,7 @@ func vaultKey(uri string) (host, path string, err error) {
 		return "", "", fmt.Errorf("it is not the URI of a key of Vault: %w", errURI)
 	}
 	if u.User != nil {
-		return "", "", errors.New("it holds a user or token, which belongs into VAULT_TOKEN")
+		return "", "", errors.New("it holds a user or token: put that into VAULT_TOKEN instead")
 	}
 	parts := strings.Split(u.EscapedPath(), "/")
 	if n := len(parts); n < 4 || parts[n-2] != "keys" || parts[n-1] == "" || parts[1] == "" {

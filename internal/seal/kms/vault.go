@@ -19,7 +19,7 @@ func openVault(uri string) (tink.AEAD, error) {
 	if err != nil {
 		return nil, err
 	}
-	config := api.DefaultConfig() // with the environment
+	config := api.DefaultConfig() // reads the environment
 	if config.Error != nil {
 		return nil, fmt.Errorf("a VAULT_ variable of the environment cannot be used: %w", config.Error)
 	}
@@ -46,13 +46,13 @@ func openVault(uri string) (tink.AEAD, error) {
 			refused, ok := errors.AsType[*api.ResponseError](err)
 			switch {
 			case errors.Is(err, http.ErrSchemeMismatch):
-				return fmt.Errorf("the Vault at %s has no TLS: set VAULT_ADDR=http://%s to ask it without", host, host)
+				return fmt.Errorf("the Vault at %s has no TLS: set VAULT_ADDR=http://%s to use it without", host, host)
 			case !ok:
 				return fmt.Errorf("the Vault at %s does not answer (%s): %s", host, at, oneLine(err.Error()))
 			case refused.StatusCode == 403:
 				return fmt.Errorf("the Vault at %s refuses the token (VAULT_TOKEN): its policy needs update on %s", host, at)
 			case refused.StatusCode == 404:
-				return fmt.Errorf("the Vault at %s has nothing at %s: enable transit at %s and make the key there", host, at, mount)
+				return fmt.Errorf("the Vault at %s has nothing at %s: enable transit at %s and create the key there", host, at, mount)
 			case refused.StatusCode == 400 && doing == "decrypt":
 				return fmt.Errorf("the Vault at %s answers 400 to %s: %s: name the key that wrapped it (keyring.wrap), or restore the file from a backup", host, at, oneLine(strings.Join(refused.Errors, "; ")))
 			}
@@ -61,7 +61,7 @@ func openVault(uri string) (tink.AEAD, error) {
 	}, nil
 }
 
-// transport is https, unless the environment names the same Vault without.
+// transport is https, unless VAULT_ADDR names the same Vault by http://.
 func transport(host string) string {
 	if u, err := url.Parse(os.Getenv(api.EnvVaultAddress)); err == nil && u.Scheme == "http" && u.Host == host {
 		return "http"

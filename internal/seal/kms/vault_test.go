@@ -94,7 +94,7 @@ func TestVault(t *testing.T) {
 	_, uri := vault(t)
 	file := checkFile(t, uri)
 
-	// One in clear is not taken for a wrapped one, nor a damaged one.
+	// A keyring in clear does not pass for a wrapped one, nor does a damaged one.
 	if _, err := seal.CreateKeyring(file.Path + ".clear"); err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestVault(t *testing.T) {
 		t.Errorf("damaged: %v", err)
 	}
 
-	// VAULT_ADDR alone says that it is to be asked without TLS.
+	// Only VAULT_ADDR turns TLS off.
 	t.Setenv("VAULT_ADDR", "")
 	secure, err := kms.Open(t.Context(), uri)
 	if err != nil {
@@ -119,7 +119,7 @@ func TestVault(t *testing.T) {
 	}
 }
 
-// The key of Transit may be rotated too: what it wrapped before still unwraps.
+// The key of Transit may be rotated, too: a keyring that it wrapped before still unwraps.
 func TestVaultRotatesItsKey(t *testing.T) {
 	server, uri := vault(t)
 	file := checkFile(t, uri)
@@ -130,7 +130,7 @@ func TestVaultRotatesItsKey(t *testing.T) {
 }
 
 // A token needs the two paths of the policy in the documentation, and an error
-// names what is not permitted.
+// names the missing permission.
 func TestVaultPermissions(t *testing.T) {
 	server, uri := vault(t)
 	file := checkFile(t, uri)
@@ -162,7 +162,7 @@ path "transit/decrypt/credbus" { capabilities = ["update"] }`)
 	}
 	reader := token("credbus-keyring-reader", `path "transit/decrypt/credbus" { capabilities = ["update"] }`)
 	if err := open(reader); err == nil || !strings.Contains(err.Error(), "needs update on transit/encrypt/credbus") {
-		t.Errorf("that may not encrypt: %v", err)
+		t.Errorf("with a token that may not encrypt: %v", err)
 	}
 	wrong := "hvs.wrong-token"
 	if err := open(wrong); err == nil || !strings.Contains(err.Error(), "VAULT_TOKEN") || strings.Contains(err.Error(), wrong) {

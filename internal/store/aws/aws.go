@@ -15,16 +15,16 @@ import (
 	"credbus/subjects"
 )
 
-// Lag is for how long a read may answer what was before a write. AWS gives no
+// Lag is how long after a write a read may return the old state. AWS gives no
 // bound: "All Secrets Manager operations are eventually consistent"
 // (https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecrets.html),
-// of which ListSecrets may be five minutes behind and the others seconds. So this
-// is as long as a write itself may take.
+// ListSecrets may be five minutes behind, the others seconds. So Lag is as long
+// as a write itself may take.
 const Lag = 10 * time.Second
 
 // Store keeps credentials as secrets. It implements [store.Native],
-// [store.Batcher] and [store.Identified], for any number of processes, with preconditions that are
-// looked at before the write, not with it.
+// [store.MultiGetter] and [store.Identified], for any number of processes. It
+// checks preconditions before the write, not together with it.
 type Store struct {
 	config      Config
 	client      *secretsmanager.Client
@@ -32,15 +32,15 @@ type Store struct {
 	credentials *aws.CredentialsCache
 	http        httpClient
 
-	account      atomic.Pointer[account] // what Identity found last
-	unidentified sync.Once               // warned that it found nothing
+	account      atomic.Pointer[account] // the last one that Identity found
+	unidentified sync.Once               // warned that there is none
 
 	calls *store.Calls
 }
 
 var (
-	_ store.Native  = (*Store)(nil)
-	_ store.Batcher = (*Store)(nil)
+	_ store.Native      = (*Store)(nil)
+	_ store.MultiGetter = (*Store)(nil)
 
 	_ store.Identified = (*Store)(nil)
 )
@@ -49,7 +49,7 @@ var (
 func (s *Store) Native(subjects.Scope) bool { return s.config.Native }
 
 // Get implements [store.Store].
-func (s *Store) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+func (s *Store) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	if err := key.Check(); err != nil {
 		return nil, err
 	}
@@ -61,14 +61,14 @@ func (s *Store) Get(ctx context.Context, key store.Key) (*store.Record, error) {
 	return s.get(ctx, key)
 }
 
-func (s *Store) get(ctx context.Context, key store.Key) (*store.Record, error) {
+func (s *Store) get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	name := s.nameOf(key)
 	var (
 		described   *secret
 		describeErr error
 		asked       sync.WaitGroup
 	)
-	if s.config.Native { // it will be needed: both at once
+	if s.config.Native { // it will be needed, so ask for both at once
 		asked.Go(func() { described, describeErr = s.describe(ctx, name) })
 	}
 	value, err := s.value(ctx, name, "")
@@ -83,7 +83,8 @@ func (s *Store) get(ctx context.Context, key store.Key) (*store.Record, error) {
 		return sound(rec)
 	}
 	if !s.config.Native {
-		// Of a deleted one a tombstone is left, which has no sealed value either.
+		// A deleted secret leaves a tombstone, which has no sealed value
+		// either.
 		if described, err = s.describe(ctx, name); err != nil {
 			return nil, err
 		}
@@ -99,7 +100,7 @@ func (s *Store) get(ctx context.Context, key store.Key) (*store.Record, error) {
 	return s.nativeRecord(ctx, key, value, described)
 }
 
-// sound is rec, or ErrDamaged.
+// sound returns rec, or ErrDamaged.
 func sound(rec *store.Record) (*store.Record, error) {
 	if rec.Damaged != "" {
 		return nil, fmt.Errorf("%w: %s", store.ErrDamaged, rec.Damaged)
@@ -107,9 +108,9 @@ func sound(rec *store.Record) (*store.Record, error) {
 	return rec, nil
 }
 
-// nativeRecord puts a value and what was told of its secret together. Where a
-// write came between, the value is read again, of the version that was told of.
-func (s *Store) nativeRecord(ctx context.Context, key store.Key, value *value, described *secret) (*store.Record, error) {
+// nativeRecord joins a value and the description of its secret. If a write came
+// between the two reads, it reads the value of the described version again.
+func (s *Store) nativeRecord(ctx context.Context, key subjects.Target, value *value, described *secret) (*store.Record, error) {
 	if !described.exists() {
 		return nil, store.ErrNotFound
 	}
@@ -137,9 +138,7 @@ func (s *Store) nativeRecord(ctx context.Context, key store.Key, value *value, d
 	return rec, nil
 }
 
-// Close implements [store.Store]. It waits for the calls that are under way.
-func (s *Store) Close() error {
-	s.calls.Close()
-	s.http.CloseIdleConnections()
-	return nil
+// Close implements [store.Store].
+func (s *Store) Close(ctx context.Context) error {
+	return s.calls.Close(ctx, s.http.CloseIdleConnections)
 }

@@ -15,16 +15,17 @@ import (
 	"credbus/internal/store/aws"
 	"credbus/internal/store/aws/awstest"
 	"credbus/internal/store/storetest"
+	"credbus/subjects"
 )
 
-// MaxMetadata of sealed records is with a payload of up to 8 KiB, of native ones
-// with 50 tags and the longest key, and nothing that JSON escapes.
+// MaxMetadata leaves room for a payload of up to 8 KiB in sealed records, and for
+// 50 tags and the longest key in native ones, if JSON escapes nothing.
 var (
 	sealedFeatures = storetest.Features{RacyPreconditions: true, Unordered: true, MaxPayload: aws.MaxPayload, RefusesMore: true, MaxMetadata: 50_000}
 	nativeFeatures = storetest.Features{RacyPreconditions: true, Unordered: true, Native: true, TextValues: true, MaxPayload: 64_000, MaxMetadata: 500}
 )
 
-// harness asks a store as the worker has it, with no more permissions than the
+// harness tests a store as in a worker, with no more permissions than the
 // policy gives.
 func harness(features storetest.Features, change func(*bed, *aws.Config)) storetest.Harness {
 	var config aws.Config // of the store opened last
@@ -36,8 +37,10 @@ func harness(features storetest.Features, change func(*bed, *aws.Config)) storet
 			change(b, &config)
 			return open(t, config)
 		},
-		Damage: func(t *testing.T, _ store.Store, key store.Key) { damage(t, clientAt(config.Endpoint), nameOf(key)) },
-		Plant: func(t *testing.T, _ store.Store, key store.Key, value string) {
+		Damage: func(t *testing.T, _ store.Store, key subjects.Target) {
+			damage(t, clientAt(config.Endpoint), nameOf(key))
+		},
+		Plant: func(t *testing.T, _ store.Store, key subjects.Target, value string) {
 			plant(t, clientAt(config.Endpoint), nameOf(key), value)
 		},
 		Behind: func(t *testing.T) (writer, reader store.Store, catchUp func()) {
@@ -56,8 +59,8 @@ func harness(features storetest.Features, change func(*bed, *aws.Config)) storet
 	}
 }
 
-// damage makes a secret one whose description promises a record that its value
-// is not.
+// damage gives a secret the description of a sealed record, and a value that is
+// none.
 func damage(t *testing.T, client *secretsmanager.Client, name string) {
 	t.Helper()
 	version := "00000000-0000-0000-0000-" + rand.Text()[:12]
@@ -68,7 +71,7 @@ func damage(t *testing.T, client *secretsmanager.Client, name string) {
 	must(t, err)
 }
 
-// plant puts a value into a secret as the console does, and makes it if need be.
+// plant puts a value into a secret as the console does. It creates a missing secret.
 func plant(t *testing.T, client *secretsmanager.Client, name, value string) {
 	t.Helper()
 	_, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: &value, Description: ptr("planted")})
@@ -82,7 +85,7 @@ func TestConformance(t *testing.T) {
 	storetest.Run(t, harness(sealedFeatures, func(*bed, *aws.Config) {}))
 }
 
-// Pages without secrets, and answers that come in parts.
+// The server also sends pages without secrets, and answers in parts.
 func TestConformanceOfParts(t *testing.T) {
 	storetest.Run(t, harness(sealedFeatures, func(b *bed, c *aws.Config) {
 		b.EmptyPages, b.BatchSize = true, 3
@@ -94,8 +97,8 @@ func TestConformanceNative(t *testing.T) {
 	storetest.Run(t, harness(nativeFeatures, func(*bed, *aws.Config) {}))
 }
 
-// An endpoint of somebody else's, an emulator or AWS itself, with the credentials
-// that the environment has.
+// The endpoint is an emulator or AWS itself. The credentials come from the
+// environment.
 func TestConformanceElsewhere(t *testing.T) {
 	endpoint := os.Getenv("CREDBUS_TEST_AWS_ENDPOINT")
 	if endpoint == "" {
@@ -122,21 +125,22 @@ func TestConformanceElsewhere(t *testing.T) {
 	}
 }
 
-// clean deletes what a test has left in an account, of what is listed by now.
+// clean deletes the secrets that a test left in an account and that are listed by
+// now.
 func clean(t *testing.T, config aws.Config) {
 	s, err := aws.New(context.Background(), config)
 	if err != nil {
 		t.Error(err)
 		return
 	}
-	defer s.Close()
+	defer s.Close(t.Context())
 	for page := (store.Page{}); ; {
 		if page, err = s.List(context.Background(), store.ListOptions{Limit: 100, After: page.Next}); err != nil {
 			t.Error(err)
 			return
 		}
 		for _, rec := range page.Records {
-			if err := s.Delete(context.Background(), rec.Key, store.Precondition{}); err != nil {
+			if err := s.Delete(context.Background(), rec.Target, store.Precondition{}); err != nil {
 				t.Error(err)
 			}
 		}

@@ -22,7 +22,7 @@ import (
 	"credbus/subjects"
 )
 
-// policyFile is what docs/stores/aws.md tells an operator to use.
+// policyFile is the policy that docs/stores/aws.md recommends.
 const policyFile = "../../../deploy/aws/policy.json"
 
 // Profiles of the credentials file that tests use, and their access keys.
@@ -52,7 +52,7 @@ func newBed(t testing.TB) *bed {
 	return b
 }
 
-// newServer has the users of the profiles.
+// newServer returns a server that knows the users of the profiles.
 func newServer(t testing.TB) *awstest.Server {
 	t.Helper()
 	policy, err := os.ReadFile(policyFile)
@@ -69,7 +69,7 @@ func useProfiles(t testing.TB) {
 	t.Helper()
 	var profiles strings.Builder
 	for _, name := range []string{worker, admin, nobody, stranger} {
-		fmt.Fprintf(&profiles, "[%s]\naws_access_key_id = %[1]s\naws_secret_access_key = secret\n", name)
+		fmt.Fprintf(&profiles, "[%s]\naws_access_key_id = %[1]s\naws_secret_access_key = secret-key-of-as-many-characters-as-real\n", name)
 	}
 	fmt.Fprintf(&profiles, "[%s]\nregion = %s\n", forgetful, awstest.Region)
 	file := filepath.Join(t.TempDir(), "credentials")
@@ -91,30 +91,30 @@ func open(t testing.TB, config aws.Config) *aws.Store {
 	t.Helper()
 	s, err := aws.New(t.Context(), config)
 	must(t, err)
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { s.Close(context.Background()) })
 	return s
 }
 
-// client is how an operator, or another program, uses the secrets.
+// client returns a client like that of an operator or another program.
 func (b *bed) client() *secretsmanager.Client { return clientAt(b.url) }
 
 func clientAt(url string) *secretsmanager.Client {
 	return secretsmanager.New(secretsmanager.Options{
-		Region: awstest.Region, BaseEndpoint: &url, Retryer: sdk.NopRetryer{}, Credentials: credentials.NewStaticCredentialsProvider(admin, "secret", ""),
+		Region: awstest.Region, BaseEndpoint: &url, Retryer: sdk.NopRetryer{}, Credentials: credentials.NewStaticCredentialsProvider(admin, "secret-key-of-as-many-characters-as-real", ""),
 	})
 }
 
-// nameOf is the name of a key that is not too long.
-func nameOf(key store.Key) string {
+// nameOf returns the name of the secret for a key. The key must not be too long.
+func nameOf(key subjects.Target) string {
 	return aws.DefaultPrefix + "/" + strings.ReplaceAll(string(key.Scope), ":", "=") + "/" + string(key.ID)
 }
 
-func keyOf(scope, id string) store.Key {
-	return store.Key{Scope: subjects.Scope(scope), ID: subjects.ID(id)}
+func keyOf(scope, id string) subjects.Target {
+	return subjects.Target{Scope: subjects.Scope(scope), ID: subjects.ID(id)}
 }
 
 func newRecord(scope, id, writeID string) *store.Record {
-	return &store.Record{Key: keyOf(scope, id), WriteID: writeID, Payload: []byte("sealed by " + writeID)}
+	return &store.Record{Target: keyOf(scope, id), WriteID: writeID, Payload: []byte("sealed by " + writeID)}
 }
 
 func put(t testing.TB, s store.Store, rec *store.Record) (version string) {
@@ -124,7 +124,7 @@ func put(t testing.TB, s store.Store, rec *store.Record) (version string) {
 	return version
 }
 
-func get(t testing.TB, s store.Store, key store.Key) *store.Record {
+func get(t testing.TB, s store.Store, key subjects.Target) *store.Record {
 	t.Helper()
 	rec, err := s.Get(context.Background(), key)
 	must(t, err)
@@ -140,7 +140,7 @@ func must(t testing.TB, err error) {
 
 func ptr[T any](v T) *T { return &v }
 
-// after is handler that takes a while.
+// after delays the requests to handler.
 func after(latency time.Duration, handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		time.Sleep(latency)

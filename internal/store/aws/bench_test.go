@@ -14,11 +14,12 @@ import (
 
 	"credbus/internal/store"
 	"credbus/internal/store/aws"
+	"credbus/subjects"
 )
 
-// What a miss costs, by the driver and by the SDK's own call for the same value,
-// in turns. The server is the fake on this machine, so that what is left is what
-// each of them adds.
+// BenchmarkMiss compares a read by the driver with the SDK's own call for the same
+// value, in turns. The server is the fake on this machine, so the numbers show what
+// each of the two adds.
 func BenchmarkMiss(b *testing.B) {
 	for _, native := range []bool{false, true} {
 		form := map[bool]string{false: "sealed", true: "native"}[native]
@@ -32,9 +33,9 @@ func BenchmarkMiss(b *testing.B) {
 			rec.Payload, rec.Data = nil, dataOf("username", "app", "password", "correct-horse-battery")
 		}
 		put(b, s, rec)
-		input := &secretsmanager.GetSecretValueInput{SecretId: ptr(nameOf(rec.Key))}
+		input := &secretsmanager.GetSecretValueInput{SecretId: ptr(nameOf(rec.Target))}
 		ways := map[string]func(context.Context) error{
-			"driver": func(ctx context.Context) error { _, err := s.Get(ctx, rec.Key); return err },
+			"driver": func(ctx context.Context) error { _, err := s.Get(ctx, rec.Target); return err },
 			"sdk":    func(ctx context.Context) error { _, err := client.GetSecretValue(ctx, input); return err },
 		}
 		times := make(map[string][]time.Duration)
@@ -65,7 +66,7 @@ func report(b *testing.B, times []time.Duration) {
 }
 
 // BenchmarkBatch reads 100 credentials from a server that takes 20 ms to answer,
-// by GetBatch, and one by one ten at a time as a batch command does otherwise.
+// by GetMulti, and by single reads, ten at a time, as a batch command does otherwise.
 func BenchmarkBatch(b *testing.B) {
 	const n, atOnce, latency = 100, 10, 20 * time.Millisecond
 	server := newServer(b)
@@ -73,12 +74,12 @@ func BenchmarkBatch(b *testing.B) {
 	b.Cleanup(slow.Close)
 	config := (&bed{Server: server, url: slow.URL}).config()
 	s := open(b, config)
-	var keys []store.Key
+	var keys []subjects.Target
 	var puts sync.WaitGroup
 	for i := range n {
 		rec := newRecord("org:acme", fmt.Sprint("key-", i), "1")
 		rec.Payload = bytes.Repeat([]byte("x"), 256)
-		keys = append(keys, rec.Key)
+		keys = append(keys, rec.Target)
 		puts.Go(func() {
 			if _, err := s.Put(b.Context(), rec, store.Precondition{}); err != nil {
 				b.Error(err)
@@ -86,9 +87,9 @@ func BenchmarkBatch(b *testing.B) {
 		})
 	}
 	puts.Wait()
-	b.Run("GetBatch", func(b *testing.B) {
+	b.Run("GetMulti", func(b *testing.B) {
 		for range b.N {
-			if _, err := s.GetBatch(b.Context(), keys); err != nil {
+			if _, err := s.GetMulti(b.Context(), keys); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -100,7 +101,7 @@ func BenchmarkBatch(b *testing.B) {
 	})
 }
 
-func getAll(b *testing.B, s *aws.Store, keys []store.Key, atOnce int) {
+func getAll(b *testing.B, s *aws.Store, keys []subjects.Target, atOnce int) {
 	turns := make(chan struct{}, atOnce)
 	var gets sync.WaitGroup
 	for _, key := range keys {

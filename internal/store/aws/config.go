@@ -23,55 +23,58 @@ import (
 )
 
 const (
-	// DefaultPrefix begins the names of a Config that has no prefix.
+	// DefaultPrefix is the prefix of a Config without one.
 	DefaultPrefix = "credbus"
 
 	defaultRecoveryDays = 30
 
-	// openTimeout ends New.
+	// openTimeout bounds New.
 	openTimeout = 1800 * time.Millisecond
 
-	// renewBefore is how long before they expire a role's credentials are renewed.
+	// renewBefore is how long before their expiry the credentials of a role are
+	// renewed.
 	renewBefore = time.Minute
 
-	// idleConnections are kept to the one host that is asked.
+	// idleConnections is how many are kept open to the one host.
 	idleConnections = 100
-	// pingAfter and pingTimeout find a connection that swallows requests, where
-	// several of them share one.
+	// pingAfter and pingTimeout find a dead connection that several requests
+	// share.
 	pingAfter   = 5 * time.Second
 	pingTimeout = 2 * time.Second
 )
 
-// Config says where, and as whom. What is not set here the SDK takes from where
-// the AWS command line does: environment, profile, container or instance.
+// Config says where the secrets are, and who uses them. The SDK takes missing
+// settings from the same places as the AWS command line: environment, profile,
+// container or instance.
 type Config struct {
 	Region  string
-	Profile string // of the shared configuration files
-	// Endpoint is another than the region's, for a VPC endpoint or an emulator.
+	Profile string // a profile of the shared configuration files
+	// Endpoint replaces the region's endpoint, for a VPC endpoint or an
+	// emulator.
 	Endpoint string
-	// Role is the ARN of a role to assume, ExternalID what its owner asks for.
-	// STSEndpoint is another endpoint to ask for it.
+	// Role is the ARN of a role to assume, ExternalID the ID that its owner
+	// demands. STSEndpoint replaces the endpoint of STS.
 	Role, ExternalID, STSEndpoint string
 
 	// Prefix begins every name: 1 to 200 characters of A-Z a-z 0-9 / _ + . @ -.
 	// Default DefaultPrefix.
 	Prefix string
-	// KMSKey is the key that values are encrypted with when they are written: an
-	// ID, ARN or alias. Default aws/secretsmanager for new secrets; others keep
-	// the one they have.
+	// KMSKey is the key that encrypts values when they are written: an ID, ARN
+	// or alias. Default aws/secretsmanager for new secrets; existing ones keep
+	// theirs.
 	KMSKey string
 	// Native keeps values as other programs expect them, in place of records.
 	Native bool
 
-	// RecoveryDays is for how long a deleted secret can be restored: 7 to 30,
-	// default 30. With ForceDelete it cannot be.
+	// RecoveryDays is how long a deleted secret can be restored: 7 to 30,
+	// default 30. ForceDelete deletes without recovery.
 	RecoveryDays int
 	ForceDelete  bool
 
 	Logger *slog.Logger // default slog.Default()
 }
 
-// withDefaults is c, or what to change in it.
+// withDefaults returns c with defaults, or an error that says what to change.
 func (c Config) withDefaults() (Config, error) {
 	c.Prefix = cmp.Or(c.Prefix, DefaultPrefix)
 	const allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/_+.@-"
@@ -79,11 +82,11 @@ func (c Config) withDefaults() (Config, error) {
 	case len(c.Prefix) > maxPrefixLen || strings.Trim(c.Prefix, allowed) != "" || strings.Trim(c.Prefix, "/") != c.Prefix || strings.Contains(c.Prefix, "//"):
 		return c, fmt.Errorf("store.aws.prefix: %q: write 1 to %d characters of A-Z a-z 0-9 / _ + . @ -, with no slash at either end and no two in a row", c.Prefix, maxPrefixLen)
 	case c.ForceDelete && c.RecoveryDays != 0 && c.RecoveryDays != defaultRecoveryDays:
-		return c, errors.New("store.aws.recovery_days: nothing can be recovered with store.aws.force_delete: set one of them")
+		return c, errors.New("store.aws.recovery_days: it has no effect with store.aws.force_delete: set only one of them")
 	case c.RecoveryDays != 0 && (c.RecoveryDays < 7 || c.RecoveryDays > 30):
 		return c, fmt.Errorf("store.aws.recovery_days: %d: Secrets Manager allows 7 to 30 days", c.RecoveryDays)
 	case c.ExternalID != "" && c.Role == "":
-		return c, errors.New("store.aws.external_id: it belongs to store.aws.role, which is not set")
+		return c, errors.New("store.aws.external_id: it needs store.aws.role, which is not set: set the role, or leave this out")
 	}
 	c.RecoveryDays = cmp.Or(c.RecoveryDays, defaultRecoveryDays)
 	if c.Logger == nil {
@@ -92,9 +95,9 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// New makes a store, and sees within two seconds that it may list secrets and
-// read those of the prefix, in the ways that its form needs. The error names the setting to change, or the action
-// to allow.
+// New makes a store. Within two seconds it checks that it may list secrets, and
+// read those of the prefix as its form needs. The error names the setting to
+// change, or the action to allow.
 func New(ctx context.Context, c Config) (*Store, error) {
 	c, err := c.withDefaults()
 	if err != nil {
@@ -104,7 +107,6 @@ func New(ctx context.Context, c Config) (*Store, error) {
 	defer cancel()
 	s := &Store{config: c, calls: store.NewCalls()}
 	if err := s.open(ctx); err != nil {
-		s.calls.Close()
 		return nil, err
 	}
 	return s, nil
@@ -130,7 +132,7 @@ func (s *Store) open(ctx context.Context) error {
 		}
 	})
 	s.tokens = s.newTokens(loaded)
-	probe := s.config.Prefix + "/probe" // no key's name
+	probe := s.config.Prefix + "/probe" // not the name of a key
 	probes := []func() error{
 		func() error { _, _, err := s.listSecrets(ctx, s.namesBelow(""), 1, ""); return err },
 		func() error { _, err := s.value(ctx, probe, ""); return err },
@@ -152,8 +154,8 @@ func (s *Store) open(ctx context.Context) error {
 	return nil
 }
 
-// load is the SDK's configuration. The SDK does not retry: whoever calls the
-// store does.
+// load returns the configuration of the SDK. The SDK does not retry: the caller
+// of the store does.
 func (s *Store) load(ctx context.Context) (aws.Config, error) {
 	buildable := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		t.MaxIdleConnsPerHost = idleConnections
@@ -203,10 +205,10 @@ func (s *Store) load(ctx context.Context) (aws.Config, error) {
 	return loaded, nil
 }
 
-// httpClient hides that the SDK's request bodies have a WriteTo. That one returns
-// io.EOF once the SDK has closed the body, which it does as soon as an answer
-// begins. Where net/http has not looked yet whether there is more to send, it
-// takes that for a failure and cuts the answer off.
+// httpClient hides the WriteTo of the SDK's request bodies. The SDK closes a
+// body as soon as an answer begins, and from then on WriteTo returns io.EOF. If
+// net/http has not checked yet whether there is more to send, it takes that for
+// a failure and cuts the answer off.
 type httpClient struct{ http.Client }
 
 func (c *httpClient) Do(r *http.Request) (*http.Response, error) {
@@ -216,7 +218,7 @@ func (c *httpClient) Do(r *http.Request) (*http.Response, error) {
 	return c.Client.Do(r)
 }
 
-// optional is a parameter that is left out when it is empty.
+// optional returns a parameter, or nil to leave it out when it is empty.
 func optional(s string) *string {
 	if s == "" {
 		return nil
@@ -224,7 +226,7 @@ func optional(s string) *string {
 	return &s
 }
 
-// credentialsError says why there are no credentials.
+// credentialsError returns the reason why there are no credentials.
 func (s *Store) credentialsError(ctx context.Context, err error) error {
 	if s.config.Role != "" {
 		return fmt.Errorf("store.aws.role: %s cannot be assumed: %w", s.config.Role, s.failed(ctx, "sts:AssumeRole", err))
@@ -232,7 +234,7 @@ func (s *Store) credentialsError(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: no AWS credentials: set store.aws.profile, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the container or instance a role: %w", store.ErrPermission, err)
 }
 
-// openError names the settings that decide who is asked.
+// openError names the settings that decide which server gets the request.
 func (s *Store) openError(ctx context.Context, err error) error {
 	settings := "store.aws.region: " + s.config.Region
 	if s.config.Endpoint != "" {

@@ -6,11 +6,11 @@
 //	  description  a note: whose write made the current version, and in native
 //	               form the credential's metadata
 //
-// A write looks at the description, never at the value, then names the new
-// version before it exists: the request's token, which becomes its VersionId, is
-// a hash of the write id, the key and the version that it replaces. So a write
-// that is sent twice makes one version, and a description that was left behind
-// by somebody else's write is told from one that belongs to the value.
+// A write reads the description, never the value. It chooses the name of the
+// new version: the token of the request, which becomes the VersionId, is a hash
+// of the write id, the key and the version that it replaces. So a write that is
+// sent twice makes one version. The name also shows whether a description
+// belongs to the value, or somebody else has written the value since.
 //
 //	DescribeSecret ─► precondition ─┬─ none ──────► CreateSecret
 //	     ▲                          ├─ deleted ───► RestoreSecret ─► UpdateSecret
@@ -18,12 +18,12 @@
 //	     └── made, deleted or restored by somebody meanwhile ──┘
 //
 // UpdateSecret replaces value and description in one step. There is no
-// conditional write: of two writers at once with one precondition both may
-// succeed, and the later stays.
+// conditional write: two concurrent writers with the same precondition may both
+// succeed, and the later one stays.
 //
 // A delete replaces the value by a tombstone and then schedules the secret for
 // deletion, so that a later write can restore it without showing the old value.
-// Within the recovery window an operator can bring that back: see
+// Within the recovery window an operator can restore the old value: see
 // docs/stores/aws.md.
 //
 // Secrets Manager is eventually consistent: see [Lag]. A list may be minutes

@@ -12,7 +12,7 @@ import (
 	"credbus/subjects"
 )
 
-// secretText stands in answers that cannot be read, and in no error.
+// secretText is part of unreadable answers, and must not appear in an error.
 const secretText = "correct-horse-battery"
 
 func TestErrors(t *testing.T) {
@@ -51,7 +51,7 @@ func TestErrors(t *testing.T) {
 				var err error
 				switch action {
 				case "GetSecretValue":
-					_, err = s.Get(t.Context(), rec.Key)
+					_, err = s.Get(t.Context(), rec.Target)
 				case "ListSecrets", "BatchGetSecretValue":
 					_, err = s.List(t.Context(), store.ListOptions{Scope: "org:acme", Limit: 10})
 				default:
@@ -65,7 +65,7 @@ func TestErrors(t *testing.T) {
 				}
 			}
 			b.Heal()
-			if got := get(t, s, rec.Key); got.Version != version {
+			if got := get(t, s, rec.Target); got.Version != version {
 				t.Errorf("a refused write made version %s of %s", got.Version, version)
 			}
 		})
@@ -80,26 +80,26 @@ func TestHanging(t *testing.T) {
 	b.Fail("GetSecretValue", -1, awstest.Hang())
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := s.Get(ctx, rec.Key); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := s.Get(ctx, rec.Target); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v, want the context's error", err)
 	}
-	// Close does not wait for a read that hangs, and gives up no write.
+	// Close must not wait for a hanging read, and must not give up a write.
 	failed := make(chan error, 1)
 	go func() {
-		_, err := s.Get(t.Context(), rec.Key)
+		_, err := s.Get(t.Context(), rec.Target)
 		failed <- err
 	}()
 	for b.Calls("GetSecretValue") < 3 { // one by New, two here
 		time.Sleep(time.Millisecond)
 	}
-	must(t, s.Close())
+	must(t, s.Close(t.Context()))
 	if err := <-failed; !errors.Is(err, store.ErrClosed) {
 		t.Errorf("%v, want ErrClosed", err)
 	}
 }
 
-// One secret that is out of reach by a key or policy of its own does not keep a
-// list from showing the others.
+// A secret may have a key or policy of its own that denies access to it. A list
+// still shows the others.
 func TestListBesideOneThatIsRefused(t *testing.T) {
 	b := newBed(t)
 	s := open(t, b.config())
@@ -115,11 +115,11 @@ func TestListBesideOneThatIsRefused(t *testing.T) {
 		t.Fatalf("%+v", page)
 	}
 	if damaged := page.Records[0].Damaged; !strings.Contains(damaged, "allow secretsmanager:GetSecretValue") {
-		t.Errorf("it is shown with %q", damaged)
+		t.Errorf("the refused record is damaged by %q", damaged)
 	}
-	found, err := s.GetBatch(t.Context(), []store.Key{sound.Key, page.Records[0].Key})
+	found, err := s.GetMulti(t.Context(), []subjects.Target{sound.Target, page.Records[0].Target})
 	must(t, err)
 	if found[0].Err != nil || !errors.Is(found[1].Err, store.ErrPermission) {
-		t.Errorf("GetBatch: %v, %v; want the one, and ErrPermission", found[0].Err, found[1].Err)
+		t.Errorf("GetMulti: %v, %v; want the first, and ErrPermission for the second", found[0].Err, found[1].Err)
 	}
 }

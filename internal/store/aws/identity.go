@@ -14,11 +14,11 @@ import (
 	"credbus/internal/store"
 )
 
-// identityTimeout bounds each of the two questions of Identity. An endpoint of STS that
-// a network does not let through keeps a start no longer than that.
+// identityTimeout bounds each of the two requests of Identity, so that an
+// unreachable endpoint of STS does not delay a start for longer.
 const identityTimeout = time.Second
 
-// account is whose secrets they are.
+// account is the AWS account of the secrets.
 type account struct{ partition, id string }
 
 var accountID = regexp.MustCompile(`^[0-9]{12}$`)
@@ -32,12 +32,13 @@ func accountOf(arn string) (account, bool) {
 	return account{parts[1], parts[4]}, true
 }
 
-// Identity implements [store.Identified]: partition, region, account and prefix, and
-// the endpoint where it is not one of AWS, because emulators have the same account.
+// Identity implements [store.Identified]: partition, region, account and
+// prefix, and the endpoint if it is not one of AWS, because emulators all have
+// the same account.
 //
-// STS tells the account without any permission. If STS is out of reach, the ARN of a secret
-// below the prefix has it. If there is no secret either, the account that was found before
-// counts; without one, the identity is "".
+// STS reports the account without any permission. If STS is out of reach, the
+// ARN of a secret below the prefix shows it. If there is no secret either,
+// Identity uses the account found before; without one, the identity is "".
 func (s *Store) Identity(caller context.Context) (string, error) {
 	ctx, end, err := s.calls.Begin(caller)
 	if err != nil {
@@ -59,7 +60,7 @@ func (s *Store) Identity(caller context.Context) (string, error) {
 		found = *s.account.Load()
 	default:
 		s.unidentified.Do(func() {
-			s.config.Logger.Warn("which AWS account this worker uses is not known, so that workers with different accounts do not notice: let it reach STS (store.aws.sts_endpoint)",
+			s.config.Logger.Warn("this worker cannot find out which AWS account it uses, so workers with different accounts would not notice: let it reach STS (store.aws.sts_endpoint)",
 				"region", s.config.Region, "error", asked)
 		})
 		return "", nil
@@ -71,7 +72,7 @@ func (s *Store) Identity(caller context.Context) (string, error) {
 	return "aws:" + found.partition + ":" + s.config.Region + ":" + found.id + ":" + store.IdentityPart(place), nil
 }
 
-// within asks for no longer than identityTimeout.
+// within bounds a request to identityTimeout.
 func within(ctx context.Context, ask func(context.Context) (account, error)) (account, error) {
 	ctx, cancel := context.WithTimeout(ctx, identityTimeout)
 	defer cancel()
@@ -91,7 +92,7 @@ func (s *Store) callerAccount(ctx context.Context) (account, error) {
 	return found, nil
 }
 
-// accountOfSecrets is that of the first secret below the prefix.
+// accountOfSecrets returns the account of the first secret below the prefix.
 func (s *Store) accountOfSecrets(ctx context.Context) (account, error) {
 	secrets, _, err := s.listSecrets(ctx, s.namesBelow(""), 1, "")
 	if err != nil {
@@ -105,7 +106,8 @@ func (s *Store) accountOfSecrets(ctx context.Context) (account, error) {
 	return account{}, fmt.Errorf("%w: no secret below %s", store.ErrNotFound, s.config.Prefix)
 }
 
-// awsDomains are those of the partitions' endpoints, private ones of a VPC included.
+// awsDomains are the domains of the partitions' endpoints, including private
+// ones of a VPC.
 var awsDomains = []string{
 	".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu",
 	".c2s.ic.gov", ".sc2s.sgov.gov", ".csp.hci.ic.gov", ".cloud.adc-e.uk",
@@ -113,7 +115,8 @@ var awsDomains = []string{
 	".api.aws.ic.gov", ".api.aws.scloud", ".api.aws.hci.ic.gov", ".api.cloud-aws.adc-e.uk",
 }
 
-// foreignHost is the host and port of an endpoint that is not of AWS, "" of another.
+// foreignHost returns the host and port of an endpoint that is not of AWS, ""
+// for others.
 func foreignHost(endpoint *string) string {
 	if endpoint == nil {
 		return ""
@@ -131,8 +134,8 @@ func foreignHost(endpoint *string) string {
 	return strings.ToLower(parsed.Host)
 }
 
-// newTokens makes the client of STS. An emulator has its own, behind the same endpoint
-// unless another one is named.
+// newTokens makes the client of STS. An emulator has STS behind the same
+// endpoint, unless the settings name another one.
 func (s *Store) newTokens(loaded aws.Config) *sts.Client {
 	return sts.NewFromConfig(loaded, func(o *sts.Options) {
 		switch {

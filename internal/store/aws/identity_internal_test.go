@@ -2,8 +2,8 @@ package aws
 
 import "testing"
 
-// An endpoint of AWS is one of many addresses of the same place; any other one is a
-// place of its own.
+// All endpoints of AWS lead to one place, so an identity does not name them. It
+// names any other endpoint.
 func TestForeignHost(t *testing.T) {
 	for endpoint, want := range map[string]string{
 		"": "",

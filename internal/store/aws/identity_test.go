@@ -12,7 +12,7 @@ import (
 	"credbus/internal/testbed"
 )
 
-// identityOf opens a store of its own, as another worker does.
+// identityOf opens another store, like another worker.
 func identityOf(t *testing.T, config aws.Config) string {
 	t.Helper()
 	text, err := open(t, config).Identity(t.Context())
@@ -23,8 +23,9 @@ func identityOf(t *testing.T, config aws.Config) string {
 	return text
 }
 
-// The identity is the same whether STS or the ARN of a secret tells the account.
-func TestIdentityByWhateverTellsTheAccount(t *testing.T) {
+// The identity must be the same whether STS or the ARN of a secret shows the
+// account.
+func TestIdentityFromSTSOrASecret(t *testing.T) {
 	b := newBed(t)
 	want := "aws:aws:eu-central-1:123456789012:" + strings.TrimPrefix(b.url, "http://") + ":credbus"
 	byUser := identityOf(t, b.config())
@@ -44,12 +45,12 @@ func TestIdentityByWhateverTellsTheAccount(t *testing.T) {
 	another := b.config()
 	another.Prefix = "credbus/staging" // has no secret, and may be read by the policy
 	if text := identityOf(t, another); text != "" {
-		t.Errorf("%q of an account that nothing tells", text)
+		t.Errorf("%q although nothing shows the account", text)
 	}
 }
 
-// A start that worked before works without STS too; what is missing is logged once, and
-// what is known stays known.
+// Without STS and without a secret, a store starts and has no identity. It logs the
+// setting once. An identity that it found stays known.
 func TestIdentityWithoutSTS(t *testing.T) {
 	b := newBed(t)
 	var log bytes.Buffer
@@ -75,11 +76,12 @@ func TestIdentityWithoutSTS(t *testing.T) {
 	}
 	b.Fail("GetCallerIdentity", -1, awstest.Answer(503, "text/html", "not here"))
 	if text, err := s.Identity(t.Context()); err != nil || text != known {
-		t.Errorf("%q, %v; want what was known, %q", text, err, known)
+		t.Errorf("%q, %v; want the known identity, %q", text, err, known)
 	}
 }
 
-// Another prefix is another place, however long it is.
+// Each prefix is a place of its own, even if prefixes are long and differ only at
+// the end.
 func TestIdentityOfPrefixes(t *testing.T) {
 	b := newBed(t)
 	seen := make(map[string]bool)

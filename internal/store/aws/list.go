@@ -14,12 +14,13 @@ import (
 	"credbus/subjects"
 )
 
-// maxListed is the most secrets that one ListSecrets tells of.
+// maxListed is the most secrets in an answer to ListSecrets.
 const maxListed = 100
 
-// List implements [store.Store]. A page is what one ListSecrets tells of, so at
-// most 100 records, the newest secrets first: one that is made during a walk is
-// behind it. Of sealed records it reads the values, which hold their metadata.
+// List implements [store.Store]. A page is one answer to ListSecrets, so at
+// most 100 records, the newest secrets first. A walk does not see a secret made
+// after it began. For sealed records, List reads the values, which hold their
+// metadata.
 func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
 	token, err := s.parseCursor(opts.After, opts.Scope)
 	if err != nil {
@@ -39,25 +40,26 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 		if page.Records, err = s.records(ctx, opts.Scope, secrets); err != nil {
 			return store.Page{}, err
 		}
-		// Secrets Manager gives out pages that are empty, or hold nothing of ours.
+		// Secrets Manager may return pages that are empty, or without any of
+		// our secrets.
 		if len(page.Records) > 0 || token == "" {
 			return page, nil
 		}
 	}
 }
 
-// listSecrets is a page of those whose name has that beginning.
+// listSecrets returns a page of the secrets whose names begin with a text.
 func (s *Store) listSecrets(ctx context.Context, beginning string, limit int, token string) (secrets []*secret, next string, err error) {
 	size := int32(limit)
 	out, err := s.client.ListSecrets(ctx, &secretsmanager.ListSecretsInput{
-		// The filter is a prefix, and heeds case.
+		// The filter matches a prefix, and is case-sensitive.
 		Filters:    []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{beginning}}},
 		SortOrder:  types.SortOrderTypeDesc,
 		MaxResults: &size,
 		NextToken:  optional(token),
 	})
 	if errors.As(err, new(*types.InvalidNextTokenException)) {
-		return nil, "", store.ErrCursor // it was, and has expired
+		return nil, "", store.ErrCursor // it was one, and has expired
 	}
 	if err != nil {
 		return nil, "", s.failed(ctx, "secretsmanager:ListSecrets", err)
@@ -71,18 +73,18 @@ func (s *Store) listSecrets(ctx context.Context, beginning string, limit int, to
 	return secrets, valueOf(out.NextToken), nil
 }
 
-// records are the credentials of a scope among secrets.
+// records returns the credentials of a scope among secrets.
 func (s *Store) records(ctx context.Context, scope subjects.Scope, secrets []*secret) ([]store.Record, error) {
 	found := make([]*store.Record, len(secrets))
 	var (
-		keys   []store.Key // whose value is to be read
-		places []int       // theirs in secrets
+		keys   []subjects.Target // whose values must be read
+		places []int             // their indices in secrets
 	)
 	for i, secret := range secrets {
 		key, ok := s.keyOf(secret.name, &secret.note)
 		switch {
 		case !ok && strings.Contains(secret.name, hashMark):
-			s.config.Logger.Warn("a secret's description does not tell its key any more: lists leave it out", "secret", secret.name)
+			s.config.Logger.Warn("a secret's description does not name its credential any more, so lists leave it out: store the credential again", "secret", secret.name)
 		case !ok, !scope.Contains(key.Scope), !secret.exists():
 		case s.listsWithoutValue(secret):
 			found[i] = secret.record(key)
@@ -97,9 +99,9 @@ func (s *Store) records(ctx context.Context, scope subjects.Scope, secrets []*se
 	for i, value := range values {
 		rec := &found[places[i]]
 		switch secret := secrets[places[i]]; {
-		case errors.Is(value.err, store.ErrNotFound): // deleted by now
-		case errors.Is(value.err, store.ErrPermission): // of this one, by its own policy or key
-			*rec = &store.Record{Key: keys[i], Damaged: value.err.Error()}
+		case errors.Is(value.err, store.ErrNotFound): // deleted meanwhile
+		case errors.Is(value.err, store.ErrPermission): // this secret's own policy or key refuses
+			*rec = &store.Record{Target: keys[i], Damaged: value.err.Error()}
 		case value.err != nil:
 			return nil, value.err
 		default:
@@ -121,15 +123,15 @@ func (s *Store) records(ctx context.Context, scope subjects.Scope, secrets []*se
 	return records, nil
 }
 
-// listsWithoutValue reports whether all that a list shows is known. A store in
-// native form takes what has no note for somebody's native value, one in sealed
-// form looks at every value.
+// listsWithoutValue reports whether a list can show a secret without reading
+// its value. A store in native form takes a secret without a note for a native
+// value of others; a store in sealed form reads every value.
 func (s *Store) listsWithoutValue(secret *secret) bool {
 	return s.config.Native && (!secret.noted || secret.note.Form != sealed)
 }
 
-// A cursor is the token that ListSecrets gave out, after a sum that ties it to
-// the list that it continues.
+// A cursor is the token of ListSecrets, after a checksum that binds it to its
+// list.
 
 func (s *Store) formatCursor(token string, scope subjects.Scope) string {
 	if token == "" {

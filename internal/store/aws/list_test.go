@@ -11,6 +11,7 @@ import (
 
 	"credbus/internal/store"
 	"credbus/internal/store/aws/awstest"
+	"credbus/subjects"
 )
 
 func TestListPassesOverWhatIsNotOurs(t *testing.T) {
@@ -23,13 +24,13 @@ func TestListPassesOverWhatIsNotOurs(t *testing.T) {
 		must(t, err)
 	}
 	page, err := s.List(t.Context(), store.ListOptions{Limit: 3})
-	if err != nil || len(page.Records) != 1 || page.Records[0].Key != rec.Key {
+	if err != nil || len(page.Records) != 1 || page.Records[0].Target != rec.Target {
 		t.Errorf("%+v, %v", page, err)
 	}
 }
 
-// A page is one request for names and one for each 20 records, however many are
-// asked for; in native form no value is read.
+// A page takes one request for names and one for each 20 records, whatever the
+// limit; in native form no value is read.
 func TestListCosts(t *testing.T) {
 	const n = 130
 	for _, native := range []bool{false, true} {
@@ -67,8 +68,8 @@ func TestListCosts(t *testing.T) {
 	}
 }
 
-// A list may be minutes behind. What it still has and is deleted is left out
-// where values are read, and it never makes what it lists older than it says.
+// A list may be minutes behind. If values are read, deleted secrets are left
+// out, and a record is never older than the list says.
 func TestListThatIsBehind(t *testing.T) {
 	b := newBed(t)
 	s := open(t, b.config())
@@ -101,7 +102,7 @@ func TestCursors(t *testing.T) {
 	must(t, err)
 	for _, after := range []string{page.Next + "\n", page.Next[1:], strings.ToUpper(page.Next[:16]) + page.Next[16:]} {
 		if after == page.Next {
-			continue // its sum has no letters
+			continue // its checksum has no letters
 		}
 		if _, err := s.List(t.Context(), store.ListOptions{Limit: 1, After: after}); !errors.Is(err, store.ErrCursor) {
 			t.Errorf("%q: %v, want ErrCursor", after, err)
@@ -116,18 +117,18 @@ func TestCursors(t *testing.T) {
 	}
 }
 
-// A hundred records are five requests.
+// A hundred records take five requests.
 func TestBatchCosts(t *testing.T) {
 	b := newBed(t)
 	s := open(t, b.config())
-	var keys []store.Key
+	var keys []subjects.Target
 	for i := range 100 {
 		rec := newRecord("org:acme", fmt.Sprint("key-", i), "1")
 		put(t, s, rec)
-		keys = append(keys, rec.Key)
+		keys = append(keys, rec.Target)
 	}
 	values, batches := b.Calls("GetSecretValue"), b.Calls("BatchGetSecretValue")
-	found, err := s.GetBatch(t.Context(), keys)
+	found, err := s.GetMulti(t.Context(), keys)
 	must(t, err)
 	if slices.ContainsFunc(found, func(f store.Found) bool { return f.Err != nil }) {
 		t.Errorf("%+v", found)

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"credbus/internal/store"
 	"credbus/subjects"
 )
 
@@ -16,8 +15,9 @@ var (
 	endsAsARNDoes = regexp.MustCompile(`-.{6}$`)
 )
 
-// FuzzNames: each key has a name of its own that Secrets Manager takes, from
-// which the key is read again, and a list of any scope above asks for it.
+// FuzzNames checks that each key has a name of its own, that Secrets Manager
+// accepts the name, that the key can be read from it, and that a list of any scope
+// above asks for it.
 func FuzzNames(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"org:acme", "key"}, {"org:acme/team:eng", "key-AbCdEf"}, {"a:b", "-------"}, {"a:b", strings.Repeat("-", subjects.MaxIDLen)},
@@ -29,9 +29,9 @@ func FuzzNames(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, prefix, scope, id string) {
 		config, err := Config{Prefix: prefix}.withDefaults()
-		key := store.Key{Scope: subjects.Scope(scope), ID: subjects.ID(id)}
+		key := subjects.Target{Scope: subjects.Scope(scope), ID: subjects.ID(id)}
 		if err = errors.Join(err, key.Check()); err != nil {
-			t.Skip("what the fuzzer made is refused before it gets a name: ", err)
+			t.Skip("such a key is refused before it gets a name: ", err)
 		}
 		s := &Store{config: config}
 		name := s.nameOf(key)
@@ -56,7 +56,7 @@ func FuzzNames(f *testing.F) {
 	})
 }
 
-// What is below the prefix and no name that nameOf makes is no credential's.
+// A secret below the prefix is not a credential if nameOf never makes its name.
 func TestOtherNames(t *testing.T) {
 	s := &Store{config: Config{Prefix: "credbus"}}
 	hashed := strings.Repeat("a", maxHead-len("credbus/")) + hashMark + strings.Repeat("0", 64)
@@ -69,17 +69,17 @@ func TestOtherNames(t *testing.T) {
 			t.Errorf("%q is taken for %v", name, key)
 		}
 	}
-	// Nor is a hashed name that another key's note stands beside.
-	long := store.Key{Scope: subjects.Scope("l:" + strings.Repeat("v", 510)), ID: "a"}
+	// Nor is a secret with a hashed name and the note of another key.
+	long := subjects.Target{Scope: subjects.Scope("l:" + strings.Repeat("v", 510)), ID: "a"}
 	if key, ok := s.keyOf(s.nameOf(long), &note{Scope: long.Scope, ID: "b"}); ok {
-		t.Errorf("it is taken for %v", key)
+		t.Errorf("with the note of another key it is taken for %v", key)
 	}
 }
 
 func ExampleStore_nameOf() {
 	s := &Store{config: Config{Prefix: "credbus"}}
-	fmt.Println(s.nameOf(store.Key{Scope: "org:acme/team:eng", ID: "api-key"}))
-	fmt.Println(s.nameOf(store.Key{Scope: "org:acme/team:eng", ID: "key-AbCdEf"}))
+	fmt.Println(s.nameOf(subjects.Target{Scope: "org:acme/team:eng", ID: "api-key"}))
+	fmt.Println(s.nameOf(subjects.Target{Scope: "org:acme/team:eng", ID: "key-AbCdEf"}))
 	// Output:
 	// credbus/org=acme/team=eng/api-key
 	// credbus/org=acme/team=eng/key-AbCdEf=

@@ -18,20 +18,21 @@ type content struct {
 	binary []byte
 }
 
-// nativeContent is how other programs expect values: a single unnamed one as it
-// is, several as the JSON object that the console shows as key/value pairs.
+// nativeContent returns values in the form that other programs expect: a single
+// unnamed one as it is, several as a JSON object, which the console shows as
+// key/value pairs.
 func nativeContent(data subjects.Data) (content, form, error) {
 	if err := data.Check(); err != nil {
 		return content{}, "", err
 	}
-	// Secrets Manager takes no empty value, so that one is named.
+	// Secrets Manager refuses an empty value, so give it a name.
 	if value := data[subjects.ValueName].Bytes(); len(data) == 1 && len(value) > 0 {
 		if utf8.Valid(value) {
 			text := string(value)
 			return content{text: &text}, native, nil
 		}
 		if isRecord(value) {
-			return content{}, "", fmt.Errorf("%w: a binary value that begins as a sealed record does cannot stand in native form", subjects.ErrInvalid)
+			return content{}, "", fmt.Errorf("%w: a binary value must not begin like a sealed record in native form", subjects.ErrInvalid)
 		}
 		return content{binary: value}, native, nil
 	}
@@ -42,7 +43,7 @@ func nativeContent(data subjects.Data) (content, form, error) {
 		}
 		size += len(name) + len(value.Bytes())*len(`\u0000`) + len(`"":"",`)
 	}
-	object := make([]byte, 0, size+len(`{}`)) // never grown: no copy is left behind
+	object := make([]byte, 0, size+len(`{}`)) // never grows, so no copy is left behind
 	defer func() { clear(object) }()
 	separator := byte('{')
 	for _, name := range slices.Sorted(maps.Keys(data)) {
@@ -74,8 +75,8 @@ func appendQuoted(dst, value []byte) []byte {
 	return append(dst, '"')
 }
 
-// data reads native content. What form nobody noted is the one it looks like:
-// an object whose names may be those of values is taken apart.
+// data reads native content. If no note says its form, data guesses: it splits
+// a JSON object whose names may be names of values.
 func (c content) data(form form) (subjects.Data, error) {
 	switch {
 	case c.text == nil:
@@ -87,13 +88,14 @@ func (c content) data(form form) (subjects.Data, error) {
 		return data, nil
 	}
 	if form == named {
-		return nil, fmt.Errorf("%w: its named values are no JSON object any more", store.ErrDamaged)
+		return nil, fmt.Errorf("%w: its named values are not a JSON object any more", store.ErrDamaged)
 	}
 	return subjects.Value([]byte(*c.text)), nil
 }
 
-// parseObject is nil of what is no object of values. A value that is no string
-// is its JSON text, as the port of a database that the console set up.
+// parseObject returns nil if text is not an object of values. A value that is
+// not a string, such as a database port from the console, becomes its JSON
+// text.
 func parseObject(text string) subjects.Data {
 	if !strings.HasPrefix(strings.TrimLeft(text, " \t\r\n"), "{") {
 		return nil

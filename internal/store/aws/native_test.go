@@ -17,7 +17,7 @@ import (
 	"credbus/subjects"
 )
 
-// openNative is a store in native form, and the client of another program.
+// openNative opens a store in native form, and a client for another program.
 func openNative(t *testing.T) (*bed, *aws.Store, *secretsmanager.Client) {
 	t.Helper()
 	b := newBed(t)
@@ -26,7 +26,7 @@ func openNative(t *testing.T) (*bed, *aws.Store, *secretsmanager.Client) {
 	return b, open(t, config), b.client()
 }
 
-// dataOf makes Data of names and values in turn.
+// dataOf makes Data from names and values in turn.
 func dataOf(pairs ...string) subjects.Data {
 	data := make(subjects.Data)
 	for i := 0; i < len(pairs); i += 2 {
@@ -47,10 +47,9 @@ func checkData(t *testing.T, got, want subjects.Data) {
 	}
 }
 
-// newVersion is a token as SDKs make one.
+// newVersion returns a token like those that SDKs make.
 func newVersion() *string { return ptr("00000000-0000-4000-8000-" + rand.Text()[:12]) }
 
-// What other programs wrote.
 func TestReadsWhatOthersWrote(t *testing.T) {
 	b, s, client := openNative(t)
 	for name, c := range map[string]struct {
@@ -88,7 +87,7 @@ func TestReadsWhatOthersWrote(t *testing.T) {
 				t.Error("the list shows values")
 			}
 			for _, rec := range []*store.Record{got, &listed} {
-				if rec.Key != key || rec.WriteID != "" || !rec.Revision.IsZero() || rec.Version != got.Version || rec.Version == "" ||
+				if rec.Target != key || rec.WriteID != "" || !rec.Revision.IsZero() || rec.Version != got.Version || rec.Version == "" ||
 					rec.Description != "made in the console" || len(rec.Tags) != 1 || rec.Tags["env"] != "prod" || rec.RotationDays != 30 ||
 					time.Since(rec.Created).Abs() > time.Minute || rec.Modified.IsZero() || !rec.Expires.IsZero() || rec.Inheritable {
 					t.Errorf("%+v", rec)
@@ -100,26 +99,25 @@ func TestReadsWhatOthersWrote(t *testing.T) {
 }
 
 // notSealed fails unless a sealed store shows a native record as damaged, everywhere.
-func notSealed(t *testing.T, s *aws.Store, key store.Key) {
+func notSealed(t *testing.T, s *aws.Store, key subjects.Target) {
 	t.Helper()
 	if _, err := s.Get(t.Context(), key); !errors.Is(err, store.ErrDamaged) || !strings.Contains(err.Error(), store.NotSealed) {
 		t.Errorf("Get: %v", err)
 	}
-	found, err := s.GetBatch(t.Context(), []store.Key{key})
+	found, err := s.GetMulti(t.Context(), []subjects.Target{key})
 	must(t, err)
 	if err := found[0].Err; !errors.Is(err, store.ErrDamaged) {
-		t.Errorf("GetBatch: %v", err)
+		t.Errorf("GetMulti: %v", err)
 	}
 	page, err := s.List(t.Context(), store.ListOptions{Scope: key.Scope, Limit: 10})
 	must(t, err)
 	for i := range page.Records {
-		if rec := &page.Records[i]; rec.Key == key && (!strings.Contains(rec.Damaged, store.NotSealed) || rec.Description != "") {
+		if rec := &page.Records[i]; rec.Target == key && (!strings.Contains(rec.Damaged, store.NotSealed) || rec.Description != "") {
 			t.Errorf("List: %+v", rec)
 		}
 	}
 }
 
-// What other programs read.
 func TestWritesWhatOthersRead(t *testing.T) {
 	_, s, client := openNative(t)
 	for name, c := range map[string]struct {
@@ -139,7 +137,7 @@ func TestWritesWhatOthersRead(t *testing.T) {
 			rec.Payload, rec.Data = nil, c.data
 			rec.Description, rec.Tags, rec.RotationDays = "for <billing> & co", map[string]string{"env": "prod"}, 90
 			version := put(t, s, rec)
-			out, err := client.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: ptr(nameOf(rec.Key))})
+			out, err := client.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: ptr(nameOf(rec.Target))})
 			must(t, err)
 			text := ""
 			if out.SecretString != nil {
@@ -148,13 +146,13 @@ func TestWritesWhatOthersRead(t *testing.T) {
 			if text != c.text || string(out.SecretBinary) != c.binary {
 				t.Errorf("others read %q and %q, want %q and %q", text, out.SecretBinary, c.text, c.binary)
 			}
-			described, err := client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: ptr(nameOf(rec.Key))})
+			described, err := client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: ptr(nameOf(rec.Target))})
 			must(t, err)
 			var note map[string]any
 			if json.Unmarshal([]byte(*described.Description), &note) != nil || !strings.HasPrefix(*described.Description, `{"description":"for <billing> & co","tags":{"env":"prod"},`) || note["version"] != *out.VersionId {
 				t.Errorf("the description is %s", *described.Description)
 			}
-			got := get(t, s, rec.Key)
+			got := get(t, s, rec.Target)
 			checkData(t, got.Data, c.data)
 			if got.Version != version || got.WriteID != "write" || got.RotationDays != 90 {
 				t.Errorf("%+v", got)
@@ -186,43 +184,43 @@ func TestOthersReplaceTheValue(t *testing.T) {
 	rec.Revision = subjects.Revision{Stream: 1, Seq: 2}
 	version := put(t, s, rec)
 	_, err := client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{
-		SecretId: ptr(nameOf(rec.Key)), SecretString: ptr(`{"username":"app","password":"new"}`), ClientRequestToken: newVersion(),
+		SecretId: ptr(nameOf(rec.Target)), SecretString: ptr(`{"username":"app","password":"new"}`), ClientRequestToken: newVersion(),
 	})
 	must(t, err)
-	got := get(t, s, rec.Key)
+	got := get(t, s, rec.Target)
 	checkData(t, got.Data, dataOf("username", "app", "password", "new"))
 	page, err := s.List(t.Context(), store.ListOptions{Limit: 10})
 	must(t, err)
 	for _, rec := range []*store.Record{got, &page.Records[0]} {
 		if rec.WriteID != "" || !rec.Revision.IsZero() || rec.Version == version || rec.Version != got.Version {
-			t.Errorf("it is still ours: write %q, version %s", rec.WriteID, rec.Version)
+			t.Errorf("the record still has our write %q, or version %s", rec.WriteID, rec.Version)
 		}
 		if rec.Description != "database of billing" || rec.Tags["env"] != "prod" || !rec.Inheritable || rec.RotationDays != 30 || rec.Created.UnixMilli() != 1_700_000_000_000 {
-			t.Errorf("it lost what is not of the value: %+v", rec.Metadata)
+			t.Errorf("metadata that does not depend on the value is lost: %+v", rec.Metadata)
 		}
 		if !rec.Expires.IsZero() || time.Since(rec.Modified).Abs() > time.Minute {
-			t.Errorf("the new value has the times of the old: %+v", rec.Metadata)
+			t.Errorf("the new value has the times of the old one: %+v", rec.Metadata)
 		}
 	}
 	if _, err := s.Put(t.Context(), rec, store.Precondition{Version: version}); !errors.Is(err, store.ErrConflict) {
-		t.Errorf("a write at the version before: %v, want ErrConflict", err)
+		t.Errorf("a write at the earlier version: %v, want ErrConflict", err)
 	}
-	// Over a sealed record as well: what the value is decides.
+	// The same holds for a sealed record: the value decides which form it has.
 	sealed := open(t, b.config())
 	over := newRecord("org:acme", "sealed", "ours")
 	put(t, sealed, over)
-	_, err = client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: ptr(nameOf(over.Key)), SecretString: ptr("theirs"), ClientRequestToken: newVersion()})
+	_, err = client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: ptr(nameOf(over.Target)), SecretString: ptr("theirs"), ClientRequestToken: newVersion()})
 	must(t, err)
-	notSealed(t, sealed, over.Key)
-	got = get(t, s, over.Key)
+	notSealed(t, sealed, over.Target)
+	got = get(t, s, over.Target)
 	checkData(t, got.Data, dataOf("value", "theirs"))
 	if got.WriteID != "" || got.Description != "" {
 		t.Errorf("%+v", got)
 	}
 }
 
-// A store that is switched to native reads and lists both forms, one that is
-// switched to sealed its own.
+// A store that was switched to native reads and lists both forms. A store that was
+// switched to sealed reads only its own.
 func TestSwitched(t *testing.T) {
 	b, native, _ := openNative(t)
 	sealed := open(t, b.config())
@@ -233,11 +231,11 @@ func TestSwitched(t *testing.T) {
 	n.Payload, n.Data, n.Description = nil, dataOf("value", "x"), "native one"
 	put(t, native, n)
 	for _, s := range []*aws.Store{native, sealed} {
-		if got := get(t, s, a.Key); string(got.Payload) != string(a.Payload) || got.Data != nil || got.Description != "sealed one" {
+		if got := get(t, s, a.Target); string(got.Payload) != string(a.Payload) || got.Data != nil || got.Description != "sealed one" {
 			t.Errorf("sealed: %+v", got)
 		}
 	}
-	got := get(t, native, n.Key)
+	got := get(t, native, n.Target)
 	checkData(t, got.Data, dataOf("value", "x"))
 	if got.WriteID != "2" || got.Payload != nil {
 		t.Errorf("native: %+v", got)
@@ -247,38 +245,38 @@ func TestSwitched(t *testing.T) {
 	if len(page.Records) != 2 || page.Records[0].Description != "native one" || page.Records[1].Description != "sealed one" {
 		t.Errorf("list: %+v", page.Records)
 	}
-	notSealed(t, sealed, n.Key)
-	// Each turns the other's into its own, at the next write.
+	notSealed(t, sealed, n.Target)
+	// The next write of each store turns the record into its own form.
 	a.WriteID, a.Payload, a.Data = "3", nil, dataOf("value", "now native")
 	put(t, native, a)
-	checkData(t, get(t, native, a.Key).Data, a.Data)
-	notSealed(t, sealed, a.Key)
+	checkData(t, get(t, native, a.Target).Data, a.Data)
+	notSealed(t, sealed, a.Target)
 	n.WriteID, n.Payload, n.Data = "4", []byte("now sealed"), nil
 	put(t, sealed, n)
-	if got := get(t, native, n.Key); string(got.Payload) != "now sealed" || got.WriteID != "4" {
+	if got := get(t, native, n.Target); string(got.Payload) != "now sealed" || got.WriteID != "4" {
 		t.Errorf("%+v", got)
 	}
 }
 
-// A write between the two reads of a get is seen whole.
+// A write between the two reads of a Get must be seen as a whole.
 func TestValueAndDescriptionOfOneWrite(t *testing.T) {
 	b, s, client := openNative(t)
 	rec := newRecord("org:acme", "key", "1")
 	rec.Payload, rec.Data, rec.Description = nil, dataOf("value", "first"), "first"
 	put(t, s, rec)
-	first, err := client.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: ptr(nameOf(rec.Key))})
+	first, err := client.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: ptr(nameOf(rec.Target))})
 	must(t, err)
 	rec.WriteID, rec.Data, rec.Description = "2", dataOf("value", "second"), "second"
 	version := put(t, s, rec)
 	b.Fail("GetSecretValue", 1, answerOf(first))
-	got := get(t, s, rec.Key)
+	got := get(t, s, rec.Target)
 	checkData(t, got.Data, dataOf("value", "second"))
 	if got.Version != version || got.Description != "second" || got.WriteID != "2" {
 		t.Errorf("%+v", got)
 	}
 }
 
-// answerOf is a value as GetSecretValue answers it.
+// answerOf returns a fault that answers GetSecretValue with an earlier answer.
 func answerOf(out *secretsmanager.GetSecretValueOutput) awstest.Fault {
 	body, err := json.Marshal(map[string]any{"ARN": out.ARN, "Name": out.Name, "VersionId": out.VersionId, "SecretString": out.SecretString})
 	if err != nil {

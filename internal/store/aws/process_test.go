@@ -9,7 +9,7 @@ import (
 	"credbus/internal/store/storetest"
 )
 
-// The fake is paused, killed and started again as a process would be.
+// The fake is paused, killed and started again like a process.
 func TestFaults(t *testing.T) {
 	for name, native := range map[string]bool{"Sealed": false, "Native": true} {
 		t.Run(name, func(t *testing.T) {

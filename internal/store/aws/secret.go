@@ -16,20 +16,20 @@ import (
 	"credbus/subjects"
 )
 
-// currentStage labels the version that is read when none is named.
+// currentStage labels the version that Secrets Manager returns by default.
 const currentStage = "AWSCURRENT"
 
-// secret is what Secrets Manager tells of one without its value.
+// secret is a secret without its value, as Secrets Manager describes it.
 type secret struct {
 	name, arn string
-	current   string // VersionId; "" of a secret that has no value
+	current   string // VersionId; "" without a value
 	scheduled bool   // for deletion
 	noted     bool   // note is one of ours, and was written with current
 	note      note
 	outside   subjects.Metadata // in the provider's own terms
 }
 
-// describe is nil where there is no such secret.
+// describe returns nil if there is no such secret.
 func (s *Store) describe(ctx context.Context, name string) (*secret, error) {
 	out, err := s.client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &name})
 	if errors.As(err, new(*types.ResourceNotFoundException)) {
@@ -72,8 +72,8 @@ func valueOf[T any](p *T) (value T) {
 	return value
 }
 
-// outsideMetadata is what others say of a secret, as far as a credential has a
-// place for it.
+// outsideMetadata returns the metadata that others gave to a secret, as far as
+// a credential has fields for it.
 func outsideMetadata(entry *types.SecretListEntry) subjects.Metadata {
 	m := subjects.Metadata{
 		Description: strings.ToValidUTF8(valueOf(entry.Description), "\ufffd"),
@@ -84,7 +84,7 @@ func outsideMetadata(entry *types.SecretListEntry) subjects.Metadata {
 		m.Description = string([]rune(m.Description)[:subjects.MaxDescriptionLen])
 	}
 	for _, tag := range entry.Tags {
-		if key := valueOf(tag.Key); !strings.HasPrefix(key, "aws:") { // not set by people
+		if key := valueOf(tag.Key); !strings.HasPrefix(key, "aws:") { // set by AWS, not by people
 			if m.Tags == nil {
 				m.Tags = make(map[string]string)
 			}
@@ -102,7 +102,7 @@ func outsideMetadata(entry *types.SecretListEntry) subjects.Metadata {
 
 func milliseconds(t *time.Time) time.Time { return valueOf(t).UTC().Truncate(time.Millisecond) }
 
-// exists reports whether there is a credential, for preconditions.
+// exists reports for preconditions whether there is a credential.
 func (s *secret) exists() bool {
 	return s != nil && !s.scheduled && s.current != "" && !s.buried()
 }
@@ -110,26 +110,27 @@ func (s *secret) exists() bool {
 // buried reports whether the value is a tombstone.
 func (s *secret) buried() bool { return s != nil && s.noted && s.note.Form == deleted }
 
-// version is the credential's. A secret that was made anew has an ARN that ends
-// in other characters, so that versions of before mean nothing there.
+// version returns the version of the credential. A secret made again has other
+// characters at the end of its ARN, so earlier versions do not match it.
 func (s *secret) version() string { return formatVersion(s.arn, s.current) }
 
 func formatVersion(arn, versionID string) string {
 	return versionID + "." + arn[max(0, len(arn)-arnSuffixLen):]
 }
 
-// record is the credential without its values, as far as it stands here: of
-// native ones that is all.
-func (s *secret) record(key store.Key) *store.Record {
-	rec := &store.Record{Key: key, Version: s.version(), Metadata: s.outside}
+// record returns the credential without its values. For a native one, its
+// metadata is complete here.
+func (s *secret) record(key subjects.Target) *store.Record {
+	rec := &store.Record{Target: key, Version: s.version(), Metadata: s.outside}
 	switch {
 	case s.noted:
 		rec.WriteID = s.note.WriteID
-		rec.Revision, _ = subjects.ParseRevision(s.note.Revision) // what cannot be read is as if none announced it
+		rec.Revision, _ = subjects.ParseRevision(s.note.Revision) // an unreadable one counts as none
 		rec.Metadata = s.note.Metadata
 	case s.note.Form == native || s.note.Form == named:
-		// Somebody put another value under a description of ours, as rotation
-		// does: it is still that credential, but it expires another day.
+		// Somebody, for example rotation, put another value under our
+		// description. It is still the same credential, but its expiry no
+		// longer holds.
 		rec.Metadata = s.note.Metadata
 		rec.Modified, rec.Expires = s.outside.Modified, time.Time{}
 	}
@@ -142,8 +143,8 @@ type value struct {
 	arn, version string
 }
 
-// value reads the current version, or one that is named. It is nil where there
-// is none.
+// value reads the given version, or the current one. It returns nil if there is
+// none.
 func (s *Store) value(ctx context.Context, name, version string) (*value, error) {
 	out, err := s.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name, VersionId: optional(version)})
 	if errors.As(err, new(*types.ResourceNotFoundException)) || isScheduled(err) {
@@ -159,7 +160,7 @@ func (s *Store) value(ctx context.Context, name, version string) (*value, error)
 }
 
 // isScheduled reports whether err says that the secret is scheduled for
-// deletion. It has the code of other errors, which ask for something else.
+// deletion. Other errors with other remedies have the same code.
 func isScheduled(err error) bool {
 	invalid := new(types.InvalidRequestException)
 	return errors.As(err, &invalid) && strings.Contains(invalid.ErrorMessage(), "deletion")
@@ -173,25 +174,26 @@ func isRecord(binary []byte) bool {
 	return strings.HasPrefix(string(binary[:min(len(binary), len(recordMagic))]), recordMagic)
 }
 
-// notSealed is the record of a native value in a store whose form is sealed.
-func notSealed(key store.Key, name, version string) *store.Record {
-	return &store.Record{Key: key, Damaged: fmt.Sprintf("secret %s, version %s: %s", name, version, store.NotSealed)}
+// notSealed returns the record of a native value in a store whose form is
+// sealed.
+func notSealed(key subjects.Target, name, version string) *store.Record {
+	return &store.Record{Target: key, Damaged: fmt.Sprintf("secret %s, version %s: %s", name, version, store.NotSealed)}
 }
 
-// sealedRecord reads the record in a value, nil if there is none.
-func sealedRecord(key store.Key, name string, v *value) *store.Record {
+// sealedRecord reads the record in a value. It returns nil if there is none.
+func sealedRecord(key subjects.Target, name string, v *value) *store.Record {
 	if v.text != nil || !isRecord(v.binary) {
 		return nil
 	}
 	damaged := func(reason string) *store.Record {
-		return &store.Record{Key: key, Damaged: fmt.Sprintf("secret %s, version %s: %s", name, v.version, reason)}
+		return &store.Record{Target: key, Damaged: fmt.Sprintf("secret %s, version %s: %s", name, v.version, reason)}
 	}
 	rec, err := record.Decode(v.binary)
 	if err != nil {
 		return damaged(err.Error())
 	}
-	if rec.Key != key {
-		return damaged("it holds " + rec.Key.String() + ", whose place is another")
+	if rec.Target != key {
+		return damaged("it holds " + rec.Target.String() + ", which belongs to another secret")
 	}
 	rec.Version = formatVersion(v.arn, v.version)
 	return rec

@@ -15,6 +15,7 @@ import (
 	"credbus/internal/store/aws"
 	"credbus/internal/store/aws/awstest"
 	"credbus/internal/testbed"
+	"credbus/subjects"
 )
 
 // refusedStart is a configuration that New refuses, and what the error says.
@@ -30,9 +31,9 @@ var refusedStarts = []refusedStart{
 	{"prefix with a colon", func(_ *testing.T, _ *bed, c *aws.Config) { c.Prefix = "a:b" }, nil, []string{"store.aws.prefix"}},
 	{"prefix with an equals sign", func(_ *testing.T, _ *bed, c *aws.Config) { c.Prefix = "credbus/org=acme" }, nil, []string{"store.aws.prefix"}},
 	{"prefix with a slash at its end", func(_ *testing.T, _ *bed, c *aws.Config) { c.Prefix = "credbus/" }, nil, []string{"store.aws.prefix"}},
-	{"prefix that is long", func(_ *testing.T, _ *bed, c *aws.Config) { c.Prefix = strings.Repeat("p", 201) }, nil, []string{"store.aws.prefix", "200"}},
+	{"long prefix", func(_ *testing.T, _ *bed, c *aws.Config) { c.Prefix = strings.Repeat("p", 201) }, nil, []string{"store.aws.prefix", "200"}},
 	{"six recovery days", func(_ *testing.T, _ *bed, c *aws.Config) { c.RecoveryDays = 6 }, nil, []string{"store.aws.recovery_days", "7 to 30"}},
-	{"recovery and none", func(_ *testing.T, _ *bed, c *aws.Config) { c.RecoveryDays, c.ForceDelete = 7, true }, nil, []string{"store.aws.recovery_days", "store.aws.force_delete"}},
+	{"both recovery days and force delete", func(_ *testing.T, _ *bed, c *aws.Config) { c.RecoveryDays, c.ForceDelete = 7, true }, nil, []string{"store.aws.recovery_days", "store.aws.force_delete"}},
 	{"external id alone", func(_ *testing.T, _ *bed, c *aws.Config) { c.ExternalID = "x" }, nil, []string{"store.aws.external_id", "store.aws.role"}},
 	{"unknown profile", func(_ *testing.T, _ *bed, c *aws.Config) { c.Profile = "unheard-of" }, nil, []string{"store.aws.profile", "unheard-of"}},
 	{"no credentials", func(_ *testing.T, _ *bed, c *aws.Config) { c.Profile = forgetful }, store.ErrPermission, []string{"no AWS credentials", "store.aws.profile", "AWS_ACCESS_KEY_ID"}},
@@ -54,13 +55,13 @@ var refusedStarts = []refusedStart{
 	}, store.ErrPermission, []string{"allow secretsmanager:DescribeSecret on arn:aws:secretsmanager:eu-central-1:*:secret:credbus/*"}},
 	{"may not read this prefix", func(_ *testing.T, _ *bed, c *aws.Config) { c.Prefix = "other/prefix" },
 		store.ErrPermission, []string{"allow secretsmanager:GetSecretValue on arn:aws:secretsmanager:eu-central-1:*:secret:other/prefix/*"}},
-	{"nothing there", func(t *testing.T, _ *bed, c *aws.Config) { c.Endpoint = "http://" + closedPort(t) }, store.ErrUnavailable, []string{"store.aws.endpoint"}},
+	{"closed port", func(t *testing.T, _ *bed, c *aws.Config) { c.Endpoint = "http://" + closedPort(t) }, store.ErrUnavailable, []string{"store.aws.endpoint"}},
 	{"no address", func(_ *testing.T, _ *bed, c *aws.Config) { c.Endpoint = "localhost" }, nil, []string{"store.aws.endpoint: localhost"}},
 	{"hanging", func(_ *testing.T, b *bed, _ *aws.Config) { b.Fail("GetSecretValue", -1, awstest.Hang()) }, context.DeadlineExceeded,
 		[]string{"store.aws.endpoint", "did not answer", "reachable"}},
 	{"another server", func(_ *testing.T, b *bed, _ *aws.Config) {
 		b.Fail("ListSecrets", -1, awstest.Answer(200, "text/html", "<html>hello</html>"))
-	}, store.ErrUnavailable, []string{"store.aws.endpoint", "not of AWS"}},
+	}, store.ErrUnavailable, []string{"store.aws.endpoint", "not from"}},
 	{"unknown role", func(_ *testing.T, _ *bed, c *aws.Config) { c.Role = "arn:aws:iam::123456789012:role/unknown" },
 		store.ErrPermission, []string{"store.aws.role", "allow sts:AssumeRole on arn:aws:iam::123456789012:role/unknown", "trust policy"}},
 	{"role with another external id", func(t *testing.T, b *bed, c *aws.Config) {
@@ -82,18 +83,18 @@ func TestRefusedStarts(t *testing.T) {
 			testbed.Prompt(t, 2*time.Second, func() {
 				var s *aws.Store
 				if s, err = aws.New(t.Context(), config); err == nil {
-					s.Close()
+					s.Close(t.Context())
 				}
 			})
 			if err == nil {
-				t.Fatal("it starts")
+				t.Fatal("New accepts it")
 			}
 			if start.is != nil && !errors.Is(err, start.is) {
 				t.Errorf("%v, want %q", err, start.is)
 			}
 			for _, word := range start.says {
 				if !strings.Contains(err.Error(), word) {
-					t.Errorf("%v, which does not say %q", err, word)
+					t.Errorf("error without %q: %v", word, err)
 				}
 			}
 		})
@@ -115,7 +116,7 @@ func leastPolicy(t *testing.T) []byte {
 	return policy
 }
 
-// without is the least policy but for an action.
+// without returns the least policy without one of its actions.
 func without(t *testing.T, action string) []byte {
 	t.Helper()
 	var p struct {
@@ -134,7 +135,7 @@ func without(t *testing.T, action string) []byte {
 	return shorter
 }
 
-// Each action of the policy is needed, and the error says which one is missing.
+// Each action of the policy is needed, and the error names the missing one.
 func TestMissingPermissions(t *testing.T) {
 	there := newRecord("org:acme", "there", "1")
 	for action, do := range map[string]func(s *aws.Store) error{
@@ -154,10 +155,13 @@ func TestMissingPermissions(t *testing.T) {
 			_, err := s.Put(t.Context(), newRecord("org:acme", "there", "5"), store.Precondition{})
 			return err
 		},
-		"DeleteSecret":        func(s *aws.Store) error { return s.Delete(t.Context(), there.Key, store.Precondition{}) },
-		"GetSecretValue":      func(s *aws.Store) error { _, err := s.Get(t.Context(), there.Key); return err },
-		"ListSecrets":         func(s *aws.Store) error { _, err := s.List(t.Context(), store.ListOptions{}); return err },
-		"BatchGetSecretValue": func(s *aws.Store) error { _, err := s.GetBatch(t.Context(), []store.Key{there.Key}); return err },
+		"DeleteSecret":   func(s *aws.Store) error { return s.Delete(t.Context(), there.Target, store.Precondition{}) },
+		"GetSecretValue": func(s *aws.Store) error { _, err := s.Get(t.Context(), there.Target); return err },
+		"ListSecrets":    func(s *aws.Store) error { _, err := s.List(t.Context(), store.ListOptions{}); return err },
+		"BatchGetSecretValue": func(s *aws.Store) error {
+			_, err := s.GetMulti(t.Context(), []subjects.Target{there.Target})
+			return err
+		},
 	} {
 		t.Run(action, func(t *testing.T) {
 			b := newBed(t)
@@ -165,14 +169,14 @@ func TestMissingPermissions(t *testing.T) {
 			put(t, s, there)
 			gone := newRecord("org:acme", "gone", "1")
 			put(t, s, gone)
-			must(t, s.Delete(t.Context(), gone.Key, store.Precondition{}))
+			must(t, s.Delete(t.Context(), gone.Target, store.Precondition{}))
 			b.AddUser(worker, without(t, "secretsmanager:"+action))
 			err := do(s)
 			if !errors.Is(err, store.ErrPermission) || !strings.Contains(err.Error(), "allow secretsmanager:"+action+" on ") {
 				t.Errorf("%v, want ErrPermission that names secretsmanager:%s", err, action)
 			}
 			b.AddUser(worker, leastPolicy(t))
-			if err := do(s); err != nil && (action != "DeleteSecret" || !errors.Is(err, store.ErrNotFound)) { // it was half done
+			if err := do(s); err != nil && (action != "DeleteSecret" || !errors.Is(err, store.ErrNotFound)) { // the first call did half of it
 				t.Errorf("with the policy: %v", err)
 			}
 		})
@@ -190,22 +194,22 @@ func TestRole(t *testing.T) {
 	if n := b.Calls("AssumeRole"); n != 1 {
 		t.Errorf("the role was assumed %d times, want once", n)
 	}
-	// Credentials that AWS ends before their time are renewed for the next call.
+	// Credentials that AWS ends early are renewed for the next call.
 	b.Expire("")
-	if _, err := s.Get(t.Context(), rec.Key); !errors.Is(err, store.ErrPermission) {
+	if _, err := s.Get(t.Context(), rec.Target); !errors.Is(err, store.ErrPermission) {
 		t.Errorf("with ended credentials: %v, want ErrPermission", err)
 	}
-	get(t, s, rec.Key)
+	get(t, s, rec.Target)
 	if n := b.Calls("AssumeRole"); n != 2 {
 		t.Errorf("the role was assumed %d times, want twice", n)
 	}
 }
 
-// What is not set is where the AWS command line has it from.
+// Missing settings come from the same places as for the AWS command line.
 func TestEnvironment(t *testing.T) {
 	b := newBed(t)
 	for name, value := range map[string]string{
-		"AWS_ENDPOINT_URL": b.url, "AWS_REGION": awstest.Region, "AWS_ACCESS_KEY_ID": worker, "AWS_SECRET_ACCESS_KEY": "secret",
+		"AWS_ENDPOINT_URL": b.url, "AWS_REGION": awstest.Region, "AWS_ACCESS_KEY_ID": worker, "AWS_SECRET_ACCESS_KEY": "secret-key-of-as-many-characters-as-real",
 	} {
 		t.Setenv(name, value)
 	}
@@ -213,6 +217,6 @@ func TestEnvironment(t *testing.T) {
 	s := open(t, aws.Config{Role: b.AddRole("credbus", "", leastPolicy(t))})
 	put(t, s, newRecord("org:acme", "key", "1"))
 	if b.VersionsOf("credbus/org=acme/key") != 1 {
-		t.Error("it was written somewhere else")
+		t.Error("the record is not at the server of AWS_ENDPOINT_URL")
 	}
 }

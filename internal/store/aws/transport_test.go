@@ -11,18 +11,18 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// With bodies that can write themselves, as those of the SDK can, about one
-// answer in a thousand was cut off.
+// Bodies with a WriteTo, such as those of the SDK, cut off about one answer in a
+// thousand.
 func TestBodiesDoNotWriteThemselves(t *testing.T) {
 	body := io.NopCloser(bytes.NewReader([]byte("body")))
 	if _, ok := body.(io.WriterTo); !ok {
-		t.Fatal("this body cannot write itself anyway")
+		t.Fatal("this body has no WriteTo anyway")
 	}
 	sent := false
 	client := httpClient{http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		sent = true
 		if _, ok := r.Body.(io.WriterTo); ok {
-			t.Error("the body can write itself")
+			t.Error("the body has a WriteTo")
 		}
 		if got, err := io.ReadAll(r.Body); string(got) != "body" || err != nil {
 			t.Errorf("the body is %q, %v", got, err)

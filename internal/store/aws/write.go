@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -20,28 +21,28 @@ const (
 	// https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
 	maxValueLen = 65536
 	// MaxPayload is the largest sealed payload in bytes: the rest is for the
-	// longest key, and for metadata in so far as the payload is smaller.
+	// longest key, and a smaller payload leaves room for metadata.
 	MaxPayload = 64000
 
 	maxWriteIDLen = 255 // bytes, as in a record
 
-	// writeAttempts is how often a write looks again because somebody made,
+	// writeAttempts bounds how often a write reads again because somebody made,
 	// deleted or restored the secret meanwhile.
 	writeAttempts = 4
 )
 
 // write is a new version of a secret.
 type write struct {
-	restored bool // the secret was scheduled for deletion and is not any more
+	restored bool // this write cancelled the scheduled deletion of the secret
 	content
 	name, token string
 	description string
 }
 
-// Put implements [store.Store]. What a lagging read does not show yet, the
-// preconditions do not see either.
+// Put implements [store.Store]. Preconditions see only what a lagging read
+// shows.
 func (s *Store) Put(caller context.Context, rec *store.Record, pre store.Precondition) (string, error) {
-	if err := rec.Key.Check(); err != nil {
+	if err := rec.Target.Check(); err != nil {
 		return "", err
 	}
 	ctx, end, err := s.calls.Begin(caller)
@@ -49,66 +50,64 @@ func (s *Store) Put(caller context.Context, rec *store.Record, pre store.Precond
 		return "", err
 	}
 	defer end()
-	name, restored := s.nameOf(rec.Key), false
-	for range writeAttempts {
-		current, err := s.describe(ctx, name)
+	restored, settle := false, s.settling(s.nameOf(rec.Target))
+	version, err := store.Replace(rec, pre, s.reader(ctx, rec.Target), func(next *store.Record, current *secret) (string, error) {
+		w, err := s.newWrite(next, current)
 		if err != nil {
 			return "", err
 		}
-		var replaced *store.Record
-		if current.exists() {
-			replaced = current.record(rec.Key)
-			if replaced.WriteID == rec.WriteID && rec.WriteID != "" {
-				return pre.Repeated(replaced)
-			}
-		}
-		if err := pre.Check(replaced); err != nil {
-			return "", err
-		}
-		w, err := s.newWrite(rec, current, replaced)
-		if err != nil {
-			return "", err
-		}
-		if err := ctx.Err(); err != nil {
-			return "", context.Cause(ctx) // while it surely has no effect
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx) // no effect so far
 		}
 		arn, err := s.apply(caller, w, current)
 		restored = restored || w.restored
-		switch {
-		case err == nil:
-			return formatVersion(arn, w.token), nil
-		case errors.Is(err, store.ErrFull) && restored:
-			return "", changedAndFull("the secret, which was scheduled for deletion, is restored", err)
-		case !errors.Is(err, errOvertaken):
-			return "", err
-		}
+		return formatVersion(arn, w.token), settle(err)
+	})
+	switch {
+	case err == nil:
+		return version, nil
+	case errors.Is(err, store.ErrFull) && restored:
+		err = changedAndFull("the secret, which was scheduled for deletion, is restored", err)
 	}
-	return "", s.unsettled(name)
+	return "", err
 }
 
-// errOvertaken reports that a secret is not what it was described as.
-var errOvertaken = errors.New("changed meanwhile")
-
-func (s *Store) unsettled(name string) error {
-	return fmt.Errorf("%w: secret %s is there to some requests and not to others: Secrets Manager takes a while to show a change: try again", store.ErrUnavailable, name)
+// reader describes a credential, for store.Replace and store.Remove.
+func (s *Store) reader(ctx context.Context, key subjects.Target) func() (*store.Record, *secret, error) {
+	return func() (*store.Record, *secret, error) {
+		current, err := s.describe(ctx, s.nameOf(key))
+		if err != nil || !current.exists() {
+			return nil, current, err
+		}
+		return current.record(key), current, nil
+	}
 }
 
-// newWrite encodes rec as the version that follows current.
-func (s *Store) newWrite(rec *store.Record, current *secret, replaced *store.Record) (*write, error) {
+// settling bounds the tries of one write: if descriptions and writes never
+// agree, Secrets Manager may show the secret to some requests only.
+func (s *Store) settling(name string) func(error) error {
+	tries := 0
+	return func(err error) error {
+		if tries++; tries == writeAttempts && errors.Is(err, store.ErrOvertaken) {
+			return fmt.Errorf("%w: secret %s exists for some requests and not for others, since Secrets Manager shows a change with a delay: try again", store.ErrUnavailable, name)
+		}
+		return err
+	}
+}
+
+// newWrite encodes rec as the version after current. It sets the name of that
+// version in rec.
+func (s *Store) newWrite(rec *store.Record, current *secret) (*write, error) {
 	if err := rec.Metadata.Check(); err != nil {
 		return nil, err
 	}
 	if n := len(rec.WriteID); n == 0 || n > maxWriteIDLen {
 		return nil, fmt.Errorf("%w: the write id has %d bytes: 1 to %d are allowed", subjects.ErrInvalid, n, maxWriteIDLen)
 	}
-	w := &write{name: s.nameOf(rec.Key), token: tokenOf(rec.WriteID, rec.Key, current)}
-	next := *rec
-	next.Version = w.token
-	if replaced != nil {
-		next.Created = replaced.Created
-	}
+	w := &write{name: s.nameOf(rec.Target), token: tokenOf(rec.WriteID, rec.Target, current)}
+	rec.Version = w.token
 	if len(rec.Payload) > MaxPayload {
-		return nil, fmt.Errorf("%w: the sealed values take %d bytes: Secrets Manager keeps %d beside their key", subjects.ErrTooLarge, len(rec.Payload), MaxPayload)
+		return nil, fmt.Errorf("%w: the sealed values take %d bytes: Secrets Manager has room for %d beside their key", subjects.ErrTooLarge, len(rec.Payload), MaxPayload)
 	}
 	var (
 		kind = sealed
@@ -117,29 +116,29 @@ func (s *Store) newWrite(rec *store.Record, current *secret, replaced *store.Rec
 	if s.config.Native {
 		w.content, kind, err = nativeContent(rec.Data)
 	} else {
-		w.binary, err = record.Encode(&next)
+		w.binary, err = record.Encode(rec)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if n := max(len(w.binary), len(valueOf(w.text))); n > maxValueLen {
-		return nil, fmt.Errorf("%w: the value takes %d bytes with all that stands beside it: Secrets Manager keeps %d", subjects.ErrTooLarge, n, maxValueLen)
+		return nil, fmt.Errorf("%w: the value takes %d bytes with its key and metadata: Secrets Manager keeps at most %d", subjects.ErrTooLarge, n, maxValueLen)
 	}
-	note := s.newNote(rec.Key, kind, w.token)
+	note := s.newNote(rec.Target, kind, w.token)
 	note.WriteID = rec.WriteID
-	note.Created = next.Created
+	note.Created = rec.Created
 	if s.config.Native {
-		note.Metadata = next.Metadata
+		note.Metadata = rec.Metadata
 		note.Revision = rec.Revision.String()
 	}
 	w.description, err = note.text()
 	return w, err
 }
 
-// tokenOf names the version that a write makes of what it found: the same for
-// the same, so that it takes effect once however often it is sent, and another
-// when the credential was deleted in between.
-func tokenOf(writeID string, key store.Key, current *secret) string {
+// tokenOf returns the name of the version that a write makes from the state it
+// found. A repeated write on the same state gets the same name, and so takes
+// effect once. After a delete in between, the name is different.
+func tokenOf(writeID string, key subjects.Target, current *secret) string {
 	replaces := ""
 	if current != nil {
 		replaces = current.version()
@@ -149,13 +148,14 @@ func tokenOf(writeID string, key store.Key, current *secret) string {
 }
 
 // formatUUID makes a UUID of 16 bytes, which Secrets Manager recommends for the
-// names of versions. The bits that tell its kind are not set: nobody asks.
+// names of versions. It does not set the bits of the UUID's kind, which nobody
+// reads.
 func formatUUID(b [16]byte) string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// apply makes the secret, or its next version. Its error is errOvertaken when
-// the secret is not what current says.
+// apply makes the secret, or its next version. Its error is store.ErrOvertaken
+// if the secret is no longer as in current.
 func (s *Store) apply(ctx context.Context, w *write, current *secret) (arn string, err error) {
 	if current == nil {
 		return s.create(ctx, w)
@@ -180,15 +180,15 @@ func (s *Store) create(ctx context.Context, w *write) (arn string, err error) {
 	case err == nil:
 		return *out.ARN, nil
 	case isScheduled(err):
-		// It is, though it was not described: what does show it can be asked for
-		// once it is restored.
+		// The secret exists although DescribeSecret did not show it. Restore
+		// it: then requests can show it.
 		if err := s.restore(ctx, w.name); err != nil {
 			return "", err
 		}
 		w.restored = true
-		return "", errOvertaken
+		return "", store.ErrOvertaken
 	case errors.As(err, new(*types.ResourceExistsException)):
-		return "", errOvertaken
+		return "", store.ErrOvertaken
 	}
 	return "", s.failed(ctx, "secretsmanager:CreateSecret", err)
 }
@@ -201,11 +201,11 @@ func (s *Store) update(ctx context.Context, w *write) error {
 	switch {
 	case err == nil && valueOf(out.ARN) == "":
 		return errIncomplete("secretsmanager:UpdateSecret")
-	// That the version is there already, its name says, is by this very write.
+	// If the version exists already, its name shows that this very write made it.
 	case err == nil, errors.As(err, new(*types.ResourceExistsException)):
 		return nil
 	case isScheduled(err), errors.As(err, new(*types.ResourceNotFoundException)):
-		return errOvertaken
+		return store.ErrOvertaken
 	}
 	return s.failed(ctx, "secretsmanager:UpdateSecret", err)
 }
@@ -216,15 +216,15 @@ func (s *Store) restore(ctx context.Context, name string) error {
 	case err == nil:
 		return nil
 	case errors.As(err, new(*types.ResourceNotFoundException)):
-		return errOvertaken // deleted without recovery, or not there yet
+		return store.ErrOvertaken // deleted without recovery, or not there yet
 	}
 	return s.failed(ctx, "secretsmanager:RestoreSecret", err)
 }
 
-// Delete implements [store.Store]. The secret is scheduled for deletion, and its
-// name is free for the next Put at once; with Config.ForceDelete that may take a
-// moment.
-func (s *Store) Delete(caller context.Context, key store.Key, pre store.Precondition) error {
+// Delete implements [store.Store]. The secret is scheduled for deletion, and
+// the next Put can use its name at once. With Config.ForceDelete that may take
+// a moment.
+func (s *Store) Delete(caller context.Context, key subjects.Target, pre store.Precondition) error {
 	if err := key.Check(); err != nil {
 		return err
 	}
@@ -233,43 +233,26 @@ func (s *Store) Delete(caller context.Context, key store.Key, pre store.Precondi
 		return err
 	}
 	defer end()
-	name := s.nameOf(key)
-	for range writeAttempts {
-		current, err := s.describe(ctx, name)
-		if err != nil {
-			return err
-		}
-		var there *store.Record
-		if current.exists() {
-			there = current.record(key)
-		}
-		if err := pre.Check(there); err != nil {
-			return err
-		}
-		if err := ctx.Err(); err != nil {
+	var current *secret
+	read, settle := s.reader(ctx, key), s.settling(s.nameOf(key))
+	err = store.Remove(pre, func() (there *store.Record, _ *secret, err error) {
+		there, current, err = read()
+		return there, current, err
+	}, func(current *secret) error {
+		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		switch {
-		case there != nil:
-			err = s.remove(caller, key, current)
-		case current.buried() && !current.scheduled: // by a delete that was cut off
-			if err = s.schedule(caller, name); err == nil {
-				err = store.ErrNotFound
-			}
-		default:
-			err = store.ErrNotFound
-		}
-		if !errors.Is(err, errOvertaken) {
-			return err
-		}
+		return settle(s.remove(caller, key, current))
+	})
+	if errors.Is(err, store.ErrNotFound) && current.buried() && !current.scheduled { // by a delete that was cut off
+		return cmp.Or(s.schedule(caller, s.nameOf(key)), err)
 	}
-	return s.unsettled(name)
+	return err
 }
 
-// remove puts a tombstone in the place of the value, and schedules the secret
-// for deletion: it can be restored to be written again, and does not show the
-// value before it is.
-func (s *Store) remove(ctx context.Context, key store.Key, current *secret) error {
+// remove replaces the value by a tombstone and schedules the secret for
+// deletion. A later write can restore the secret without showing the old value.
+func (s *Store) remove(ctx context.Context, key subjects.Target, current *secret) error {
 	if s.config.ForceDelete {
 		return s.schedule(ctx, current.name)
 	}
@@ -285,13 +268,13 @@ func (s *Store) remove(ctx context.Context, key store.Key, current *secret) erro
 }
 
 // changedAndFull is the error of a write that met a quota after it had changed
-// something: ErrFull would say that it changed nothing.
+// something: ErrFull would claim that it changed nothing.
 func changedAndFull(changed string, err error) error {
 	return fmt.Errorf("%w: %s: %v", store.ErrUnavailable, changed, err)
 }
 
 // bury writes the tombstone.
-func (s *Store) bury(ctx context.Context, key store.Key, current *secret) error {
+func (s *Store) bury(ctx context.Context, key subjects.Target, current *secret) error {
 	token := tokenOf(rand.Text(), key, current)
 	description, err := s.newNote(key, deleted, token).text()
 	if err != nil {
@@ -317,5 +300,6 @@ func (s *Store) schedule(ctx context.Context, name string) error {
 	return s.failed(ctx, "secretsmanager:DeleteSecret", err)
 }
 
-// tombstone is the value of a deleted credential, for who restores one.
-const tombstone = "deleted by credbus: the value before is the version AWSPREVIOUS"
+// tombstone is the value of a deleted credential, for operators who restore
+// one.
+const tombstone = "deleted by credbus: the previous value is the version AWSPREVIOUS"

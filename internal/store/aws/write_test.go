@@ -15,13 +15,13 @@ import (
 
 var unavailable = awstest.Refuse(500, "InternalServiceError", "An error occurred on the server side.")
 
-// A write whose answer is lost is sent again, as the policy for faults does, and
-// makes one version: also while reads show what was before.
+// A write whose answer is lost is sent again, as the policy for faults does. It
+// makes one version, even while reads still show the old state.
 func TestLostAnswers(t *testing.T) {
 	for _, stale := range []bool{false, true} {
 		b := newBed(t)
 		s := open(t, b.config())
-		tags := map[string]string{"a": "1", "b": "2", "c": "3", "d": "4", "e": "5"} // which have no order
+		tags := map[string]string{"a": "1", "b": "2", "c": "3", "d": "4", "e": "5"} // encoded in any order
 		for i, action := range []string{"CreateSecret", "UpdateSecret"} {
 			rec := newRecord("org:acme", "key", action)
 			rec.Tags = tags
@@ -34,25 +34,25 @@ func TestLostAnswers(t *testing.T) {
 			}
 			version, err := s.Put(t.Context(), rec, store.Precondition{})
 			if stale && action == "CreateSecret" && errors.Is(err, store.ErrUnavailable) {
-				// The record is encoded anew, its tags in another order, and AWS
-				// tells only that the name is taken.
+				// The record is encoded again, with its tags in another order,
+				// and AWS reports only that the name is taken.
 				b.Thaw()
 				version, err = s.Put(t.Context(), rec, store.Precondition{})
 			}
 			must(t, err)
 			b.Thaw()
-			if got := get(t, s, rec.Key); got.Version != version || got.WriteID != action {
-				t.Errorf("stale %t, %s: %s by %q, want %s", stale, action, got.Version, got.WriteID, version)
+			if got := get(t, s, rec.Target); got.Version != version || got.WriteID != action {
+				t.Errorf("stale %t, %s: version %s of write %q, want %s", stale, action, got.Version, got.WriteID, version)
 			}
-			if n := b.VersionsOf(nameOf(rec.Key)); n != i+1 {
+			if n := b.VersionsOf(nameOf(rec.Target)); n != i+1 {
 				t.Errorf("stale %t, %s: %d versions, want %d", stale, action, n, i+1)
 			}
 		}
 	}
 }
 
-// What reads do not show yet is not overwritten by a create, and cannot be
-// written before they do.
+// A create does not overwrite a secret that reads do not show yet. No write
+// succeeds before they show it.
 func TestCreateOfWhatIsNotShownYet(t *testing.T) {
 	b := newBed(t)
 	s := open(t, b.config())
@@ -65,13 +65,12 @@ func TestCreateOfWhatIsNotShownYet(t *testing.T) {
 		}
 	}
 	b.Thaw()
-	if got := get(t, s, first.Key); got.WriteID != "first" {
-		t.Errorf("it is by %q", got.WriteID)
+	if got := get(t, s, first.Target); got.WriteID != "first" {
+		t.Errorf("the record is of write %q", got.WriteID)
 	}
 }
 
-// A write that lands when another one has been made since is another version,
-// not the one of before.
+// A write that is repeated after another write or a delete makes a new version.
 func TestSameWriteAgain(t *testing.T) {
 	for _, force := range []bool{false, true} {
 		b := newBed(t)
@@ -80,7 +79,7 @@ func TestSameWriteAgain(t *testing.T) {
 		s := open(t, config)
 		rec := newRecord("org:acme", "key", "1")
 		first := put(t, s, rec)
-		must(t, s.Delete(t.Context(), rec.Key, store.Precondition{}))
+		must(t, s.Delete(t.Context(), rec.Target, store.Precondition{}))
 		again := put(t, s, rec)
 		if first == again {
 			t.Errorf("force %t: version %s came back after a delete", force, first)
@@ -99,36 +98,36 @@ func TestRecoveryWindow(t *testing.T) {
 	s, client := open(t, config), b.client()
 	rec := newRecord("org:acme", "key", "1")
 	version := put(t, s, rec)
-	name := nameOf(rec.Key)
+	name := nameOf(rec.Target)
 	described := func() *secretsmanager.DescribeSecretOutput {
 		t.Helper()
 		described, err := client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: &name})
 		must(t, err)
 		return described
 	}
-	must(t, s.Delete(t.Context(), rec.Key, store.Precondition{}))
+	must(t, s.Delete(t.Context(), rec.Target, store.Precondition{}))
 	if days := time.Until(*described().DeletedDate).Hours() / 24; days < 7.9 || days > 8.1 {
-		t.Errorf("it can be restored for %v days, want 8", days)
+		t.Errorf("the secret can be restored for %v days, want 8", days)
 	}
 	missing := func(when string) {
 		t.Helper()
-		if _, err := s.Get(t.Context(), rec.Key); !errors.Is(err, store.ErrNotFound) {
+		if _, err := s.Get(t.Context(), rec.Target); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("%s: Get: %v, want ErrNotFound", when, err)
 		}
-		found, err := s.GetBatch(t.Context(), []store.Key{rec.Key})
+		found, err := s.GetMulti(t.Context(), []subjects.Target{rec.Target})
 		if err != nil || !errors.Is(found[0].Err, store.ErrNotFound) {
-			t.Errorf("%s: GetBatch: %v, %v, want ErrNotFound", when, found, err)
+			t.Errorf("%s: GetMulti: %v, %v, want ErrNotFound", when, found, err)
 		}
 		if page, err := s.List(t.Context(), store.ListOptions{Limit: 10}); err != nil || len(page.Records) != 0 {
 			t.Errorf("%s: List: %+v, %v", when, page, err)
 		}
-		if err := s.Delete(t.Context(), rec.Key, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
+		if err := s.Delete(t.Context(), rec.Target, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("%s: Delete: %v, want ErrNotFound", when, err)
 		}
 	}
 	missing("scheduled")
 
-	// Restored it is a tombstone, and is scheduled again by the next delete.
+	// A restored secret is a tombstone, and the next delete schedules it again.
 	_, err := client.RestoreSecret(t.Context(), &secretsmanager.RestoreSecretInput{SecretId: &name})
 	must(t, err)
 	missing("restored")
@@ -136,7 +135,7 @@ func TestRecoveryWindow(t *testing.T) {
 		t.Error("a tombstone is not scheduled for deletion again")
 	}
 
-	// An operator brings it back, as docs/stores/aws.md says.
+	// An operator brings the credential back, as docs/stores/aws.md says.
 	_, err = client.RestoreSecret(t.Context(), &secretsmanager.RestoreSecretInput{SecretId: &name})
 	must(t, err)
 	stages := make(map[string]string)
@@ -149,30 +148,30 @@ func TestRecoveryWindow(t *testing.T) {
 		SecretId: &name, VersionStage: ptr("AWSCURRENT"), MoveToVersionId: ptr(stages["AWSPREVIOUS"]), RemoveFromVersionId: ptr(stages["AWSCURRENT"]),
 	})
 	must(t, err)
-	if got := get(t, s, rec.Key); string(got.Payload) != string(rec.Payload) || got.Version != version {
-		t.Errorf("brought back: %d bytes at version %s", len(got.Payload), got.Version)
+	if got := get(t, s, rec.Target); string(got.Payload) != string(rec.Payload) || got.Version != version {
+		t.Errorf("the credential that was brought back: %d bytes at version %s", len(got.Payload), got.Version)
 	}
 	if page, err := s.List(t.Context(), store.ListOptions{Limit: 10}); err != nil || len(page.Records) != 1 || page.Records[0].WriteID != "1" {
-		t.Errorf("brought back: %+v, %v", page, err)
+		t.Errorf("the list after it was brought back: %+v, %v", page, err)
 	}
-	must(t, s.Delete(t.Context(), rec.Key, store.Precondition{Version: version}))
+	must(t, s.Delete(t.Context(), rec.Target, store.Precondition{Version: version}))
 	missing("deleted once more")
 }
 
-// The value of before is not seen when a write over a deleted credential stops
-// half way.
+// The old value must not be visible when a write over a deleted credential
+// stops half way.
 func TestWriteAfterDeleteThatFails(t *testing.T) {
 	b := newBed(t)
 	s := open(t, b.config())
 	rec := newRecord("org:acme", "key", "1")
 	put(t, s, rec)
-	must(t, s.Delete(t.Context(), rec.Key, store.Precondition{}))
+	must(t, s.Delete(t.Context(), rec.Target, store.Precondition{}))
 	b.Fail("UpdateSecret", 1, unavailable)
 	next := newRecord("org:acme", "key", "2")
 	if _, err := s.Put(t.Context(), next, store.Precondition{Absent: true}); !errors.Is(err, store.ErrUnavailable) {
 		t.Fatal(err)
 	}
-	if got, err := s.Get(t.Context(), rec.Key); !errors.Is(err, store.ErrNotFound) {
+	if got, err := s.Get(t.Context(), rec.Target); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("%v, %v; want ErrNotFound", got, err)
 	}
 	if _, err := s.Put(t.Context(), newRecord("org:acme", "key", "3"), store.Precondition{Present: true}); !errors.Is(err, store.ErrNotFound) {
@@ -180,41 +179,42 @@ func TestWriteAfterDeleteThatFails(t *testing.T) {
 	}
 	version, err := s.Put(t.Context(), next, store.Precondition{Absent: true})
 	must(t, err)
-	if got := get(t, s, rec.Key); got.Version != version || got.WriteID != "2" {
-		t.Errorf("%s by %q", got.Version, got.WriteID)
+	if got := get(t, s, rec.Target); got.Version != version || got.WriteID != "2" {
+		t.Errorf("version %s of write %q", got.Version, got.WriteID)
 	}
 }
 
-// A delete that stops half way has deleted, and its repetition finishes it.
+// A delete that stops half way has deleted the credential. The same delete again
+// finishes the work.
 func TestDeleteThatStopsHalfWay(t *testing.T) {
 	b := newBed(t)
 	s := open(t, b.config())
 	rec := newRecord("org:acme", "key", "1")
 	put(t, s, rec)
 	b.Fail("DeleteSecret", 1, unavailable)
-	if err := s.Delete(t.Context(), rec.Key, store.Precondition{}); !errors.Is(err, store.ErrUnavailable) {
+	if err := s.Delete(t.Context(), rec.Target, store.Precondition{}); !errors.Is(err, store.ErrUnavailable) {
 		t.Fatal(err)
 	}
-	if _, err := s.Get(t.Context(), rec.Key); !errors.Is(err, store.ErrNotFound) {
+	if _, err := s.Get(t.Context(), rec.Target); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("%v, want ErrNotFound", err)
 	}
-	if err := s.Delete(t.Context(), rec.Key, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
+	if err := s.Delete(t.Context(), rec.Target, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("%v, want ErrNotFound", err)
 	}
-	described, err := b.client().DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: ptr(nameOf(rec.Key))})
+	described, err := b.client().DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: ptr(nameOf(rec.Target))})
 	if err != nil || described.DeletedDate == nil {
-		t.Errorf("it is not scheduled for deletion: %v", err)
+		t.Errorf("the secret is not scheduled for deletion: %v", err)
 	}
 }
 
-// A secret that somebody else deleted is written all the same, also where it is
-// not described yet, or gone by the time it is to be restored.
+// A secret that somebody else deleted can be written, even if DescribeSecret does
+// not find it yet, or if it is gone before it can be restored.
 func TestWriteOverWhatOthersDeleted(t *testing.T) {
 	b := newBed(t)
 	s, client := open(t, b.config()), b.client()
 	rec := newRecord("org:acme", "key", "1")
 	put(t, s, rec)
-	name := nameOf(rec.Key)
+	name := nameOf(rec.Target)
 	remove := func(force bool) {
 		t.Helper()
 		_, err := client.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: &name, ForceDeleteWithoutRecovery: &force})
@@ -228,11 +228,11 @@ func TestWriteOverWhatOthersDeleted(t *testing.T) {
 	remove(true)
 	b.Fail("DescribeSecret", 1, awstest.Answer(200, "application/x-amz-json-1.1", `{"Name": "`+name+`", "ARN": "arn:aws:secretsmanager:x:x:secret:x-abcdef", "DeletedDate": 1}`))
 	put(t, s, newRecord("org:acme", "key", "4"))
-	if got := get(t, s, rec.Key); got.WriteID != "4" {
-		t.Errorf("it is by %q", got.WriteID)
+	if got := get(t, s, rec.Target); got.WriteID != "4" {
+		t.Errorf("the record is of write %q", got.WriteID)
 	}
 
-	// One that is there and has no value is no credential.
+	// A secret without a value is not a credential.
 	empty := keyOf("org:acme", "empty")
 	_, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: ptr(nameOf(empty))})
 	must(t, err)
@@ -251,17 +251,18 @@ func TestQuotas(t *testing.T) {
 	for _, writeID := range []string{"1", "2", "3"} {
 		put(t, s, newRecord("org:acme", "key", writeID))
 	}
-	// It is not the store that is unavailable: others may be written.
+	// The error must not say that the store is unavailable: other secrets can
+	// be written.
 	if _, err := s.Put(t.Context(), newRecord("org:acme", "key", "4"), store.Precondition{}); errors.Is(err, store.ErrUnavailable) || !errors.Is(err, store.ErrFull) {
 		t.Errorf("%v, want ErrFull", err)
 	}
 	put(t, s, newRecord("org:acme", "other", "1"))
 
-	// A write that has restored a secret before it met the quota has changed something.
+	// A write that restored a secret and then met the quota has changed something.
 	for _, writeID := range []string{"1", "2"} {
 		put(t, s, newRecord("org:acme", "gone", writeID))
 	}
-	if err := s.Delete(t.Context(), newRecord("org:acme", "gone", "").Key, store.Precondition{}); err != nil {
+	if err := s.Delete(t.Context(), newRecord("org:acme", "gone", "").Target, store.Precondition{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Put(t.Context(), newRecord("org:acme", "gone", "3"), store.Precondition{}); errors.Is(err, store.ErrFull) || !errors.Is(err, store.ErrUnavailable) {
@@ -275,7 +276,7 @@ func TestQuotas(t *testing.T) {
 		t.Errorf("%v, want ErrTooLarge", err)
 	}
 	if b.Calls("CreateSecret") != before {
-		t.Error("what is too large was sent")
+		t.Error("a record that is too large was sent")
 	}
 }
 
@@ -290,7 +291,7 @@ func TestKMSKey(t *testing.T) {
 		described, err := b.client().DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: ptr(nameOf(keyOf("org:acme", id)))})
 		must(t, err)
 		if described.KmsKeyId == nil || *described.KmsKeyId != "alias/credbus" {
-			t.Errorf("%s is not encrypted with the key that is set", id)
+			t.Errorf("%s is not encrypted with the configured key", id)
 		}
 	}
 }

@@ -12,14 +12,16 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"credbus/internal/lifecycle"
 	"credbus/internal/store"
 	"credbus/internal/store/record"
+	"credbus/subjects"
 )
 
 // Config says where a store keeps its files.
 type Config struct {
-	// Dir is the directory that holds everything. It is made with mode 0700
-	// when it is missing. Required.
+	// Dir is the directory that holds everything. New makes it with mode 0700
+	// if it is missing. Required.
 	Dir string
 }
 
@@ -30,15 +32,16 @@ type Store struct {
 	place atomic.Pointer[place]
 	locks *locks
 
-	synced sync.Map // path of each directory that is known to be on disk
+	synced sync.Map // paths of directories that are known to be on disk
 
 	walks store.Walks[*names]
 
 	stopping context.Context // ends when Close begins
 	stop     context.CancelFunc
-	open     sync.RWMutex   // held for reading by each call under way
-	watching sync.WaitGroup // one for each Watch under way
+	open     sync.RWMutex   // held for reading by each running call
+	watching sync.WaitGroup // one for each running Watch
 	closed   bool
+	life     lifecycle.Part
 }
 
 var (
@@ -47,12 +50,12 @@ var (
 	_ store.Checker    = (*Store)(nil)
 )
 
-// New opens the store in cfg.Dir and removes what crashed processes left in
-// it. The error says what to change when the directory cannot be made or
-// written, or when others than its owner may enter it.
+// New opens the store in cfg.Dir, and removes the leftovers of crashed
+// processes. The error says what to change if the directory cannot be made or
+// written, or if others than its owner may enter it.
 func New(cfg Config) (*Store, error) {
 	if cfg.Dir == "" {
-		return nil, errors.New("file store: no directory is set: name one that holds nothing else")
+		return nil, errors.New("file store: no directory is set: give one that holds nothing else")
 	}
 	root, err := openRoot(cfg.Dir)
 	if err != nil {
@@ -62,21 +65,25 @@ func New(cfg Config) (*Store, error) {
 	s.place.Store(&place{root: root})
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	if err := errors.Join(s.prepare(), s.settle(root)); err != nil {
-		s.Close()
+		s.Close(context.Background()) //nolint:errcheck // nothing waits
 		if isFull(err) {
 			return nil, fmt.Errorf("file store: %w: a new store in %s: %w: free some space, or raise the quota", store.ErrFull, cfg.Dir, err)
 		}
-		return nil, fmt.Errorf("file store: cannot write in %s: %w: let the account of this process own the directory, or name another", cfg.Dir, err)
+		return nil, fmt.Errorf("file store: cannot write in %s: %w: make this process's user the owner of the directory, or give another directory", cfg.Dir, err)
 	}
 	return s, nil
 }
 
-// begin admits a call. The caller ends it with s.open.RUnlock when err is nil.
+// begin admits a call. If err is nil, the caller must end it with
+// s.open.RUnlock.
 func (s *Store) begin(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	for {
+		if s.stopping.Err() != nil { // Close holds the lock while other calls hang
+			return store.ErrClosed
+		}
 		s.open.RLock()
 		if s.closed {
 			s.open.RUnlock()
@@ -93,7 +100,7 @@ func (s *Store) begin(ctx context.Context) error {
 }
 
 // Get implements [store.Store].
-func (s *Store) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+func (s *Store) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	if err := key.Check(); err != nil {
 		return nil, err
 	}
@@ -106,52 +113,43 @@ func (s *Store) Get(ctx context.Context, key store.Key) (*store.Record, error) {
 
 // Put implements [store.Store].
 func (s *Store) Put(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
-	if err := rec.Key.Check(); err != nil {
+	if err := rec.Target.Check(); err != nil {
 		return "", err
 	}
 	if err := s.begin(ctx); err != nil {
 		return "", err
 	}
 	defer s.open.RUnlock()
-	stripe := stripeOf(rec.Key)
+	stripe := stripeOf(rec.Target)
 	unlock, err := s.locks.lock(ctx, s.stopping, stripe)
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
 
-	current, err := s.current(rec.Key)
-	if err != nil {
-		return "", err
+	name := recordPath(rec.Target)
+	read := func() (*store.Record, string, error) {
+		current, err := s.current(rec.Target)
+		if err == nil && store.IsRepeat(rec, current) {
+			err = s.syncTree(name) // its writer may have died before its sync
+		}
+		return current, name, err
 	}
-	name := recordPath(rec.Key)
-	if current != nil && current.Damaged == "" && current.WriteID == rec.WriteID {
-		// Whoever wrote it may have died before its sync.
-		if err := s.syncTree(name); err != nil {
+	return store.Replace(rec, pre, read, func(next *store.Record, name string) (string, error) {
+		next.Version = rand.Text()
+		content, err := record.Encode(next)
+		if err != nil {
 			return "", err
 		}
-		return pre.Repeated(current)
-	}
-	if err := pre.Check(current); err != nil {
-		return "", err
-	}
-	next := *rec
-	next.Version = rand.Text()
-	if current != nil && current.Damaged == "" {
-		next.Created = current.Created
-	}
-	content, err := record.Encode(&next)
-	if err != nil {
-		return "", err
-	}
-	if err := s.write(ctx, name, stripe, content); err != nil {
-		return "", err
-	}
-	return next.Version, s.stayed()
+		if err := s.write(ctx, name, stripe, content); err != nil {
+			return "", err
+		}
+		return next.Version, s.stayed()
+	})
 }
 
 // Delete implements [store.Store].
-func (s *Store) Delete(ctx context.Context, key store.Key, pre store.Precondition) error {
+func (s *Store) Delete(ctx context.Context, key subjects.Target, pre store.Precondition) error {
 	if err := key.Check(); err != nil {
 		return err
 	}
@@ -165,53 +163,50 @@ func (s *Store) Delete(ctx context.Context, key store.Key, pre store.Preconditio
 	}
 	defer unlock()
 
-	current, err := s.current(key)
-	if err != nil {
-		return err
+	read := func() (*store.Record, string, error) {
+		current, err := s.current(key)
+		return current, recordPath(key), err
 	}
-	if err := pre.Check(current); err != nil {
-		return err
-	}
-	if current == nil {
-		return store.ErrNotFound
-	}
-	if err := s.remove(recordPath(key)); err != nil {
-		return err
-	}
-	return s.stayed()
+	return store.Remove(pre, read, func(name string) error {
+		if err := s.remove(name); err != nil {
+			return err
+		}
+		return s.stayed()
+	})
 }
 
-// Close implements [store.Store]. It waits for the calls under way; those that
-// wait for a lock give up, and so does Watch.
-func (s *Store) Close() error {
+// Close implements [store.Store]. Calls that wait for a lock give up, and so does Watch.
+func (s *Store) Close(ctx context.Context) error {
 	s.stop()
-	s.open.Lock()
-	s.closed = true
-	s.open.Unlock()
-	s.watching.Wait()
-	s.walks.Close()
-	last := s.place.Load()
-	if last.before != nil {
-		last.before.Close()
-	}
-	return last.root.Close() // does nothing the second time
+	return s.life.Close(ctx, func(context.Context) error {
+		s.open.Lock()
+		s.closed = true
+		s.open.Unlock()
+		s.watching.Wait()
+		s.walks.Close()
+		last := s.place.Load()
+		if last.before != nil {
+			last.before.Close()
+		}
+		return last.root.Close()
+	})
 }
 
-// current is what a precondition is checked against: nil when there is no
-// record, one without a version when it is damaged.
-func (s *Store) current(key store.Key) (*store.Record, error) {
+// current returns the record for checking a precondition: nil if there is none,
+// one without a version if it is damaged.
+func (s *Store) current(key subjects.Target) (*store.Record, error) {
 	rec, err := s.read(key)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return nil, nil
 	case errors.Is(err, store.ErrDamaged):
-		return &store.Record{Key: key, Damaged: err.Error()}, nil
+		return &store.Record{Target: key, Damaged: err.Error()}, nil
 	}
 	return rec, err
 }
 
 // read opens and checks the file of key.
-func (s *Store) read(key store.Key) (*store.Record, error) {
+func (s *Store) read(key subjects.Target) (*store.Record, error) {
 	name := recordPath(key)
 	damaged := func(reason string) (*store.Record, error) {
 		return nil, fmt.Errorf("%w: file %s: %s", store.ErrDamaged, s.path(name), reason)
@@ -243,7 +238,7 @@ func (s *Store) read(key store.Key) (*store.Record, error) {
 	}
 	content := make([]byte, info.Size())
 	if _, err := io.ReadFull(f, content); errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		return damaged("it became shorter while it was read")
+		return damaged("it became shorter during the read")
 	} else if err != nil {
 		return nil, s.failed(err)
 	}
@@ -251,13 +246,13 @@ func (s *Store) read(key store.Key) (*store.Record, error) {
 	if err != nil {
 		return damaged(err.Error())
 	}
-	if rec.Key != key {
-		return damaged("it holds " + rec.Key.String() + ", whose place is another")
+	if rec.Target != key {
+		return damaged("it holds " + rec.Target.String() + ", which belongs elsewhere")
 	}
 	return rec, nil
 }
 
-// failed says what kind of failure an error of the file system is, and where.
+// failed classifies an error of the file system, and adds the path.
 func (s *Store) failed(err error) error { return failed(fmt.Errorf("in %s: %w", s.dir, err)) }
 
 // failed says what kind of failure an error of the file system is.

@@ -27,13 +27,13 @@ func open(t testing.TB, dir string) *file.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { s.Close(context.Background()) })
 	return s
 }
 
 func newRecord(scope, id, writeID string) *store.Record {
 	return &store.Record{
-		Key:     store.Key{Scope: subjects.Scope(scope), ID: subjects.ID(id)},
+		Target:  subjects.Target{Scope: subjects.Scope(scope), ID: subjects.ID(id)},
 		WriteID: writeID,
 		Payload: []byte("sealed by " + writeID),
 	}
@@ -48,7 +48,7 @@ func put(t testing.TB, s store.Store, rec *store.Record) (version string) {
 	return version
 }
 
-// files are the paths below dir that end in suffix.
+// files returns the paths below dir that end with suffix.
 func files(t testing.TB, dir, suffix string) (paths []string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
@@ -63,12 +63,12 @@ func files(t testing.TB, dir, suffix string) (paths []string) {
 	return paths
 }
 
-// damage flips a bit in the middle of the only file that holds id.
+// damage flips a bit in the middle of the only file of id.
 func damage(t *testing.T, dir string, id subjects.ID) {
 	t.Helper()
 	paths := files(t, dir, "@"+string(id)+".cred")
 	if len(paths) != 1 {
-		t.Fatalf("%s is held by %v", id, paths)
+		t.Fatalf("%s is in %v, want one file", id, paths)
 	}
 	content, err := os.ReadFile(paths[0])
 	if err != nil {
@@ -80,7 +80,7 @@ func damage(t *testing.T, dir string, id subjects.ID) {
 	}
 }
 
-// harness opens a store in a directory of its own by way of openIn.
+// harness calls openIn for a store in a directory of its own.
 func harness(openIn func(t *testing.T, dir string) store.Store) storetest.Harness {
 	var dir string // of the store opened last
 	h := storetest.Harness{
@@ -107,8 +107,8 @@ func harness(openIn func(t *testing.T, dir string) store.Store) storetest.Harnes
 			}
 			return func() { rename(t, dir, dir+".empty"); rename(t, dir+".away", dir) }
 		},
-		Damage: func(t *testing.T, _ store.Store, key store.Key) { damage(t, dir, key.ID) },
-		Plant: func(t *testing.T, _ store.Store, key store.Key, value string) { // beside another of its scope
+		Damage: func(t *testing.T, _ store.Store, key subjects.Target) { damage(t, dir, key.ID) },
+		Plant: func(t *testing.T, _ store.Store, key subjects.Target, value string) { // the scope must have another record
 			beside := filepath.Dir(files(t, dir, ".cred")[0])
 			if err := os.WriteFile(filepath.Join(beside, "@"+string(key.ID)+".cred"), []byte(value), 0o600); err != nil {
 				t.Fatal(err)
@@ -116,7 +116,7 @@ func harness(openIn func(t *testing.T, dir string) store.Store) storetest.Harnes
 		},
 		Other: func(t *testing.T, _ store.Store) store.Store { return open(t, dir) },
 	}
-	if runtime.GOOS == "windows" { // a directory that is open cannot be renamed there
+	if runtime.GOOS == "windows" { // does not rename an open directory
 		h.Replace = nil
 	}
 	return h
@@ -127,8 +127,8 @@ func TestConformance(t *testing.T) {
 	storetest.Run(t, harness(func(t *testing.T, dir string) store.Store { return open(t, dir) }))
 }
 
-// Two instances share nothing but the directory, as two processes do: their
-// locks are those of the file system.
+// Two instances share only the directory, like two processes: only locks of the
+// file system keep them apart.
 func TestConformanceShared(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, harness(func(t *testing.T, dir string) store.Store {
@@ -136,7 +136,7 @@ func TestConformanceShared(t *testing.T) {
 	}))
 }
 
-// alternating sends each call to the other of two stores than the call before.
+// alternating sends calls to two stores in turns.
 type alternating struct {
 	stores [2]*file.Store
 	calls  atomic.Uint32
@@ -144,7 +144,7 @@ type alternating struct {
 
 func (a *alternating) next() *file.Store { return a.stores[a.calls.Add(1)%2] }
 
-func (a *alternating) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+func (a *alternating) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	return a.next().Get(ctx, key)
 }
 
@@ -152,7 +152,7 @@ func (a *alternating) Put(ctx context.Context, rec *store.Record, pre store.Prec
 	return a.next().Put(ctx, rec, pre)
 }
 
-func (a *alternating) Delete(ctx context.Context, key store.Key, pre store.Precondition) error {
+func (a *alternating) Delete(ctx context.Context, key subjects.Target, pre store.Precondition) error {
 	return a.next().Delete(ctx, key, pre)
 }
 
@@ -160,7 +160,9 @@ func (a *alternating) List(ctx context.Context, opts store.ListOptions) (store.P
 	return a.next().List(ctx, opts)
 }
 
-func (a *alternating) Close() error { return errors.Join(a.stores[0].Close(), a.stores[1].Close()) }
+func (a *alternating) Close(ctx context.Context) error {
+	return errors.Join(a.stores[0].Close(ctx), a.stores[1].Close(ctx))
+}
 
 func TestReopen(t *testing.T) {
 	dir := t.TempDir()
@@ -170,8 +172,8 @@ func TestReopen(t *testing.T) {
 	s := open(t, dir)
 	rec := newRecord("org:acme/team:eng", "API_Key", "w1")
 	version := put(t, s, rec)
-	s.Close()
-	got, err := open(t, dir).Get(t.Context(), rec.Key)
+	s.Close(t.Context())
+	got, err := open(t, dir).Get(t.Context(), rec.Target)
 	if err != nil || got.Version != version || !bytes.Equal(got.Payload, rec.Payload) {
 		t.Errorf("after a restart: %+v, %v", got, err)
 	}
@@ -180,7 +182,7 @@ func TestReopen(t *testing.T) {
 	}
 }
 
-// A caller that breaks the promise of unique write ids gets no version twice.
+// Even a caller that uses a write id twice gets another version for each write.
 func TestVersionIsTheStoresOwn(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "store"))
 	rec := newRecord("org:acme", "key", "w1")
@@ -252,7 +254,8 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// What is in the tree and is no record of its place is reported or left alone.
+// A file in the tree that is not the record of its place is listed as damaged or
+// ignored.
 func TestForeignFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	s := open(t, dir)
@@ -275,7 +278,7 @@ func TestForeignFiles(t *testing.T) {
 	}
 	damagedIDs := map[subjects.ID]string{
 		"moved": "holds org:acme/kept", "cut": "cut off", "empty": "cut off", "huge": "at most",
-		"text": "not a record", "newer": "version 2 of the format",
+		"text": "not a credbus record", "newer": "version 2 of the format",
 	}
 	must(os.WriteFile(filepath.Join(home, "@moved.cred"), content, 0o600))
 	must(os.WriteFile(filepath.Join(home, "@cut.cred"), content[:20], 0o600))
@@ -308,16 +311,16 @@ func TestForeignFiles(t *testing.T) {
 		want, damaged := damagedIDs[rec.ID]
 		switch {
 		case damaged && (!strings.Contains(rec.Damaged, want) || !strings.Contains(rec.Damaged, filepath.Join(home, "@"+string(rec.ID)+".cred"))):
-			t.Errorf("%v is listed as damaged by %q, want %q and the path", rec.Key, rec.Damaged, want)
-		case !damaged && (rec.Key != kept.Key || rec.Damaged != ""):
-			t.Errorf("%v is listed, damaged by %q", rec.Key, rec.Damaged)
+			t.Errorf("%v is listed as damaged by %q, want %q and the path", rec.Target, rec.Damaged, want)
+		case !damaged && (rec.Target != kept.Target || rec.Damaged != ""):
+			t.Errorf("%v is listed, damaged by %q", rec.Target, rec.Damaged)
 		}
 	}
 	if len(page.Records) != len(damagedIDs)+1 {
 		t.Errorf("%d records are listed, want %d", len(page.Records), len(damagedIDs)+1)
 	}
 	for id := range damagedIDs {
-		key := store.Key{Scope: "org:acme", ID: id}
+		key := subjects.Target{Scope: "org:acme", ID: id}
 		if _, err := s.Get(t.Context(), key); !errors.Is(err, store.ErrDamaged) {
 			t.Errorf("Get %v: %v", key, err)
 		}
@@ -327,13 +330,13 @@ func TestForeignFiles(t *testing.T) {
 		}
 	}
 	if after, err := os.ReadFile(outside); err != nil || !bytes.Equal(after, content) {
-		t.Errorf("a write over a link changed what it leads to: %v", err)
+		t.Errorf("a write over a link changed the file that it leads to: %v", err)
 	}
 }
 
 func TestPermissionDenied(t *testing.T) {
 	if runtime.GOOS == "windows" || os.Geteuid() == 0 {
-		t.Skip("modes do not bind this account")
+		t.Skip("file modes do not restrict this account")
 	}
 	dir := filepath.Join(t.TempDir(), "store")
 	s := open(t, dir)
@@ -345,18 +348,18 @@ func TestPermissionDenied(t *testing.T) {
 	}
 	defer os.Chmod(home, 0o700)
 	if _, err := s.Put(t.Context(), newRecord("org:acme", "key", "w2"), store.Precondition{}); !errors.Is(err, store.ErrPermission) || !strings.Contains(err.Error(), dir) {
-		t.Errorf("Put: %v, want ErrPermission and where", err)
+		t.Errorf("Put: %v, want ErrPermission and the path", err)
 	}
 }
 
 func TestKeysAreChecked(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "store"))
-	for _, key := range []store.Key{
+	for _, key := range []subjects.Target{
 		{}, {Scope: "org:acme"}, {ID: "key"}, {Scope: "../..", ID: "key"}, {Scope: "org:acme", ID: "../key"},
 		{Scope: "org:acme/../x:y", ID: "key"}, {Scope: "org:acme", ID: "a/b"},
 	} {
 		_, getErr := s.Get(t.Context(), key)
-		_, putErr := s.Put(t.Context(), &store.Record{Key: key, WriteID: "w"}, store.Precondition{})
+		_, putErr := s.Put(t.Context(), &store.Record{Target: key, WriteID: "w"}, store.Precondition{})
 		for _, err := range []error{getErr, putErr, s.Delete(t.Context(), key, store.Precondition{})} {
 			if !errors.Is(err, subjects.ErrInvalid) {
 				t.Errorf("key %q: %v, want ErrInvalid", key, err)
@@ -365,7 +368,7 @@ func TestKeysAreChecked(t *testing.T) {
 	}
 }
 
-// Directories that someone removed under a running store are made again.
+// A running store makes directories again that someone removed.
 func TestDirectoryRemovedOutside(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	s := open(t, dir)
@@ -374,11 +377,11 @@ func TestDirectoryRemovedOutside(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(dir, "records", "org=acme")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Get(t.Context(), rec.Key); !errors.Is(err, store.ErrNotFound) {
+	if _, err := s.Get(t.Context(), rec.Target); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Get: %v", err)
 	}
 	put(t, s, rec)
-	if _, err := s.Get(t.Context(), rec.Key); err != nil {
+	if _, err := s.Get(t.Context(), rec.Target); err != nil {
 		t.Errorf("Get after the directory was made again: %v", err)
 	}
 }
@@ -402,19 +405,20 @@ func BenchmarkGet(b *testing.B) {
 	put(b, s, rec)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := s.Get(b.Context(), rec.Key); err != nil {
+		if _, err := s.Get(b.Context(), rec.Target); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
-// A page of 1,000 out of the middle of 10,000 in one scope.
+// BenchmarkList1000Of10000 lists a page of 1,000 from the middle of 10,000 in one
+// scope.
 func BenchmarkList1000Of10000(b *testing.B) {
 	s := open(b, filepath.Join(b.TempDir(), "store"))
 	for i := range 10_000 {
 		put(b, s, newRecord("org:acme/team:eng", fmt.Sprintf("key-%05d", i), "w"))
 	}
-	after := store.FormatCursor(store.Key{Scope: "org:acme/team:eng", ID: "key-04999"})
+	after := store.FormatCursor(subjects.Target{Scope: "org:acme/team:eng", ID: "key-04999"})
 	b.ReportAllocs()
 	for b.Loop() {
 		page, err := s.List(b.Context(), store.ListOptions{Scope: "org:acme", After: after, Limit: 1000})

@@ -12,9 +12,10 @@ import (
 
 	"credbus/internal/store"
 	"credbus/internal/store/file"
+	"credbus/subjects"
 )
 
-// within fails the test if f does not return: what it waits for never comes.
+// within fails the test if f blocks.
 func within(t *testing.T, what string, f func()) {
 	t.Helper()
 	returned := make(chan struct{})
@@ -33,8 +34,8 @@ func mkfifo(t *testing.T, path string) {
 	}
 }
 
-// Whatever stands in the place of a record is damage, and blocks nothing: no call, no
-// watch, no Close.
+// Anything else in the place of a record is damage. It blocks no call, no watch and
+// no Close.
 func TestInPlaceOfARecord(t *testing.T) {
 	for what, put := range map[string]func(t *testing.T, path string){
 		"a pipe": mkfifo,
@@ -48,7 +49,7 @@ func TestInPlaceOfARecord(t *testing.T) {
 		},
 		"a device": func(t *testing.T, path string) {
 			if err := syscall.Mknod(path, syscall.S_IFCHR|0o600, 1<<8|5); err != nil {
-				t.Skipf("mknod: %v: making a device takes root, or the capability CAP_MKNOD", err)
+				t.Skipf("mknod: %v: to make a device needs root, or the capability CAP_MKNOD", err)
 			}
 		},
 		"an empty directory": func(t *testing.T, path string) {
@@ -109,14 +110,14 @@ func TestInPlaceOfARecord(t *testing.T) {
 					t.Errorf("Delete: %v", err)
 				}
 			})
-			within(t, "Close", func() { s.Close() })
+			within(t, "Close", func() { s.Close(t.Context()) })
 			within(t, "Watch after Close", func() { <-ended })
 		})
 	}
 }
 
-// Pipes in the places of what the store itself keeps there, and of its directories, do
-// not block it either.
+// A pipe in the place of the store's own files and directories does not block it
+// either.
 func TestPipesElsewhere(t *testing.T) {
 	for _, name := range []string{"identity", "locks/00", "records/org=acme", "records", "locks", "."} {
 		t.Run(name, func(t *testing.T) {
@@ -133,19 +134,19 @@ func TestPipesElsewhere(t *testing.T) {
 				t.Fatal(err)
 			}
 			mkfifo(t, path)
-			within(t, "what is asked of it", func() {
-				for i := range 600 { // of each stripe, most likely
-					key := store.Key{Scope: "org:acme", ID: newRecord("org:acme", "k"+string(rune('a'+i%26))+string(rune('a'+i/26)), "").ID}
-					s.Put(t.Context(), &store.Record{Key: key, WriteID: "w", Payload: []byte("w")}, store.Precondition{}) //nolint:errcheck // that it returns is all
+			within(t, "a call", func() {
+				for i := range 600 { // reaches every stripe, most likely
+					key := subjects.Target{Scope: "org:acme", ID: newRecord("org:acme", "k"+string(rune('a'+i%26))+string(rune('a'+i/26)), "").ID}
+					s.Put(t.Context(), &store.Record{Target: key, WriteID: "w", Payload: []byte("w")}, store.Precondition{}) //nolint:errcheck // it must only return
 				}
 				payloadAt(t, s)                                       //nolint:errcheck // likewise
 				s.List(t.Context(), store.ListOptions{Limit: 10})     //nolint:errcheck // likewise
 				s.Delete(t.Context(), placeKey, store.Precondition{}) //nolint:errcheck // likewise
 			})
-			within(t, "Close", func() { s.Close() })
+			within(t, "Close", func() { s.Close(t.Context()) })
 			within(t, "New", func() {
 				if s, err := file.New(file.Config{Dir: dir}); err == nil {
-					s.Close()
+					s.Close(t.Context())
 				}
 			})
 		})

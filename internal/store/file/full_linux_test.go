@@ -9,14 +9,15 @@ import (
 	"credbus/internal/store"
 	"credbus/internal/store/file"
 	"credbus/internal/testbed"
+	"credbus/subjects"
 )
 
-// A disk without room refuses writes and nothing else, and takes them again when
-// there is room.
+// On a full disk the store refuses writes and nothing else. It accepts them again
+// when there is room.
 func TestFullDisk(t *testing.T) {
 	disk := testbed.SmallDisk(t, "1m")
 	s := newStoreAt(t, filepath.Join(disk, "store"))
-	defer s.Close() // before the disk goes
+	defer s.Close(t.Context()) // before the disk is removed
 	if err := putAt(t, s, "first"); err != nil {
 		t.Fatal(err)
 	}
@@ -28,9 +29,9 @@ func TestFullDisk(t *testing.T) {
 	if got, err := payloadAt(t, s); err != nil || got != "first" {
 		t.Errorf("a read: %q, %v", got, err)
 	}
-	// A key whose lock has no file yet, so that the lock needs room as well.
-	other := store.Key{Scope: "org:acme", ID: "other"}
-	if _, err := s.Put(t.Context(), &store.Record{Key: other, WriteID: "w", Payload: []byte("w")}, store.Precondition{}); !errors.Is(err, store.ErrFull) {
+	// The lock of this key has no file yet, so it needs room as well.
+	other := subjects.Target{Scope: "org:acme", ID: "other"}
+	if _, err := s.Put(t.Context(), &store.Record{Target: other, WriteID: "w", Payload: []byte("w")}, store.Precondition{}); !errors.Is(err, store.ErrFull) {
 		t.Errorf("the first write of a key without room: %v", err)
 	}
 	restarted, err := file.New(file.Config{Dir: filepath.Join(disk, "store")})
@@ -40,7 +41,7 @@ func TestFullDisk(t *testing.T) {
 	if got, err := payloadAt(t, restarted); err != nil || got != "first" {
 		t.Errorf("a read after a restart without room: %q, %v", got, err)
 	}
-	restarted.Close()
+	restarted.Close(t.Context())
 	if _, err := file.New(file.Config{Dir: filepath.Join(disk, "another")}); !errors.Is(err, store.ErrFull) {
 		t.Errorf("a new store without room: %v", err)
 	}

@@ -12,9 +12,9 @@ import (
 	"credbus/subjects"
 )
 
-// List implements [store.Store]. It opens the files of the page only. The names
-// of a large directory are read and sorted once in a walk, see store.Walks, so that
-// a walk over all pages takes time in proportion to what there is.
+// List implements [store.Store]. It opens the files of the page only. A walk
+// reads and sorts the names of a large directory once (see store.Walks), so the
+// time of a walk over all pages is proportional to the number of credentials.
 func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
 	from, err := store.ParseWalkCursor(opts.After, opts.Scope)
 	if err != nil {
@@ -26,17 +26,17 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 	defer s.open.RUnlock()
 
 	page, bytes := store.Page{CursorAt: from.At}, 0
-	err = s.eachKey(ctx, opts.Scope, from, func(key store.Key) (more bool, err error) {
+	err = s.eachKey(ctx, opts.Scope, from, func(key subjects.Target) (more bool, err error) {
 		if n := len(page.Records); n > 0 && opts.Full(n, bytes) {
-			page.Next = from.At(page.Records[n-1].Key)
+			page.Next = from.At(page.Records[n-1].Target)
 			return false, nil
 		}
 		rec, err := s.read(key)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
-			return true, nil // deleted since its name was read
+			return true, nil // deleted after its name was read
 		case errors.Is(err, store.ErrDamaged), errors.Is(err, store.ErrPermission):
-			rec = &store.Record{Key: key, Damaged: err.Error()}
+			rec = &store.Record{Target: key, Damaged: err.Error()}
 		case err != nil:
 			return false, err
 		}
@@ -51,9 +51,9 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 	return page, nil
 }
 
-// eachKey visits the keys of scope and below that come after the cursor, in the
-// order of Key.Compare, until visit asks for no more.
-func (s *Store) eachKey(ctx context.Context, scope subjects.Scope, from store.WalkCursor, visit func(store.Key) (more bool, err error)) error {
+// eachKey visits the keys of scope and below after the cursor, in the order of
+// Key.Compare, until visit returns false.
+func (s *Store) eachKey(ctx context.Context, scope subjects.Scope, from store.WalkCursor, visit func(subjects.Target) (more bool, err error)) error {
 	var walk func(scope subjects.Scope) (more bool, err error)
 	walk = func(scope subjects.Scope) (more bool, err error) {
 		if err := ctx.Err(); err != nil {
@@ -67,7 +67,7 @@ func (s *Store) eachKey(ctx context.Context, scope subjects.Scope, from store.Wa
 			if err := ctx.Err(); err != nil {
 				return false, err
 			}
-			if more, err := visit(store.Key{Scope: scope, ID: id}); !more || err != nil {
+			if more, err := visit(subjects.Target{Scope: scope, ID: id}); !more || err != nil {
 				return false, err
 			}
 		}
@@ -82,16 +82,16 @@ func (s *Store) eachKey(ctx context.Context, scope subjects.Scope, from store.Wa
 	return err
 }
 
-// names are those of a scope's directory, in order: its own IDs and the last
-// segments of its child scopes.
+// names holds the names in a scope's directory, in order: its own IDs and the
+// last segments of its child scopes.
 type names struct {
 	ids      []subjects.ID
 	segments []string
 }
 
-// size is how many names there are, and about how many bytes they take.
+// size returns how many names there are, and roughly how many bytes they take.
 func (n *names) size() (count, bytes int) {
-	const fixed = 32 // of a string, and what its memory is rounded up by
+	const fixed = 32 // of a string header, and rounding up
 	count = len(n.ids) + len(n.segments)
 	bytes = fixed * count
 	for _, id := range n.ids {
@@ -103,7 +103,8 @@ func (n *names) size() (count, bytes int) {
 	return count, bytes
 }
 
-// namesOf are the names of a scope's directory, as of some time since a walk began.
+// namesOf returns the names in a scope's directory, as of some time since the
+// walk began.
 func (s *Store) namesOf(walk string, scope subjects.Scope) (*names, error) {
 	if kept, ok := s.walks.Names(walk, string(scope)); ok {
 		return kept, nil
@@ -116,8 +117,8 @@ func (s *Store) namesOf(walk string, scope subjects.Scope) (*names, error) {
 	return all, err
 }
 
-// idsAfter are the IDs of keys of scope that come after the one given.
-func (n *names) idsAfter(scope subjects.Scope, after store.Key) []subjects.ID {
+// idsAfter returns the IDs in scope after the given key.
+func (n *names) idsAfter(scope subjects.Scope, after subjects.Target) []subjects.ID {
 	switch order := scope.Compare(after.Scope); {
 	case order < 0:
 		return nil
@@ -131,8 +132,8 @@ func (n *names) idsAfter(scope subjects.Scope, after store.Key) []subjects.ID {
 	return n.ids[at:]
 }
 
-// segmentsAfter are those of the child scopes of scope that are the one given,
-// hold it, or come after it.
+// segmentsAfter returns the segments of the child scopes of scope that are the
+// given one, contain it, or come after it.
 func (n *names) segmentsAfter(scope, after subjects.Scope) []string {
 	at, _ := slices.BinarySearchFunc(n.segments, after, func(segment string, after subjects.Scope) int {
 		if child := childOf(scope, segment); !child.Contains(after) {
@@ -167,15 +168,16 @@ func (s *Store) readNames(scope subjects.Scope) (*names, error) {
 	})
 	slices.Sort(n.ids)
 	slices.SortFunc(n.segments, func(a, b string) int { return subjects.Scope(a).Compare(subjects.Scope(b)) })
-	// A file that is renamed while its directory is read may show up twice on
-	// some file systems.
+	// On some file systems, a file may show up twice if it is renamed while its
+	// directory is read.
 	n.ids, n.segments = slices.Compact(n.ids), slices.Compact(n.segments)
 	return n, err
 }
 
-// eachName calls visit for each name in dir; names alone tell records from
-// scopes. Those of a name that was cut have several parts. What is no directory
-// is left alone, symbolic links included: they could lead round in circles.
+// eachName calls visit for each name in dir; the names alone distinguish
+// records from scopes. A name that was cut has several parts. eachName skips
+// anything in the place of a directory that is not one, such as symbolic links:
+// they could form cycles.
 func (s *Store) eachName(dir, cutOff string, visit func(name string)) error {
 	info, err := s.root().Lstat(dir)
 	if errors.Is(err, fs.ErrNotExist) || (err == nil && !info.IsDir()) {
@@ -193,7 +195,7 @@ func (s *Store) eachName(dir, cutOff string, visit func(name string)) error {
 	}
 	defer f.Close()
 	for {
-		// Not ReadDir, which asks the file system about each entry.
+		// Not ReadDir, which queries the file system for each entry.
 		entries, err := f.Readdirnames(1000)
 		for _, entry := range entries {
 			name := cutOff + entry

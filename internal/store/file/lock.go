@@ -11,29 +11,30 @@ import (
 	"github.com/gofrs/flock"
 
 	"credbus/internal/store"
+	"credbus/subjects"
 )
 
-// stripes bounds the lock files: keys share them. All processes that share a
-// directory must agree on the number and on stripeOf.
+// stripes is the number of lock files, which keys share. All processes that
+// share a directory must agree on the number and on stripeOf.
 const stripes = 256
 
-// lockPoll is how often a lock that another process holds is tried again. It
+// lockPoll is the pause between tries for a lock that another process holds. It
 // is shorter than a write, and a try costs a few microseconds.
 const lockPoll = time.Millisecond
 
 const locksDir = "locks"
 
-// stripeOf is the stripe of a key, the same in every process and version.
-func stripeOf(key store.Key) byte {
+// stripeOf returns the stripe of a key, the same in every process and version.
+func stripeOf(key subjects.Target) byte {
 	h := fnv.New32a()
 	h.Write([]byte(key.String()))
 	return byte(h.Sum32())
 }
 
-// locks lets one write at a time into each stripe, of all processes.
+// locks lets one write at a time into each stripe, across all processes.
 type locks struct {
 	stripes [stripes]struct {
-		turn chan struct{} // holds one token, which excludes within the process
+		turn chan struct{} // holds one token; excludes other goroutines of this process
 		file *flock.Flock  // excludes other processes; touched only with the token
 	}
 }
@@ -47,8 +48,9 @@ func newLocks(dir string) *locks {
 	return l
 }
 
-// lock waits for a stripe until ctx or stopping ends. A stripe that no one
-// holds is had at once. The operating system frees it when its process dies.
+// lock waits for a stripe until ctx or stopping ends. It returns a free stripe
+// at once. The operating system frees a stripe when the process that holds it
+// dies.
 func (l *locks) lock(ctx, stopping context.Context, stripe byte) (unlock func(), err error) {
 	s := &l.stripes[stripe]
 	select {
@@ -65,7 +67,7 @@ func (l *locks) lock(ctx, stopping context.Context, stripe byte) (unlock func(),
 	}()
 	for {
 		if locked, err := s.file.TryLock(); err != nil {
-			if isFull(err) { // for the lock's own file, the first time
+			if isFull(err) { // for the new lock file
 				return nil, fmt.Errorf("%w: lock %s: %w: free some space, or raise the quota", store.ErrFull, s.file.Path(), err)
 			}
 			return nil, failed(err)
@@ -92,10 +94,10 @@ func (l *locks) lock(ctx, stopping context.Context, stripe byte) (unlock func(),
 	}
 }
 
-// overdue is the error of a context whose time has passed, also of one that does
-// not know yet: in a process that was stopped and goes on, what it was about to
-// do may come before the timer that would have ended it. Meanwhile its client may
-// have had the write done elsewhere, and made the next one.
+// overdue returns an error if the deadline of a context has passed, even if the
+// context has not ended yet: when a process was paused and continues, its next
+// step may run before the timer. Meanwhile its client may have repeated the
+// write elsewhere, and made the next one.
 func overdue(ctx context.Context) error {
 	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
 		return context.DeadlineExceeded
@@ -103,7 +105,7 @@ func overdue(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// tryLock takes a stripe only if no one holds it.
+// tryLock takes a stripe only if it is free.
 func (l *locks) tryLock(stripe byte) (unlock func(), ok bool) {
 	s := &l.stripes[stripe]
 	select {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"credbus/internal/store"
+	"credbus/subjects"
 )
 
 func openStore(t *testing.T, dir string) *Store {
@@ -20,32 +21,32 @@ func openStore(t *testing.T, dir string) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { s.Close(context.Background()) })
 	return s
 }
 
 func sample() *store.Record {
 	return &store.Record{
-		Key:     store.Key{Scope: "org:acme/team:eng", ID: "api-key"},
+		Target:  subjects.Target{Scope: "org:acme/team:eng", ID: "api-key"},
 		WriteID: "write-1",
 		Payload: []byte("sealed bytes"),
 	}
 }
 
-// A write that waits for a lock, be it held in this process or in another,
-// gives up when its context ends or the store closes, and does nothing.
+// A write that waits for a lock of this or another process gives up when its context
+// ends or the store closes, and changes nothing.
 func TestLockWaiters(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	holder, waiter := openStore(t, dir), openStore(t, dir)
 	rec := sample()
 	for name, locker := range map[string]*Store{"same process": waiter, "other process": holder} {
-		unlock, err := locker.locks.lock(t.Context(), t.Context(), stripeOf(rec.Key))
+		unlock, err := locker.locks.lock(t.Context(), t.Context(), stripeOf(rec.Target))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for write, call := range map[string]func(context.Context) error{
 			"Put":    func(ctx context.Context) error { _, err := waiter.Put(ctx, rec, store.Precondition{}); return err },
-			"Delete": func(ctx context.Context) error { return waiter.Delete(ctx, rec.Key, store.Precondition{}) },
+			"Delete": func(ctx context.Context) error { return waiter.Delete(ctx, rec.Target, store.Precondition{}) },
 		} {
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 			if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -54,7 +55,7 @@ func TestLockWaiters(t *testing.T) {
 			cancel()
 		}
 		unlock()
-		if _, err := waiter.Get(t.Context(), rec.Key); !errors.Is(err, store.ErrNotFound) {
+		if _, err := waiter.Get(t.Context(), rec.Target); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("a write that gave up took effect: %v", err)
 		}
 	}
@@ -62,13 +63,13 @@ func TestLockWaiters(t *testing.T) {
 	if _, err := waiter.Put(t.Context(), rec, store.Precondition{}); err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := holder.locks.lock(t.Context(), t.Context(), stripeOf(rec.Key))
+	unlock, err := holder.locks.lock(t.Context(), t.Context(), stripeOf(rec.Target))
 	if err != nil {
 		t.Fatal(err)
 	}
 	unlock = sync.OnceFunc(unlock)
 	defer unlock()
-	if _, err := waiter.Get(t.Context(), rec.Key); err != nil {
+	if _, err := waiter.Get(t.Context(), rec.Target); err != nil {
 		t.Errorf("Get against a lock: %v", err)
 	}
 	waiting := make(chan error)
@@ -76,13 +77,13 @@ func TestLockWaiters(t *testing.T) {
 		_, err := waiter.Put(context.Background(), rec, store.Precondition{})
 		waiting <- err
 	}()
-	// Only once the write has its turn in this process, and so waits for the
-	// other, does Close have anyone to stop.
-	for turn := waiter.locks.stripes[stripeOf(rec.Key)].turn; len(turn) == 0; {
+	// Wait until the write has its turn in this process and waits for the other
+	// one. Before that, Close has nothing to stop.
+	for turn := waiter.locks.stripes[stripeOf(rec.Target)].turn; len(turn) == 0; {
 		runtime.Gosched()
 	}
 	closed := make(chan error, 1)
-	go func() { closed <- waiter.Close() }()
+	go func() { closed <- waiter.Close(t.Context()) }()
 	select {
 	case err := <-closed:
 		if err != nil {
@@ -97,7 +98,8 @@ func TestLockWaiters(t *testing.T) {
 	}
 }
 
-// The sweep at the start takes what the dead left and leaves the living alone.
+// The sweep at the start removes the files of dead processes and keeps those of
+// running ones.
 func TestSweep(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	s := openStore(t, dir)
@@ -111,7 +113,7 @@ func TestSweep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	temps := map[string]bool{ // and whether they stay
+	temps := map[string]bool{ // true: must stay
 		home + "/" + tempName(living):        true,
 		home + "/" + tempName(dead):          false,
 		recordsDir + "/" + tempName(dead):    false,
@@ -147,17 +149,17 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// Nothing is left behind by a write that fails.
+// A failed write must leave nothing behind.
 func TestFailedWriteLeavesNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	s := openStore(t, dir)
 	rec := sample()
 	// A directory in the record's place makes the rename fail.
-	if err := os.MkdirAll(s.path(recordPath(rec.Key)), 0o700); err != nil {
+	if err := os.MkdirAll(s.path(recordPath(rec.Target)), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Put(t.Context(), rec, store.Precondition{}); !errors.Is(err, store.ErrDamaged) || errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), dir) {
-		t.Errorf("Put: %v, want ErrDamaged, which is no outage, and where", err)
+		t.Errorf("Put: %v, want ErrDamaged, no ErrUnavailable, and the path", err)
 	}
 	entries, err := os.ReadDir(s.path(scopePath(rec.Scope)))
 	if err != nil || len(entries) != 1 {

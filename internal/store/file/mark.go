@@ -14,7 +14,7 @@ import (
 // markPrefix begins the names of marks.
 const markPrefix = ".mark-"
 
-// oldMark is an age at which nobody looks for a mark any more.
+// oldMark is the age after which no worker checks a mark any more.
 const oldMark = time.Hour
 
 var _ store.Marked = (*Store)(nil)
@@ -29,7 +29,7 @@ func (s *Store) Mark(ctx context.Context) (mark string, remove func(), err error
 	if err := s.writeTemp(name, nil); err != nil {
 		return "", nil, s.unwritten(err)
 	}
-	return name, func() { root.Remove(name) }, nil //nolint:errcheck // a sweep removes it
+	return name, func() { root.Remove(name) }, nil //nolint:errcheck // otherwise a sweep removes it
 }
 
 // HasMark implements [store.Marked].
@@ -48,7 +48,7 @@ func (s *Store) HasMark(ctx context.Context, mark string) (bool, error) {
 	return err == nil, err
 }
 
-// isOldMark reports whether entry is a mark of a process that died.
+// isOldMark reports whether entry is a mark of a dead process.
 func isOldMark(entry fs.DirEntry) bool {
 	if !strings.HasPrefix(entry.Name(), markPrefix) {
 		return false

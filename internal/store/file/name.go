@@ -4,29 +4,28 @@ import (
 	"path"
 	"strings"
 
-	"credbus/internal/store"
 	"credbus/subjects"
 )
 
-// Names of files and directories. Each is an injective encoding of a scope's
-// segment or of an ID that no file system merges, refuses or cuts off:
+// Names of files and directories. Each scope segment or ID has a different
+// name, and no file system merges, refuses or cuts off one:
 //
-//   - all letters are lower case, since some file systems do not tell case
-//     apart: a plus sign switches between lower and upper case, so that DB_Url
-//     becomes "+db_u+rl";
+//   - all letters are lower case, since some file systems ignore case: a plus
+//     sign switches between lower and upper case, so that DB_Url becomes
+//     "+db_u+rl";
 //   - a colon, which Windows refuses, becomes an equals sign;
 //   - an ID begins with @ and ends with .cred, which keeps IDs apart from
 //     segments and away from device names (con, nul);
 //   - a name too long for one directory entry is cut into several, one below
-//     the other: "first," "/" ",second". Nothing is hashed, so the key of every
-//     file can be told from its path, even when its content is damaged.
+//     the other: "first," "/" ",second". Nothing is hashed, so the path of
+//     every file shows its key, even if its content is damaged.
 const (
 	recordsDir   = "records"
 	recordPrefix = "@"
 	recordSuffix = ".cred"
 
-	// pieceLen keeps a piece with all that is added to it below the 255 bytes
-	// that file systems allow.
+	// pieceLen keeps a piece with its additions below the 255 bytes that file
+	// systems allow.
 	pieceLen = 240
 	joint    = ",/,"
 
@@ -35,7 +34,7 @@ const (
 	maxCutLen = 2*subjects.MaxScopeLen + 5*len(joint)
 )
 
-// scopePath is the directory of a scope's own records.
+// scopePath returns the directory of a scope's own records.
 func scopePath(scope subjects.Scope) string {
 	if scope == subjects.Root {
 		return recordsDir
@@ -47,8 +46,8 @@ func scopePath(scope subjects.Scope) string {
 	return path
 }
 
-// recordPath is the file of a record.
-func recordPath(key store.Key) string {
+// recordPath returns the file of a record.
+func recordPath(key subjects.Target) string {
 	return scopePath(key.Scope) + "/" + cut(recordPrefix+encodeName(string(key.ID))) + recordSuffix
 }
 
@@ -59,8 +58,8 @@ func cut(name string) string {
 	return name[:pieceLen] + joint + cut(name[pieceLen:])
 }
 
-// uncut reverses cut. It accepts more than cut makes; decodeName's callers
-// compare the whole path.
+// uncut reverses cut. It accepts more than cut produces: callers of decodeName
+// must compare the whole path.
 func uncut(path string) string { return strings.ReplaceAll(path, joint, "") }
 
 func encodeName(name string) string {
@@ -89,8 +88,8 @@ func encodeName(name string) string {
 	return b.String()
 }
 
-// decodeName reverses encodeName. What encodeName does not make may decode to
-// anything: compare with what the result encodes to.
+// decodeName reverses encodeName. For other names the result is arbitrary: the
+// caller must encode it again and compare.
 func decodeName(encoded string) string {
 	var b strings.Builder
 	b.Grow(len(encoded))
@@ -111,13 +110,13 @@ func decodeName(encoded string) string {
 	return b.String()
 }
 
-// segmentOf is the segment whose directory has this path below its parent.
+// segmentOf returns the segment whose directory has this path below its parent.
 func segmentOf(path string) (segment string, ok bool) {
 	segment = decodeName(uncut(path))
 	return segment, cut(encodeName(segment)) == path
 }
 
-// idOf is the ID whose file has this path below its scope's directory.
+// idOf returns the ID whose file has this path below its scope's directory.
 func idOf(path string) (id subjects.ID, ok bool) {
 	name, isRecord := strings.CutSuffix(path, recordSuffix)
 	encoded, isID := strings.CutPrefix(uncut(name), recordPrefix)
@@ -125,12 +124,12 @@ func idOf(path string) (id subjects.ID, ok bool) {
 	return id, isRecord && isID && err == nil && cut(recordPrefix+encodeName(string(id))) == name
 }
 
-// keyOf is the key whose record has this path below the store's directory.
-func keyOf(name string) (key store.Key, ok bool) {
+// keyOf returns the key whose record has this path below the store's directory.
+func keyOf(name string) (key subjects.Target, ok bool) {
 	below, isBelow := strings.CutPrefix(name, recordsDir+"/")
 	dir, last := path.Split(uncut(below))
 	if !isBelow || dir == "" {
-		return store.Key{}, false
+		return subjects.Target{}, false
 	}
 	segments := strings.Split(strings.TrimSuffix(dir, "/"), "/")
 	for i := range segments {
@@ -138,10 +137,10 @@ func keyOf(name string) (key store.Key, ok bool) {
 	}
 	scope, err := subjects.ParseScope(strings.Join(segments, "/"))
 	if err != nil {
-		return store.Key{}, false
+		return subjects.Target{}, false
 	}
 	last, isRecord := strings.CutSuffix(last, recordSuffix)
 	id, err := subjects.ParseID(decodeName(strings.TrimPrefix(last, recordPrefix)))
-	key = store.Key{Scope: scope, ID: id}
+	key = subjects.Target{Scope: scope, ID: id}
 	return key, isRecord && err == nil && recordPath(key) == name
 }

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"credbus/internal/store"
 	"credbus/subjects"
 )
 
@@ -17,14 +16,14 @@ func TestNames(t *testing.T) {
 		{"a:b", "aBc", "records/a=b/@a+b+c.cred"},
 		{"a:b", strings.Repeat("x", 240), "records/a=b/@" + strings.Repeat("x", 239) + ",/,x.cred"},
 	} {
-		if got := recordPath(store.Key{Scope: subjects.Scope(test.scope), ID: subjects.ID(test.id)}); got != test.want {
+		if got := recordPath(subjects.Target{Scope: subjects.Scope(test.scope), ID: subjects.ID(test.id)}); got != test.want {
 			t.Errorf("%s/%s is at %s, want %s", test.scope, test.id, got, test.want)
 		}
 	}
 }
 
-// FuzzNames holds the encoding to its promises: every key has a path of its
-// own that every file system takes, and the key can be told from it.
+// FuzzNames checks that every key has a path of its own, that every file system
+// accepts the path, and that the key can be read from it.
 func FuzzNames(f *testing.F) {
 	upper, mixed := strings.Repeat("A", 255), strings.Repeat("aB", 127)
 	f.Add("org:acme", "key", "org:Acme", "key")
@@ -33,8 +32,8 @@ func FuzzNames(f *testing.F) {
 	f.Add(upper+"x:y", "con", upper+":y", "nul")
 	f.Add("-:_", "--", "_:-", "-_")
 	f.Fuzz(func(t *testing.T, scope1, id1, scope2, id2 string) {
-		key1 := store.Key{Scope: subjects.Scope(scope1), ID: subjects.ID(id1)}
-		key2 := store.Key{Scope: subjects.Scope(scope2), ID: subjects.ID(id2)}
+		key1 := subjects.Target{Scope: subjects.Scope(scope1), ID: subjects.ID(id1)}
+		key2 := subjects.Target{Scope: subjects.Scope(scope2), ID: subjects.ID(id2)}
 		if key1.Check() != nil || key2.Check() != nil {
 			return
 		}
@@ -71,7 +70,7 @@ func FuzzNames(f *testing.F) {
 	})
 }
 
-// FuzzForeignNames sees that a path which no key has is taken for none.
+// FuzzForeignNames checks that a path that belongs to no key is not accepted.
 func FuzzForeignNames(f *testing.F) {
 	for _, name := range []string{"@key.cred", "@+key.cred", "@++key.cred", "@key", "key.cred", "@,/,a.cred", "org=acme", "+", "@Key.cred",
 		"records/@key.cred", "records/a=b/@key.cred", "records/a=b/@+k.cred", "records/a=b/,/,c=d/@k.cred", "records//@k.cred"} {
@@ -79,7 +78,7 @@ func FuzzForeignNames(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name string) {
 		if id, ok := idOf(name); ok {
-			if got := recordPath(store.Key{Scope: "a:b", ID: id}); got != "records/a=b/"+name {
+			if got := recordPath(subjects.Target{Scope: "a:b", ID: id}); got != "records/a=b/"+name {
 				t.Errorf("%q passes for ID %q, which is at %s", name, id, got)
 			}
 		}

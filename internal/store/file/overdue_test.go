@@ -10,9 +10,9 @@ import (
 	"credbus/internal/store"
 )
 
-// unaware is a context whose time has passed and that does not know it yet, as
-// that of a process that was stopped and has just gone on. It was stopped after
-// it had been asked early times.
+// unaware is a context whose deadline has passed but that has not ended yet, as in a
+// process that was stopped and has just continued. As many calls of Deadline as early
+// return a later time first.
 type unaware struct {
 	context.Context
 	early int
@@ -26,8 +26,8 @@ func (u *unaware) Deadline() (time.Time, bool) {
 	return time.Now().Add(-time.Millisecond), true
 }
 
-// TestOverdue is for writes that go on after their time: they must change
-// nothing, since what came after them may be there already.
+// TestOverdue tests writes that continue after their time: they must change
+// nothing, since later writes may already be there.
 func TestOverdue(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "store"))
 	rec := newRecord("org:acme", "key", "first")
@@ -37,10 +37,10 @@ func TestOverdue(t *testing.T) {
 			_, err := s.Put(ctx, newRecord("org:acme", "key", "second"), store.Precondition{})
 			return err
 		},
-		"delete": func(ctx context.Context) error { return s.Delete(ctx, rec.Key, store.Precondition{}) },
+		"delete": func(ctx context.Context) error { return s.Delete(ctx, rec.Target, store.Precondition{}) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			moments := 1 // when the lock is had, and for a put when its file is ready
+			moments := 1 // after taking the lock; for a put also when its file is ready
 			if name == "put" {
 				moments = 2
 			}
@@ -49,14 +49,14 @@ func TestOverdue(t *testing.T) {
 					t.Errorf("stopped at moment %d, it ended with %v", early, err)
 				}
 			}
-			got, err := s.Get(t.Context(), rec.Key)
+			got, err := s.Get(t.Context(), rec.Target)
 			if err != nil || got.Version != version || got.WriteID != "first" {
 				t.Errorf("found %+v, %v", got, err)
 			}
 		})
 	}
-	// And nobody is kept from the lock.
-	if err := s.Delete(t.Context(), rec.Key, store.Precondition{}); err != nil {
+	// The lock must be free again.
+	if err := s.Delete(t.Context(), rec.Target, store.Precondition{}); err != nil {
 		t.Error(err)
 	}
 }

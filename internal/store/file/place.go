@@ -14,25 +14,25 @@ import (
 	"credbus/internal/store"
 )
 
-// place is the directory that a store works in. The path of the store may come to
-// name another one while the store is open: somebody unmounts it, or puts a copy in
-// its place. A store that went on in the directory which it had opened would
+// place is the directory that a store works in. While the store is open, its
+// path may start to name another directory: somebody unmounts it, or puts a
+// copy in its place. If the store continued in its opened directory, it would
 // acknowledge writes that nobody finds again.
 type place struct {
-	root     *os.Root    // what is below the directory, and nothing else
+	root     *os.Root    // access to the directory and nothing else
 	info     fs.FileInfo // of the directory itself
 	identity string
-	before   *os.Root // of the place that this one replaced; a Watch may still use it
+	before   *os.Root // root of the previous place, which a Watch may still use
 }
 
 func (s *Store) root() *os.Root { return s.place.Load().root }
 
-// identityName is the file that holds the identity of a directory. A copy of the
-// directory has the same, and counts as the same store, restored. See [Store.Mark] for
-// what tells two copies apart that are in use at once.
+// identityName is the file that holds the identity of a directory. A copy of
+// the directory has the same identity, and counts as the same store, restored.
+// [Store.Mark] distinguishes two copies that are in use at the same time.
 const identityName = "identity"
 
-// identityLen is the length of an identity in bytes: that of rand.Text.
+// identityLen is the length of an identity in bytes, as rand.Text returns it.
 const identityLen = 26
 
 // Identity implements [store.Identified].
@@ -44,7 +44,8 @@ func (s *Store) Identity(ctx context.Context) (string, error) {
 	return "file:" + s.place.Load().identity, nil
 }
 
-// settle notes which directory root is, and gives it an identity if it has none.
+// settle records which directory root is, and gives it an identity if it has
+// none.
 func (s *Store) settle(root *os.Root) error {
 	info, err := root.Stat(".")
 	if err != nil {
@@ -77,7 +78,7 @@ func readIdentity(root *os.Root) (string, error) {
 	}
 	identity := strings.TrimSpace(string(content))
 	if len(identity) != identityLen || strings.ContainsFunc(identity, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '2' || r > '7') }) {
-		return "", fmt.Errorf("the file %s in it is damaged: put it back from a backup", identityName)
+		return "", fmt.Errorf("the file %s in it is damaged: restore it from a backup", identityName)
 	}
 	return identity, nil
 }
@@ -89,7 +90,7 @@ func (s *Store) identify(root *os.Root) (string, error) {
 		return "", err
 	}
 	err := root.Link(temp, identityName)
-	root.Remove(temp) //nolint:errcheck // a sweep removes it
+	root.Remove(temp) //nolint:errcheck // otherwise a sweep removes it
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", err
 	}
@@ -106,7 +107,7 @@ func (s *Store) moved() bool {
 	return err != nil || !os.SameFile(info, s.place.Load().info)
 }
 
-// openDir is os.OpenRoot, which would wait for a writer if dir was a pipe.
+// openDir is os.OpenRoot, but does not wait for a writer if dir is a pipe.
 func openDir(dir string) (*os.Root, error) {
 	info, err := os.Stat(dir)
 	if err != nil {
@@ -127,8 +128,8 @@ func (s *Store) Check(ctx context.Context) error {
 	return nil
 }
 
-// stayed is the error of a write during which the directory was replaced: where it
-// landed is not known.
+// stayed returns an error if the directory was replaced during a write: the
+// write may be in either one.
 func (s *Store) stayed() error {
 	if s.moved() {
 		return fmt.Errorf("%w: the directory %s was replaced during the write", store.ErrUnavailable, s.dir)
@@ -144,7 +145,7 @@ func (s *Store) follow() error {
 		return nil
 	}
 	gone := func(reason error) error {
-		return fmt.Errorf("%w: the directory %s is not the one that the store was opened with: %w: put it back, with the file %s in it, or start the worker again",
+		return fmt.Errorf("%w: the directory %s is not the one that the store opened: %w: put the original back, with its file %s, or restart the worker",
 			store.ErrUnavailable, s.dir, reason, identityName)
 	}
 	root, err := openDir(s.dir)

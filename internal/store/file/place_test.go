@@ -1,6 +1,7 @@
 package file_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"credbus/internal/store"
 	"credbus/internal/store/file"
+	"credbus/subjects"
 )
 
 func newStoreAt(t *testing.T, dir string) *file.Store {
@@ -16,15 +18,15 @@ func newStoreAt(t *testing.T, dir string) *file.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { s.Close(context.Background()) })
 	return s
 }
 
-var placeKey = store.Key{Scope: "org:acme", ID: "db"}
+var placeKey = subjects.Target{Scope: "org:acme", ID: "db"}
 
 func putAt(t *testing.T, s *file.Store, write string) error {
 	t.Helper()
-	_, err := s.Put(t.Context(), &store.Record{Key: placeKey, WriteID: write, Payload: []byte(write)}, store.Precondition{})
+	_, err := s.Put(t.Context(), &store.Record{Target: placeKey, WriteID: write, Payload: []byte(write)}, store.Precondition{})
 	return err
 }
 
@@ -54,7 +56,7 @@ func rename(t *testing.T, from, to string) {
 	}
 }
 
-// The directory has one identity for all who use it, and keeps it.
+// The directory has one permanent identity for all its users.
 func TestIdentity(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	identity := func(s *file.Store) string {
@@ -80,7 +82,7 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-// A mark is found in its directory and not in a copy made before.
+// A mark is found in its directory, but not in an earlier copy.
 func TestMark(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	one, same := newStoreAt(t, dir), newStoreAt(t, dir)
@@ -99,7 +101,7 @@ func TestMark(t *testing.T) {
 		}
 		return found
 	}
-	newStoreAt(t, dir) // whose sweep leaves the mark
+	newStoreAt(t, dir) // its sweep must leave the mark
 	if !found(same, mark) {
 		t.Error("another process does not find the mark")
 	}

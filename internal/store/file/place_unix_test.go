@@ -13,9 +13,10 @@ import (
 	"credbus/internal/store/file"
 )
 
-// Windows lets nobody rename a directory that is open, so there these cannot happen.
+// Windows does not allow renaming an open directory, so these cases cannot
+// happen there.
 
-// wantUnavailable checks that nothing at the path of s is taken for the store.
+// wantUnavailable checks that s refuses the present directory at its path.
 func wantUnavailable(t *testing.T, s *file.Store, what string) {
 	t.Helper()
 	if err := putAt(t, s, "lost"); !errors.Is(err, store.ErrUnavailable) {
@@ -26,8 +27,8 @@ func wantUnavailable(t *testing.T, s *file.Store, what string) {
 	}
 }
 
-// A directory that was renamed away and replaced by a copy of it, as a restore does,
-// is followed: nothing is written into the one that nobody finds any more.
+// A restore renames the directory away and puts a copy in its place. The store
+// follows: it writes nothing into the directory that was renamed.
 func TestDirectoryIsRestored(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	s := newStoreAt(t, dir)
@@ -43,7 +44,7 @@ func TestDirectoryIsRestored(t *testing.T) {
 	}
 	rename(t, dir, dir+".away")
 	for range 2 {
-		wantUnavailable(t, s, "a directory that is gone")
+		wantUnavailable(t, s, "a missing directory")
 	}
 	rename(t, dir+".backup", dir)
 	if got, err := payloadAt(t, s); err != nil || got != "first" {
@@ -54,19 +55,19 @@ func TestDirectoryIsRestored(t *testing.T) {
 		case c := <-changes:
 			all = c.All
 		case <-time.After(20 * time.Second):
-			t.Fatal("nobody was told that everything may have changed")
+			t.Fatal("the watch does not report that everything may have changed")
 		}
 	}
 	if err := putAt(t, s, "third"); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := payloadAt(t, newStoreAt(t, dir)); err != nil || got != "third" {
-		t.Errorf("what was acknowledged after the restore is %q, %v to another process", got, err)
+		t.Errorf("a write after the restore: another process reads %q, %v", got, err)
 	}
 }
 
-// Another store in its place, or an empty directory such as a mount point, is not
-// taken for the same.
+// The store does not accept another store in its place, nor an empty directory such
+// as a mount point.
 func TestDirectoryIsAnother(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	s := newStoreAt(t, dir)

@@ -23,12 +23,13 @@ import (
 
 	"credbus/internal/store"
 	"credbus/internal/store/file"
+	"credbus/subjects"
 )
 
 var kills = flag.Int("kills", 40, "how often TestKillDuringWrites kills a writing process")
 
-// childRole tells the test binary that it was started by one of its own tests,
-// and what to be; childDir is the directory to work in.
+// childRole is set when a test starts its own binary, and names what the child does.
+// childDir is the directory that it works in.
 const (
 	childRole = "CREDBUS_TEST_FILE_ROLE"
 	childDir  = "CREDBUS_TEST_FILE_DIR"
@@ -67,13 +68,13 @@ const (
 	keysPerHand = 3
 )
 
-func writtenKey(n int) store.Key {
-	return newRecord(fmt.Sprintf("org:acme/team:T%d", n%3), fmt.Sprintf("Key-%d", n), "").Key
+func writtenKey(n int) subjects.Target {
+	return newRecord(fmt.Sprintf("org:acme/team:T%d", n%3), fmt.Sprintf("Key-%d", n), "").Target
 }
 
-// writtenRecord is what a write holds: all of it follows from its key and
-// write id, so that whoever reads it can tell a damaged one.
-func writtenRecord(key store.Key, writeID string) *store.Record {
+// writtenRecord returns the record of a write. All of it follows from the key and
+// write id, so readers recognise a damaged one.
+func writtenRecord(key subjects.Target, writeID string) *store.Record {
 	seed := sha256.Sum256([]byte(writeID))
 	size := int(binary.BigEndian.Uint16(seed[:])) % (40 << 10)
 	rec := newRecord(string(key.Scope), string(key.ID), writeID)
@@ -82,8 +83,8 @@ func writtenRecord(key store.Key, writeID string) *store.Record {
 	return rec
 }
 
-// writeForever creates, replaces and deletes until it is killed. It says on
-// stdout what it is about to do and when that was done:
+// writeForever creates, replaces and deletes until it is killed. It prints each
+// write to stdout before and after it:
 //
 //	begin <key> <write id, or - for a delete>
 //	done <key>
@@ -115,13 +116,12 @@ func writeForever(s *file.Store) error {
 	return <-failures
 }
 
-// TestKillDuringWrites kills a writing process again and again, and looks
-// whether what it answered for is there, every file opens, and no temporary
-// file stays.
+// TestKillDuringWrites kills a writing process again and again, and checks that
+// every acknowledged write is there, every file opens, and no temporary file stays.
 //
-// A killed process leaves the page cache behind, so this shows the order of
-// writes and renames and that nothing is answered too early. That the syncs
-// hold through a power failure cannot be shown this way.
+// The page cache survives the process, so the test covers the order of writes and
+// renames, and answers that come too early. It cannot show that the syncs survive a
+// power failure.
 func TestKillDuringWrites(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "store")
@@ -129,7 +129,7 @@ func TestKillDuringWrites(t *testing.T) {
 	if testing.Short() {
 		rounds = min(rounds, 10)
 	}
-	kept := make(map[int]string) // write id that each key holds, "-" when it is absent
+	kept := make(map[int]string) // write id by key, "-" if the key is absent
 	for n := range writers * keysPerHand {
 		kept[n] = "-"
 	}
@@ -152,7 +152,7 @@ func TestKillDuringWrites(t *testing.T) {
 				if !errors.Is(err, io.EOF) {
 					t.Fatal(err)
 				}
-				break // a line without its end was never said
+				break // a line without its end does not count
 			}
 			if kill == nil { // it writes now
 				kill = time.AfterFunc(mathrand.N(20*time.Millisecond), func() { cmd.Process.Kill() })
@@ -160,7 +160,7 @@ func TestKillDuringWrites(t *testing.T) {
 			words := strings.Fields(line)
 			n, err := strconv.Atoi(words[1])
 			if err != nil {
-				t.Fatalf("child said %q", line)
+				t.Fatalf("the child printed %q", line)
 			}
 			if words[0] == "begin" {
 				begun[n] = words[2]
@@ -197,15 +197,15 @@ func temporaries(t *testing.T, dir string) (n int) {
 	return n
 }
 
-// checkKept opens the store as the next process would. What each key holds
-// must be what was acknowledged last or what was under way; kept becomes it.
+// checkKept opens the store like the next process. Each key must have the state that
+// was acknowledged last or the one that was under way. checkKept puts it into kept.
 func checkKept(t *testing.T, dir string, kept, begun map[int]string) {
 	t.Helper()
 	s, err := file.New(file.Config{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer s.Close(t.Context())
 	if n := temporaries(t, dir); n != 0 {
 		t.Errorf("%d temporary files stay after a sweep", n)
 	}
@@ -225,7 +225,7 @@ func checkKept(t *testing.T, dir string, kept, begun map[int]string) {
 			t.Errorf("Get %v: %v", key, err)
 		}
 		if pending, ok := begun[n]; got != last && (!ok || got != pending) {
-			t.Errorf("%v holds %s; acknowledged was %s, under way %q", key, got, last, pending)
+			t.Errorf("%v has %s, want the acknowledged %s or the pending %q", key, got, last, pending)
 		}
 		kept[n] = got
 	}
@@ -235,7 +235,7 @@ func checkKept(t *testing.T, dir string, kept, begun map[int]string) {
 	}
 }
 
-// Processes that share a directory and how often each of them counts.
+// The number of processes that share a directory, and of additions by each.
 const (
 	counters = 4
 	counts   = 50
@@ -247,14 +247,14 @@ func counterRecord(n int) *store.Record {
 	return rec
 }
 
-// countUp adds to a counter with compare-and-set, and says on stdout how long
-// the slowest addition took, in microseconds, once it has read a line of stdin.
+// countUp waits for a line on stdin, adds to a counter with compare-and-set, and
+// prints how long the slowest addition took, in microseconds.
 func countUp(s *file.Store) error {
 	bufio.NewReader(os.Stdin).ReadString('\n')
 	ctx, slowest := context.Background(), time.Duration(0)
 	for range counts {
 		for start := time.Now(); ; {
-			rec, err := s.Get(ctx, counterRecord(0).Key)
+			rec, err := s.Get(ctx, counterRecord(0).Target)
 			if err != nil {
 				return err
 			}
@@ -276,7 +276,7 @@ func countUp(s *file.Store) error {
 	return nil
 }
 
-// No addition of several processes is lost.
+// No addition by several processes may be lost.
 func TestProcessesShareDirectory(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "store")
@@ -306,7 +306,7 @@ func TestProcessesShareDirectory(t *testing.T) {
 	begun := time.Now()
 	close(start)
 	processes.Wait()
-	rec, err := s.Get(t.Context(), counterRecord(0).Key)
+	rec, err := s.Get(t.Context(), counterRecord(0).Target)
 	if err != nil || string(rec.Payload) != strconv.Itoa(counters*counts) {
 		t.Errorf("counted to %q, %v; want %d", rec.Payload, err, counters*counts)
 	}

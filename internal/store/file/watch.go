@@ -15,20 +15,20 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"credbus/internal/store"
+	"credbus/subjects"
 )
 
-// Watch implements [store.Watcher]. Each directory of the tree takes a watch
-// of the system's, and each Watch an instance: where those run out, the error
-// says what to raise.
+// Watch implements [store.Watcher]. Each directory of the tree needs a watch of
+// the operating system, and each Watch an instance. If those run out, the error
+// says which limit to raise.
 //
-// What a change is told to be is read from the file at that time, so that
-// it does not matter what the system makes of a change: one event or several,
-// or the same one twice.
+// Watch reads a file when it reports its change. So it does not matter whether
+// the system sends one event for a change or several, or the same one twice.
 func (s *Store) Watch(ctx context.Context, changed func(store.Change)) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
-	// Not s.open, which changed would need as well while Close waits for it.
+	// Not s.open: changed needs it too while Close waits for it.
 	s.watching.Add(1)
 	s.open.RUnlock()
 	defer s.watching.Done()
@@ -49,17 +49,17 @@ func (s *Store) Watch(ctx context.Context, changed func(store.Change)) error {
 	}
 }
 
-// lookEvery is how often a Watch looks whether the directory is another one.
+// lookEvery is how often a Watch checks whether the directory was replaced.
 const lookEvery = time.Second
 
-// errLostTrack: something happened after which only a look at the whole tree
-// tells what is to be watched.
+// errLostTrack means that the watch must read the whole tree again to know what
+// to watch.
 var errLostTrack = errors.New("lost track of the directory")
 
-// watch is one look at the whole tree and what follows it.
+// watch covers one read of the whole tree and the changes after it.
 type watch struct {
 	store   *Store
-	dir     string // absolute, as it begins the names of events
+	dir     string // absolute, since the names of events begin with it
 	system  *fsnotify.Watcher
 	changed func(store.Change)
 }
@@ -71,7 +71,7 @@ func (s *Store) watchUntilLost(ctx context.Context, dir string, changed func(sto
 	}
 	defer system.Close()
 	w := &watch{store: s, dir: dir, system: system, changed: changed}
-	if err := w.add(ctx, recordsDir, func(store.Key) {}); err != nil {
+	if err := w.add(ctx, recordsDir, func(subjects.Target) {}); err != nil {
 		return err
 	}
 	changed(store.Change{All: true})
@@ -79,7 +79,7 @@ func (s *Store) watchUntilLost(ctx context.Context, dir string, changed func(sto
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	for {
-		// Not left to the select below, which chooses blindly.
+		// Check first: the select below picks any ready case.
 		if ctx.Err() != nil || s.stopping.Err() != nil {
 			return nil
 		}
@@ -87,8 +87,8 @@ func (s *Store) watchUntilLost(ctx context.Context, dir string, changed func(sto
 		case <-ctx.Done():
 		case <-s.stopping.Done():
 		case <-look.C:
-			// No event tells that the directory itself was replaced. While it is
-			// gone there is nothing to tell.
+			// No event reports that the directory itself was replaced. While it
+			// is missing, there is nothing to report.
 			if s.begin(ctx) == nil {
 				s.open.RUnlock()
 			}
@@ -125,24 +125,24 @@ func (w *watch) handle(ctx context.Context, event fsnotify.Event) error {
 		return w.recordsGone()
 	case !leadsToRecords(path.Base(name)):
 	case event.Has(fsnotify.Rename):
-		// A directory that moved took its records with it, whose names are not
-		// known, and its watches, which now stand elsewhere.
+		// A moved directory took its records with it, whose names are unknown,
+		// and its watches.
 		return errLostTrack
 	case event.Has(fsnotify.Create):
-		// Files may have come before the watch did.
-		return w.add(ctx, name, func(key store.Key) { w.changed(w.store.changeOf(key)) })
+		// Files may have been made before the watch began.
+		return w.add(ctx, name, func(key subjects.Target) { w.changed(w.store.changeOf(key)) })
 	}
 	return nil
 }
 
 // add watches the directory name and those below it, and then calls found for
-// each record that is there by then. What is no directory is left alone.
-func (w *watch) add(ctx context.Context, name string, found func(store.Key)) error {
+// each record in them. It ignores a name that is not a directory.
+func (w *watch) add(ctx context.Context, name string, found func(subjects.Target)) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	info, err := w.store.root().Lstat(name)
-	if err == nil && !info.IsDir() { // symbolic links too: records behind them do not count
+	if err == nil && !info.IsDir() { // also symbolic links: records behind them do not count
 		return nil
 	}
 	var names []string
@@ -155,7 +155,7 @@ func (w *watch) add(ctx context.Context, name string, found func(store.Key)) err
 	case errors.Is(err, fs.ErrNotExist) && name == recordsDir:
 		return w.recordsGone()
 	case errors.Is(err, fs.ErrNotExist):
-		// It came and went, and records in it may have.
+		// The directory came and went, and perhaps records in it.
 		return errLostTrack
 	case err != nil:
 		return watchError(w.dir, err)
@@ -178,15 +178,14 @@ func (w *watch) recordsGone() error {
 		store.ErrUnavailable, filepath.Join(w.dir, recordsDir))
 }
 
-// leadsToRecords reports whether a directory of that name is one that
-// scopePath or recordPath makes: a segment has a colon, which became =, and
-// the parts of a long name are joined by commas. It is asked of names that are
-// no record's.
+// leadsToRecords reports whether scopePath or recordPath could make a directory
+// of this name: a segment has a colon, which became =, and commas join the
+// parts of a long name. The name must not be one of a record.
 func leadsToRecords(entry string) bool {
 	return strings.ContainsAny(entry, "=,") && !strings.HasPrefix(entry, tempPrefix) && !strings.HasSuffix(entry, recordSuffix)
 }
 
-// names are those of the entries of a directory.
+// names returns the names of the entries of a directory.
 func (s *Store) names(dir string) ([]string, error) {
 	f, err := s.root().OpenFile(dir, readFlags, 0)
 	if err != nil {
@@ -200,31 +199,31 @@ func (s *Store) names(dir string) ([]string, error) {
 	return names, err
 }
 
-// changeOf is what there is to tell about key now.
-func (s *Store) changeOf(key store.Key) store.Change {
+// changeOf returns the change to report for key now.
+func (s *Store) changeOf(key subjects.Target) store.Change {
 	rec, err := s.read(key)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return store.Change{Key: key, Gone: true}
+		return store.Change{Target: key, Gone: true}
 	case err != nil:
-		return store.Change{Key: key}
+		return store.Change{Target: key}
 	}
-	return store.Change{Key: key, Version: rec.Version, WriteID: rec.WriteID}
+	return store.Change{Target: key, Version: rec.Version, WriteID: rec.WriteID}
 }
 
-// watchError says what to change when the system does not watch.
+// watchError says what to change if the system refuses a watch.
 func watchError(dir string, err error) error {
 	var remedy string
 	switch {
 	case errors.Is(err, syscall.ENOSPC):
-		remedy = "there are more scopes than the system watches for one user: raise the sysctl fs.inotify.max_user_watches"
+		remedy = "there are more scopes than the system can watch for one user: raise the sysctl fs.inotify.max_user_watches"
 	case errors.Is(err, syscall.EMFILE):
 		remedy = "this user has too many watchers or open files: raise the sysctl fs.inotify.max_user_instances, or the limit of open files (ulimit -n)"
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w: %s cannot be watched: %w: let the account of this process own everything in it", store.ErrPermission, dir, err)
+		return fmt.Errorf("%w: %s cannot be watched: %w: make this process's user the owner of everything in it", store.ErrPermission, dir, err)
 	default:
 		remedy = "is it on a local file system?"
 	}
-	return fmt.Errorf("%w: %s cannot be watched: %w: %s; until then a change made to the files by others is seen when the cache's TTL has passed",
+	return fmt.Errorf("%w: %s cannot be watched: %w: %s; until then, changes to the files by others become visible only after the cache's TTL",
 		store.ErrUnavailable, dir, err, remedy)
 }

@@ -16,10 +16,11 @@ import (
 
 	"credbus/internal/store"
 	"credbus/internal/store/file"
+	"credbus/subjects"
 )
 
-// told collects what a Watch tells.
-type told struct {
+// reports collects the reports of a Watch.
+type reports struct {
 	t       *testing.T
 	changes chan store.Change
 	stop    context.CancelFunc
@@ -28,12 +29,12 @@ type told struct {
 
 var lostTrack = store.Change{All: true}
 
-// watch returns once the watch of s stands. before is called with each change
-// before it is collected; nil does nothing.
-func watch(t *testing.T, s *file.Store, before func(store.Change)) *told {
+// watch watches s, and returns once the watch runs. before, if not nil, gets each
+// change before it is collected.
+func watch(t *testing.T, s *file.Store, before func(store.Change)) *reports {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	w := &told{t: t, changes: make(chan store.Change, 1<<16), stop: cancel, result: make(chan error, 1)}
+	w := &reports{t: t, changes: make(chan store.Change, 1<<16), stop: cancel, result: make(chan error, 1)}
 	t.Cleanup(cancel)
 	go func() {
 		w.result <- s.Watch(ctx, func(change store.Change) {
@@ -44,12 +45,12 @@ func watch(t *testing.T, s *file.Store, before func(store.Change)) *told {
 		})
 	}()
 	if first := w.next(); first != lostTrack {
-		t.Fatalf("first told was %+v", first)
+		t.Fatalf("the first report is %+v", first)
 	}
 	return w
 }
 
-func (w *told) next() store.Change {
+func (w *reports) next() store.Change {
 	w.t.Helper()
 	select {
 	case change := <-w.changes:
@@ -57,26 +58,25 @@ func (w *told) next() store.Change {
 	case err := <-w.result:
 		w.t.Fatalf("Watch ended: %v", err)
 	case <-time.After(10 * time.Second):
-		w.t.Fatal("nothing is told")
+		w.t.Fatal("no report came")
 	}
 	return store.Change{}
 }
 
-// until passes over what is told before want. That track was lost is not to
-// be passed over.
-func (w *told) until(want store.Change) {
+// until skips the reports before want. It fails if the watch lost track before.
+func (w *reports) until(want store.Change) {
 	w.t.Helper()
 	for {
 		switch got := w.next(); {
 		case got == want:
 			return
 		case got.All:
-			w.t.Fatalf("lost track before %+v was told", want)
+			w.t.Fatalf("the watch lost track before it reported %+v", want)
 		}
 	}
 }
 
-func (w *told) ended() error {
+func (w *reports) ended() error {
 	w.t.Helper()
 	select {
 	case err := <-w.result:
@@ -88,10 +88,10 @@ func (w *told) ended() error {
 }
 
 func stands(rec *store.Record, version string) store.Change {
-	return store.Change{Key: rec.Key, Version: version, WriteID: rec.WriteID}
+	return store.Change{Target: rec.Target, Version: version, WriteID: rec.WriteID}
 }
 
-func gone(key store.Key) store.Change { return store.Change{Key: key, Gone: true} }
+func gone(key subjects.Target) store.Change { return store.Change{Target: key, Gone: true} }
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -100,8 +100,8 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// Files that a person moves, copies and removes are told as what the store
-// makes of them.
+// A person moves, copies and removes files. The watch reports what the store then
+// returns.
 func TestWatchByHand(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	s := open(t, dir)
@@ -114,22 +114,23 @@ func TestWatchByHand(t *testing.T) {
 	w := watch(t, s, nil)
 
 	must(t, os.Rename(path, outside))
-	w.until(gone(rec.Key))
+	w.until(gone(rec.Target))
 	must(t, os.Rename(outside, path))
 	w.until(stands(rec, version))
 	must(t, os.Remove(path))
-	w.until(gone(rec.Key))
+	w.until(gone(rec.Target))
 	must(t, os.WriteFile(path, content, 0o600))
 	w.until(stands(rec, version))
 	must(t, os.WriteFile(path, content[:len(content)/2], 0o600))
-	w.until(store.Change{Key: rec.Key})
+	w.until(store.Change{Target: rec.Target})
 
-	// A copy under another name holds another key.
-	other := store.Key{Scope: rec.Scope, ID: "OTHER"}
+	// A copy under another name has the key of the original.
+	other := subjects.Target{Scope: rec.Scope, ID: "OTHER"}
 	must(t, os.WriteFile(filepath.Join(home, "@+other.cred"), content, 0o600))
-	w.until(store.Change{Key: other})
+	w.until(store.Change{Target: other})
 
-	// What is no record is not told: the next thing told is the write after it.
+	// Files that are not records are not reported: the next report is the write
+	// after them.
 	for _, ignored := range []string{".tmp-00-x", "@Key.cred", "key.cred", "@key.cred.bak", "@++key.cred", "README"} {
 		must(t, os.WriteFile(filepath.Join(home, ignored), content, 0o600))
 	}
@@ -139,8 +140,8 @@ func TestWatchByHand(t *testing.T) {
 	for drained := false; !drained; {
 		select {
 		case change := <-w.changes:
-			if change != (store.Change{Key: other}) {
-				t.Errorf("told %+v", change)
+			if change != (store.Change{Target: other}) {
+				t.Errorf("reported %+v", change)
 			}
 		default:
 			drained = true
@@ -153,8 +154,8 @@ func TestWatchByHand(t *testing.T) {
 		if change == stands(last, lastVersion) {
 			break
 		}
-		if change != (store.Change{Key: other}) {
-			t.Errorf("told %+v", change)
+		if change != (store.Change{Target: other}) {
+			t.Errorf("reported %+v", change)
 		}
 	}
 }
@@ -165,7 +166,7 @@ func TestWatchScopes(t *testing.T) {
 	records := filepath.Join(dir, "records")
 	w := watch(t, s, nil)
 
-	// Scopes that come to be, level by level, with long names too.
+	// New scopes, level by level, with long names too.
 	long := "l:" + strings.Repeat("V", 255)
 	var recs []*store.Record
 	for i, scope := range []string{"org:acme", "org:acme/team:eng/service:api", "org:new/a:b/c:d", long, "org:acme/" + long + "/x:y"} {
@@ -177,25 +178,25 @@ func TestWatchScopes(t *testing.T) {
 	}
 	// rm -r
 	must(t, os.RemoveAll(filepath.Join(records, "org=acme", "team=eng")))
-	w.until(gone(recs[2].Key))
-	// And again there, after its watch went with it.
+	w.until(gone(recs[2].Target))
+	// The scope is made again, after its watch ended with it.
 	w.until(stands(recs[2], put(t, other, recs[2])))
 
-	// A scope that moves away or in, with all that is in it.
+	// A scope moves out and back in, with its content.
 	outside := filepath.Join(t.TempDir(), "outside")
 	must(t, os.Rename(filepath.Join(records, "org=acme"), outside))
 	for w.next() != lostTrack {
 	}
-	if _, err := s.Get(t.Context(), recs[0].Key); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("Get when it was told: %v", err)
+	if _, err := s.Get(t.Context(), recs[0].Target); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("Get after the report: %v", err)
 	}
 	must(t, os.Rename(outside, filepath.Join(records, "org=acme")))
-	rec, err := s.Get(t.Context(), recs[2].Key)
+	rec, err := s.Get(t.Context(), recs[2].Target)
 	must(t, err)
 	w.until(stands(rec, rec.Version))
 	w.until(stands(recs[3], put(t, other, newRecord(string(recs[3].Scope), string(recs[3].ID), recs[3].WriteID))))
 
-	// A renamed scope: its records are at a place that is not theirs.
+	// A scope is renamed, so its records are in the wrong place.
 	must(t, os.Rename(filepath.Join(records, "org=new"), filepath.Join(records, "org=old")))
 	for w.next() != lostTrack {
 	}
@@ -203,7 +204,7 @@ func TestWatchScopes(t *testing.T) {
 	w.until(stands(inside, put(t, other, inside)))
 
 	if runtime.GOOS != "windows" {
-		// A link is no scope, and what it leads to is none of the store's.
+		// A link is not a scope, and the store does not follow it.
 		must(t, os.Symlink(records, filepath.Join(records, "loop=loop")))
 		again := newRecord(string(inside.Scope), string(inside.ID), "w8")
 		w.until(stands(again, put(t, other, again)))
@@ -222,16 +223,16 @@ func TestWatchRecordsRemoved(t *testing.T) {
 	}
 	version := put(t, s, rec)
 	w = watch(t, s, nil)
-	if got, err := s.Get(t.Context(), rec.Key); err != nil || got.Version != version {
+	if got, err := s.Get(t.Context(), rec.Target); err != nil || got.Version != version {
 		t.Errorf("Get: %+v, %v", got, err)
 	}
-	s.Close()
+	s.Close(t.Context())
 	if err := w.ended(); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("Watch: %v", err)
 	}
 }
 
-// Of 2,000 writes of several hands, the last of each key is told.
+// Several writers write 2,000 times. The watch reports the last write of each key.
 func TestWatchBurst(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	s := open(t, dir)
@@ -255,14 +256,14 @@ func TestWatchBurst(t *testing.T) {
 		})
 	}
 	writing.Wait()
-	latest := make(map[store.Key]store.Change)
+	latest := make(map[subjects.Target]store.Change)
 	for open := keys; open > 0; {
 		change := w.next()
 		if change.All {
 			t.Fatal("lost track")
 		}
-		before := latest[change.Key]
-		latest[change.Key] = change
+		before := latest[change.Target]
+		latest[change.Target] = change
 		i, err := strconv.Atoi(strings.TrimPrefix(string(change.ID), "key-"))
 		must(t, err)
 		if change == last[i] && before != last[i] {
@@ -271,11 +272,11 @@ func TestWatchBurst(t *testing.T) {
 	}
 }
 
-// A queue that runs over is told as such, and the watch goes on.
+// The watch reports that its queue overflowed, and goes on.
 func TestWatchOverflow(t *testing.T) {
 	limit, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
 	if err != nil {
-		t.Skip("this system has no limit that can be read:", err)
+		t.Skip("the limit of the system cannot be read:", err)
 	}
 	queue, err := strconv.Atoi(string(bytes.TrimSpace(limit)))
 	if err != nil || queue > 1<<16 {
@@ -294,7 +295,7 @@ func TestWatchOverflow(t *testing.T) {
 	})
 	put(t, s, newRecord("org:acme", "key", "w2"))
 	<-stuck
-	// Two names in turn, since the system merges equal events.
+	// Two names in turn, because the system merges equal events.
 	path := filepath.Join(dir, "records", "org=acme", ".tmp-zz-")
 	for i := range queue {
 		must(t, os.WriteFile(path+fmt.Sprint(i%2), nil, 0o600))
@@ -319,7 +320,7 @@ func TestWatchCloseMeanwhile(t *testing.T) {
 			once.Do(func() {
 				close(inside)
 				for { // until Close has begun, and then once more
-					if _, err := s.Get(context.Background(), rec.Key); errors.Is(err, store.ErrClosed) {
+					if _, err := s.Get(context.Background(), rec.Target); errors.Is(err, store.ErrClosed) {
 						return
 					}
 				}
@@ -328,7 +329,7 @@ func TestWatchCloseMeanwhile(t *testing.T) {
 	})
 	put(t, s, newRecord("org:acme", "key", "w2"))
 	<-inside
-	must(t, s.Close())
+	must(t, s.Close(t.Context()))
 	if err := w.ended(); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("Watch: %v", err)
 	}

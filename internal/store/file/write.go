@@ -21,13 +21,13 @@ const (
 )
 
 // tempPrefix begins the names of temporary files. The stripe of the record
-// follows: a temporary file is written by a holder of that stripe's lock, so
-// whoever gets the lock and finds the file knows that its writer is dead.
+// follows. Only the holder of that stripe's lock writes a temporary file. So a
+// process that gets the lock and finds the file knows that its writer is dead.
 const tempPrefix = ".tmp-"
 
 func tempName(stripe byte) string { return fmt.Sprintf("%s%02x-%s", tempPrefix, stripe, rand.Text()) }
 
-// openRoot makes dir if it is missing and sees that it is private.
+// openRoot makes dir if it is missing, and checks that it is private.
 func openRoot(dir string) (*os.Root, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -51,7 +51,7 @@ func openRoot(dir string) (*os.Root, error) {
 	return root, nil
 }
 
-// makeRoot is os.MkdirAll whose directories are on disk when it returns.
+// makeRoot is like os.MkdirAll, but returns once the directories are on disk.
 func makeRoot(dir string) error {
 	err := os.Mkdir(dir, dirMode)
 	if parent := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && parent != dir {
@@ -61,7 +61,7 @@ func makeRoot(dir string) error {
 		err = os.Mkdir(dir, dirMode)
 	}
 	if errors.Is(err, fs.ErrExist) {
-		return nil // if it is no directory, opening it tells so
+		return nil // if it is not a directory, opening it fails
 	}
 	if err != nil {
 		return err
@@ -73,7 +73,7 @@ func makeRoot(dir string) error {
 	return errors.Join(syncDir(parent), parent.Close())
 }
 
-// prepare makes the directories, sweeps, and tries that files can be written.
+// prepare makes the directories, sweeps, and tries to write a file.
 func (s *Store) prepare() error {
 	for _, dir := range []string{recordsDir, locksDir} {
 		if err := s.makeDir(dir); err != nil {
@@ -89,7 +89,7 @@ func (s *Store) prepare() error {
 		if err != nil && !isFull(err) { // without room, reads still work
 			return err
 		}
-		// Another process that sweeps may be faster.
+		// Another process may have swept it.
 		if err := s.root().Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -107,7 +107,7 @@ func (s *Store) sweep() error {
 			return err
 		}
 		if isOldMark(entry) {
-			s.root().Remove(name) //nolint:errcheck // it disturbs nobody
+			s.root().Remove(name) //nolint:errcheck // on failure it disturbs nobody
 			return nil
 		}
 		rest, isTemp := strings.CutPrefix(entry.Name(), tempPrefix)
@@ -120,7 +120,7 @@ func (s *Store) sweep() error {
 		}
 		unlock, ok := s.locks.tryLock(stripe)
 		if !ok {
-			return nil // it is being written, or will be swept next time
+			return nil // in use, or swept next time
 		}
 		defer unlock()
 		if err := s.root().Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -131,7 +131,8 @@ func (s *Store) sweep() error {
 }
 
 // write replaces the file name with content, durably. The caller holds stripe.
-// An error after the rename leaves it open which of the two a crash will keep.
+// After an error that follows the rename, it is open whether a crash keeps the old or
+// the new file.
 func (s *Store) write(ctx context.Context, name string, stripe byte, content []byte) error {
 	dir := path.Dir(name)
 	temp := dir + "/" + tempName(stripe)
@@ -140,7 +141,7 @@ func (s *Store) write(ctx context.Context, name string, stripe byte, content []b
 	}
 	err := s.writeTemp(temp, content)
 	if errors.Is(err, fs.ErrNotExist) {
-		// Someone removed the directory since it was synced last.
+		// Somebody removed the directory after its last sync.
 		s.synced.Clear()
 		if err = s.makeDir(dir); err == nil {
 			err = s.writeTemp(temp, content)
@@ -160,7 +161,7 @@ func (s *Store) write(ctx context.Context, name string, stripe byte, content []b
 	return s.syncTree(name)
 }
 
-// unwritten is failed for a write that has changed nothing.
+// unwritten is like failed, for a write that has changed nothing.
 func (s *Store) unwritten(err error) error {
 	if isFull(err) {
 		return fmt.Errorf("%w: in %s: %w: free some space, or raise the quota", store.ErrFull, s.dir, err)
@@ -168,7 +169,8 @@ func (s *Store) unwritten(err error) error {
 	return s.failed(err)
 }
 
-// obstructed is err, or that a directory stands in the place of a record.
+// obstructed returns err, or a better error if a directory is in the place of a
+// record.
 func (s *Store) obstructed(name string, err error) error {
 	if info, statErr := s.root().Lstat(name); statErr == nil && info.IsDir() {
 		return fmt.Errorf("%w: %s is a directory: remove it: %w", store.ErrDamaged, s.path(name), err)
@@ -176,8 +178,8 @@ func (s *Store) obstructed(name string, err error) error {
 	return err
 }
 
-// writeTemp writes a new file and its content to disk. Its directory entry is
-// left to the rename that follows.
+// writeTemp writes a new file and its content to disk. The rename that follows
+// makes its directory entry durable.
 func (s *Store) writeTemp(name string, content []byte) error {
 	f, err := s.root().OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 	if err != nil {
@@ -198,8 +200,8 @@ func (s *Store) remove(name string) error {
 	return s.syncTree(name)
 }
 
-// syncTree makes the entry of the file name durable, and those of all
-// directories on the way to it.
+// syncTree makes the entry of the file name durable, and the entries of all
+// directories above it.
 func (s *Store) syncTree(name string) error {
 	dir := path.Dir(name)
 	if err := s.makeDir(dir); err != nil {
@@ -212,9 +214,9 @@ func (s *Store) syncTree(name string) error {
 }
 
 // makeDir makes a directory and those above it, and returns once they are on
-// disk. That they exist is not enough: who made them may have died before its
-// sync. What this process has synced once stays synced, as the store removes
-// no directories.
+// disk. It is not enough that they exist: the process that made them may have
+// died before its sync. This process syncs each directory once, since the store
+// removes none.
 func (s *Store) makeDir(dir string) error {
 	if _, ok := s.synced.Load(dir); ok || dir == "." {
 		return nil
@@ -241,5 +243,5 @@ func (s *Store) sync(dir string) error {
 	return errors.Join(syncDir(f), f.Close())
 }
 
-// path is name as a person finds it.
+// path returns the full path of name, for people.
 func (s *Store) path(name string) string { return filepath.Join(s.dir, filepath.FromSlash(name)) }

@@ -33,7 +33,7 @@ func newBed(t testing.TB) *bed {
 	return b
 }
 
-// start runs the server, the second time on the port of the first.
+// start runs the server. A later call uses the port of the first one.
 func (b *bed) start(t testing.TB) {
 	t.Helper()
 	options := b.options
@@ -66,7 +66,7 @@ func (b *bed) connect(t testing.TB, options ...nats.Option) *nats.Conn {
 	return nc
 }
 
-// bucket is a name that no other test uses.
+// bucket returns a name that no other test uses.
 func (b *bed) bucket() string { return fmt.Sprintf("bucket-%d", b.buckets.Add(1)) }
 
 func (b *bed) open(t testing.TB, bucket string) *jetstream.Store {
@@ -75,11 +75,11 @@ func (b *bed) open(t testing.TB, bucket string) *jetstream.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { s.Close(context.Background()) })
 	return s
 }
 
-// stream is that of a bucket, as an operator sees it.
+// stream returns the stream of a bucket, as an operator sees it.
 func (b *bed) stream(t testing.TB, bucket string) natsjs.Stream {
 	t.Helper()
 	stream, err := b.admin(t).Stream(t.Context(), "KV_"+bucket)
@@ -109,7 +109,7 @@ func (b *bed) keyValue(t testing.TB, bucket string) natsjs.KeyValue {
 
 func newRecord(scope, id, writeID string) *store.Record {
 	return &store.Record{
-		Key:     store.Key{Scope: subjects.Scope(scope), ID: subjects.ID(id)},
+		Target:  subjects.Target{Scope: subjects.Scope(scope), ID: subjects.ID(id)},
 		WriteID: writeID,
 		Payload: []byte("sealed by " + writeID),
 	}

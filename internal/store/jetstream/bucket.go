@@ -15,15 +15,16 @@ import (
 
 	"credbus/internal/jsapi"
 	"credbus/internal/store"
+	"credbus/subjects"
 )
 
 // markerTTL is how long the marker of a delete stays. A watch that was
-// interrupted for half of it begins anew.
+// interrupted for half of that time begins anew.
 const markerTTL = time.Hour
 
-// openBucket makes the bucket, or brings one that is there in order.
+// openBucket makes the bucket, or corrects the settings of an existing one.
 func (s *Store) openBucket(ctx context.Context) error {
-	const patience = 5 * time.Second // a permission that is missing looks like silence
+	const patience = 5 * time.Second // a missing permission looks like silence
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	before := s.conn.LastError()
@@ -38,9 +39,9 @@ func (s *Store) openBucket(ctx context.Context) error {
 	return nil
 }
 
-// Spec describes the bucket's stream to JetStream: what nats kv add makes, for one
-// revision of each key, without direct gets and with markers that go by themselves.
-// Limits of space, placement and compression are the operator's.
+// Spec describes the bucket's stream to JetStream: as nats kv add makes it for
+// one revision of each key, but without direct gets and with markers that
+// expire. The operator decides on space, placement and compression.
 func (c Config) Spec() jsapi.Spec {
 	c = c.withDefaults()
 	return jsapi.Spec{
@@ -69,12 +70,12 @@ func (c Config) Spec() jsapi.Spec {
 	}
 }
 
-// identityKey is the metadata of the bucket's stream that tells it from every other.
-// A copy that is restored from a backup has the same.
+// identityKey is the metadata of the bucket's stream that holds its identity. A
+// copy restored from a backup has the same identity.
 const identityKey = "credbus_identity"
 
-// Identity implements [store.Identified]. A bucket of an earlier version, or one that
-// was made by hand, is known by its name and the time when it was made.
+// Identity implements [store.Identified]. For a bucket of an earlier version,
+// or one made by hand, the identity is its name and creation time.
 func (s *Store) Identity(ctx context.Context) (string, error) {
 	ctx, end, err := s.calls.Begin(ctx)
 	if err != nil {
@@ -93,13 +94,13 @@ func (s *Store) Identity(ctx context.Context) (string, error) {
 	return fmt.Sprintf("jetstream:%s:%d", s.config.Bucket, info.Created.UnixNano()), nil
 }
 
-// checkPermissions reads and writes as calls do, and leaves nothing: the write is
-// on a condition that no bucket fulfils. What else is wrong is for calls to tell.
+// checkPermissions reads and writes like calls, but changes nothing: its write
+// has a condition that no bucket meets. Calls report any other fault.
 func (s *Store) checkPermissions(ctx context.Context) error {
-	const patience = time.Second // a refusal is no answer
+	const patience = time.Second // a refused request gets no answer
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	probe := store.Key{Scope: "credbus:probe", ID: "probe"}
+	probe := subjects.Target{Scope: "credbus:probe", ID: "probe"}
 	if _, _, err := s.read(ctx, probe); errors.Is(err, store.ErrPermission) {
 		return err
 	}
@@ -109,12 +110,12 @@ func (s *Store) checkPermissions(ctx context.Context) error {
 	return nil
 }
 
-// openError says what the server or the account lacks. before is the connection's
-// last error from before.
+// openError says what the server or the account lacks. before is the
+// connection's last error before the start.
 func (s *Store) openError(before, err error) error {
 	last := s.conn.LastError()
 	refused := last != before && errors.Is(last, nats.ErrPermissionViolation) &&
-		(strings.Contains(last.Error(), s.streamName()) || strings.Contains(last.Error(), "for Subscription to")) // of replies
+		(strings.Contains(last.Error(), s.streamName()) || strings.Contains(last.Error(), "for Subscription to")) // for replies
 	switch {
 	case refused:
 		return fmt.Errorf("%w: bucket %s (store.bucket): %w: allow that to the account of this worker", store.ErrPermission, s.config.Bucket, last)

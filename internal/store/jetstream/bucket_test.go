@@ -28,13 +28,13 @@ func TestBucketIsMade(t *testing.T) {
 	b := newBed(t)
 	s, err := jetstream.New(t.Context(), b.connect(t), jetstream.Config{})
 	must(t, err)
-	defer s.Close()
+	defer s.Close(t.Context())
 	config := b.stream(t, "CREDBUS_CREDENTIALS").CachedInfo().Config
 	settled(t, config)
 	if config.Replicas != 1 || config.MaxBytes != -1 {
 		t.Errorf("the bucket's stream is set to %+v", config)
 	}
-	// It is a bucket to other clients too.
+	// Other clients must recognise it as a bucket.
 	rec := newRecord("org:acme/team:eng", "API_Key", "w1")
 	version := put(t, s, rec)
 	entry, err := b.keyValue(t, "CREDBUS_CREDENTIALS").Get(t.Context(), "org=acme.team=eng.API_Key")
@@ -43,7 +43,7 @@ func TestBucketIsMade(t *testing.T) {
 	}
 }
 
-// A bucket that somebody made by hand keeps what it holds, and is set right.
+// A bucket that somebody made by hand keeps its content and gets the right settings.
 func TestBucketIsMended(t *testing.T) {
 	b := newBed(t)
 	name := b.bucket()
@@ -60,19 +60,19 @@ func TestBucketIsMended(t *testing.T) {
 	info := b.stream(t, name).CachedInfo()
 	settled(t, info.Config)
 	if info.Config.MaxBytes != 1<<30 || info.Config.Description != "ours" || info.State.Msgs != 1 {
-		t.Errorf("what is the operator's was changed: %+v", info)
+		t.Errorf("a setting or key of the operator was changed: %+v", info)
 	}
 	rec := newRecord("org:acme", "key", "w1")
 	put(t, s, rec)
 	page, err := s.List(t.Context(), store.ListOptions{Limit: 10})
-	if err != nil || len(page.Records) != 1 || page.Records[0].Key != rec.Key {
-		t.Errorf("List beside a key that is no credential's: %+v, %v", page, err)
+	if err != nil || len(page.Records) != 1 || page.Records[0].Target != rec.Target {
+		t.Errorf("List beside a foreign key: %+v, %v", page, err)
 	}
-	// A handle from before would use direct gets.
+	// A handle from before the change of settings would use direct gets.
 	if entry, err := b.keyValue(t, name).Get(t.Context(), "not-ours"); err != nil || string(entry.Value()) != "kept" {
-		t.Errorf("the key that is no credential's: %v, %v", entry, err)
+		t.Errorf("the foreign key: %v, %v", entry, err)
 	}
-	b.open(t, name) // the second time there is nothing to change
+	b.open(t, name) // nothing is left to change
 }
 
 func TestBucketIsRefused(t *testing.T) {
@@ -104,7 +104,7 @@ func TestBucketIsRefused(t *testing.T) {
 		must(t, test.make(test.config.Bucket))
 		s, err := jetstream.New(t.Context(), b.connect(t), test.config)
 		if err == nil {
-			s.Close()
+			s.Close(t.Context())
 		}
 		if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), test.config.Bucket+" (store.bucket") {
 			t.Errorf("%v, want %q", err, test.want)
@@ -119,7 +119,7 @@ func TestBucketIsRefused(t *testing.T) {
 	}
 }
 
-// Workers that start at once agree on one bucket.
+// Workers that start at the same time must agree on one bucket.
 func TestBucketIsMadeByMany(t *testing.T) {
 	b := newBed(t)
 	name := b.bucket()
@@ -130,8 +130,8 @@ func TestBucketIsMadeByMany(t *testing.T) {
 		go func() {
 			s, err := jetstream.New(t.Context(), nc, jetstream.Config{Bucket: name})
 			if err == nil {
-				defer s.Close()
-				_, err = s.Get(t.Context(), newRecord("org:acme", "key", "").Key)
+				defer s.Close(t.Context())
+				_, err = s.Get(t.Context(), newRecord("org:acme", "key", "").Target)
 			}
 			results <- err
 		}()
@@ -143,7 +143,7 @@ func TestBucketIsMadeByMany(t *testing.T) {
 	}
 }
 
-// What was deleted or replaced cannot be read from the stream.
+// Deleted and replaced records must be unreadable in the stream.
 func TestDeleteLeavesNothing(t *testing.T) {
 	b := newBed(t)
 	name := b.bucket()
@@ -151,7 +151,7 @@ func TestDeleteLeavesNothing(t *testing.T) {
 	rec := newRecord("org:acme", "key", "w1")
 	put(t, s, rec)
 	put(t, s, newRecord("org:acme", "key", "w2"))
-	must(t, s.Delete(t.Context(), rec.Key, store.Precondition{}))
+	must(t, s.Delete(t.Context(), rec.Target, store.Precondition{}))
 	stream := b.stream(t, name)
 	for seq := uint64(1); seq <= 2; seq++ {
 		if msg, err := stream.GetMsg(t.Context(), seq); !errors.Is(err, natsjs.ErrMsgNotFound) {
@@ -163,7 +163,7 @@ func TestDeleteLeavesNothing(t *testing.T) {
 	if len(marker.Data) != 0 || marker.Header.Get("KV-Operation") != "PURGE" || marker.Header.Get("Nats-TTL") != "1h0m0s" {
 		t.Errorf("a delete leaves %q with %v", marker.Data, marker.Header)
 	}
-	// Other clients delete in two ways, and the server with a marker of its own.
+	// Other clients delete in two ways. The server has a marker of its own.
 	kv := b.keyValue(t, name)
 	for _, remove := range []func() error{
 		func() error { return kv.Delete(t.Context(), "org=acme.key") },
@@ -177,10 +177,10 @@ func TestDeleteLeavesNothing(t *testing.T) {
 	} {
 		put(t, s, newRecord("org:acme", "key", fmt.Sprint("w", time.Now().UnixNano())))
 		must(t, remove())
-		if _, err := s.Get(t.Context(), rec.Key); !errors.Is(err, store.ErrNotFound) {
+		if _, err := s.Get(t.Context(), rec.Target); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("Get: %v", err)
 		}
-		if err := s.Delete(t.Context(), rec.Key, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
+		if err := s.Delete(t.Context(), rec.Target, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("Delete: %v", err)
 		}
 		if page, err := s.List(t.Context(), store.ListOptions{Limit: 1}); err != nil || len(page.Records) != 0 || page.Next != "" {
@@ -189,14 +189,14 @@ func TestDeleteLeavesNothing(t *testing.T) {
 	}
 }
 
-// Markers go by themselves, and leave the key as if it had never been.
+// Markers expire, and then the key looks as if it had never existed.
 func TestMarkersGo(t *testing.T) {
 	b := newBed(t)
 	s := b.open(t, "markers-go")
-	s.SetMarkerTTL(time.Second) // the shortest that the server takes
+	s.SetMarkerTTL(time.Second) // the shortest that the server accepts
 	rec := newRecord("org:acme", "key", "w1")
 	put(t, s, rec)
-	must(t, s.Delete(t.Context(), rec.Key, store.Precondition{}))
+	must(t, s.Delete(t.Context(), rec.Target, store.Precondition{}))
 	stream := b.stream(t, "markers-go")
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		info, err := stream.Info(t.Context())
@@ -209,7 +209,7 @@ func TestMarkersGo(t *testing.T) {
 		}
 		<-time.After(50 * time.Millisecond)
 	}
-	if err := s.Delete(t.Context(), rec.Key, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
+	if err := s.Delete(t.Context(), rec.Target, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Delete: %v", err)
 	}
 	version, err := s.Put(t.Context(), newRecord("org:acme", "key", "w2"), store.Precondition{Absent: true})

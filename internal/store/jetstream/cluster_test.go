@@ -15,6 +15,7 @@ import (
 	"credbus/internal/store/jetstream"
 	"credbus/internal/store/policy"
 	"credbus/internal/testbed"
+	"credbus/subjects"
 )
 
 // cluster runs three servers, which must know each other's ports before they start.
@@ -62,17 +63,17 @@ func connectTo(t *testing.T, s *server.Server, options ...nats.Option) *nats.Con
 	return nc
 }
 
-// With three copies of the bucket, whoever reads after a write sees it,
-// whichever server they are connected to, before and after the leader dies.
+// With three copies of the bucket, every read after a write sees it through every
+// server, before and after the leader dies.
 func TestClusterReadsAreCurrent(t *testing.T) {
 	servers := cluster(t)
-	// A server may not know yet that another has the bucket, or leads it: that
-	// is one of the faults that pass, and for the retries.
+	// A server may not know yet that another has the bucket, or leads it. That
+	// fault passes, and the retries handle it.
 	stores, drivers := make([]store.Store, len(servers)), make([]*jetstream.Store, len(servers))
 	for i, server := range servers {
 		driver, err := jetstream.New(t.Context(), connectTo(t, server), jetstream.Config{Bucket: "three", Replicas: 3})
 		must(t, err)
-		defer driver.Close()
+		defer driver.Close(t.Context())
 		drivers[i] = driver
 		stores[i] = policy.New(driver, policy.Config{Retries: 5})
 	}
@@ -86,7 +87,7 @@ func TestClusterReadsAreCurrent(t *testing.T) {
 			rec = newRecord("org:acme", fmt.Sprint("key-", write%7), fmt.Sprint("w", write))
 			version := put(t, by, rec)
 			for _, s := range alive {
-				got, err := s.Get(t.Context(), rec.Key)
+				got, err := s.Get(t.Context(), rec.Target)
 				if err != nil || got.Version != version {
 					t.Fatalf("after write %d, Get: %+v, %v; want version %s", write, got, err, version)
 				}
@@ -94,10 +95,10 @@ func TestClusterReadsAreCurrent(t *testing.T) {
 				must(t, err)
 				listed := false
 				for _, r := range page.Records {
-					listed = listed || r.Key == rec.Key && r.Version == version
+					listed = listed || r.Target == rec.Target && r.Version == version
 				}
 				if !listed {
-					t.Fatalf("after write %d, List does not show version %s of %v: %+v", write, version, rec.Key, page.Records)
+					t.Fatalf("after write %d, List does not show version %s of %v: %+v", write, version, rec.Target, page.Records)
 				}
 			}
 		}
@@ -110,7 +111,7 @@ func TestClusterReadsAreCurrent(t *testing.T) {
 	for i, server := range servers {
 		if server.JetStreamIsStreamLeader("$G", "KV_three") {
 			killed = server
-			drivers[i].Close()
+			drivers[i].Close(t.Context())
 		} else {
 			alive, watcher = append(alive, stores[i]), drivers[i]
 		}
@@ -121,10 +122,10 @@ func TestClusterReadsAreCurrent(t *testing.T) {
 	w := watch(t, watcher)
 	killed.Shutdown()
 	killed.WaitForShutdown()
-	// Until another leads, calls fail as ones that may be tried again do.
+	// Until there is another leader, calls fail with errors that allow another try.
 	for deadline := time.Now().Add(60 * time.Second); ; {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		_, err := alive[0].Get(ctx, rec.Key)
+		_, err := alive[0].Get(ctx, rec.Target)
 		cancel()
 		if err == nil {
 			break
@@ -139,10 +140,10 @@ func TestClusterReadsAreCurrent(t *testing.T) {
 	for {
 		select {
 		case change := <-w.changes:
-			if change == stands(last, version) || change.All && current(t, alive[0], last.Key, version) {
+			if change == stands(last, version) || change.All && current(t, alive[0], last.Target, version) {
 				return
 			}
-		case err := <-w.result: // it may not go on, and say so
+		case err := <-w.result: // the watch may end with an error
 			t.Log("Watch:", err)
 			watchAgain(t, watcher)
 			return
@@ -152,14 +153,14 @@ func TestClusterReadsAreCurrent(t *testing.T) {
 	}
 }
 
-func current(t *testing.T, s store.Store, key store.Key, version string) bool {
+func current(t *testing.T, s store.Store, key subjects.Target, version string) bool {
 	t.Helper()
 	rec, err := s.Get(t.Context(), key)
 	return err == nil && rec.Version == version
 }
 
-// watchAgain watches until a watch begins, as a worker does: a cluster that has just lost
-// a server takes its time to make what a watch needs.
+// watchAgain calls Watch until a watch begins, as a worker does: a cluster that has just
+// lost a server may take a while to make the consumer.
 func watchAgain(t *testing.T, s *jetstream.Store) {
 	t.Helper()
 	for deadline := time.Now().Add(60 * time.Second); ; {

@@ -5,34 +5,34 @@
 //	bucket CREDBUS_CREDENTIALS, which is stream KV_CREDBUS_CREDENTIALS
 //	  org=acme.team=eng.api-key   one encoded record; its values come sealed
 //
-// A key is a subject, so scopes and IDs stand in clear; a colon, which keys
-// may not hold, becomes an equals sign. The revision of a key, which is its
+// A key is a subject, so scopes and IDs are in clear; a colon, which keys must
+// not contain, becomes an equals sign. The revision of a key, which is its
 // message's sequence in the stream, is the version of the record: the stream
-// never gives out a sequence twice. A bucket that was deleted and made anew, or
-// restored from a backup, is another: versions of before mean nothing there.
+// never uses a sequence twice. A bucket that was made again or restored from a
+// backup is another one, and earlier versions are void.
 //
 // A write reads the record and publishes the next one on condition that it is
-// still the last of its key:
+// still the last one of its key:
 //
 //	read current ─► precondition ─► publish if last is current ─┬─► acknowledged
 //	     ▲                                                      │
 //	     └──────────────── another write was faster ◄───────────┘
 //
-// Reads are answered by the leader of the stream, never by a copy that may be
-// behind: direct gets are turned off, also on a bucket that had them. What
-// stays open are the seconds, about ten, in which a leader that was cut off from
-// the other servers has not noticed, and answers those who are cut off with it.
+// The leader of the stream answers reads, never a copy that may be behind:
+// direct gets are turned off, also on a bucket that had them. One gap remains:
+// a leader that is cut off from the other servers notices it only after about
+// ten seconds, and until then answers clients on its side.
 //
-// A delete leaves a marker in the place of the record, which goes by itself
-// after an hour where the server can do that (2.11 and later), and no earlier
-// revision. JetStream frees the space of what was replaced or deleted in its
-// own time: sealed bytes may stay in a file of the server until then.
+// A delete leaves a marker in the place of the record, and no earlier revision.
+// With servers from 2.11 on, the marker expires after an hour. JetStream frees
+// the space of replaced and deleted records later: until then, sealed bytes may
+// stay in a file of the server.
 //
-// When a write is acknowledged, the servers of the stream have it; when they
-// have it on disk is their setting (sync_interval: always, as the embedded
-// server has, or several replicas).
+// When a write is acknowledged, the servers of the stream have it. Their
+// settings decide when it is on disk (sync_interval: always, as in the embedded
+// server, or several replicas).
 //
-// [Store.Watch] tells of changes that left a message behind. Records that are
-// removed from the stream without one, as nats stream purge does, are noticed
-// only when the watch begins anew.
+// [Store.Watch] reports changes that leave a message. It notices records that
+// are removed without one, as by nats stream purge, only when the watch begins
+// anew.
 package jetstream

@@ -20,9 +20,9 @@ import (
 func calls(s store.Store) map[string]func(context.Context) error {
 	rec := newRecord("org:acme", "key", "w9")
 	return map[string]func(context.Context) error{
-		"Get":    func(ctx context.Context) error { _, err := s.Get(ctx, rec.Key); return err },
+		"Get":    func(ctx context.Context) error { _, err := s.Get(ctx, rec.Target); return err },
 		"Put":    func(ctx context.Context) error { _, err := s.Put(ctx, rec, store.Precondition{}); return err },
-		"Delete": func(ctx context.Context) error { return s.Delete(ctx, rec.Key, store.Precondition{}) },
+		"Delete": func(ctx context.Context) error { return s.Delete(ctx, rec.Target, store.Precondition{}) },
 		"List": func(ctx context.Context) error {
 			_, err := s.List(ctx, store.ListOptions{Limit: 10})
 			return err
@@ -30,8 +30,8 @@ func calls(s store.Store) map[string]func(context.Context) error {
 	}
 }
 
-// eachFails asks every method and wants that error, which names the bucket and
-// what to do, and no value.
+// eachFails checks that every method returns an error of kind that has the parts, and
+// shows no value.
 func eachFails(t *testing.T, s store.Store, kind error, want ...string) {
 	t.Helper()
 	for name, call := range calls(s) {
@@ -57,7 +57,7 @@ func TestBucketIsGone(t *testing.T) {
 	s := b.open(t, name)
 	must(t, b.admin(t).DeleteKeyValue(t.Context(), name))
 	eachFails(t, s, store.ErrUnavailable, name+" (store.bucket)", "bucket")
-	if err := s.Watch(t.Context(), func(store.Change) { t.Error("told") }); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "the bucket is gone") {
+	if err := s.Watch(t.Context(), func(store.Change) { t.Error("Watch reports a change") }); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "the bucket is gone") {
 		t.Errorf("Watch: %v", err)
 	}
 }
@@ -73,16 +73,16 @@ func TestServerIsGone(t *testing.T) {
 		}
 		cancel()
 	}
-	// A caller that sets no limit is not left waiting.
+	// A call without a deadline must not wait for ever.
 	if err := calls(s)["Get"](context.Background()); !errors.Is(err, store.ErrTimeout) || !strings.Contains(err.Error(), "leader") {
 		t.Errorf("Get without a deadline: %v", err)
 	}
-	// Close does not wait for an answer that will not come.
+	// Close does not wait for answers.
 	results := make(chan error)
 	for _, call := range calls(s) {
 		go func() { results <- call(context.Background()) }()
 	}
-	must(t, s.Close())
+	must(t, s.Close(t.Context()))
 	for range 4 {
 		if err := <-results; !errors.Is(err, store.ErrClosed) {
 			t.Errorf("a call under way while the store closes: %v", err)
@@ -95,12 +95,12 @@ func TestConnectionIsClosed(t *testing.T) {
 	nc := b.connect(t)
 	s, err := jetstream.New(t.Context(), nc, jetstream.Config{Bucket: "closed"})
 	must(t, err)
-	defer s.Close()
+	defer s.Close(t.Context())
 	nc.Close()
 	eachFails(t, s, store.ErrUnavailable, "closed (store.bucket)", "connection to NATS is closed")
 }
 
-// users are those of a server with permission to publish to the subjects of each.
+// users returns users of a server that may each publish to their subjects.
 func users(allowed map[string][]string) (users []*server.User) {
 	for name, subjects := range allowed {
 		users = append(users, &server.User{Username: name, Password: "pw", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Allow: subjects}}})
@@ -108,7 +108,7 @@ func users(allowed map[string][]string) (users []*server.User) {
 	return users
 }
 
-// What a store may not do is named at its start.
+// The start must name missing permissions.
 func TestPermissionsAreChecked(t *testing.T) {
 	b := newBed(t)
 	s := b.open(t, "guarded")
@@ -118,13 +118,13 @@ func TestPermissionsAreChecked(t *testing.T) {
 		"all": {info, get, write}, "no-info": {get, write}, "no-get": {info, write}, "no-write": {info, get},
 	})
 	b.start(t)
-	_ = s.Close()
+	_ = s.Close(t.Context())
 	for name, want := range map[string]string{"all": "", "no-info": info, "no-get": get, "no-write": write} {
 		ctx, cancel := context.WithTimeout(t.Context(), 1800*time.Millisecond)
 		defer cancel()
 		begun := time.Now()
 		s, err := jetstream.New(ctx, b.connect(t, nats.UserInfo(name, "pw")), jetstream.Config{Bucket: "guarded"})
-		if took := time.Since(begun); took > 20*time.Second { // 2 s on a machine that does nothing else
+		if took := time.Since(begun); took > 20*time.Second { // 2 s on an idle machine
 			t.Errorf("%s: it took %s", name, took)
 		}
 		if err == nil {
@@ -132,7 +132,7 @@ func TestPermissionsAreChecked(t *testing.T) {
 			if err != nil || len(page.Records) > 0 {
 				t.Errorf("the start left %v, %v", page.Records, err)
 			}
-			s.Close()
+			s.Close(t.Context())
 		}
 		switch {
 		case want == "" && err == nil:
@@ -142,15 +142,15 @@ func TestPermissionsAreChecked(t *testing.T) {
 	}
 }
 
-// A permission that is taken away later is named by the call that lacks it.
+// A call that lacks a permission must name it.
 func TestPermissionDenied(t *testing.T) {
 	b := newBed(t)
 	put(t, b.open(t, "guarded"), newRecord("org:acme", "key", "w1"))
 	b.stop()
 	b.options.Users = users(map[string][]string{"reader": {">"}, "starter": {">"}})
 	b.start(t)
-	// The server answers nothing that it refuses, so that a call would last until its
-	// time is up: here until the refusal has come.
+	// The server does not answer a request that it refuses, so a call would last until
+	// its deadline. untilRefused ends it when the refusal has come.
 	var connected sync.WaitGroup
 	open := func(user string) (s *jetstream.Store, untilRefused func() context.Context) {
 		var mu sync.Mutex
@@ -165,7 +165,7 @@ func TestPermissionDenied(t *testing.T) {
 			}))
 		s, err := jetstream.New(t.Context(), conn, jetstream.Config{Bucket: "guarded"})
 		must(t, err)
-		t.Cleanup(func() { s.Close() })
+		t.Cleanup(func() { s.Close(context.Background()) })
 		return s, func() context.Context {
 			ctx, cancel := context.WithCancel(t.Context())
 			mu.Lock()
@@ -190,7 +190,7 @@ func TestPermissionDenied(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := reader.Watch(t.Context(), func(store.Change) { t.Error("told") }); !errors.Is(err, store.ErrPermission) || !strings.Contains(err.Error(), "publish to $JS.API.STREAM.INFO.KV_guarded and $JS.API.CONSUMER.*.KV_guarded.>") {
+	if err := reader.Watch(t.Context(), func(store.Change) { t.Error("Watch reports a change") }); !errors.Is(err, store.ErrPermission) || !strings.Contains(err.Error(), "publish to $JS.API.STREAM.INFO.KV_guarded and $JS.API.CONSUMER.*.KV_guarded.>") {
 		t.Errorf("Watch: %v", err)
 	}
 	for name, call := range calls(starter) {
@@ -217,12 +217,12 @@ func TestTooLarge(t *testing.T) {
 func TestKeysAreChecked(t *testing.T) {
 	b := newBed(t)
 	s := b.open(t, b.bucket())
-	for _, key := range []store.Key{
+	for _, key := range []subjects.Target{
 		{}, {Scope: "org:acme"}, {ID: "key"}, {Scope: "org:*", ID: "key"}, {Scope: "org:acme", ID: ">"},
 		{Scope: "org:acme.a:b", ID: "key"}, {Scope: "org:acme", ID: "a.b"},
 	} {
 		_, getErr := s.Get(t.Context(), key)
-		_, putErr := s.Put(t.Context(), &store.Record{Key: key, WriteID: "w"}, store.Precondition{})
+		_, putErr := s.Put(t.Context(), &store.Record{Target: key, WriteID: "w"}, store.Precondition{})
 		for _, err := range []error{getErr, putErr, s.Delete(t.Context(), key, store.Precondition{})} {
 			if !errors.Is(err, subjects.ErrInvalid) {
 				t.Errorf("key %q: %v, want ErrInvalid", key, err)

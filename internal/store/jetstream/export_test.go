@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// SetMarkerTTL changes how long s believes markers to stay.
+// SetMarkerTTL changes how long s assumes that markers stay.
 func (s *Store) SetMarkerTTL(ttl time.Duration) { s.markerTTL = ttl }
 
 // SetNamesBytes changes how many bytes of names are remembered, for a test that runs

@@ -11,6 +11,7 @@ import (
 
 	"credbus/internal/store"
 	"credbus/internal/store/jetstream"
+	"credbus/subjects"
 )
 
 // fill puts records until the store refuses one, and returns its error.
@@ -23,11 +24,11 @@ func fill(t *testing.T, s store.Store) error {
 			return err
 		}
 	}
-	t.Fatal("the store took 4 MB")
+	t.Fatal("the store accepted 4 MB")
 	return nil
 }
 
-// readsAndRecovers asks a full store what it must still do, and has room made.
+// readsAndRecovers checks the reads of a full store, makes room, and checks a write.
 func readsAndRecovers(t *testing.T, s store.Store, kept *store.Record, version string, makeRoom func()) {
 	t.Helper()
 	larger := newRecord(string(kept.Scope), string(kept.ID), "w2")
@@ -36,7 +37,7 @@ func readsAndRecovers(t *testing.T, s store.Store, kept *store.Record, version s
 	if !errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "store.bucket") {
 		t.Errorf("a write without room: %v", err)
 	}
-	if rec, err := s.Get(t.Context(), kept.Key); err != nil || rec.Version != version || rec.WriteID != kept.WriteID {
+	if rec, err := s.Get(t.Context(), kept.Target); err != nil || rec.Version != version || rec.WriteID != kept.WriteID {
 		t.Errorf("a read without room: %+v, %v", rec, err)
 	}
 	if page, err := s.List(t.Context(), store.ListOptions{Limit: 1}); err != nil || len(page.Records) != 1 {
@@ -48,7 +49,7 @@ func readsAndRecovers(t *testing.T, s store.Store, kept *store.Record, version s
 	}
 }
 
-// A full bucket refuses writes, and nothing else; what is deleted makes room.
+// A full bucket refuses writes, and nothing else. A delete makes room.
 func TestFullBucket(t *testing.T) {
 	b := newBed(t)
 	name := b.bucket()
@@ -65,12 +66,12 @@ func TestFullBucket(t *testing.T) {
 	}
 	readsAndRecovers(t, s, kept, version, func() {
 		for i := range 10 {
-			must(t, s.Delete(t.Context(), store.Key{Scope: "org:acme", ID: newRecord("org:acme", fmt.Sprintf("filler-%d", i), "").ID}, store.Precondition{}))
+			must(t, s.Delete(t.Context(), subjects.Target{Scope: "org:acme", ID: newRecord("org:acme", fmt.Sprintf("filler-%d", i), "").ID}, store.Precondition{}))
 		}
 	})
 }
 
-// So does a bucket in a full account.
+// A bucket in a full account refuses writes, and nothing else.
 func TestFullAccount(t *testing.T) {
 	b := newBed(t)
 	s := b.open(t, b.bucket())
@@ -87,7 +88,7 @@ func TestFullAccount(t *testing.T) {
 	readsAndRecovers(t, s, kept, version, func() { limit(1 << 20) })
 }
 
-// An account that wants a bound of every stream can have the bucket.
+// The bucket works in an account that requires a size limit for every stream.
 func TestMaxBytes(t *testing.T) {
 	b := newBed(t)
 	must(t, b.server.GlobalAccount().UpdateJetStreamLimits(map[string]server.JetStreamAccountLimits{"": {MaxMemory: -1, MaxStore: 64 << 20, MaxStreams: -1, MaxConsumers: -1, MaxBytesRequired: true}}))
@@ -97,21 +98,21 @@ func TestMaxBytes(t *testing.T) {
 		if err != nil {
 			return 0, err
 		}
-		defer s.Close()
+		defer s.Close(t.Context())
 		return b.stream(t, name).CachedInfo().Config.MaxBytes, nil
 	}
 	if _, err := open(0); err == nil || !strings.Contains(err.Error(), "store.max_bytes") {
-		t.Errorf("without a bound: %v, want the setting", err)
+		t.Errorf("without a limit: %v, want the setting", err)
 	}
 	for _, test := range []struct{ asked, want int64 }{{8 << 20, 8 << 20}, {4 << 20, 8 << 20}, {16 << 20, 16 << 20}} {
 		if bound, err := open(test.asked); err != nil || bound != test.want {
-			t.Errorf("asked for %d it has %d, %v; want %d", test.asked, bound, err, test.want)
+			t.Errorf("configured %d: the limit is %d, %v; want %d", test.asked, bound, err, test.want)
 		}
 	}
 }
 
-// Every client of a bucket finds the same identity, and another one once the bucket was
-// made anew. One that was made by hand has an identity too.
+// Every client of a bucket finds the same identity. A bucket that is deleted and made
+// again has another one. A bucket that was made by hand has one too.
 func TestIdentity(t *testing.T) {
 	b := newBed(t)
 	identity := func(s *jetstream.Store) string {
@@ -133,20 +134,20 @@ func TestIdentity(t *testing.T) {
 	}
 	must(t, b.admin(t).DeleteKeyValue(t.Context(), name))
 	if _, err := s.Identity(t.Context()); !errors.Is(err, store.ErrUnavailable) {
-		t.Errorf("identity of a bucket that is gone: %v", err)
+		t.Errorf("identity of a missing bucket: %v", err)
 	}
 	b.open(t, name)
 	if now := identity(s); now == first {
-		t.Error("a bucket that was made anew has the identity of the old one")
+		t.Error("a new bucket has the identity of the old one")
 	}
 
 	byHand := b.bucket()
 	_, err := b.admin(t).CreateKeyValue(t.Context(), natsjs.KeyValueConfig{Bucket: byHand})
 	must(t, err)
 	if one, two := identity(b.open(t, byHand)), identity(b.open(t, byHand)); one != two {
-		t.Errorf("a bucket made by hand is %s, then %s", one, two)
+		t.Errorf("a bucket made by hand has identity %s, then %s", one, two)
 	}
-	must(t, s.Close())
+	must(t, s.Close(t.Context()))
 	if _, err := s.Identity(t.Context()); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}

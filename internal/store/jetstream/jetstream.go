@@ -15,22 +15,23 @@ import (
 
 	"credbus/internal/store"
 	"credbus/internal/store/record"
+	"credbus/subjects"
 )
 
 // DefaultBucket is the bucket of a Config that names none.
 const DefaultBucket = "CREDBUS_CREDENTIALS"
 
-// Config says which bucket.
+// Config describes the bucket.
 type Config struct {
 	Bucket string // default DefaultBucket
 	// Replicas is how many servers of a cluster keep the bucket: 1, 3 or 5;
-	// default 1. A bucket that has more of them keeps them.
+	// default 1. A bucket that has more keeps them.
 	Replicas int
-	// MaxBytes bounds the bucket; zero: none but those of the account and the disk. A
-	// bucket that may have more keeps that.
+	// MaxBytes bounds the bucket; with zero, only the account and the disk
+	// bound it. A bucket with a higher limit keeps it.
 	MaxBytes int64
-	// Owner is the prefix of the deployment that the bucket belongs to. A bucket of
-	// another one is refused; empty: any bucket is taken.
+	// Owner is the prefix of the deployment that the bucket belongs to. New
+	// refuses a bucket of another deployment. If empty, it takes any.
 	Owner  string
 	Logger *slog.Logger // default slog.Default()
 }
@@ -48,11 +49,11 @@ type Store struct {
 	config Config
 	conn   *nats.Conn
 	js     jetstream.JetStream
-	stream jetstream.Stream // of the bucket; its info is that of the start
-	// markerTTL is how long the marker of a delete stays; 0 for ever.
+	stream jetstream.Stream // of the bucket; its cached info is from the start
+	// markerTTL is how long the marker of a delete stays; 0 means for ever.
 	markerTTL time.Duration
 
-	walks store.Walks[[]store.Key]
+	walks store.Walks[[]subjects.Target]
 	calls *store.Calls
 }
 
@@ -61,10 +62,10 @@ var (
 	_ store.Identified = (*Store)(nil)
 )
 
-// New opens the bucket over conn, which stays the caller's. It makes the
-// bucket when it is missing, and changes its settings where they would let
-// credentials expire, be pushed out, or be read from a copy that is behind.
-// The error says what to change.
+// New opens the bucket over conn, which the caller must close. It makes a
+// missing bucket. It changes settings that would let credentials expire, be
+// pushed out, or be read from a copy that is behind. The error says what to
+// change.
 func New(ctx context.Context, conn *nats.Conn, config Config) (*Store, error) {
 	config = config.withDefaults()
 	js, err := jetstream.New(conn)
@@ -72,18 +73,17 @@ func New(ctx context.Context, conn *nats.Conn, config Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{config: config, conn: conn, js: js, calls: store.NewCalls()}
-	if err = s.openBucket(ctx); err == nil {
-		err = s.checkPermissions(ctx)
+	if err := s.openBucket(ctx); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		s.calls.Close()
+	if err := s.checkPermissions(ctx); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
 // Get implements [store.Store].
-func (s *Store) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+func (s *Store) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	if err := key.Check(); err != nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func (s *Store) Get(ctx context.Context, key store.Key) (*store.Record, error) {
 
 // Put implements [store.Store].
 func (s *Store) Put(caller context.Context, rec *store.Record, pre store.Precondition) (string, error) {
-	if err := rec.Key.Check(); err != nil {
+	if err := rec.Target.Check(); err != nil {
 		return "", err
 	}
 	ctx, end, err := s.calls.Begin(caller)
@@ -114,44 +114,30 @@ func (s *Store) Put(caller context.Context, rec *store.Record, pre store.Precond
 		return "", err
 	}
 	defer end()
-	for {
-		current, last, err := s.read(ctx, rec.Key)
-		if err != nil {
-			return "", err
-		}
-		sound := current != nil && current.Damaged == ""
-		if sound && current.WriteID == rec.WriteID {
-			return pre.Repeated(current)
-		}
-		if err := pre.Check(current); err != nil {
-			return "", err
-		}
-		next := *rec
+	read := func() (*store.Record, uint64, error) { return s.read(ctx, rec.Target) }
+	return store.Replace(rec, pre, read, func(next *store.Record, last uint64) (string, error) {
 		next.Version = unknownVersion
-		if sound {
-			next.Created = current.Created
-		}
-		msg := nats.NewMsg(s.subjectOf(rec.Key))
-		if msg.Data, err = record.Encode(&next); err != nil {
+		msg := nats.NewMsg(s.subjectOf(rec.Target))
+		var err error
+		if msg.Data, err = record.Encode(next); err != nil {
 			return "", err
 		}
 		seq, err := s.publish(caller, msg, last)
-		if err == nil {
-			return formatVersion(seq), nil
-		}
-		if !errors.Is(err, errOvertaken) {
+		if err != nil {
 			return "", err
 		}
-	}
+		return formatVersion(seq), nil
+	})
 }
 
-// unknownVersion stands in a record for its version, which is known only when
+// unknownVersion stands in a record for its version, which is only known once
 // the record is in the stream.
 const unknownVersion = "-"
 
 func formatVersion(seq uint64) string { return strconv.FormatUint(seq, 10) }
 
-// Headers by which JetStream and its other clients know the marker of a delete.
+// Headers by which JetStream and its other clients recognise the marker of a
+// delete.
 const (
 	operationHeader = "KV-Operation"
 	purgeOperation  = "PURGE"
@@ -161,7 +147,7 @@ const (
 )
 
 // Delete implements [store.Store].
-func (s *Store) Delete(caller context.Context, key store.Key, pre store.Precondition) error {
+func (s *Store) Delete(caller context.Context, key subjects.Target, pre store.Precondition) error {
 	if err := key.Check(); err != nil {
 		return err
 	}
@@ -170,17 +156,8 @@ func (s *Store) Delete(caller context.Context, key store.Key, pre store.Precondi
 		return err
 	}
 	defer end()
-	for {
-		current, last, err := s.read(ctx, key)
-		if err != nil {
-			return err
-		}
-		if err := pre.Check(current); err != nil {
-			return err
-		}
-		if current == nil {
-			return store.ErrNotFound
-		}
+	read := func() (*store.Record, uint64, error) { return s.read(ctx, key) }
+	return store.Remove(pre, read, func(last uint64) error {
 		msg := nats.NewMsg(s.subjectOf(key))
 		msg.Header.Set(operationHeader, purgeOperation)
 		msg.Header.Set(rollupHeader, rollupSubject)
@@ -188,26 +165,16 @@ func (s *Store) Delete(caller context.Context, key store.Key, pre store.Precondi
 		if s.markerTTL > 0 {
 			options = append(options, jetstream.WithMsgTTL(s.markerTTL))
 		}
-		if _, err = s.publish(caller, msg, last, options...); !errors.Is(err, errOvertaken) {
-			return err
-		}
-	}
+		_, err := s.publish(caller, msg, last, options...)
+		return err
+	})
 }
 
-// Close implements [store.Store]. Calls under way give up, a Watch too, unless
-// they wait for the answer to a write; it waits until all have returned. The
-// connection stays open.
-func (s *Store) Close() error {
-	s.calls.Close()
-	s.walks.Close()
-	return nil
-}
-
-// errOvertaken: the last message of the key is another than the one expected.
-var errOvertaken = errors.New("another write was faster")
+// Close implements [store.Store]. The connection stays open.
+func (s *Store) Close(ctx context.Context) error { return s.calls.Close(ctx, s.walks.Close) }
 
 // publish appends msg if last is still the last sequence of its subject, where
-// 0 means that there is none. Otherwise it returns errOvertaken.
+// 0 means that there is none. Otherwise it returns store.ErrOvertaken.
 func (s *Store) publish(ctx context.Context, msg *nats.Msg, last uint64, options ...jetstream.PublishOpt) (seq uint64, err error) {
 	before := s.conn.LastError()
 	ack, err := s.js.PublishMsg(ctx, msg, append(options,
@@ -216,7 +183,7 @@ func (s *Store) publish(ctx context.Context, msg *nats.Msg, last uint64, options
 		jetstream.WithRetryAttempts(0), // retries belong to the caller
 	)...)
 	if code := codeOf(err); code == jetstream.JSErrCodeStreamWrongLastSequence || code == jetstream.JSErrCodeStreamWrongLastSequenceConstant {
-		return 0, errOvertaken
+		return 0, store.ErrOvertaken
 	}
 	if err != nil {
 		return 0, s.failed(ctx, msg.Subject, before, err)
@@ -224,10 +191,10 @@ func (s *Store) publish(ctx context.Context, msg *nats.Msg, last uint64, options
 	return ack.Sequence, nil
 }
 
-// read asks the leader for the last message of key. rec is nil when there is
-// no record, and has its reason in Damaged when it cannot be read. last is the
-// sequence of what is there, which may be a marker.
-func (s *Store) read(ctx context.Context, key store.Key) (rec *store.Record, last uint64, err error) {
+// read asks the leader for the last message of key. rec is nil if there is no
+// record; if it is unreadable, Damaged says why. last is the sequence of the
+// message, which may be a marker.
+func (s *Store) read(ctx context.Context, key subjects.Target) (rec *store.Record, last uint64, err error) {
 	before := s.conn.LastError()
 	msg, err := s.stream.GetLastMsgForSubject(ctx, s.subjectOf(key))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -239,20 +206,20 @@ func (s *Store) read(ctx context.Context, key store.Key) (rec *store.Record, las
 	return s.decode(key, msg.Sequence, msg.Header, msg.Data), msg.Sequence, nil
 }
 
-// decode is the record that a message holds, nil when it is a marker.
-func (s *Store) decode(key store.Key, seq uint64, header nats.Header, data []byte) *store.Record {
+// decode returns the record in a message, or nil for a marker.
+func (s *Store) decode(key subjects.Target, seq uint64, header nats.Header, data []byte) *store.Record {
 	if isMarker(header) {
 		return nil
 	}
 	damaged := func(reason string) *store.Record {
-		return &store.Record{Key: key, Damaged: fmt.Sprintf("key %s of bucket %s, revision %d: %s", nameOf(key), s.config.Bucket, seq, reason)}
+		return &store.Record{Target: key, Damaged: fmt.Sprintf("key %s of bucket %s, revision %d: %s", nameOf(key), s.config.Bucket, seq, reason)}
 	}
 	rec, err := record.Decode(data)
 	if err != nil {
 		return damaged(err.Error())
 	}
-	if rec.Key != key {
-		return damaged("it holds " + rec.Key.String() + ", whose place is another")
+	if rec.Target != key {
+		return damaged("it holds " + rec.Target.String() + ", which belongs to another key")
 	}
 	rec.Version = formatVersion(seq)
 	return rec

@@ -6,6 +6,7 @@ import (
 
 	"credbus/internal/store"
 	"credbus/internal/store/storetest"
+	"credbus/subjects"
 )
 
 func TestConformance(t *testing.T) {
@@ -16,9 +17,11 @@ func TestConformance(t *testing.T) {
 			bucket = b.bucket()
 			return b.open(t, bucket)
 		},
-		Damage: func(t *testing.T, _ store.Store, key store.Key) { putAs(t, b, bucket, key, "credbus\x01 no more") },
-		Plant:  func(t *testing.T, _ store.Store, key store.Key, value string) { putAs(t, b, bucket, key, value) },
-		Other:  func(t *testing.T, _ store.Store) store.Store { return b.open(t, bucket) },
+		Damage: func(t *testing.T, _ store.Store, key subjects.Target) {
+			putAs(t, b, bucket, key, "credbus\x01 no more")
+		},
+		Plant: func(t *testing.T, _ store.Store, key subjects.Target, value string) { putAs(t, b, bucket, key, value) },
+		Other: func(t *testing.T, _ store.Store) store.Store { return b.open(t, bucket) },
 		Fill: func(t *testing.T, s store.Store) func() {
 			bound := func(bytes int64) {
 				t.Helper()
@@ -38,8 +41,8 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// putAs writes a key of the bucket as any client of NATS does.
-func putAs(t *testing.T, b *bed, bucket string, key store.Key, value string) {
+// putAs writes a key of the bucket like any client of NATS.
+func putAs(t *testing.T, b *bed, bucket string, key subjects.Target, value string) {
 	t.Helper()
 	name := strings.NewReplacer("/", ".", ":", "=").Replace(string(key.Scope)) + "." + string(key.ID)
 	if _, err := b.keyValue(t, bucket).Put(t.Context(), name, []byte(value)); err != nil {

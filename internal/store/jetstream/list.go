@@ -15,12 +15,12 @@ import (
 
 // Bounds of List.
 const (
-	// readsAtOnce is how many records of a page are asked for together.
+	// readsAtOnce is how many records of a page are read at once.
 	readsAtOnce = 16
-	// namesOverlap is by how much one answer with names repeats the one before.
-	// As long as fewer names go in between, none is passed over.
+	// namesOverlap is by how many names an answer repeats the one before. No
+	// name is missed if fewer are removed in between.
 	namesOverlap = 1000
-	// requestTimeout is that of a request whose caller sets no deadline.
+	// requestTimeout bounds a request whose caller sets no deadline.
 	requestTimeout = 5 * time.Second
 )
 
@@ -28,12 +28,12 @@ const (
 // for tests.
 var namesBytes = store.WalksBytes
 
-// List implements [store.Store]. The leader of the stream tells the names of a
-// scope, as of one instant up to 100,000 of them; a page is the smallest of
-// those after the cursor, and only its records are read. The names are remembered for
-// the next pages of the walk, see store.Walks. If there are too many to remember, each
-// page asks for all names again, and takes the memory of its records and of one answer
-// with names.
+// List implements [store.Store]. The leader of the stream lists the names of a
+// scope, up to 100,000 of them as of one instant. A page has the smallest names
+// after the cursor, and List reads only their records. It remembers the names
+// for the next pages of the walk (see store.Walks). If they are too many, each
+// page requests all names again, and takes the memory of its records and of one
+// answer with names.
 func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
 	from, err := store.ParseWalkCursor(opts.After, opts.Scope)
 	if err != nil {
@@ -58,19 +58,19 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 			from.After = keys[n-1]
 			page.Next = from.At(from.After)
 		}
-		// Nothing but markers of deletes is no page to give out.
+		// Do not return a page that had only markers of deletes.
 		if len(page.Records) > 0 || !more {
 			return page, nil
 		}
 	}
 }
 
-// keysAfter are the smallest keys after the cursor, at most limit, in order, and
-// whether there are more.
-func (s *Store) keysAfter(ctx context.Context, scope subjects.Scope, from store.WalkCursor, limit int) (keys []store.Key, more bool, err error) {
+// keysAfter returns the smallest keys after the cursor, at most limit, in
+// order, and whether there are more.
+func (s *Store) keysAfter(ctx context.Context, scope subjects.Scope, from store.WalkCursor, limit int) (keys []subjects.Target, more bool, err error) {
 	keys, known := s.walks.Names(from.Walk, string(scope))
 	if !known {
-		bytes := 0 // of all of them, or none
+		bytes := 0 // of all keys, or 0
 		if keys, bytes, err = s.keys(ctx, scope, from.After, limit); err != nil {
 			return nil, false, err
 		}
@@ -82,22 +82,23 @@ func (s *Store) keysAfter(ctx context.Context, scope subjects.Scope, from store.
 	return keys[:min(limit, len(keys))], len(keys) > limit, nil
 }
 
-// after are those of sorted keys that come after one.
-func after(keys []store.Key, last store.Key) []store.Key {
-	at, found := slices.BinarySearchFunc(keys, last, store.Key.Compare)
+// after returns the sorted keys after the given one.
+func after(keys []subjects.Target, last subjects.Target) []subjects.Target {
+	at, found := slices.BinarySearchFunc(keys, last, subjects.Target.Compare)
 	if found {
 		at++
 	}
 	return keys[at:]
 }
 
-// keys returns all keys of a scope, in order, and the bytes that they take. If that is too
-// much to remember, it returns only the first limit and one more after last, and 0 bytes.
-func (s *Store) keys(ctx context.Context, scope subjects.Scope, last store.Key, limit int) (keys []store.Key, bytes int, err error) {
+// keys returns all keys of a scope, in order, and the bytes that they take. If
+// they are too many to remember, it returns only the first limit+1 keys after
+// last, and 0 bytes.
+func (s *Store) keys(ctx context.Context, scope subjects.Scope, last subjects.Target, limit int) (keys []subjects.Target, bytes int, err error) {
 	whole := true
 	tooMany := func() bool { return whole && bytes > namesBytes || !whole && len(keys) > 2*limit+1000 }
 	smallest := func() {
-		slices.SortFunc(keys, store.Key.Compare)
+		slices.SortFunc(keys, subjects.Target.Compare)
 		keys = slices.Compact(keys) // answers overlap
 		bytes = share(keys)
 		if whole = whole && bytes <= namesBytes; !whole {
@@ -123,15 +124,15 @@ func (s *Store) keys(ctx context.Context, scope subjects.Scope, last store.Key, 
 	return keys, bytes, err
 }
 
-// sizeOf is about how many bytes a key takes.
-func sizeOf(key store.Key) int {
-	const fixed = 48 // of two strings, and what their memory is rounded up by
+// sizeOf returns roughly how many bytes a key takes.
+func sizeOf(key subjects.Target) int {
+	const fixed = 48 // of two string headers, and rounding up
 	return fixed + len(key.Scope) + len(key.ID)
 }
 
 // share makes the sorted keys of a scope use one copy of it, and copies their IDs out of
 // the subjects that they were read from. It returns how many bytes the keys take.
-func share(keys []store.Key) (bytes int) {
+func share(keys []subjects.Target) (bytes int) {
 	for i, key := range keys {
 		bytes += sizeOf(key)
 		keys[i].ID = subjects.ID(strings.Clone(string(key.ID)))
@@ -143,9 +144,9 @@ func share(keys []store.Key) (bytes int) {
 	return bytes
 }
 
-// namesAnswer is what matters of the answer to a request for stream info with
-// a filter of subjects. So many of them come at a time, from an offset on, and
-// in order if that is not all.
+// namesAnswer has the relevant parts of the answer to a request for stream info
+// with a filter of subjects. An answer has a limited number of them from an
+// offset on, in order if that is not all.
 type namesAnswer struct {
 	Error *jetstream.APIError `json:"error"`
 	Total int                 `json:"total"`
@@ -154,9 +155,9 @@ type namesAnswer struct {
 	} `json:"state"`
 }
 
-// eachName calls visit for each subject that ask tells of, some of them twice.
-// When names were removed so fast that others may have been passed over, it
-// calls restart and begins again.
+// eachName calls visit for each subject in the answers of ask, for some of them
+// twice. If so many names were removed that it may have missed others, it calls
+// restart and begins again.
 func eachName(ask func(offset int) (*namesAnswer, error), visit func(subject string), restart func()) error {
 	offset, last := 0, ""
 	for {
@@ -211,10 +212,10 @@ func (s *Store) names(ctx context.Context, filter string, offset int) (*namesAns
 	return answer, nil
 }
 
-// readPage reads a page of the records of keys without their payloads, several at once.
-// Those that are gone by now are left out.
-func (s *Store) readPage(ctx context.Context, opts store.ListOptions, keys []store.Key) (records []store.Record, n int, err error) {
-	return store.ReadPage(ctx, opts, keys, readsAtOnce, func(ctx context.Context, key store.Key) (*store.Record, error) {
+// readPage reads a page of the records of keys without their payloads, several
+// at once. It leaves out records that are gone by now.
+func (s *Store) readPage(ctx context.Context, opts store.ListOptions, keys []subjects.Target) (records []store.Record, n int, err error) {
+	return store.ReadPage(ctx, opts, keys, readsAtOnce, func(ctx context.Context, key subjects.Target) (*store.Record, error) {
 		rec, _, err := s.read(ctx, key)
 		if rec != nil {
 			rec.Payload = nil

@@ -12,9 +12,10 @@ import (
 
 	"credbus/internal/store"
 	"credbus/internal/store/jetstream"
+	"credbus/subjects"
 )
 
-// Markers of deletes take no place on a page, however many there are.
+// Delete markers take no place on a page, however many there are.
 func TestListPassesOverMarkers(t *testing.T) {
 	b := newBed(t)
 	s := b.open(t, "markers")
@@ -22,7 +23,7 @@ func TestListPassesOverMarkers(t *testing.T) {
 		rec := newRecord("org:acme", fmt.Sprintf("key-%02d", i), "w1")
 		put(t, s, rec)
 		if i%25 != 24 {
-			must(t, s.Delete(t.Context(), rec.Key, store.Precondition{}))
+			must(t, s.Delete(t.Context(), rec.Target, store.Precondition{}))
 		}
 	}
 	var opts store.ListOptions
@@ -42,9 +43,9 @@ func TestListPassesOverMarkers(t *testing.T) {
 	}
 }
 
-// A walk asks for the names once, whatever comes and goes meanwhile, and another client
-// that goes on with it once for itself. Where there are too many to remember, each page
-// asks. All that exists throughout is shown once.
+// A walk asks for the names once, even if records come and go meanwhile. Another client
+// that continues it asks once more. If there are too many names to remember, each page
+// asks. Every record that exists throughout the walk is shown once.
 func TestWalkAsksForNamesOnce(t *testing.T) {
 	const n = 2500
 	b := newBed(t)
@@ -69,21 +70,21 @@ func TestWalkAsksForNamesOnce(t *testing.T) {
 			for range test.clients {
 				clients = append(clients, b.open(t, "walk"))
 			}
-			time.Sleep(10 * time.Millisecond) // what opening them asks
+			time.Sleep(10 * time.Millisecond) // for the requests of opening them
 			must(t, conn.Flush())
 			asked.Store(0)
-			shown := make(map[store.Key]int)
+			shown := make(map[subjects.Target]int)
 			pages := 0
 			for opts := (store.ListOptions{Scope: "org:acme", Limit: 100}); ; pages++ {
 				page, err := clients[pages%len(clients)].List(t.Context(), opts)
 				must(t, err)
 				for _, rec := range page.Records {
-					shown[rec.Key]++
+					shown[rec.Target]++
 				}
-				// What comes and goes in the middle of a walk.
+				// A record comes and goes during the walk.
 				passing := newRecord("org:acme/team:t1", fmt.Sprintf("key-%04d-passing", pages*50), "w2")
 				put(t, writer, passing)
-				must(t, writer.Delete(t.Context(), passing.Key, store.Precondition{}))
+				must(t, writer.Delete(t.Context(), passing.Target, store.Precondition{}))
 				if opts.After = page.Next; page.Next == "" {
 					break
 				}
@@ -104,7 +105,8 @@ func TestWalkAsksForNamesOnce(t *testing.T) {
 	}
 }
 
-// The server tells 100,000 names at a time; what lies across is told too.
+// The server returns 100,000 names at a time. A list must have all, even if there are
+// more.
 func TestListBeyondOneAnswer(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it writes 101,500 keys")
@@ -119,7 +121,7 @@ func TestListBeyondOneAnswer(t *testing.T) {
 	js, err := natsjs.New(b.connect(t), natsjs.WithPublishAsyncMaxPending(1000))
 	must(t, err)
 	for i := range n {
-		// Each holds the record of another key, so that it is listed as damaged.
+		// Each key has the record of another key, so it is listed as damaged.
 		_, err := js.PublishMsgAsync(&nats.Msg{Subject: fmt.Sprintf("$KV.many.org=acme.team=eng.key-%06d", i), Data: entry.Value()}, natsjs.WithStallWait(time.Minute))
 		must(t, err)
 	}
@@ -128,9 +130,9 @@ func TestListBeyondOneAnswer(t *testing.T) {
 	for _, from := range []int{0, 99_990, 101_000} {
 		opts := store.ListOptions{Scope: "org:acme", Limit: 500}
 		if from > 0 {
-			opts.After = store.FormatCursor(newRecord("org:acme/team:eng", fmt.Sprintf("key-%06d", from-1), "").Key)
+			opts.After = store.FormatCursor(newRecord("org:acme/team:eng", fmt.Sprintf("key-%06d", from-1), "").Target)
 		}
-		// The server works for seconds on an answer of so many names.
+		// The server takes seconds for an answer with so many names.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		page, err := s.List(ctx, opts)
 		cancel()
@@ -140,20 +142,21 @@ func TestListBeyondOneAnswer(t *testing.T) {
 		}
 		for i, rec := range page.Records {
 			if want := fmt.Sprintf("key-%06d", from+i); string(rec.ID) != want || rec.Damaged == "" {
-				t.Fatalf("from %d: record %d is %v, damaged by %q; want %s", from, i, rec.Key, rec.Damaged, want)
+				t.Fatalf("from %d: record %d is %v, damaged by %q; want %s", from, i, rec.Target, rec.Damaged, want)
 			}
 		}
 	}
 }
 
-// A page of 1,000 out of the middle of 10,000 in one scope.
+// BenchmarkList1000Of10000 lists a page of 1,000 from the middle of 10,000 in one
+// scope.
 func BenchmarkList1000Of10000(b *testing.B) {
 	bed := newBed(b)
 	s := bed.open(b, "bench")
 	for i := range 10_000 {
 		put(b, s, newRecord("org:acme/team:eng", fmt.Sprintf("key-%05d", i), "w"))
 	}
-	after := store.FormatCursor(store.Key{Scope: "org:acme/team:eng", ID: "key-04999"})
+	after := store.FormatCursor(subjects.Target{Scope: "org:acme/team:eng", ID: "key-04999"})
 	b.ReportAllocs()
 	for b.Loop() {
 		page, err := s.List(b.Context(), store.ListOptions{Scope: "org:acme", After: after, Limit: 1000})
@@ -171,7 +174,7 @@ func BenchmarkGet(b *testing.B) {
 	put(b, s, rec)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := s.Get(b.Context(), rec.Key); err != nil {
+		if _, err := s.Get(b.Context(), rec.Target); err != nil {
 			b.Fatal(err)
 		}
 	}

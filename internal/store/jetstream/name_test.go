@@ -6,18 +6,17 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
-	"credbus/internal/store"
 	"credbus/subjects"
 )
 
-// Names are a promise to the buckets of earlier releases.
+// Names must stay the same as in buckets of earlier releases.
 func TestNames(t *testing.T) {
 	for _, test := range []struct{ scope, id, want string }{
 		{"org:acme", "key", "org=acme.key"},
 		{"org:acme/team:eng", "api-key", "org=acme.team=eng.api-key"},
 		{"ORG:Acme", "DB_URL-2", "ORG=Acme.DB_URL-2"},
 	} {
-		key := store.Key{Scope: subjects.Scope(test.scope), ID: subjects.ID(test.id)}
+		key := subjects.Target{Scope: subjects.Scope(test.scope), ID: subjects.ID(test.id)}
 		if got := nameOf(key); got != test.want {
 			t.Errorf("%v is named %s, want %s", key, got, test.want)
 		}
@@ -32,15 +31,15 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// FuzzNames holds the encoding to its promise: every key has a name of its
-// own, which is one that buckets take, and can be told from it.
+// FuzzNames checks that every key has a name of its own, that buckets accept the
+// name, and that the key can be read from it.
 func FuzzNames(f *testing.F) {
 	f.Add("org:acme", "key", "org:Acme", "key")
 	f.Add("a:b/c:d", "x", "a:b", "c")
 	f.Add("a:"+strings.Repeat("b", 510), strings.Repeat("A", 255), "-:_", "--")
 	f.Fuzz(func(t *testing.T, scope1, id1, scope2, id2 string) {
-		key1 := store.Key{Scope: subjects.Scope(scope1), ID: subjects.ID(id1)}
-		key2 := store.Key{Scope: subjects.Scope(scope2), ID: subjects.ID(id2)}
+		key1 := subjects.Target{Scope: subjects.Scope(scope1), ID: subjects.ID(id1)}
+		key2 := subjects.Target{Scope: subjects.Scope(scope2), ID: subjects.ID(id2)}
 		if key1.Check() != nil || key2.Check() != nil {
 			return
 		}
@@ -52,12 +51,12 @@ func FuzzNames(f *testing.F) {
 			t.Errorf("%s is read back as %v, %t", name1, key, ok)
 		}
 		if strings.Trim(name1, "-/_=.abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") != "" || !server.IsValidLiteralSubject(name1) {
-			t.Errorf("no bucket takes the key %s", name1)
+			t.Errorf("no bucket accepts the key %s", name1)
 		}
 	})
 }
 
-// FuzzForeignNames sees that a name which no key has is taken for none.
+// FuzzForeignNames checks that a name that belongs to no key is not accepted.
 func FuzzForeignNames(f *testing.F) {
 	for _, name := range []string{"org=acme.key", "org:acme.key", "org=acme/a=b.k", ".", "a=b..c", "a=b"} {
 		f.Add(name)

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Names that go between two answers move the others up. None that stays is
-// passed over, however many go.
+// Names that disappear between two answers move the others up. However many
+// disappear, none of the others may be missed.
 func TestEachNameWhileNamesGo(t *testing.T) {
 	const n, atOnce = 10_000, 3000
 	for _, going := range []int{0, 1, namesOverlap - 1, namesOverlap, namesOverlap + 1, 2900} {
@@ -34,11 +34,11 @@ func TestEachNameWhileNamesGo(t *testing.T) {
 		}
 		for _, name := range stay {
 			if !seen[name] {
-				t.Fatalf("%d names went, and %s was passed over", going, name)
+				t.Fatalf("%d names disappeared, and %s was missed", going, name)
 			}
 		}
 		if (restarts > 0) != (going >= namesOverlap) {
-			t.Errorf("%d names went: %d restarts", going, restarts)
+			t.Errorf("%d names disappeared: %d restarts", going, restarts)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package jetstream_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,8 +19,8 @@ import (
 	"credbus/subjects"
 )
 
-// The permissions that are given out for a worker are enough for all that the
-// suite asks, and for no other bucket.
+// The permissions of deploy/jetstream/worker.conf are enough for the whole suite, and
+// give access to no other bucket.
 func TestPermissions(t *testing.T) {
 	permissions, err := filepath.Abs("../../../deploy/jetstream/worker.conf")
 	must(t, err)
@@ -40,7 +41,7 @@ func TestPermissions(t *testing.T) {
 	var mu sync.Mutex
 	var refusals []string
 	worker := func(t *testing.T) *nats.Conn {
-		inbox := nats.CustomInboxPrefix(subjects.DefaultPrefix.Inbox()) // as a worker has
+		inbox := nats.CustomInboxPrefix(subjects.DefaultPrefix.Inbox()) // like a worker's
 		return b.connect(t, nats.UserInfo("worker", "pw"), inbox, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -50,15 +51,15 @@ func TestPermissions(t *testing.T) {
 	open := func(t *testing.T) store.Store {
 		s, err := jetstream.New(t.Context(), worker(t), jetstream.Config{})
 		must(t, err)
-		t.Cleanup(func() { s.Close() })
+		t.Cleanup(func() { s.Close(context.Background()) })
 		return s
 	}
 	admin := b.connect(t, nats.UserInfo("admin", "pw"))
 	storetest.Run(t, storetest.Harness{
 		Open: func(t *testing.T) store.Store {
 			s := open(t)
-			// Emptied, not deleted: a server refuses a stream whose name it is still
-			// clearing away after two deletions close together.
+			// The bucket is emptied, not deleted: after two deletions close together a
+			// server refuses a stream whose name it is still removing.
 			_, err := admin.Request("$JS.API.STREAM.PURGE.KV_"+jetstream.DefaultBucket, nil, 10*time.Second)
 			must(t, err)
 			return s
@@ -77,7 +78,8 @@ func TestPermissions(t *testing.T) {
 	}
 }
 
-// relative is how a configuration file names another.
+// relative returns path relative to dir, because a configuration file includes
+// another one by its relative path.
 func relative(t *testing.T, dir, path string) string {
 	t.Helper()
 	path, err := filepath.Rel(dir, path)

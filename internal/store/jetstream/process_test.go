@@ -14,13 +14,13 @@ import (
 	"credbus/internal/testbed"
 )
 
-// A server that is a process of its own is paused, killed and started again.
+// The server is a process of its own. It is paused, killed and started again.
 func TestFaults(t *testing.T) {
 	bed := testbed.Start(t, "nats")
 	buckets := 0
 	storetest.RunFaults(t, storetest.FaultHarness{
 		Open: func(t *testing.T) store.Store {
-			// As the worker connects, but for the pace at which it comes back.
+			// Like the connection of a worker, except for the shorter ReconnectWait.
 			nc, err := nats.Connect(bed.Fact("address"), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
 				nats.ReconnectBufSize(-1), nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2))
 			must(t, err)

@@ -7,7 +7,7 @@ import (
 	"credbus/internal/store/storetest"
 )
 
-// BenchmarkWalk is a walk over a whole bucket.
+// BenchmarkWalk walks over a whole bucket.
 //
 //	go test ./internal/store/jetstream -run '^$' -bench Walk -benchtime 1x
 func BenchmarkWalk(b *testing.B) {

@@ -13,22 +13,22 @@ import (
 	"credbus/internal/store"
 )
 
-// watch follows the stream of the bucket. It sees to positions and to the
-// stream's identity itself: a client library that resumes on its own account
-// would hide that something was missed.
+// watch follows the stream of the bucket. It tracks the position and the
+// stream's identity itself: a client library that resumes by itself would hide
+// that it missed something.
 type watch struct {
 	store   *Store
 	changed func(store.Change)
 
 	stood    bool
-	identity time.Time // when the stream was made: one made anew is another
-	last     uint64    // the last sequence that was told, or that All covers
+	identity time.Time // when the stream was made; a stream made again differs
+	last     uint64    // the last sequence reported, or covered by All
 	lost     time.Time // when it was interrupted
 }
 
-// Watch implements [store.Watcher]. It goes on after an interruption by
-// itself, where it left off if nothing can have been removed meanwhile, and
-// with All otherwise.
+// Watch implements [store.Watcher]. After an interruption it continues by
+// itself: from where it stopped if nothing can have been removed meanwhile,
+// otherwise with All.
 func (s *Store) Watch(ctx context.Context, changed func(store.Change)) error {
 	ctx, end, err := s.calls.Begin(ctx)
 	if err != nil {
@@ -54,11 +54,12 @@ func (s *Store) Watch(ctx context.Context, changed func(store.Change)) error {
 	}
 }
 
-// errInterrupted: the watch stood, and may be able to go on.
+// errInterrupted means that the watch worked before, and may be able to
+// continue.
 var errInterrupted = errors.New("the watch was interrupted")
 
 // awaitConnection returns when there is a connection again, or none will come.
-// It takes a moment at least, so that what fails at once is not tried at once.
+// It always waits a moment, so that the caller does not retry at once.
 func (w *watch) awaitConnection(ctx context.Context) error {
 	const pause = 100 * time.Millisecond
 	select {
@@ -83,15 +84,15 @@ func (w *watch) awaitConnection(ctx context.Context) error {
 	}
 }
 
-// heartbeat is how often the server speaks up when it has nothing to tell.
-// Without it, a consumer that is gone would be waited for.
+// heartbeat is how often an idle server sends a sign of life. Without it, the
+// watch would wait for a consumer that is gone.
 const heartbeat = time.Second
 
-// follow tells what happens until something interrupts it.
+// follow reports changes until something interrupts it.
 func (w *watch) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	// What was sent and got lost with the connection is not sent again.
+	// The server does not resend messages that were lost with the connection.
 	conn := w.store.conn
 	status := conn.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
 	defer conn.RemoveStatusListener(status)
@@ -128,17 +129,18 @@ func (w *watch) follow(ctx context.Context) error {
 	}
 }
 
-// open starts to read after the last sequence that is known of, and tells All
-// if that is not enough.
+// open starts to read after the last known sequence, and reports All if that is
+// not enough.
 func (w *watch) open(ctx context.Context) (jetstream.MessagesContext, error) {
 	stream, err := w.store.js.Stream(ctx, w.store.streamName())
 	if err != nil {
 		return nil, err
 	}
 	info := stream.CachedInfo()
-	// A replaced message may go, since the one that replaced it is told. What
-	// else goes leaves a marker, unless the marker's time is up, or all went
-	// at once: then the first sequence is past the last one known.
+	// A replaced message may be gone, since its replacement is reported. Other
+	// removed messages leave a marker, unless the marker has expired, or all
+	// were removed at once: then the first sequence is after the last known
+	// one.
 	resumes := w.stood && info.Created.Equal(w.identity) && w.last <= info.State.LastSeq && info.State.FirstSeq <= w.last &&
 		(w.store.markerTTL == 0 || time.Since(w.lost) < w.store.markerTTL/2)
 	last := info.State.LastSeq
@@ -168,13 +170,14 @@ func (w *watch) open(ctx context.Context) (jetstream.MessagesContext, error) {
 	return messages, nil
 }
 
-// tell tells what a message did. Keys that are no credential's are passed over.
+// tell reports the change that a message made. It skips keys that belong to no
+// credential.
 func (w *watch) tell(msg jetstream.Msg, seq uint64) {
 	key, ok := keyOf(strings.TrimPrefix(msg.Subject(), w.store.prefix()))
 	if !ok {
 		return
 	}
-	change := store.Change{Key: key}
+	change := store.Change{Target: key}
 	switch rec := w.store.decode(key, seq, msg.Headers(), msg.Data()); {
 	case rec == nil:
 		change.Gone = true

@@ -13,6 +13,7 @@ import (
 
 	"credbus/internal/store"
 	"credbus/internal/store/jetstream"
+	"credbus/subjects"
 )
 
 // line is a connection that can be cut and stays cut until it is mended.
@@ -46,8 +47,8 @@ func (l *line) mend() {
 	l.broken = false
 }
 
-// told collects what a Watch tells.
-type told struct {
+// reports collects the reports of a Watch.
+type reports struct {
 	t       *testing.T
 	changes chan store.Change
 	stop    context.CancelFunc
@@ -56,19 +57,19 @@ type told struct {
 
 var lostTrack = store.Change{All: true}
 
-func watch(t *testing.T, s *jetstream.Store) *told {
+func watch(t *testing.T, s *jetstream.Store) *reports {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	w := &told{t: t, changes: make(chan store.Change, 1<<12), stop: cancel, result: make(chan error, 1)}
+	w := &reports{t: t, changes: make(chan store.Change, 1<<12), stop: cancel, result: make(chan error, 1)}
 	t.Cleanup(cancel)
 	go func() { w.result <- s.Watch(ctx, func(change store.Change) { w.changes <- change }) }()
 	if first := w.next(); first != lostTrack {
-		t.Fatalf("first told was %+v", first)
+		t.Fatalf("the first report is %+v", first)
 	}
 	return w
 }
 
-func (w *told) next() store.Change {
+func (w *reports) next() store.Change {
 	w.t.Helper()
 	select {
 	case change := <-w.changes:
@@ -76,26 +77,26 @@ func (w *told) next() store.Change {
 	case err := <-w.result:
 		w.t.Fatalf("Watch ended: %v", err)
 	case <-time.After(15 * time.Second):
-		w.t.Fatal("nothing is told")
+		w.t.Fatal("no report came")
 	}
 	return store.Change{}
 }
 
-func (w *told) expect(want ...store.Change) {
+func (w *reports) expect(want ...store.Change) {
 	w.t.Helper()
 	for _, change := range want {
 		if got := w.next(); got != change {
-			w.t.Fatalf("told %+v, want %+v", got, change)
+			w.t.Fatalf("reported %+v, want %+v", got, change)
 		}
 	}
 }
 
 func stands(rec *store.Record, version string) store.Change {
-	return store.Change{Key: rec.Key, Version: version, WriteID: rec.WriteID}
+	return store.Change{Target: rec.Target, Version: version, WriteID: rec.WriteID}
 }
 
-// What happens to the bucket while a watch is cut off decides whether it may
-// go on where it was.
+// A watch that was cut off continues where it was, or lost track. That depends on
+// what happened to the bucket meanwhile.
 func TestWatchWhileAway(t *testing.T) {
 	b := newBed(t)
 	for name, test := range map[string]struct {
@@ -106,9 +107,9 @@ func TestWatchWhileAway(t *testing.T) {
 		"changes": {func(t *testing.T, s *jetstream.Store, _ string) []store.Change {
 			rec := newRecord("org:acme", "new", "w2")
 			changes := []store.Change{stands(rec, put(t, s, rec))}
-			gone := newRecord("org:acme", "other", "").Key
+			gone := newRecord("org:acme", "other", "").Target
 			must(t, s.Delete(t.Context(), gone, store.Precondition{}))
-			return append(changes, store.Change{Key: gone, Gone: true})
+			return append(changes, store.Change{Target: gone, Gone: true})
 		}, true},
 		"everything replaced": {func(t *testing.T, s *jetstream.Store, _ string) []store.Change {
 			for _, id := range []string{"kept", "other", "before"} {
@@ -120,10 +121,10 @@ func TestWatchWhileAway(t *testing.T) {
 			must(t, b.stream(t, bucket).Purge(t.Context()))
 			return nil
 		}, false},
-		"made anew": {func(t *testing.T, _ *jetstream.Store, bucket string) []store.Change {
+		"deleted and made again": {func(t *testing.T, _ *jetstream.Store, bucket string) []store.Change {
 			must(t, b.admin(t).DeleteKeyValue(t.Context(), bucket))
 			s := b.open(t, bucket)
-			for i := range 5 { // past where the watch was
+			for i := range 5 { // more than the watch had seen
 				put(t, s, newRecord("org:acme", fmt.Sprint("key-", i), "w3"))
 			}
 			return nil
@@ -138,7 +139,7 @@ func TestWatchWhileAway(t *testing.T) {
 			nc := b.connect(t, nats.SetCustomDialer(l))
 			s, err := jetstream.New(t.Context(), nc, jetstream.Config{Bucket: bucket})
 			must(t, err)
-			defer s.Close()
+			defer s.Close(t.Context())
 			other := b.open(t, bucket)
 			put(t, other, newRecord("org:acme", "kept", "w1"))
 			put(t, other, newRecord("org:acme", "other", "w1"))
@@ -164,7 +165,8 @@ func TestWatchWhileAway(t *testing.T) {
 	}
 }
 
-// The server's restart ends the consumer, and nothing is told twice or missed.
+// The restart of the server ends the consumer. No change may be reported twice or
+// missed.
 func TestWatchSurvivesServerRestart(t *testing.T) {
 	b := newBed(t)
 	s := b.open(t, "restart")
@@ -172,22 +174,22 @@ func TestWatchSurvivesServerRestart(t *testing.T) {
 	nc := b.connect(t, nats.ReconnectHandler(func(*nats.Conn) { back <- struct{}{} }))
 	other, err := jetstream.New(t.Context(), nc, jetstream.Config{Bucket: "restart"})
 	must(t, err)
-	defer other.Close()
+	defer other.Close(t.Context())
 	w := watch(t, s)
 	rec := newRecord("org:acme", "key", "w1")
 	w.expect(stands(rec, put(t, other, rec)))
 	b.stop()
 	b.start(t)
-	<-back // what is sent before a connection is known to be lost is lost with it
+	<-back // a message is lost if it is sent before the client notices the lost connection
 	rec = newRecord("org:acme", "key2", "w2")
 	version := put(t, other, rec)
 	w.expect(stands(rec, version))
-	if got, err := s.Get(t.Context(), rec.Key); err != nil || got.Version != version {
+	if got, err := s.Get(t.Context(), rec.Target); err != nil || got.Version != version {
 		t.Errorf("Get after the restart: %+v, %v", got, err)
 	}
 }
 
-// A consumer that somebody removes is made again, and nothing is missed.
+// If somebody removes the consumer, the watch makes another one and misses nothing.
 func TestWatchConsumerRemoved(t *testing.T) {
 	b := newBed(t)
 	s := b.open(t, "consumer")
@@ -220,8 +222,8 @@ func TestWatchBucketRemoved(t *testing.T) {
 	}
 }
 
-// Keys that are no credential's are not told, and neither are those that hold
-// another's record.
+// The watch does not report foreign keys. It reports a key with the record of another
+// key as changed, without a version.
 func TestWatchByHand(t *testing.T) {
 	b := newBed(t)
 	s := b.open(t, "hand")
@@ -238,11 +240,11 @@ func TestWatchByHand(t *testing.T) {
 	}{
 		{func() error { _, err := kv.Put(t.Context(), "not-ours", entry.Value()); return err }, store.Change{}},
 		{func() error { _, err := kv.Put(t.Context(), "org=acme.copy", entry.Value()); return err },
-			store.Change{Key: store.Key{Scope: "org:acme", ID: "copy"}}},
+			store.Change{Target: subjects.Target{Scope: "org:acme", ID: "copy"}}},
 		{func() error { _, err := kv.Put(t.Context(), "org=acme.key", entry.Value()); return err },
-			store.Change{Key: rec.Key, WriteID: "w1", Version: "4"}},
-		{func() error { return kv.Delete(t.Context(), "org=acme.key") }, store.Change{Key: rec.Key, Gone: true}},
-		{func() error { return kv.Purge(t.Context(), "org=acme.key") }, store.Change{Key: rec.Key, Gone: true}},
+			store.Change{Target: rec.Target, WriteID: "w1", Version: "4"}},
+		{func() error { return kv.Delete(t.Context(), "org=acme.key") }, store.Change{Target: rec.Target, Gone: true}},
+		{func() error { return kv.Purge(t.Context(), "org=acme.key") }, store.Change{Target: rec.Target, Gone: true}},
 	} {
 		must(t, step.do())
 		if step.want != (store.Change{}) {

@@ -22,10 +22,10 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// requestTimeout is that of a request whose caller sets no deadline.
+// requestTimeout bounds a request whose caller sets no deadline.
 const requestTimeout = 30 * time.Second
 
-// Kinds of answers that are asked for. Metadata comes without values.
+// Content types of requested answers. Metadata comes without values.
 const (
 	whole        = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	metadataKind = ";as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -34,8 +34,8 @@ const (
 	metadatas    = runtime.ContentTypeProtobuf + metadataList + "," + runtime.ContentTypeJSON + metadataList
 )
 
-// scheme has the few types that are sent and answered. The typed clients of
-// client-go bring those of all of Kubernetes, and cannot be told not to retry.
+// scheme has the few types in use. The typed clients of client-go bring all
+// types of Kubernetes, and always retry.
 var scheme = func() *runtime.Scheme {
 	s := runtime.NewScheme()
 	s.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Secret{})
@@ -45,8 +45,8 @@ var scheme = func() *runtime.Scheme {
 	return s
 }()
 
-// api asks the API server for the Secrets of one namespace. Its errors are the
-// API server's or the network's.
+// api sends requests about the Secrets of one namespace to the API server. Its
+// errors are those of the API server or the network.
 type api struct {
 	rest      *rest.RESTClient
 	namespace string
@@ -65,8 +65,8 @@ func (a *api) request(verb, accept string) *rest.Request {
 	return a.rest.Verb(verb).MaxRetries(0).Namespace(a.namespace).Resource("secrets").SetHeader("Accept", accept)
 }
 
-// do sends a request and reads the answer. A request that nobody answered has
-// its connection closed with it, and the idle ones, which may be as dead.
+// do sends a request and reads the answer. If no answer comes, it closes the
+// connection and all idle ones, which may be dead too.
 func (a *api) do(ctx context.Context, request *rest.Request, into runtime.Object) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -90,7 +90,8 @@ func (a *api) do(ctx context.Context, request *rest.Request, into runtime.Object
 	return nil
 }
 
-// isEmpty reports whether an answer lacks what the API server always gives.
+// isEmpty reports whether an answer lacks fields that the API server always
+// sets.
 func isEmpty(answer runtime.Object) bool {
 	switch answer := answer.(type) {
 	case *metav1.PartialObjectMetadataList:
@@ -103,8 +104,8 @@ func isEmpty(answer runtime.Object) bool {
 	return false
 }
 
-// errNoAnswer: the answer has a good status, and makes no sense.
-var errNoAnswer = errors.New("what answered does not speak like a Kubernetes API server: is there a proxy in between?")
+// errNoAnswer means that the answer has a good status, but makes no sense.
+var errNoAnswer = errors.New("the answer is not from a Kubernetes API server: check for a proxy in between")
 
 // get gets a Secret with its values.
 func (a *api) get(ctx context.Context, name string) (*corev1.Secret, error) {
@@ -125,7 +126,7 @@ func (a *api) headNamespace(ctx context.Context) (*metav1.ObjectMeta, error) {
 	return &partial.ObjectMeta, a.do(ctx, request, partial)
 }
 
-// create makes a Secret, or only tries whether it could.
+// create makes a Secret, or only checks whether it could.
 func (a *api) create(ctx context.Context, secret *corev1.Secret, dryRun bool) (*metav1.ObjectMeta, error) {
 	request := a.request(http.MethodPost, metadata)
 	if dryRun {
@@ -144,12 +145,12 @@ func (a *api) send(ctx context.Context, request *rest.Request, secret *corev1.Se
 	if err != nil {
 		return nil, err
 	}
-	defer body.Close() // if the request was never sent
+	defer body.Close() // in case the request was never sent
 	partial := new(metav1.PartialObjectMetadata)
 	return &partial.ObjectMeta, a.do(ctx, request.Param("fieldManager", fieldManager).SetHeader("Content-Type", runtime.ContentTypeProtobuf).Body(body), partial)
 }
 
-// remove deletes a Secret that is still the one that meta is of.
+// remove deletes a Secret if it is still the one of meta.
 func (a *api) remove(ctx context.Context, meta *metav1.ObjectMeta) error {
 	return a.do(ctx, a.request(http.MethodDelete, metadata).Name(meta.Name).Body(&metav1.DeleteOptions{
 		Preconditions: &metav1.Preconditions{UID: &meta.UID, ResourceVersion: &meta.ResourceVersion},
@@ -166,8 +167,8 @@ func (a *api) list(ctx context.Context, selector string, limit int, after string
 	return list, a.do(ctx, request, list)
 }
 
-// watch tells of the metadata of what changes after a resource version, for
-// as long as that, and of resource versions that were reached meanwhile.
+// watch sends the metadata of changes after a resource version for the given
+// time, and the resource versions that it reaches.
 func (a *api) watch(ctx context.Context, selector, after string, timeout time.Duration) (apiwatch.Interface, error) {
 	return a.request(http.MethodGet, metadata).
 		Param("watch", "true").Param("labelSelector", selector).Param("resourceVersion", after).
@@ -175,7 +176,7 @@ func (a *api) watch(ctx context.Context, selector, after string, timeout time.Du
 		Watch(ctx)
 }
 
-// may asks whether this account may do something with the namespace's Secrets.
+// may asks whether this account has a permission on the namespace's Secrets.
 func (a *api) may(ctx context.Context, verb string) (bool, error) {
 	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
 		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: a.namespace, Verb: verb, Version: "v1", Resource: "secrets"},
@@ -192,15 +193,15 @@ func isAbsent(err error) bool {
 	return apierrors.IsNotFound(err) && !apierrors.IsUnexpectedServerError(err)
 }
 
-// body is an encoded Secret. It is wiped when the transport closes it, which
-// may be in the middle of a Read, when a request is given up.
+// body is an encoded Secret. The transport's Close wipes it; if a request is
+// given up, that may be in the middle of a Read.
 type body struct {
 	mu    sync.Mutex
 	bytes []byte
 	left  *bytes.Reader
 }
 
-// encode writes a Secret as the API server reads it. It leaves no copy behind
+// encode writes a Secret in the encoding of the API server. It leaves no copy
 // but the body.
 func encode(secret *corev1.Secret) (*body, error) {
 	var (
@@ -214,7 +215,7 @@ func encode(secret *corev1.Secret) (*body, error) {
 	return &body{bytes: encoded.Bytes(), left: bytes.NewReader(encoded.Bytes())}, nil
 }
 
-// scratch is the memory that an encoder uses, once for each object.
+// scratch is the memory that an encoder allocates once for each object.
 type scratch []byte
 
 func (s *scratch) Allocate(n uint64) []byte {

@@ -39,7 +39,7 @@ func newBed(t testing.TB, server *testbed.Server) *bed {
 	admin, err := clientset.NewForConfig(&rest.Config{
 		Host: server.Fact("address"), BearerToken: server.Fact("admin_token"), QPS: -1,
 		TLSClientConfig: rest.TLSClientConfig{CAFile: server.Fact("ca")},
-		UserAgent:       "somebody", // is the field manager of what it writes
+		UserAgent:       "somebody", // the field manager of its writes
 	})
 	must(t, err)
 	return &bed{server, admin}
@@ -49,13 +49,13 @@ func shared(t testing.TB) *bed { return newBed(t, testbed.Shared(t, "kubernetes"
 
 var namespaces atomic.Int32
 
-// namespace is a new one, where a worker may do what deploy/kubernetes/rbac.yaml
-// allows, and nothing else.
+// namespace is a new namespace. A worker may do in it what
+// deploy/kubernetes/rbac.yaml allows, and nothing else.
 type namespace struct {
 	*bed
 	name       string
 	kubeconfig string // of the service account
-	token      string // of it
+	token      string // of the service account
 }
 
 func (b *bed) namespace(t testing.TB) *namespace {
@@ -68,7 +68,7 @@ func (b *bed) namespace(t testing.TB) *namespace {
 	for document := range strings.SplitSeq(strings.ReplaceAll(string(manifest), "namespace: credbus", "namespace: "+n.name), "\n---\n") {
 		n.apply(t, document)
 	}
-	// RBAC learns of a role binding a moment after it was made.
+	// A role binding takes effect a moment after it was made.
 	for allowed := false; !allowed; {
 		review, err := b.admin.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 			User:               "system:serviceaccount:" + n.name + ":credbus",
@@ -103,7 +103,7 @@ func (n *namespace) apply(t testing.TB, document string) {
 	must(t, err)
 }
 
-// authority is the certificate that the API server's is judged by.
+// authority returns the certificate of the authority that signed the API server's.
 func (b *bed) authority(t testing.TB) []byte {
 	t.Helper()
 	ca, err := os.ReadFile(b.server.Fact("ca"))
@@ -111,7 +111,7 @@ func (b *bed) authority(t testing.TB) []byte {
 	return ca
 }
 
-// writeKubeconfig makes one that has one context, called worker.
+// writeKubeconfig writes a kubeconfig that has one context, called worker.
 func writeKubeconfig(t testing.TB, address string, authority []byte, namespace, token string) (name string) {
 	t.Helper()
 	config := clientcmdapi.NewConfig()
@@ -131,22 +131,22 @@ func (n *namespace) open(t testing.TB, config kubernetes.Config) *kubernetes.Sto
 	}
 	s, err := kubernetes.New(t.Context(), config)
 	must(t, err)
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { s.Close(context.Background()) })
 	return s
 }
 
-// openAt opens a store that finds the API server at another address.
+// openAt opens a store that reaches the API server at another address.
 func (n *namespace) openAt(t testing.TB, address string, authority []byte, config kubernetes.Config) *kubernetes.Store {
 	t.Helper()
 	config.Kubeconfig = writeKubeconfig(t, address, authority, n.name, n.token)
 	return n.open(t, config)
 }
 
-// secrets are those of the namespace, as an administrator sees them.
+// secrets returns the Secrets of the namespace, as an administrator sees them.
 func (n *namespace) secrets() typed.SecretInterface { return n.admin.CoreV1().Secrets(n.name) }
 
-// secretOf is the one Secret of a key, found as a person would.
-func (n *namespace) secretOf(t testing.TB, key store.Key) *corev1.Secret {
+// secretOf finds the Secret of a key by its annotations, like a person.
+func (n *namespace) secretOf(t testing.TB, key subjects.Target) *corev1.Secret {
 	t.Helper()
 	list, err := n.secrets().List(t.Context(), metav1.ListOptions{})
 	must(t, err)
@@ -160,7 +160,7 @@ func (n *namespace) secretOf(t testing.TB, key store.Key) *corev1.Secret {
 }
 
 // patch changes the Secret of a key, as kubectl patch does.
-func (n *namespace) patch(t testing.TB, key store.Key, patch string) *corev1.Secret {
+func (n *namespace) patch(t testing.TB, key subjects.Target, patch string) *corev1.Secret {
 	t.Helper()
 	secret, err := n.secrets().Patch(t.Context(), n.secretOf(t, key).Name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
 	must(t, err)
@@ -169,7 +169,7 @@ func (n *namespace) patch(t testing.TB, key store.Key, patch string) *corev1.Sec
 
 func newRecord(scope, id, writeID string) *store.Record {
 	return &store.Record{
-		Key:     store.Key{Scope: subjects.Scope(scope), ID: subjects.ID(id)},
+		Target:  subjects.Target{Scope: subjects.Scope(scope), ID: subjects.ID(id)},
 		WriteID: writeID,
 		Payload: []byte("sealed by " + writeID),
 	}
@@ -191,7 +191,7 @@ func put(t testing.TB, s store.Store, rec *store.Record) (version string) {
 	return version
 }
 
-func get(t testing.TB, s store.Store, key store.Key) *store.Record {
+func get(t testing.TB, s store.Store, key subjects.Target) *store.Record {
 	t.Helper()
 	rec, err := s.Get(context.Background(), key)
 	must(t, err)

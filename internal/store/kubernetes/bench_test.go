@@ -13,9 +13,9 @@ import (
 	"credbus/subjects"
 )
 
-// BenchmarkMiss is what a cache miss waits for: a Get of the driver beside the
-// typed client's own Get of the same Secret, in turns, so that both have the
-// same machine.
+// BenchmarkMiss measures what a cache miss waits for. It compares a Get of the driver
+// with the typed client's own Get of the same Secret, in turns, so that load on the
+// machine affects both.
 func BenchmarkMiss(b *testing.B) {
 	n := shared(b).namespace(b)
 	s := n.open(b, kubernetes.Config{Native: true})
@@ -27,10 +27,10 @@ func BenchmarkMiss(b *testing.B) {
 	config.QPS = -1
 	sdk, err := clientset.NewForConfig(config)
 	must(b, err)
-	name := n.secretOf(b, rec.Key).Name
+	name := n.secretOf(b, rec.Target).Name
 
 	ways := map[string]func(){
-		"driver": func() { get(b, s, rec.Key) },
+		"driver": func() { get(b, s, rec.Target) },
 		"sdk": func() {
 			_, err := sdk.CoreV1().Secrets(n.name).Get(b.Context(), name, metav1.GetOptions{})
 			must(b, err)
@@ -38,9 +38,9 @@ func BenchmarkMiss(b *testing.B) {
 	}
 	took := make(map[string][]time.Duration)
 	for _, way := range []string{"driver", "sdk"} {
-		ways[way]() // connections are made
+		ways[way]() // makes the connections
 	}
-	// Both go in each round of both, and each sub-benchmark reports its own.
+	// Each sub-benchmark calls both in each round, and reports its own.
 	for _, way := range []string{"driver", "sdk"} {
 		b.Run(way, func(b *testing.B) {
 			for b.Loop() {
@@ -53,7 +53,7 @@ func BenchmarkMiss(b *testing.B) {
 			times := slices.Sorted(slices.Values(took[way]))
 			b.ReportMetric(float64(times[len(times)/2]), "p50-ns")
 			b.ReportMetric(float64(times[len(times)*99/100]), "p99-ns")
-			b.ReportMetric(0, "ns/op") // it would be that of both
+			b.ReportMetric(0, "ns/op") // it would be the time of both
 		})
 	}
 }

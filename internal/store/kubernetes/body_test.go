@@ -10,8 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// What was encoded to be sent is wiped when the transport is done with it, and
-// not read after that.
+// Close wipes the encoded body when the transport is done with it. A later Read
+// fails.
 func TestBodyIsWiped(t *testing.T) {
 	value := []byte("hunter2-and-more")
 	b, err := encode(&corev1.Secret{
@@ -38,7 +38,7 @@ func TestBodyIsWiped(t *testing.T) {
 		t.Error("the body is not wiped")
 	}
 	if _, err := b.Read(make([]byte, 4)); err == nil || errors.Is(err, io.EOF) {
-		t.Errorf("Read after Close: %v, want an error that no server takes for the end", err)
+		t.Errorf("Read after Close: %v, want an error other than EOF", err)
 	}
 	if string(value) != "hunter2-and-more" {
 		t.Error("the caller's value is wiped")

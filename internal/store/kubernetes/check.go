@@ -12,14 +12,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// startTimeout is less than the 2 seconds in which a start must end.
+// startTimeout is less than the 2 seconds that a start may take.
 const startTimeout = 1800 * time.Millisecond
 
-// verbs are what a Store does with Secrets. deploy/kubernetes/rbac.yaml allows
-// these and nothing else.
+// verbs are the verbs that a Store uses on Secrets. deploy/kubernetes/rbac.yaml
+// allows these and no others.
 var verbs = []string{"get", "list", "watch", "create", "update", "delete"}
 
-// check asks for everything that would otherwise fail at the first request that
+// check tries everything that would otherwise fail at the first request that
 // needs it.
 func (s *Store) check(parent context.Context) error {
 	ctx, cancel := context.WithTimeout(parent, startTimeout)
@@ -34,8 +34,8 @@ func (s *Store) check(parent context.Context) error {
 	return err
 }
 
-// checkVerbs finds the first verb that is not allowed. Where nobody may ask
-// that, the first use of a verb will tell.
+// checkVerbs finds the first verb that is not allowed. If the account may not
+// ask that, the first use of a verb shows it.
 func (s *Store) checkVerbs(ctx context.Context) error {
 	type answer struct {
 		allowed bool
@@ -62,20 +62,21 @@ func (s *Store) checkVerbs(ctx context.Context) error {
 	return nil
 }
 
-// checkCreate creates a Secret in a dry run: the API server goes through all
-// that may refuse it, and lets it be. Only so a worker that may see nothing but
-// Secrets learns whether the namespace exists.
+// checkCreate creates a Secret in a dry run: the API server makes all its
+// checks and creates nothing. For a worker that may see only Secrets, this is
+// the only way to learn whether the namespace exists.
 func (s *Store) checkCreate(ctx context.Context) error {
 	_, err := s.api.create(ctx, &corev1.Secret{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
-		// Two parts, the last of them no hash: no credential has this name.
+		// The name has two parts, and the last is not a hash: no credential has
+		// it.
 		ObjectMeta: metav1.ObjectMeta{Name: s.config.Name + ".dry-run", Labels: map[string]string{managedByLabel: managedBy}},
 		Type:       corev1.SecretTypeOpaque,
 	}, true)
 	switch {
 	case err == nil, apierrors.IsAlreadyExists(err):
 		return nil
-	case apierrors.IsBadRequest(err): // an admission webhook knows no dry run
+	case apierrors.IsBadRequest(err): // an admission webhook does not support dry runs
 		return nil
 	case isGone(err, "namespaces"):
 		return fmt.Errorf("namespace %s (store.kubernetes.namespace) does not exist at %s: create it, or choose another", s.namespace, s.server)
@@ -83,7 +84,7 @@ func (s *Store) checkCreate(ctx context.Context) error {
 	return s.startError("create", err)
 }
 
-// startError is explain for what may be wrong with the settings.
+// startError is like explain, for errors that may come from the settings.
 func (s *Store) startError(verb string, err error) error {
 	const settings = "store.kubernetes.kubeconfig, store.kubernetes.context"
 	unknown, hostname := x509.UnknownAuthorityError{}, x509.HostnameError{}
@@ -91,7 +92,7 @@ func (s *Store) startError(verb string, err error) error {
 	case errors.As(err, &unknown), errors.As(err, &hostname):
 		return fmt.Errorf("the API server at %s (%s): %w: name its certificate-authority", s.server, settings, err)
 	case statusOf(err) != nil && apierrors.IsUnexpectedServerError(err):
-		return fmt.Errorf("%s: is it https://, and an API server's, at %s? %w", settings, s.server, s.explain(verb, err))
+		return fmt.Errorf("%s: check that %s is the https:// address of an API server: %w", settings, s.server, s.explain(verb, err))
 	case apierrors.IsUnauthorized(err), statusOf(err) == nil:
 		return fmt.Errorf("%s: %w", settings, s.explain(verb, err))
 	}

@@ -15,11 +15,11 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// namespaceFile holds the namespace of a pod that has a service account.
+// namespaceFile holds the namespace of a pod with a service account.
 const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
-// inCluster is the configuration of a pod. It is a variable for tests, which
-// are in none.
+// inCluster returns the configuration of a pod. It is a variable for tests,
+// which do not run in one.
 var inCluster = func() (config *rest.Config, namespace string, err error) {
 	if config, err = rest.InClusterConfig(); err != nil {
 		return nil, "", err
@@ -28,16 +28,16 @@ var inCluster = func() (config *rest.Config, namespace string, err error) {
 	return config, strings.TrimSpace(string(bytes)), err
 }
 
-// account is how the API server is reached, as whom, and which namespace goes
-// with it.
+// account says how and as which user to reach the API server, and in which
+// namespace.
 type account struct {
 	config    *rest.Config
 	namespace string
-	user      string // for people
+	user      string // for messages
 }
 
-// account follows Config: the pod's service account where there is one and
-// nothing else is asked for, else a kubeconfig.
+// account follows Config: it uses the pod's service account if there is one and
+// the settings name nothing else, otherwise a kubeconfig.
 func (c Config) account() (*account, error) {
 	if c.Kubeconfig == "" && c.Context == "" {
 		config, namespace, err := inCluster()
@@ -63,7 +63,7 @@ func (c Config) account() (*account, error) {
 		return nil, fmt.Errorf("the kubeconfig cannot be read (store.kubernetes.kubeconfig): %w", err)
 	}
 	if len(kubeconfig.Contexts) == 0 {
-		return nil, fmt.Errorf("there is no pod's service account here, and no context in %s: name a kubeconfig (store.kubernetes.kubeconfig)", name)
+		return nil, fmt.Errorf("this process has no service account of a pod, and %s has no context: name a kubeconfig (store.kubernetes.kubeconfig)", name)
 	}
 	current := c.Context
 	if current == "" {
@@ -74,7 +74,7 @@ func (c Config) account() (*account, error) {
 		return nil, fmt.Errorf("%s has no context %q (store.kubernetes.context): it has %s", name, current, strings.Join(slices.Sorted(maps.Keys(kubeconfig.Contexts)), ", "))
 	}
 	if _, ok := kubeconfig.Clusters[chosen.Cluster]; !ok {
-		return nil, fmt.Errorf("context %q of %s is for the cluster %q, which is not there (store.kubernetes.context, store.kubernetes.kubeconfig)", current, name, chosen.Cluster)
+		return nil, fmt.Errorf("context %q of %s names the cluster %q, which the kubeconfig does not have: correct it, or choose another (store.kubernetes.context, store.kubernetes.kubeconfig)", current, name, chosen.Cluster)
 	}
 	config, err := clientcmd.NewNonInteractiveClientConfig(*kubeconfig, current, &clientcmd.ConfigOverrides{}, rules).ClientConfig()
 	if err != nil {
@@ -87,7 +87,7 @@ func (c Config) account() (*account, error) {
 	return &account{config, namespace, fmt.Sprintf("the user %q of %s", chosen.AuthInfo, name)}, nil
 }
 
-// Address is the URL of the API server that New would use.
+// Address returns the URL of the API server that New would use.
 func (c Config) Address() (string, error) {
 	account, err := c.account()
 	if err != nil {
@@ -100,27 +100,28 @@ func (c Config) Address() (string, error) {
 	return at.String(), nil
 }
 
-// adapt sets what a Store needs of a client, whoever configured it.
+// adapt sets the options of a client that a Store needs.
 func adapt(config *rest.Config, logger *slog.Logger) *rest.Config {
 	config = rest.CopyConfig(config)
 	config.UserAgent = "credbus"
-	// The client's own limit of 5 requests a second would be felt by every miss.
-	// How much a worker asks is bounded by its cache and its pool, and how much the
-	// API server lets in is its priority and fairness' business, which answers 429.
+	// Turn off the client's own limit of 5 requests a second, which would delay
+	// every miss. Cache and pool bound the requests of a worker, and the API
+	// server's priority and fairness bounds what it lets in, with status 429.
 	config.QPS = -1
-	// One request for each connection: a connection that died in silence costs the
-	// request that finds out, and the next try has another. With HTTP/2 they would
-	// share it, and client-go's health check takes 45 seconds to give it up.
+	// One request at a time for each connection: then a dead connection costs
+	// only one request, and the next try uses another. With HTTP/2 requests
+	// would share it, and client-go's health check needs 45 seconds to give it
+	// up.
 	config.NextProtos = []string{"http/1.1"}
 	config.WarningHandlerWithContext = warnings{logger}
 	return config
 }
 
-// warnings logs what the API server warns of.
+// warnings logs the warnings of the API server.
 type warnings struct{ logger *slog.Logger }
 
 func (w warnings) HandleWarningHeaderWithContext(ctx context.Context, _ int, _ string, text string) {
 	if text != "" {
-		w.logger.WarnContext(ctx, "the Kubernetes API server warns", "warning", text)
+		w.logger.WarnContext(ctx, "the Kubernetes API server sent a warning", "warning", text)
 	}
 }

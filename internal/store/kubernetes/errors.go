@@ -15,8 +15,8 @@ import (
 	"credbus/subjects"
 )
 
-// failed says what kind of failure err is, of a request of that verb, and what
-// to do.
+// failed classifies err, the error of a request with a verb, and adds what to
+// do.
 func (s *Store) failed(ctx context.Context, verb string, err error) error {
 	switch {
 	case ctx.Err() != nil && context.Cause(ctx) == store.ErrClosed:
@@ -27,7 +27,7 @@ func (s *Store) failed(ctx context.Context, verb string, err error) error {
 	return s.explain(verb, err)
 }
 
-// explain is failed for whoever has no use for a context's error.
+// explain is like failed, but does not return the error of a context.
 func (s *Store) explain(verb string, err error) error {
 	fail := func(kind error, remedy string) error {
 		return fmt.Errorf("%w: namespace %s (store.kubernetes.namespace): %s: %s", kind, s.namespace, textOf(err), remedy)
@@ -38,7 +38,7 @@ func (s *Store) explain(verb string, err error) error {
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return fail(store.ErrPermission, "the namespace is being deleted: choose another")
 	case isQuota(err):
-		return fail(store.ErrFull, "raise the quota of the namespace, or delete what is not needed")
+		return fail(store.ErrFull, "raise the quota of the namespace, or delete unneeded objects")
 	case verb != "get" && verb != "list" && verb != "watch" && isEtcdFull(err):
 		return fail(store.ErrFull, "the cluster's etcd is full: compact and defragment it, then disarm its alarm (etcdctl alarm disarm)")
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), " cannot "+verb+" resource "):
@@ -46,24 +46,24 @@ func (s *Store) explain(verb string, err error) error {
 	case apierrors.IsForbidden(err):
 		return fail(store.ErrPermission, "a rule of the cluster refuses this "+verb+": look at its admission webhooks and policies")
 	case isTooLarge(err):
-		return fail(store.Unfit(subjects.ErrTooLarge), "a Secret holds 1 MiB at most")
+		return fail(store.Unfit(subjects.ErrTooLarge), "a Secret holds at most 1 MiB: store a smaller credential")
 	case changesField(err, "type"):
 		return fail(store.ErrPermission, "the Secret has another type than Opaque, which cannot be changed: delete it")
 	case changesField(err, "immutable"):
 		return fail(store.ErrPermission, "the Secret is marked immutable: delete it, or leave it as it is")
 	case apierrors.IsInvalid(err):
-		return fail(store.Unfit(subjects.ErrInvalid), "the API server refuses what was to be written")
+		return fail(store.Unfit(subjects.ErrInvalid), "the API server refuses the Secret as the worker wrote it")
 	case isGone(err, "namespaces"):
 		return fail(store.ErrUnavailable, "the namespace is gone: create it again")
 	case apierrors.IsTimeout(err), errors.Is(err, context.DeadlineExceeded):
-		return fail(store.ErrTimeout, "is the API server, or its etcd, overloaded?")
+		return fail(store.ErrTimeout, "the API server or its etcd may be overloaded: check its load")
 	case apierrors.IsTooManyRequests(err):
 		seconds, _ := apierrors.SuggestsClientDelay(err)
-		return store.Throttled(fail(store.ErrThrottled, "the API server lets no more requests of this worker in: look at its priority levels and flow schemas"), time.Duration(seconds)*time.Second)
+		return store.Throttled(fail(store.ErrThrottled, "the API server limits the requests of this worker: check its priority levels and flow schemas"), time.Duration(seconds)*time.Second)
 	case statusOf(err) != nil:
-		return fail(store.ErrUnavailable, "look at the API server's log and health")
+		return fail(store.ErrUnavailable, "check the API server's log and health")
 	}
-	return fail(store.ErrUnavailable, "is the API server at "+s.server+" reachable?")
+	return fail(store.ErrUnavailable, "check that the API server at "+s.server+" is reachable")
 }
 
 func statusOf(err error) *metav1.Status {
@@ -74,8 +74,8 @@ func statusOf(err error) *metav1.Status {
 	return nil
 }
 
-// textOf is err for people. What answers and is no API server may repeat what
-// it was sent, and is not quoted.
+// textOf returns err as text for messages. It does not quote an answer that is
+// not from an API server, since that may repeat the request.
 func textOf(err error) string {
 	if status := statusOf(err); status != nil && apierrors.IsUnexpectedServerError(err) {
 		return fmt.Sprintf("HTTP status %d, which no API server sent", status.Code)
@@ -87,7 +87,8 @@ func isQuota(err error) bool {
 	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota")
 }
 
-// isEtcdFull: etcd takes no more writes until somebody has made room (its alarm NOSPACE).
+// isEtcdFull reports whether etcd refuses writes until somebody makes room (its
+// alarm NOSPACE).
 func isEtcdFull(err error) bool { return strings.Contains(err.Error(), "database space exceeded") }
 
 func isTooLarge(err error) bool {
@@ -108,7 +109,8 @@ func isTooLarge(err error) bool {
 	return strings.Contains(status.Message, "request is too large") // etcd's words
 }
 
-// changesField reports whether a field cannot be changed.
+// changesField reports whether a write failed because a field cannot be
+// changed.
 func changesField(err error, field string) bool {
 	if status := statusOf(err); status != nil && apierrors.IsInvalid(err) && status.Details != nil {
 		for _, cause := range status.Details.Causes {
@@ -120,7 +122,7 @@ func changesField(err error, field string) bool {
 	return false
 }
 
-// isGone reports whether err says that there is no such thing of that kind.
+// isGone reports whether err says that the object of that kind does not exist.
 func isGone(err error, kind string) bool {
 	status := statusOf(err)
 	return isAbsent(err) && status.Details != nil && status.Details.Kind == kind

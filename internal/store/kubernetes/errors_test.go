@@ -27,9 +27,9 @@ const secretValue = "hunter2-and-more"
 func calls(s store.Store) map[string]func(context.Context) error {
 	rec := newNative("org:acme", "key", "w9", "value", secretValue)
 	return map[string]func(context.Context) error{
-		"Get":    func(ctx context.Context) error { _, err := s.Get(ctx, rec.Key); return err },
+		"Get":    func(ctx context.Context) error { _, err := s.Get(ctx, rec.Target); return err },
 		"Put":    func(ctx context.Context) error { _, err := s.Put(ctx, rec, store.Precondition{}); return err },
-		"Delete": func(ctx context.Context) error { return s.Delete(ctx, rec.Key, store.Precondition{}) },
+		"Delete": func(ctx context.Context) error { return s.Delete(ctx, rec.Target, store.Precondition{}) },
 		"List": func(ctx context.Context) error {
 			_, err := s.List(ctx, store.ListOptions{Limit: 10})
 			return err
@@ -37,7 +37,7 @@ func calls(s store.Store) map[string]func(context.Context) error {
 	}
 }
 
-// fails wants an error of that kind that has those words and no value.
+// fails checks that err is of the kind, has the words and shows no value.
 func fails(t *testing.T, what string, err, kind error, words ...string) {
 	t.Helper()
 	if !errors.Is(err, kind) {
@@ -54,8 +54,8 @@ func fails(t *testing.T, what string, err, kind error, words ...string) {
 	}
 }
 
-// What an API server, or something in front of it, may answer in place of what
-// was asked for. Each is told as what it is, by the one request that met it.
+// Each wrong answer of an API server, or of a proxy in front of it, must become the
+// right error after one request.
 func TestAnswers(t *testing.T) {
 	n := shared(t).namespace(t)
 	p := n.proxy(t)
@@ -103,17 +103,17 @@ func TestAnswers(t *testing.T) {
 			before := p.requests.Load()
 			fails(t, name+" "+method, call(t.Context()), answer.kind, answer.words...)
 			if asked := p.requests.Load() - before; asked != 1 {
-				t.Errorf("%s %s: %d requests, want one: retries are not the driver's", name, method, asked)
+				t.Errorf("%s %s: %d requests, want one: the driver must not retry", name, method, asked)
 			}
 		}
 	}
 	p.pass()
-	if rec := get(t, s, store.Key{Scope: "org:acme", ID: "key"}); string(rec.Data["value"].Bytes()) != secretValue {
+	if rec := get(t, s, subjects.Target{Scope: "org:acme", ID: "key"}); string(rec.Data["value"].Bytes()) != secretValue {
 		t.Error("the value changed")
 	}
 }
 
-// A write is refused in other words than a read.
+// Kubernetes refuses writes for reasons that do not apply to reads.
 func TestRefusedWrites(t *testing.T) {
 	n := shared(t).namespace(t)
 	s := n.open(t, kubernetes.Config{Native: true})
@@ -121,22 +121,22 @@ func TestRefusedWrites(t *testing.T) {
 	put(t, s, rec)
 	again := newNative("org:acme", "key", "w2", "value", secretValue+"2")
 
-	n.patch(t, rec.Key, `{"immutable":true}`)
+	n.patch(t, rec.Target, `{"immutable":true}`)
 	_, err := s.Put(t.Context(), again, store.Precondition{})
 	fails(t, "immutable", err, store.ErrPermission, "marked immutable")
-	if got := get(t, s, rec.Key); got.WriteID != "w1" {
-		t.Errorf("the immutable one has write id %q", got.WriteID)
+	if got := get(t, s, rec.Target); got.WriteID != "w1" {
+		t.Errorf("the immutable Secret has write id %q", got.WriteID)
 	}
-	must(t, s.Delete(t.Context(), rec.Key, store.Precondition{}))
+	must(t, s.Delete(t.Context(), rec.Target, store.Precondition{}))
 
 	put(t, s, rec)
-	typed := n.secretOf(t, rec.Key)
+	typed := n.secretOf(t, rec.Target)
 	must(t, n.secrets().Delete(t.Context(), typed.Name, metav1.DeleteOptions{}))
 	typed.ResourceVersion, typed.UID, typed.Type = "", "", corev1.SecretTypeBasicAuth
 	typed.Data = map[string][]byte{"password": []byte(secretValue)}
 	_, err = n.secrets().Create(t.Context(), typed, metav1.CreateOptions{})
 	must(t, err)
-	if got := get(t, s, rec.Key); string(got.Data["password"].Bytes()) != secretValue {
+	if got := get(t, s, rec.Target); string(got.Data["password"].Bytes()) != secretValue {
 		t.Error("a Secret of another type is not read")
 	}
 	_, err = s.Put(t.Context(), newNative("org:acme", "key", "w2", "password", "x"), store.Precondition{})
@@ -154,10 +154,10 @@ func TestRefusedWrites(t *testing.T) {
 	quota.Status = corev1.ResourceQuotaStatus{Hard: quota.Spec.Hard, Used: corev1.ResourceList{"count/secrets": resource.MustParse("1")}}
 	_, err = n.admin.CoreV1().ResourceQuotas(n.name).UpdateStatus(t.Context(), quota, metav1.UpdateOptions{})
 	must(t, err)
-	eventually(t, func() error { // the quota is known to admission a moment later
+	eventually(t, func() error { // the quota takes effect a moment later
 		_, err := s.Put(t.Context(), newNative("org:acme", "more", "w1", "value", "x"), store.Precondition{})
 		if !errors.Is(err, store.ErrFull) || !strings.Contains(err.Error(), "raise the quota") || !strings.Contains(err.Error(), "few") {
-			must(t, ignoreNotFound(s.Delete(t.Context(), store.Key{Scope: "org:acme", ID: "more"}, store.Precondition{})))
+			must(t, ignoreNotFound(s.Delete(t.Context(), subjects.Target{Scope: "org:acme", ID: "more"}, store.Precondition{})))
 			return fmt.Errorf("Put over the quota: %w", err)
 		}
 		return nil
@@ -171,8 +171,8 @@ func ignoreNotFound(err error) error {
 	return err
 }
 
-// eventually waits until f has no error, for what the API server does in its
-// own time.
+// eventually waits up to 30 s until f returns no error, because the API server applies
+// some changes later.
 func eventually(t *testing.T, f func() error) {
 	t.Helper()
 	until := time.Now().Add(30 * time.Second)
@@ -188,7 +188,7 @@ func eventually(t *testing.T, f func() error) {
 	}
 }
 
-// A namespace that is being deleted takes no new Secrets.
+// A namespace that is being deleted accepts no new Secrets.
 func TestNamespaceIsDeleted(t *testing.T) {
 	n := shared(t).namespace(t)
 	s := n.open(t, kubernetes.Config{})
@@ -199,7 +199,7 @@ func TestNamespaceIsDeleted(t *testing.T) {
 	fails(t, "New", err, store.ErrPermission, "is being deleted", n.name)
 }
 
-// What the worker may do is taken away while it works, and then who it is.
+// While the worker runs, its permissions are removed, and then its account.
 func TestPermissionIsLost(t *testing.T) {
 	n := shared(t).namespace(t)
 	s := n.open(t, kubernetes.Config{})
@@ -207,7 +207,7 @@ func TestPermissionIsLost(t *testing.T) {
 	put(t, s, rec)
 	must(t, n.admin.RbacV1().RoleBindings(n.name).Delete(t.Context(), "credbus", metav1.DeleteOptions{}))
 	eventually(t, func() error {
-		if _, err := s.Get(t.Context(), rec.Key); err == nil {
+		if _, err := s.Get(t.Context(), rec.Target); err == nil {
 			return errors.New("Get is still allowed")
 		}
 		return nil
@@ -216,20 +216,20 @@ func TestPermissionIsLost(t *testing.T) {
 		verb := map[string]string{"Get": "get", "Put": "get", "Delete": "get", "List": "list"}[method]
 		fails(t, method, call(t.Context()), store.ErrPermission, "let this worker "+verb+" secrets in namespace "+n.name+" (deploy/kubernetes/rbac.yaml)")
 	}
-	err := s.Watch(t.Context(), func(store.Change) { t.Error("told") })
+	err := s.Watch(t.Context(), func(store.Change) { t.Error("Watch reports a change") })
 	fails(t, "Watch", err, store.ErrPermission, "let this worker list secrets")
 
 	must(t, n.admin.CoreV1().ServiceAccounts(n.name).Delete(t.Context(), "credbus", metav1.DeleteOptions{}))
 	eventually(t, func() error {
-		if _, err := s.Get(t.Context(), rec.Key); err == nil || !strings.Contains(err.Error(), "renew its token") {
+		if _, err := s.Get(t.Context(), rec.Target); err == nil || !strings.Contains(err.Error(), "renew its token") {
 			return err
 		}
 		return nil
 	})
 }
 
-// Calls that get no answer end with their context, with Close, and never by
-// themselves in less than 30 seconds.
+// Calls that get no answer end with their context or with Close. By themselves they end
+// after 30 seconds at the earliest.
 func TestSilence(t *testing.T) {
 	n := shared(t).namespace(t)
 	p := n.proxy(t)
@@ -260,7 +260,7 @@ func TestSilence(t *testing.T) {
 	for range all {
 		<-arrived
 	}
-	must(t, s.Close())
+	must(t, s.Close(t.Context()))
 	for range all {
 		if err := <-results; !errors.Is(err, store.ErrClosed) {
 			t.Errorf("a call under way while the store closes: %v", err)
@@ -268,8 +268,7 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// A connection that died in silence costs the request that finds out, and no
-// other.
+// A connection that went silent costs one request, the first that uses it.
 func TestDeadConnections(t *testing.T) {
 	n := shared(t).namespace(t)
 	line := newCable(t, strings.TrimPrefix(n.server.Fact("address"), "https://"))
@@ -278,15 +277,15 @@ func TestDeadConnections(t *testing.T) {
 	put(t, s, rec)
 	var gets sync.WaitGroup
 	for range 20 {
-		gets.Go(func() { get(t, s, rec.Key) })
+		gets.Go(func() { get(t, s, rec.Target) })
 	}
 	gets.Wait()
 	line.settle()
 	t.Logf("%d connections go silent", line.silence())
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	if _, err := s.Get(ctx, rec.Key); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := s.Get(ctx, rec.Target); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Get on a dead connection: %v", err)
 	}
-	get(t, s, rec.Key)
+	get(t, s, rec.Target)
 }

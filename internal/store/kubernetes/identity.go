@@ -7,15 +7,16 @@ import (
 	"credbus/internal/store"
 )
 
-// identityTimeout bounds the question of Identity.
+// identityTimeout bounds the request of Identity.
 const identityTimeout = time.Second
 
-// Identity implements [store.Identified]: the UID of the namespace and the name of the
-// store. No other namespace of any cluster has that UID, and it stays when etcd is
-// restored. The API server's address would not do: a cluster has several.
+// Identity implements [store.Identified]: the UID of the namespace and the name
+// of the store. No other namespace of any cluster has that UID, and it survives
+// a restore of etcd. The API server's address would not work: a cluster has
+// several.
 //
-// A role of before may lack the permission. Then, or while the API server does not
-// answer, the UID that was found before counts, and else the identity is "".
+// An older role may lack the permission. Then, or while the API server does not
+// answer, Identity uses the UID found before; without one, the identity is "".
 func (s *Store) Identity(caller context.Context) (string, error) {
 	ctx, end, err := s.calls.Begin(caller)
 	if err != nil {
@@ -35,7 +36,7 @@ func (s *Store) Identity(caller context.Context) (string, error) {
 		s.uid.Store(&uid)
 	case s.uid.Load() == nil:
 		s.unidentified.Do(func() {
-			s.config.Logger.Warn("which cluster this worker uses is not known, so that workers with different clusters do not notice: let this worker get its namespace (deploy/kubernetes/rbac.yaml)",
+			s.config.Logger.Warn("this worker cannot find out which cluster it uses, so workers with different clusters would not notice: let this worker get its namespace (deploy/kubernetes/rbac.yaml)",
 				"namespace", s.namespace, "error", err)
 		})
 		return "", nil

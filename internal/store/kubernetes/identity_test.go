@@ -15,7 +15,8 @@ import (
 	"credbus/internal/store/kubernetes"
 )
 
-// The namespace is known by its UID, through every address, and a store by its name.
+// The identity has the UID of the namespace, the same through every address, and the
+// name of the store.
 func TestIdentity(t *testing.T) {
 	n := shared(t).namespace(t)
 	identity := func(s *kubernetes.Store) string {
@@ -40,14 +41,14 @@ func TestIdentity(t *testing.T) {
 		return true
 	})
 	if got := identity(through); got != want {
-		t.Errorf("%q while the server does not answer, want what was known", got)
+		t.Errorf("%q while the server does not answer, want the known identity", got)
 	}
 	if got := identity(n.open(t, kubernetes.Config{Name: "other"})); got == want {
-		t.Errorf("two stores of a namespace are %q", got)
+		t.Errorf("two stores of a namespace have identity %q", got)
 	}
 }
 
-// A role of before, which allows Secrets only, is enough for a start.
+// An older role, which allows only Secrets, must be enough for a start.
 func TestIdentityWithoutPermission(t *testing.T) {
 	n := shared(t).namespace(t)
 	role, err := n.admin.RbacV1().Roles(n.name).Get(t.Context(), "credbus", metav1.GetOptions{})
@@ -68,7 +69,7 @@ func TestIdentityWithoutPermission(t *testing.T) {
 		text, err := s.Identity(t.Context())
 		must(t, err)
 		if text != "" {
-			return errors.New("the role of before is still in force")
+			return errors.New("the earlier role is still in force")
 		}
 		return nil
 	})
@@ -78,9 +79,9 @@ func TestIdentityWithoutPermission(t *testing.T) {
 		}
 	}
 	if n := strings.Count(log.String(), "deploy/kubernetes/rbac.yaml"); n != 1 {
-		t.Errorf("what to allow is logged %d times: %s", n, log.String())
+		t.Errorf("the missing permission is logged %d times: %s", n, log.String())
 	}
-	set(all) // while it runs
+	set(all) // while the store is open
 	eventually(t, func() error {
 		if text, err := s.Identity(t.Context()); err != nil || text == "" {
 			return fmt.Errorf("%q, %w", text, err)

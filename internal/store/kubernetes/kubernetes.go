@@ -2,7 +2,6 @@ package kubernetes
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -22,15 +21,16 @@ import (
 // DefaultName is the name of a Config that has none.
 const DefaultName = "credbus"
 
-// Config says which namespace of which cluster.
+// Config describes the namespace and its cluster.
 type Config struct {
 	// Namespace holds the Secrets. It must exist. Default: that of the pod, or
 	// of the kubeconfig's context.
 	Namespace string
 	// Kubeconfig is a file, or several as in the variable KUBECONFIG. Default:
-	// the service account of the pod; outside of one, .kube/config in the home.
+	// the service account of the pod; outside of one, .kube/config in the home
+	// directory.
 	Kubeconfig string
-	// Context is one of the kubeconfig; default its current one.
+	// Context is a context of the kubeconfig; default its current one.
 	Context string
 	// Name begins the name of every Secret and is its label credbus.io/store, so
 	// that several stores may share a namespace; a DNS label. Default DefaultName.
@@ -38,7 +38,7 @@ type Config struct {
 	// Native keeps values as the data of a Secret, for pods and people to read
 	// and write. Otherwise a Secret holds a sealed record.
 	Native bool
-	// Logger is told what the API server warns of. Default: slog.Default().
+	// Logger gets the warnings of the API server. Default: slog.Default().
 	Logger *slog.Logger
 }
 
@@ -49,11 +49,11 @@ type Store struct {
 	api       *api
 	namespace string
 	server    string // and
-	user      string // for people
+	user      string // for messages
 	watchTime time.Duration
 
-	uid          atomic.Pointer[string] // of the namespace, as Identity found it last
-	unidentified sync.Once              // warned that it found none
+	uid          atomic.Pointer[string] // of the namespace, the last one that Identity found
+	unidentified sync.Once              // warned that there is none
 
 	calls *store.Calls
 }
@@ -65,9 +65,9 @@ var (
 	_ store.Identified = (*Store)(nil)
 )
 
-// New asks the API server whether this worker may do all that a store does, and
-// tries to create a Secret without doing so. It ends within 2 seconds; its error
-// says what to change.
+// New asks the API server for the permissions that a store needs, and creates a
+// Secret in a dry run. It returns within 2 seconds. Its error says what to
+// change.
 func New(ctx context.Context, config Config) (*Store, error) {
 	if config.Name == "" {
 		config.Name = DefaultName
@@ -90,7 +90,7 @@ func New(ctx context.Context, config Config) (*Store, error) {
 	}
 	s := &Store{config: config, namespace: config.Namespace, server: account.config.Host, user: account.user, watchTime: watchTime, calls: store.NewCalls()}
 	if s.api, err = newAPI(adapt(account.config, config.Logger), s.namespace); err != nil {
-		return nil, fmt.Errorf("%s does not make a client (store.kubernetes.kubeconfig): %w", account.user, err)
+		return nil, fmt.Errorf("%s cannot be used for a client (store.kubernetes.kubeconfig): %w", account.user, err)
 	}
 	if err := s.check(ctx); err != nil {
 		s.api.closeIdle()
@@ -103,8 +103,8 @@ func New(ctx context.Context, config Config) (*Store, error) {
 func (s *Store) Native(subjects.Scope) bool { return s.config.Native }
 
 // Get implements [store.Store]. The API server answers it from a quorum of
-// etcd, never from a cache that may be behind.
-func (s *Store) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+// etcd, never from a cache that may be old.
+func (s *Store) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	if err := key.Check(); err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func (s *Store) Get(ctx context.Context, key store.Key) (*store.Record, error) {
 
 // Put implements [store.Store].
 func (s *Store) Put(caller context.Context, rec *store.Record, pre store.Precondition) (string, error) {
-	if err := rec.Key.Check(); err != nil {
+	if err := rec.Target.Check(); err != nil {
 		return "", err
 	}
 	ctx, end, err := s.calls.Begin(caller)
@@ -135,41 +135,26 @@ func (s *Store) Put(caller context.Context, rec *store.Record, pre store.Precond
 		return "", err
 	}
 	defer end()
-	for {
-		current, meta, err := s.current(ctx, s.nameOf(rec.Key))
-		if err != nil {
-			return "", err
+	name := s.nameOf(rec.Target)
+	read := func() (*store.Record, *metav1.ObjectMeta, error) { return s.current(ctx, name) }
+	return store.Replace(rec, pre, read, func(next *store.Record, meta *metav1.ObjectMeta) (string, error) {
+		if meta != nil && meta.DeletionTimestamp != nil {
+			return "", fmt.Errorf("%w: secret %s in namespace %s is being deleted, and waits for its finalizers: %s", store.ErrUnavailable, name, s.namespace, strings.Join(meta.Finalizers, ", "))
 		}
-		sound := current != nil && current.Damaged == ""
-		if sound && current.WriteID == rec.WriteID {
-			return pre.Repeated(current)
-		}
-		if err := pre.Check(current); err != nil {
-			return "", err
-		}
-		if current == nil && meta != nil {
-			return "", fmt.Errorf("%w: secret %s in namespace %s is being deleted, and waits for its finalizers: %s", store.ErrUnavailable, meta.Name, s.namespace, strings.Join(meta.Finalizers, ", "))
-		}
-		next := *rec
-		if sound {
-			next.Created = current.Created
-		}
-		secret, err := s.build(meta, &next)
+		secret, err := s.build(meta, next)
 		if err != nil {
 			return "", err
 		}
 		written, err := s.send(caller, meta, secret)
-		if err == nil {
-			return versionOf(written), nil
-		}
-		if !errors.Is(err, errOvertaken) {
+		if err != nil {
 			return "", err
 		}
-	}
+		return versionOf(written), nil
+	})
 }
 
 // Delete implements [store.Store].
-func (s *Store) Delete(caller context.Context, key store.Key, pre store.Precondition) error {
+func (s *Store) Delete(caller context.Context, key subjects.Target, pre store.Precondition) error {
 	if err := key.Check(); err != nil {
 		return err
 	}
@@ -178,45 +163,29 @@ func (s *Store) Delete(caller context.Context, key store.Key, pre store.Precondi
 		return err
 	}
 	defer end()
-	for {
-		current, meta, err := s.current(ctx, s.nameOf(key))
-		if err != nil {
-			return err
-		}
-		if err := pre.Check(current); err != nil {
-			return err
-		}
-		if current == nil {
-			return store.ErrNotFound
-		}
-		err = s.api.remove(caller, meta)
+	read := func() (*store.Record, *metav1.ObjectMeta, error) { return s.current(ctx, s.nameOf(key)) }
+	return store.Remove(pre, read, func(meta *metav1.ObjectMeta) error {
+		err := s.api.remove(caller, meta)
 		switch {
 		case err == nil:
 			return nil
-		case !isConflict(err) && !isAbsent(err):
-			return s.failed(caller, "delete", err)
+		case isConflict(err), isAbsent(err):
+			return store.ErrOvertaken
 		}
-	}
+		return s.failed(caller, "delete", err)
+	})
 }
 
-// Close implements [store.Store]. Calls under way give up, a Watch too, unless
-// they wait for the answer to a write; it waits until all have returned.
-func (s *Store) Close() error {
-	s.calls.Close()
-	s.api.closeIdle()
-	return nil
-}
+// Close implements [store.Store].
+func (s *Store) Close(ctx context.Context) error { return s.calls.Close(ctx, s.api.closeIdle) }
 
-// errOvertaken: the Secret is not, or no longer, as the writer saw it.
-var errOvertaken = errors.New("another write was faster")
-
-// send creates a Secret where meta is nil, and else replaces the one that meta
-// is of. Otherwise it returns errOvertaken.
+// send creates a Secret if meta is nil, and otherwise replaces the one of meta.
+// If the Secret has changed, it returns store.ErrOvertaken.
 func (s *Store) send(ctx context.Context, meta *metav1.ObjectMeta, secret *corev1.Secret) (*metav1.ObjectMeta, error) {
 	if meta == nil {
 		written, err := s.api.create(ctx, secret, false)
 		if apierrors.IsAlreadyExists(err) && !apierrors.IsUnexpectedServerError(err) {
-			return nil, errOvertaken
+			return nil, store.ErrOvertaken
 		}
 		if err != nil {
 			return nil, s.failed(ctx, "create", err)
@@ -225,7 +194,7 @@ func (s *Store) send(ctx context.Context, meta *metav1.ObjectMeta, secret *corev
 	}
 	written, err := s.api.update(ctx, secret)
 	if isConflict(err) || isGone(err, "secrets") {
-		return nil, errOvertaken
+		return nil, store.ErrOvertaken
 	}
 	if err != nil {
 		return nil, s.failed(ctx, "update", err)
@@ -237,9 +206,9 @@ func isConflict(err error) bool {
 	return apierrors.IsConflict(err) && !apierrors.IsUnexpectedServerError(err)
 }
 
-// current is what a writer has to know of the Secret of that name: its record
-// without values, nil when there is none, and its metadata, which is not nil
-// while a deleted Secret waits for its finalizers.
+// current returns what a writer must know about the Secret of that name: its
+// record without values, or nil, and its metadata. Metadata without a record
+// means that a deleted Secret waits for its finalizers.
 func (s *Store) current(ctx context.Context, name string) (*store.Record, *metav1.ObjectMeta, error) {
 	meta, err := s.api.head(ctx, name)
 	switch {
@@ -253,9 +222,9 @@ func (s *Store) current(ctx context.Context, name string) (*store.Record, *metav
 	return s.look(ctx, meta)
 }
 
-// look is the record without values that a Secret holds whose metadata is
-// known. Only a sealed one that others wrote to is read for it: then both are
-// as of now.
+// look returns the record, without values, of a Secret with known metadata. It
+// reads the Secret only if it is sealed and others wrote to it. Then it returns
+// the new metadata too.
 func (s *Store) look(ctx context.Context, meta *metav1.ObjectMeta) (*store.Record, *metav1.ObjectMeta, error) {
 	o, err := s.read(meta)
 	if err != nil {
@@ -267,14 +236,14 @@ func (s *Store) look(ctx context.Context, meta *metav1.ObjectMeta) (*store.Recor
 	rec, meta, err := s.whole(ctx, meta.Name)
 	if rec != nil {
 		rec.Payload = nil
-		rec.Data.Wipe() // it was changed to the other form meanwhile
+		rec.Data.Wipe() // it was changed to the native form meanwhile
 		rec.Data = nil
 	}
 	return rec, meta, err
 }
 
-// whole is the record that the Secret of that name holds, nil when there is
-// none, and the Secret's metadata.
+// whole returns the record of the Secret of that name, or nil, and the Secret's
+// metadata.
 func (s *Store) whole(ctx context.Context, name string) (*store.Record, *metav1.ObjectMeta, error) {
 	secret, err := s.api.get(ctx, name)
 	switch {
@@ -304,5 +273,5 @@ func wipe(secret *corev1.Secret) {
 }
 
 func (s *Store) notOurs(name string, err error) error {
-	return fmt.Errorf("%w: %s: label it %s=%s and annotate it %s and %s as its name says, or remove it", store.ErrDamaged, s.damage(name, err), storeLabel, s.config.Name, scopeAnnotation, idAnnotation)
+	return fmt.Errorf("%w: %s: label it %s=%s and annotate it with %s and %s to match its name, or remove it", store.ErrDamaged, s.damage(name, err), storeLabel, s.config.Name, scopeAnnotation, idAnnotation)
 }

@@ -18,8 +18,7 @@ import (
 	"credbus/subjects"
 )
 
-// Both forms pass the suite with no more rights than deploy/kubernetes/rbac.yaml
-// gives.
+// Both forms pass the suite with only the rights of deploy/kubernetes/rbac.yaml.
 func TestConformance(t *testing.T)       { conformance(t, false) }
 func TestConformanceNative(t *testing.T) { conformance(t, true) }
 
@@ -32,22 +31,22 @@ func conformance(t *testing.T, native bool) {
 			n = b.namespace(t)
 			return n.open(t, config)
 		},
-		Damage: func(t *testing.T, _ store.Store, key store.Key) {
+		Damage: func(t *testing.T, _ store.Store, key subjects.Target) {
 			if native {
 				n.patch(t, key, `{"metadata":{"annotations":{"credbus.io/metadata":"{no more"}}}`)
 			} else {
 				n.patch(t, key, `{"data":{"record":"Y3JlZGJ1cwEgbm8gbW9yZQ=="}}`)
 			}
 		},
-		Plant:    func(t *testing.T, _ store.Store, key store.Key, value string) { n.plant(t, key, value) },
+		Plant:    func(t *testing.T, _ store.Store, key subjects.Target, value string) { n.plant(t, key, value) },
 		Other:    func(t *testing.T, _ store.Store) store.Store { return n.open(t, config) },
 		Features: storetest.Features{Unordered: true, Native: native},
 	})
 }
 
-// plant makes the Secret of a key of org:acme as somebody does with kubectl, in the place
-// of one that is there.
-func (n *namespace) plant(t *testing.T, key store.Key, value string) {
+// plant makes the Secret of a key of org:acme, like somebody with kubectl. It replaces
+// an existing one.
+func (n *namespace) plant(t *testing.T, key subjects.Target, value string) {
 	t.Helper()
 	name := "credbus.org.acme." + string(key.ID)
 	if err := n.secrets().Delete(t.Context(), name, metav1.DeleteOptions{}); !apierrors.IsNotFound(err) {
@@ -66,7 +65,7 @@ func (n *namespace) plant(t *testing.T, key store.Key, value string) {
 	must(t, err)
 }
 
-// docs/stores/kubernetes.md names all that stands in a Secret, of both forms.
+// docs/stores/kubernetes.md names all parts of a Secret, in both forms.
 func TestDocsNameWhatIsInASecret(t *testing.T) {
 	page, err := os.ReadFile("../../../docs/stores/kubernetes.md")
 	must(t, err)
@@ -76,7 +75,7 @@ func TestDocsNameWhatIsInASecret(t *testing.T) {
 	put(t, n.open(t, kubernetes.Config{}), sealed)
 	inClear := newNative("org:acme", "native", "w2", "password", "x")
 	put(t, n.open(t, kubernetes.Config{Native: true}), inClear)
-	for _, key := range []store.Key{sealed.Key, inClear.Key} {
+	for _, key := range []subjects.Target{sealed.Target, inClear.Target} {
 		secret := n.secretOf(t, key)
 		names := slices.Concat(slices.Collect(maps.Keys(secret.Labels)), slices.Collect(maps.Keys(secret.Annotations)), slices.Collect(maps.Keys(secret.Data)))
 		var write map[string]any

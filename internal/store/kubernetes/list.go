@@ -13,12 +13,12 @@ import (
 	"credbus/subjects"
 )
 
-// readsAtOnce is how many Secrets of a page are asked for together.
+// readsAtOnce is how many Secrets of a page are read at once.
 const readsAtOnce = 16
 
-// cursor says where a list goes on: after the Secret called last, by the API
-// server's own token while that is good. Both stand behind a hash over them and
-// the scope, so that nothing else is taken for a cursor.
+// cursor says where a list continues: after the Secret named last, or by the
+// API server's own token while that is valid. A hash over both and the scope
+// comes first, so that no other text passes for a cursor.
 type cursor struct {
 	last  string
 	token string
@@ -41,9 +41,9 @@ func (s *Store) parseCursor(scope subjects.Scope, text string) (c cursor, err er
 	return c, nil
 }
 
-// List implements [store.Store]. It has the order of the Secrets' names. It
-// moves no values: what it tells stands in their metadata, but for sealed
-// records that others wrote to, which are read.
+// List implements [store.Store]. It lists in the order of the Secrets' names.
+// It transfers no values, since the metadata has all it needs. Only sealed
+// records that others wrote to are read.
 func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
 	after, err := s.parseCursor(opts.Scope, opts.After)
 	if err != nil {
@@ -72,10 +72,10 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 	return page, nil
 }
 
-// listAfter is a page of the API server's that has Secrets after the cursor, if
-// any are left. It shows them as of the first page, until that is compacted
-// away, some minutes later. Then the API server says how to go on with what is
-// there now; one that does not is asked from the beginning.
+// listAfter returns a page of the API server with Secrets after the cursor, if
+// any are left. Pages show the state as of the first page, until the API server
+// compacts that away some minutes later. Then the API server returns a token to
+// continue with the current state; without one, listAfter begins again.
 func (s *Store) listAfter(ctx context.Context, scope subjects.Scope, limit int, after cursor) (*metav1.PartialObjectMetadataList, error) {
 	restarted := false
 	for {
@@ -97,7 +97,7 @@ func (s *Store) listAfter(ctx context.Context, scope subjects.Scope, limit int, 
 	}
 }
 
-// lookAll are the records of those Secrets that come after last.
+// lookAll returns the records of the Secrets after last.
 func (s *Store) lookAll(ctx context.Context, scope subjects.Scope, last string, items []metav1.PartialObjectMetadata) ([]store.Record, error) {
 	found := make([]*store.Record, len(items))
 	reads, ctx := errgroup.WithContext(ctx)
@@ -109,13 +109,13 @@ func (s *Store) lookAll(ctx context.Context, scope subjects.Scope, last string, 
 		}
 		o, err := s.read(meta)
 		if err != nil || !scope.Contains(o.rec.Scope) {
-			continue // labels that do not fit: no Get finds it under that scope either
+			continue // wrong labels: no Get finds it in that scope either
 		}
 		found[i] = o.rec
 		if o.sealed && o.foreign {
 			reads.Go(func() (err error) {
 				if found[i], _, err = s.look(ctx, meta); errors.Is(err, store.ErrDamaged) {
-					err = nil // no credential any more
+					err = nil // not a credential any more
 				}
 				return err
 			})

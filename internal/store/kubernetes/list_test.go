@@ -17,18 +17,20 @@ import (
 	"credbus/internal/store"
 	"credbus/internal/store/kubernetes"
 	"credbus/internal/testbed"
+	"credbus/subjects"
 )
 
-// walk lists all, and calls between before each page but the first.
-func walk(t *testing.T, s store.Store, limit int, between func()) map[store.Key]int {
+// walk lists all records, and calls between before each page but the first. It returns
+// how often each record was shown.
+func walk(t *testing.T, s store.Store, limit int, between func()) map[subjects.Target]int {
 	t.Helper()
-	times := make(map[store.Key]int)
+	times := make(map[subjects.Target]int)
 	opts := store.ListOptions{Limit: limit}
 	for {
 		page, err := s.List(t.Context(), opts)
 		must(t, err)
 		for _, rec := range page.Records {
-			times[rec.Key]++
+			times[rec.Target]++
 		}
 		if opts.After = page.Next; page.Next == "" {
 			return times
@@ -37,18 +39,18 @@ func walk(t *testing.T, s store.Store, limit int, between func()) map[store.Key]
 	}
 }
 
-func fill(t *testing.T, s store.Store, n int) (keys []store.Key) {
+func fill(t *testing.T, s store.Store, n int) (keys []subjects.Target) {
 	t.Helper()
 	for i := range n {
 		rec := newRecord("org:acme", fmt.Sprintf("key-%02d", i), fmt.Sprint("w", i))
 		put(t, s, rec)
-		keys = append(keys, rec.Key)
+		keys = append(keys, rec.Target)
 	}
 	return keys
 }
 
-// expired is the API server's answer to a token that it has forgotten, with the
-// token that continues with what is there now, or without.
+// expired sends the API server's answer to a token that it has forgotten. token, which
+// may be empty, continues with the present state.
 func expired(w http.ResponseWriter, token string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusGone)
@@ -58,8 +60,8 @@ func expired(w http.ResponseWriter, token string) {
 	})
 }
 
-// A walk goes on where the API server has forgotten its token, and shows each
-// record that stays once.
+// If the API server has forgotten its token, a walk continues at the same place, and
+// shows each record that stays once.
 func TestExpiredTokens(t *testing.T) {
 	n := shared(t).namespace(t)
 	p := n.proxy(t)
@@ -130,14 +132,14 @@ func TestCompaction(t *testing.T) {
 	}
 }
 
-// forgotten waits until the API server has forgotten what is there now.
+// forgotten waits until the API server has forgotten the present state.
 func (n *namespace) forgotten(t *testing.T) {
 	t.Helper()
 	now, err := n.secrets().List(t.Context(), metav1.ListOptions{Limit: 1})
 	must(t, err)
 	for i := 0; ; i++ {
-		// Something must happen, or this stays the latest there is.
-		n.patch(t, store.Key{Scope: "org:acme", ID: "key-00"}, fmt.Sprintf(`{"metadata":{"labels":{"tick":"t%d"}}}`, i))
+		// Without a change this state would stay the latest one.
+		n.patch(t, subjects.Target{Scope: "org:acme", ID: "key-00"}, fmt.Sprintf(`{"metadata":{"labels":{"tick":"t%d"}}}`, i))
 		_, err := n.secrets().List(t.Context(), metav1.ListOptions{ResourceVersion: now.ResourceVersion, ResourceVersionMatch: metav1.ResourceVersionMatchExact})
 		if apierrors.IsResourceExpired(err) {
 			return
@@ -147,8 +149,8 @@ func (n *namespace) forgotten(t *testing.T) {
 	}
 }
 
-// Only a Get moves values: lists, watches, and what the API server answers to
-// writes do not.
+// Only the answer to a Get has values. The answers to lists, watches and writes have
+// none.
 func TestValuesStay(t *testing.T) {
 	n := shared(t).namespace(t)
 	p := n.proxy(t)
@@ -174,11 +176,11 @@ func TestValuesStay(t *testing.T) {
 	put(t, s, rec)
 	rec.WriteID = "w2"
 	put(t, s, rec)
-	n.patch(t, rec.Key, `{"data":{"more":"eA=="}}`)
-	if shown := listed(t, s, rec.Key); shown.WriteID != "" {
+	n.patch(t, rec.Target, `{"data":{"more":"eA=="}}`)
+	if shown := listed(t, s, rec.Target); shown.WriteID != "" {
 		t.Errorf("listed as %+v", shown)
 	}
-	must(t, s.Delete(t.Context(), rec.Key, store.Precondition{}))
+	must(t, s.Delete(t.Context(), rec.Target, store.Precondition{}))
 	for change := range told {
 		if change.Gone {
 			break
@@ -190,10 +192,10 @@ func TestValuesStay(t *testing.T) {
 	}
 	mu.Unlock()
 	put(t, s, rec)
-	get(t, s, rec.Key)
+	get(t, s, rec.Target)
 	mu.Lock()
 	defer mu.Unlock()
 	if len(shown) != 1 || !shown["GET "] {
-		t.Errorf("the value of a Get was not seen, so that nothing is proved: %v", shown)
+		t.Errorf("the value of a Get was not seen, so this test proves nothing: %v", shown)
 	}
 }

@@ -8,12 +8,11 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	"credbus/internal/store"
 	"credbus/subjects"
 )
 
-// Labels by which Secrets are found. Those of the scope are one for each level,
-// from the top, so that a selector of the first few finds a subtree.
+// Labels to find Secrets by. The scope has one label for each level, from the
+// top, so that a selector with the first few finds a subtree.
 const (
 	storeLabel     = "credbus.io/store" // Config.Name
 	formLabel      = "credbus.io/form"  // of sealed ones only
@@ -23,17 +22,17 @@ const (
 	managedBy      = "credbus"
 )
 
-// nameOf is the name of key's Secret: the store's name, then either
+// nameOf returns the name of key's Secret: the store's name, then either
 //
 //	credbus.org.acme.team.eng.api-key                every level, every value, the ID
 //	credbus.org.acme.team.eng.api-key.3vq5…          the same as far as the rules of
 //	                                                 Kubernetes go, and a hash of the key
 //	credbus.3vq5…                                    the hash alone, where that is too long
 //
-// No two keys have one name: the first form has an odd number of parts after
-// the store's name and at least three, the second an even one, the third one.
-// Names of the second and third form differ where their hashes do.
-func (s *Store) nameOf(key store.Key) string {
+// No two keys have the same name: the first form has an odd number of parts
+// after the store's name and at least three, the second an even one, the third
+// one. Names of the second and third form differ where their hashes do.
+func (s *Store) nameOf(key subjects.Target) string {
 	path := strings.NewReplacer("/", ".", ":", ".").Replace(string(key.Scope)) + "." + string(key.ID)
 	if name := s.config.Name + "." + path; isName(name) {
 		return name
@@ -53,17 +52,18 @@ func (s *Store) nameOf(key store.Key) string {
 
 func isName(name string) bool { return len(validation.IsDNS1123Subdomain(name)) == 0 }
 
-// hashOf is 160 bits of SHA-256 in 32 characters that names, labels and
-// cursors may hold. Who finds two keys with one hash gains nothing: the Secret
-// says whose it is.
+// hashOf returns 160 bits of SHA-256 as 32 characters that names, labels and
+// cursors may contain. An attacker gains nothing from two keys with the same
+// hash: the Secret says to which key it belongs.
 func hashOf(text string) string {
 	const bytes = 20
 	sum := sha256.Sum256([]byte(text))
 	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:bytes]))
 }
 
-// scopeLabels are the labels of a scope's levels. Their values are the segments
-// with a dot in place of the colon, or a hash of the segment, which has no dot.
+// scopeLabels returns the labels of a scope's levels. Their values are the
+// segments with a dot in place of the colon, or a hash of the segment, which
+// has no dot.
 func scopeLabels(scope subjects.Scope) map[string]string {
 	labels := make(map[string]string)
 	if scope == subjects.Root {

@@ -7,13 +7,12 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	"credbus/internal/store"
 	"credbus/internal/store/kubernetes"
 	"credbus/subjects"
 )
 
 func TestNames(t *testing.T) {
-	for key, want := range map[store.Key]string{
+	for key, want := range map[subjects.Target]string{
 		{Scope: "org:acme", ID: "key"}:                                 "credbus.org.acme.key",
 		{Scope: "org:acme/team:eng/service:api", ID: "api-key"}:        "credbus.org.acme.team.eng.service.api.api-key",
 		{Scope: "org:acme", ID: "DB_PASSWORD"}:                         "credbus.org.acme.db-password.4dzjul2hm5ltzmav2ocibmw2ktzq2bee",
@@ -46,8 +45,8 @@ func TestScopeLabels(t *testing.T) {
 	}
 }
 
-// FuzzNames: no two keys share a name, whatever they are, and Kubernetes takes
-// each name and label.
+// FuzzNames checks that no two keys share a name, and that Kubernetes accepts each
+// name and label.
 func FuzzNames(f *testing.F) {
 	f.Add("org:acme", "key", "org:acme", "KEY")
 	f.Add("org:acme/team:eng", "key", "org:acme", "key")
@@ -55,8 +54,8 @@ func FuzzNames(f *testing.F) {
 	f.Add("a:b", "c", "a-b:c", "c")
 	f.Add("_:_", "_", "-:-", "-")
 	f.Fuzz(func(t *testing.T, scope1, id1, scope2, id2 string) {
-		one := store.Key{Scope: subjects.Scope(scope1), ID: subjects.ID(id1)}
-		two := store.Key{Scope: subjects.Scope(scope2), ID: subjects.ID(id2)}
+		one := subjects.Target{Scope: subjects.Scope(scope1), ID: subjects.ID(id1)}
+		two := subjects.Target{Scope: subjects.Scope(scope2), ID: subjects.ID(id2)}
 		if one.Check() != nil || two.Check() != nil {
 			return
 		}

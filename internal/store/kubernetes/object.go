@@ -18,27 +18,28 @@ import (
 	"credbus/subjects"
 )
 
-// Annotations of a Secret. Who wants a Secret of his own to be a credential
-// gives it the first two, and the third if he likes.
+// Annotations of a Secret. To make your own Secret a credential, give it the
+// first two; the third is optional.
 const (
 	annotationPrefix   = "credbus.io/"
 	scopeAnnotation    = annotationPrefix + "scope"
 	idAnnotation       = annotationPrefix + "id"
 	metadataAnnotation = annotationPrefix + "metadata" // JSON of subjects.Metadata
 	writeAnnotation    = annotationPrefix + "write"    // JSON of write
-	// lastApplied is where kubectl apply keeps what it applied: values in clear,
-	// which are not to outlive the write that replaces them.
+	// lastApplied is where kubectl apply keeps the applied object, with values
+	// in clear. They must not outlive the write that replaces them.
 	lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 )
 
-// recordName is the name under which a sealed record stands in a Secret.
+// recordName is the name of a sealed record in the data of a Secret.
 const recordName = "record"
 
-// unknownVersion stands in a sealed record for its version, which is known only
-// when the API server has the record.
+// unknownVersion stands in a sealed record for its version, which is only known
+// once the API server has the record.
 const unknownVersion = "-"
 
-// write is what the last Put leaves in a Secret beside the record's metadata.
+// write holds what the last Put leaves in a Secret beside the record's
+// metadata.
 type write struct {
 	ID       string   `json:"id"`
 	Revision string   `json:"revision,omitempty"`
@@ -46,27 +47,28 @@ type write struct {
 	Names    []string `json:"names"`           // of the values, in order
 }
 
-// errNotOurs is of a Secret that has the name of a credential's and is none.
-var errNotOurs = errors.New("it is not a credential of this store: its labels or annotations do not say so")
+// errNotOurs is the error of a Secret that has the name of a credential but is
+// not one.
+var errNotOurs = errors.New("its labels or annotations do not make it a credential of this store")
 
-// object is what the metadata of a Secret tells of a record.
+// object is the record as the metadata of a Secret describes it.
 type object struct {
 	meta   *metav1.ObjectMeta
 	rec    *store.Record // without values; Damaged when its metadata cannot be read
 	sealed bool
-	// foreign: others wrote to it since. Then rec of a sealed one has the key and
-	// no more: what is in the Secret must be looked at.
+	// foreign means that others wrote to it since. Then rec of a sealed one has
+	// only the key: the caller must read the Secret.
 	foreign bool
 }
 
-// read tells what meta says. It returns errNotOurs when that is no key, or
-// another than this name is for.
+// read interprets meta. It returns errNotOurs if meta has no key, or the key of
+// another name.
 func (s *Store) read(meta *metav1.ObjectMeta) (*object, error) {
-	key := store.Key{Scope: subjects.Scope(meta.Annotations[scopeAnnotation]), ID: subjects.ID(meta.Annotations[idAnnotation])}
+	key := subjects.Target{Scope: subjects.Scope(meta.Annotations[scopeAnnotation]), ID: subjects.ID(meta.Annotations[idAnnotation])}
 	if meta.Labels[storeLabel] != s.config.Name || key.Check() != nil || s.nameOf(key) != meta.Name {
 		return nil, errNotOurs
 	}
-	o := &object{meta: meta, sealed: meta.Labels[formLabel] == formSealed, rec: &store.Record{Key: key}}
+	o := &object{meta: meta, sealed: meta.Labels[formLabel] == formSealed, rec: &store.Record{Target: key}}
 	last, metadata, err := readAnnotations(meta)
 	changed, when := changedByOthers(meta, last.Names)
 	_, whole := meta.Annotations[metadataAnnotation]
@@ -95,12 +97,12 @@ func (s *Store) read(meta *metav1.ObjectMeta) (*object, error) {
 	o.rec.WriteID, o.rec.Proof = last.ID, last.Proof
 	o.rec.Revision, err = subjects.ParseRevision(last.Revision)
 	if err != nil {
-		o.rec = &store.Record{Key: key, Damaged: s.damage(meta.Name, fmt.Errorf("annotation %s: %w", writeAnnotation, err))}
+		o.rec = &store.Record{Target: key, Damaged: s.damage(meta.Name, fmt.Errorf("annotation %s: %w", writeAnnotation, err))}
 	}
 	return o, nil
 }
 
-// readAnnotations reads what a Put left, and what others may have.
+// readAnnotations reads the annotations of a Put, or those of others.
 func readAnnotations(meta *metav1.ObjectMeta) (last write, metadata subjects.Metadata, err error) {
 	for name, into := range map[string]any{writeAnnotation: &last, metadataAnnotation: &metadata} {
 		text, ok := meta.Annotations[name]
@@ -126,7 +128,8 @@ func readAnnotations(meta *metav1.ObjectMeta) (last write, metadata subjects.Met
 	return last, metadata, nil
 }
 
-// open is the record of a Secret with its values, Damaged if it cannot be read.
+// open returns the record of a Secret with its values. It is Damaged if it
+// cannot be read.
 func (s *Store) open(secret *corev1.Secret) (*store.Record, error) {
 	o, err := s.read(&secret.ObjectMeta)
 	switch {
@@ -137,7 +140,7 @@ func (s *Store) open(secret *corev1.Secret) (*store.Record, error) {
 	case o.rec.Damaged != "":
 		return o.rec, nil
 	case len(secret.Data) == 0:
-		return &store.Record{Key: o.rec.Key, Damaged: s.damage(secret.Name, errors.New("it holds no values"))}, nil
+		return &store.Record{Target: o.rec.Target, Damaged: s.damage(secret.Name, errors.New("it holds no values"))}, nil
 	}
 	o.rec.Data = make(subjects.Data, len(secret.Data))
 	for name, value := range secret.Data {
@@ -146,14 +149,14 @@ func (s *Store) open(secret *corev1.Secret) (*store.Record, error) {
 	return o.rec, nil
 }
 
-// decode reads a sealed record, whose annotations are but a copy.
+// decode reads a sealed record. The annotations of it are only a copy.
 func (s *Store) decode(o *object, encoded []byte) *store.Record {
 	rec, err := record.Decode(encoded)
-	if err == nil && rec.Key != o.rec.Key {
-		err = fmt.Errorf("it holds %s, whose place is another", rec.Key)
+	if err == nil && rec.Target != o.rec.Target {
+		err = fmt.Errorf("it holds %s, which belongs to another Secret", rec.Target)
 	}
 	if err != nil {
-		return &store.Record{Key: o.rec.Key, Damaged: s.damage(o.meta.Name, err)}
+		return &store.Record{Target: o.rec.Target, Damaged: s.damage(o.meta.Name, err)}
 	}
 	rec.Version = versionOf(o.meta)
 	return rec
@@ -163,12 +166,12 @@ func (s *Store) damage(name string, err error) string {
 	return fmt.Sprintf("secret %s in namespace %s: %v", name, s.namespace, err)
 }
 
-// versionOf is a version that no other state of a Secret of that name has: the
-// UID tells one from another that was made in its place.
+// versionOf returns a version that no other state of a Secret of that name has:
+// a Secret made again has another UID.
 func versionOf(meta *metav1.ObjectMeta) string { return string(meta.UID) + "." + meta.ResourceVersion }
 
-// build makes the Secret that holds rec in place of the one that meta is of, or
-// of none. What others keep in its metadata stays.
+// build makes the Secret for rec, to replace the one of meta, if there is one.
+// Metadata of others stays.
 func (s *Store) build(meta *metav1.ObjectMeta, rec *store.Record) (*corev1.Secret, error) {
 	data, err := dataOf(rec)
 	if err != nil {
@@ -179,9 +182,9 @@ func (s *Store) build(meta *metav1.ObjectMeta, rec *store.Record) (*corev1.Secre
 	if err != nil { // a year past 9999
 		return nil, fmt.Errorf("%w: the metadata cannot be written: %w", subjects.ErrInvalid, err)
 	}
-	last, _ := json.Marshal(write{ID: rec.WriteID, Revision: rec.Revision.String(), Proof: rec.Proof, Names: names}) // strings alone
+	last, _ := json.Marshal(write{ID: rec.WriteID, Revision: rec.Revision.String(), Proof: rec.Proof, Names: names}) // only strings: it cannot fail
 
-	next := metav1.ObjectMeta{Name: s.nameOf(rec.Key), Namespace: s.namespace}
+	next := metav1.ObjectMeta{Name: s.nameOf(rec.Target), Namespace: s.namespace}
 	if meta != nil {
 		next = *meta.DeepCopy()
 	}
@@ -208,8 +211,8 @@ func (s *Store) build(meta *metav1.ObjectMeta, rec *store.Record) (*corev1.Secre
 	}, nil
 }
 
-// dataOf is what a Secret holds of rec: its values by their names, or the
-// sealed record. Values are not copied.
+// dataOf returns the data of a Secret for rec: its values by their names, or
+// the sealed record. It does not copy values.
 func dataOf(rec *store.Record) (map[string][]byte, error) {
 	sealed := *rec
 	sealed.Version = unknownVersion
@@ -230,7 +233,8 @@ func dataOf(rec *store.Record) (map[string][]byte, error) {
 	return data, nil
 }
 
-// without is m without the names that drop is true for. It is not nil.
+// without returns m without the names for which drop is true. The result is not
+// nil.
 func without(m map[string]string, drop func(name string) bool) map[string]string {
 	kept := make(map[string]string, len(m)+subjects.MaxScopeLevels)
 	for name, value := range m {

@@ -9,11 +9,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// fieldManager is as whom the API server notes what a Store writes. Everybody
-// else is noted under another name: kubectl-edit, helm, velero.
+// fieldManager is the name under which the API server notes the writes of a
+// Store. Other programs have other names: kubectl-edit, helm, velero.
 const fieldManager = "credbus"
 
-// fields are those of an entry in a Secret's managed fields that matter here.
+// fields has the relevant part of an entry in a Secret's managed fields.
 type fields struct {
 	Data       map[string]json.RawMessage `json:"f:data"`
 	StringData map[string]json.RawMessage `json:"f:stringData"`
@@ -22,7 +22,7 @@ type fields struct {
 	} `json:"f:metadata"`
 }
 
-// fieldsOf reads an entry. What cannot be read counts as touching everything.
+// fieldsOf reads an entry. An unreadable entry counts as touching everything.
 func fieldsOf(entry *metav1.ManagedFieldsEntry) (f fields, touches bool) {
 	if entry.FieldsV1 == nil || json.Unmarshal(entry.FieldsV1.GetRawBytes(), &f) != nil {
 		return fields{}, true
@@ -36,9 +36,9 @@ func fieldsOf(entry *metav1.ManagedFieldsEntry) (f fields, touches bool) {
 
 // changedByOthers reports whether somebody else wrote values or annotations of
 // a Secret since a Store wrote the values of those names, and when. The API
-// server notes who set each field last, and takes fields that were removed off
-// the notes. A digest of the values would tell as well, but who may see
-// annotations and no values could guess weak ones by it.
+// server notes who set each field last, and drops removed fields. A digest of
+// the values would work too, but with it, people who may see annotations but no
+// values could guess weak values.
 func changedByOthers(meta *metav1.ObjectMeta, names []string) (changed bool, when time.Time) {
 	own := make(map[string]bool)
 	for i := range meta.ManagedFields {
@@ -67,14 +67,15 @@ func writtenBefore(meta *metav1.ObjectMeta) bool {
 	return slices.ContainsFunc(meta.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool { return entry.Manager == fieldManager })
 }
 
-// takeOver makes the values of those names a Store's alone. The API server would
-// leave one that is written as it was to whoever set it before.
+// takeOver notes the values of those names as set by a Store. Otherwise, if a
+// value is written unchanged, the API server would still note who set it
+// before.
 func takeOver(entries []metav1.ManagedFieldsEntry, names []string) []metav1.ManagedFieldsEntry {
 	data := map[string]struct{}{".": {}}
 	for _, name := range names {
 		data["f:"+name] = struct{}{}
 	}
-	owned, _ := json.Marshal(map[string]any{"f:data": data}) // strings alone: it cannot fail
+	owned, _ := json.Marshal(map[string]any{"f:data": data}) // only strings: it cannot fail
 	others := slices.DeleteFunc(entries, func(entry metav1.ManagedFieldsEntry) bool {
 		_, touches := fieldsOf(&entry)
 		return touches || entry.Manager == fieldManager

@@ -10,8 +10,8 @@ import (
 	"credbus/internal/testbed"
 )
 
-// An API server that is a process of its own is paused, killed and started
-// again, with its etcd.
+// The API server is a process of its own. It is paused, killed and started again with
+// its etcd.
 func TestFaults(t *testing.T)       { faults(t, false) }
 func TestFaultsNative(t *testing.T) { faults(t, true) }
 

@@ -24,7 +24,7 @@ import (
 type proxy struct {
 	server   *httptest.Server
 	requests atomic.Int32
-	// answer returns whether it answered. Nil: it never does.
+	// answer reports whether it answered. Nil never answers.
 	answer atomic.Pointer[func(w http.ResponseWriter, r *http.Request) bool]
 	// seen gets the body of every answer of the API server.
 	seen atomic.Pointer[func(r *http.Request, body []byte)]
@@ -65,7 +65,7 @@ func (n *namespace) proxy(t testing.TB) *proxy {
 	return p
 }
 
-// tee shows what is read.
+// tee calls show with the bytes of each Read.
 type tee struct {
 	io.ReadCloser
 	show func([]byte)
@@ -90,14 +90,14 @@ func (p *proxy) set(answer func(w http.ResponseWriter, r *http.Request) bool) {
 
 func (p *proxy) pass() { p.answer.Store(nil) }
 
-// cable carries connections to an address, until those that it has go silent:
+// cable forwards connections to an address. silence makes the present ones go silent:
 // they stay open, and nothing comes through them any more.
 type cable struct {
 	listener net.Listener
 	to       string
 
 	mu       sync.Mutex
-	silenced chan struct{} // closed for those of before
+	silenced chan struct{} // closed by silence; later connections get a new one
 	carried  int
 }
 
@@ -141,7 +141,7 @@ func relay(into, from net.Conn, silenced <-chan struct{}) {
 		}
 		if _, writeErr := into.Write(buffer[:n]); err != nil || writeErr != nil {
 			select {
-			case <-silenced: // nobody learns that the other end is gone
+			case <-silenced: // the other end does not notice
 			default:
 				into.Close()
 			}
@@ -150,8 +150,8 @@ func relay(into, from net.Conn, silenced <-chan struct{}) {
 	}
 }
 
-// settle returns once no connection has come for a while: a client dials for a
-// request that another connection serves in the end, and keeps what comes of it.
+// settle returns once no connection has come for a while. A client may dial for a
+// request that another connection then serves, and keep the new connection.
 func (c *cable) settle() {
 	const while = 500 * time.Millisecond
 	for carried := -1; ; {
@@ -166,7 +166,7 @@ func (c *cable) settle() {
 	}
 }
 
-// silence silences the connections of before, and says how many there were.
+// silence makes the present connections go silent, and returns their number.
 func (c *cable) silence() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -22,14 +22,15 @@ import (
 	"credbus/internal/testbed"
 )
 
-// refused wants that New refuses config in time, with those words and no token.
+// refused checks that New refuses config in time, with an error that has the words and
+// no token.
 func refused(t *testing.T, b *bed, what string, config kubernetes.Config, words ...string) {
 	t.Helper()
 	var err error
 	testbed.Prompt(t, 2*time.Second, func() {
 		var s *kubernetes.Store
 		if s, err = kubernetes.New(context.Background(), config); err == nil {
-			s.Close()
+			s.Close(t.Context())
 		}
 	})
 	if err == nil {
@@ -46,7 +47,7 @@ func refused(t *testing.T, b *bed, what string, config kubernetes.Config, words 
 	}
 }
 
-// What a start is refused with before any server is asked.
+// New refuses wrong settings before it sends any request.
 func TestSettings(t *testing.T) {
 	kubernetes.SetInCluster(t, func() (*rest.Config, string, error) { return nil, "", rest.ErrNotInCluster })
 	dir := t.TempDir()
@@ -94,9 +95,9 @@ func TestServerIsWrong(t *testing.T) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	closed.Close()
-	refused(t, b, "nobody there", at("https://"+closed.Addr().String(), b.authority(t), n.token), "store.kubernetes.kubeconfig", "reachable", closed.Addr().String())
+	refused(t, b, "closed port", at("https://"+closed.Addr().String(), b.authority(t), n.token), "store.kubernetes.kubeconfig", "reachable", closed.Addr().String())
 
-	refused(t, b, "without TLS", at(strings.Replace(address, "https", "http", 1), nil, n.token), "store.kubernetes.kubeconfig", "is it https://", b.server.Fact("port"))
+	refused(t, b, "without TLS", at(strings.Replace(address, "https", "http", 1), nil, n.token), "store.kubernetes.kubeconfig", "is the https:// address", b.server.Fact("port"))
 
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -116,15 +117,15 @@ func TestNamespaceIsWrong(t *testing.T) {
 	refused(t, b, "forbidden", forbidden, "let this worker get secrets in namespace "+other.name+" (deploy/kubernetes/rbac.yaml)", `the user "worker"`)
 	refused(t, b, "nobody", kubernetes.Config{Kubeconfig: b.server.Fact("kubeconfig"), Context: "nobody"}, `the user "nobody"`, "let this worker get secrets in namespace default")
 
-	// The one namespace is no way into the other.
+	// Access to one namespace gives no access to the other.
 	rec := newRecord("org:acme", "key", "w1")
 	put(t, other.open(t, kubernetes.Config{}), rec)
-	if _, err := n.open(t, kubernetes.Config{}).Get(t.Context(), rec.Key); !errors.Is(err, store.ErrNotFound) {
+	if _, err := n.open(t, kubernetes.Config{}).Get(t.Context(), rec.Target); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Get in another namespace: %v", err)
 	}
 }
 
-// Each verb that is missing is named.
+// The error names each missing verb.
 func TestMissingVerbs(t *testing.T) {
 	b := shared(t)
 	verbs := []string{"get", "list", "watch", "create", "update", "delete"}
@@ -139,8 +140,8 @@ func TestMissingVerbs(t *testing.T) {
 		eventually(t, func() error {
 			s, err := kubernetes.New(t.Context(), kubernetes.Config{Kubeconfig: n.kubeconfig})
 			if err == nil {
-				s.Close()
-				return errors.New("the role of before is still in force")
+				s.Close(t.Context())
+				return errors.New("the earlier role is still in force")
 			}
 			want := "let this worker " + missing + " secrets in namespace " + n.name + " (deploy/kubernetes/rbac.yaml)"
 			if !strings.Contains(err.Error(), want) {
@@ -151,7 +152,7 @@ func TestMissingVerbs(t *testing.T) {
 	}
 }
 
-// A pod has its service account and namespace from where it runs.
+// In a pod the store uses the service account and namespace of the pod.
 func TestPod(t *testing.T) {
 	b := shared(t)
 	n := b.namespace(t)
@@ -161,17 +162,17 @@ func TestPod(t *testing.T) {
 	kubernetes.SetInCluster(t, pod)
 	s, err := kubernetes.New(t.Context(), kubernetes.Config{})
 	must(t, err)
-	defer s.Close()
+	defer s.Close(t.Context())
 	rec := newRecord("org:acme", "key", "w1")
 	put(t, s, rec)
-	n.secretOf(t, rec.Key) // is in the pod's namespace
+	n.secretOf(t, rec.Target) // is in the pod's namespace
 
 	refused(t, b, "another namespace", kubernetes.Config{Namespace: "default"}, "the service account of this pod", "let this worker get secrets in namespace default")
-	// A kubeconfig that is named counts for more.
+	// A configured kubeconfig has precedence.
 	refused(t, b, "kubeconfig", kubernetes.Config{Kubeconfig: b.server.Fact("kubeconfig"), Context: "nobody"}, `the user "nobody"`)
 }
 
-// The trial of a start leaves nothing behind.
+// The checks of New leave nothing behind.
 func TestStartLeavesNothing(t *testing.T) {
 	n := shared(t).namespace(t)
 	n.open(t, kubernetes.Config{})
@@ -182,7 +183,7 @@ func TestStartLeavesNothing(t *testing.T) {
 	}
 }
 
-// What the API server warns of is logged, and nowhere else.
+// Warnings of the API server go to the log, and nowhere else.
 func TestWarnings(t *testing.T) {
 	n := shared(t).namespace(t)
 	p := n.proxy(t)
@@ -190,9 +191,9 @@ func TestWarnings(t *testing.T) {
 		w.Header().Set("Warning", `299 - "secrets are out of fashion"`)
 		return false
 	})
-	var log bytes.Buffer // a handler takes turns, and New has returned when it is read
+	var log bytes.Buffer // a handler locks it, and it is read after New has returned
 	s := p.open(t, n, kubernetes.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	must(t, s.Close())
+	must(t, s.Close(t.Context()))
 	if !strings.Contains(log.String(), "secrets are out of fashion") {
 		t.Errorf("the log has %q", log.String())
 	}

@@ -15,33 +15,33 @@ import (
 
 // Bounds of a watch.
 const (
-	// watchTime is how long the API server tells of changes to one request. It
-	// ends it with a bookmark, from which the next one goes on.
+	// watchTime is how long the API server reports changes to one request. It
+	// ends the request with a bookmark, from which the next one continues.
 	watchTime = 30 * time.Second
-	// watchSlack is how much later a request is given up that was not ended: its
-	// connection is dead.
+	// watchSlack is how much later the watch gives up a request that the server
+	// did not end: its connection is dead.
 	watchSlack = 5 * time.Second
 	// openTimeout is how long a request may wait for its answer to begin.
 	openTimeout = 5 * time.Second
-	// A watch that was interrupted tries to go on for watchOutage, from pause to
-	// pause. Then its caller decides.
+	// An interrupted watch tries to continue for watchOutage, with pauses that
+	// grow between these bounds. Then its caller decides.
 	watchOutage   = time.Minute
 	shortestPause = 100 * time.Millisecond
 	longestPause  = 5 * time.Second
 )
 
-// watch follows the Secrets' metadata. Values do not travel.
+// watch follows the Secrets' metadata. It transfers no values.
 type watch struct {
 	store   *Store
 	changed func(store.Change)
 
-	stands bool   // All was told, and nothing was missed since
+	stands bool   // All was reported, and nothing was missed since
 	at     string // the resource version that it has seen, "" if none
 }
 
-// Watch implements [store.Watcher]. It goes on after an interruption by itself,
-// from where it was if the API server still has what came since, and with All
-// otherwise.
+// Watch implements [store.Watcher]. After an interruption it continues by
+// itself: from where it stopped if the API server still has the later changes,
+// otherwise with All.
 func (s *Store) Watch(ctx context.Context, changed func(store.Change)) error {
 	ctx, end, err := s.calls.Begin(ctx)
 	if err != nil {
@@ -78,14 +78,14 @@ func isTransient(err error) bool {
 	return errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrTimeout)
 }
 
-// isExpired reports whether the API server has forgotten what came after the
-// resource version that was asked for.
+// isExpired reports whether the API server no longer has the changes after the
+// requested resource version.
 func isExpired(err error) bool {
 	return (apierrors.IsResourceExpired(err) || apierrors.IsGone(err)) && !apierrors.IsUnexpectedServerError(err)
 }
 
-// follow makes one request and tells what comes. It returns nil when that went
-// on for a while.
+// follow makes one request and reports the changes. It returns nil if the
+// request worked for a while.
 func (w *watch) follow(parent context.Context) error {
 	s := w.store
 	if w.at == "" {
@@ -114,7 +114,7 @@ func (w *watch) follow(parent context.Context) error {
 	}
 	for event := range events.ResultChan() {
 		if ctx.Err() != nil {
-			break // what is not told is not passed over either
+			break // a change not reported must not be skipped
 		}
 		if event.Type == apiwatch.Error {
 			return w.interrupted(parent, apierrors.FromObject(event.Object))
@@ -138,30 +138,30 @@ func (w *watch) follow(parent context.Context) error {
 }
 
 var (
-	errSilent = errors.New("the API server does not answer to a watch, or the connection is dead")
-	errEnded  = errors.New("the watch was ended before its time") // as by an API server that restarts
+	errSilent = errors.New("the API server does not answer a watch, or the connection is dead")
+	errEnded  = errors.New("the watch ended too early") // as by an API server that restarts
 )
 
-// interrupted is the error of a request that was not ended in its time.
+// interrupted returns the error of a request that did not end as planned.
 func (w *watch) interrupted(parent context.Context, err error) error {
-	w.store.api.closeIdle() // which may be as dead
+	w.store.api.closeIdle() // which may be dead too
 	if isExpired(err) || parent.Err() != nil {
 		return err
 	}
 	return w.store.explain("watch", err)
 }
 
-// tell tells what an event did.
+// tell reports the change of an event.
 func (w *watch) tell(ctx context.Context, kind apiwatch.EventType, meta *metav1.ObjectMeta) {
 	o, err := w.store.read(meta)
 	if err != nil {
-		// Whose it was cannot be told, and it may have been somebody's.
+		// Its key is unknown, but it may have been a credential.
 		if writtenBefore(meta) {
 			w.changed(store.Change{All: true})
 		}
 		return
 	}
-	change := store.Change{Key: o.rec.Key}
+	change := store.Change{Target: o.rec.Target}
 	if kind == apiwatch.Deleted || meta.DeletionTimestamp != nil {
 		change.Gone = true
 		w.changed(change)
@@ -169,7 +169,7 @@ func (w *watch) tell(ctx context.Context, kind apiwatch.EventType, meta *metav1.
 	}
 	rec, _, err := w.store.look(ctx, meta)
 	switch {
-	case err != nil: // cannot be read, at this moment at least
+	case err != nil: // cannot be read, at least at the moment
 	case rec == nil:
 		change.Gone = true
 	case rec.Damaged == "":

@@ -18,24 +18,25 @@ import (
 
 	"credbus/internal/store"
 	"credbus/internal/store/kubernetes"
+	"credbus/subjects"
 )
 
-// watching is a watch and what it tells.
+// watching is a watch and its reports.
 type watching struct {
-	t      *testing.T
-	told   chan store.Change
-	result chan error
-	all    int
+	t       *testing.T
+	changes chan store.Change
+	result  chan error
+	all     int
 }
 
 func watch(t *testing.T, s *kubernetes.Store) *watching {
 	t.Helper()
-	w := &watching{t: t, told: make(chan store.Change, 1000), result: make(chan error, 1)}
+	w := &watching{t: t, changes: make(chan store.Change, 1000), result: make(chan error, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	go func() { w.result <- s.Watch(ctx, func(change store.Change) { w.told <- change }) }()
+	go func() { w.result <- s.Watch(ctx, func(change store.Change) { w.changes <- change }) }()
 	if first := w.next(); first != (store.Change{All: true}) {
-		t.Fatalf("Watch first told %+v", first)
+		t.Fatalf("the first report is %+v", first)
 	}
 	return w
 }
@@ -43,7 +44,7 @@ func watch(t *testing.T, s *kubernetes.Store) *watching {
 func (w *watching) next() store.Change {
 	w.t.Helper()
 	select {
-	case change := <-w.told:
+	case change := <-w.changes:
 		if change.All {
 			w.all++
 		}
@@ -51,24 +52,24 @@ func (w *watching) next() store.Change {
 	case err := <-w.result:
 		w.t.Fatalf("Watch ended: %v", err)
 	case <-time.After(30 * time.Second):
-		w.t.Fatal("nothing is told")
+		w.t.Fatal("no report came")
 	}
 	return store.Change{}
 }
 
-// tells waits for want, past what else is told.
-func (w *watching) tells(want store.Change) {
+// until waits for want, and skips other reports.
+func (w *watching) until(want store.Change) {
 	w.t.Helper()
 	for w.next() != want {
 	}
 }
 
 func changeTo(rec *store.Record, version string) store.Change {
-	return store.Change{Key: rec.Key, Version: version, WriteID: rec.WriteID}
+	return store.Change{Target: rec.Target, Version: version, WriteID: rec.WriteID}
 }
 
-// What happens while connections are cut is told when there are new ones, and
-// nothing is lost track of.
+// Changes that happen while connections are cut are reported through new connections.
+// The watch does not lose track.
 func TestWatchGoesOn(t *testing.T) {
 	n := shared(t).namespace(t)
 	p := n.proxy(t)
@@ -88,18 +89,18 @@ func TestWatchGoesOn(t *testing.T) {
 		version := put(t, direct, rec)
 		gone := newRecord("org:acme", "gone", "w")
 		put(t, direct, gone)
-		must(t, direct.Delete(t.Context(), gone.Key, store.Precondition{}))
+		must(t, direct.Delete(t.Context(), gone.Target, store.Precondition{}))
 		down.Store(false)
-		w.tells(changeTo(rec, version))
-		w.tells(store.Change{Key: gone.Key, Gone: true})
+		w.until(changeTo(rec, version))
+		w.until(store.Change{Target: gone.Target, Gone: true})
 	}
 	if w.all != 1 {
-		t.Errorf("All was told %d times", w.all)
+		t.Errorf("All was reported %d times", w.all)
 	}
 }
 
-// A request is ended in its time by the API server. The next goes on from a
-// bookmark, however long no Secret of ours has changed.
+// The API server ends each watch request after a time. The next one continues from a
+// bookmark, even if no Secret of ours has changed for long.
 func TestWatchTakesTurns(t *testing.T) {
 	n := shared(t).namespace(t)
 	p := n.proxy(t)
@@ -120,13 +121,13 @@ func TestWatchTakesTurns(t *testing.T) {
 		must(t, err)
 	}
 	rec := newRecord("org:acme", "key", "w1")
-	w.tells(changeTo(rec, put(t, s, rec)))
+	w.until(changeTo(rec, put(t, s, rec)))
 	if w.all != 1 {
-		t.Errorf("All was told %d times", w.all)
+		t.Errorf("All was reported %d times", w.all)
 	}
 }
 
-// Where the API server has forgotten what came since, all may have changed.
+// If the API server has forgotten the changes since then, the watch reports All.
 func TestWatchExpires(t *testing.T) {
 	n := shared(t).namespace(t)
 	p := n.proxy(t)
@@ -152,19 +153,19 @@ func TestWatchExpires(t *testing.T) {
 			return true
 		})
 		p.server.CloseClientConnections()
-		w.tells(store.Change{All: true})
+		w.until(store.Change{All: true})
 		rec := newRecord("org:acme", "key", fmt.Sprint("w", i))
-		eventually(t, func() (err error) { // its connection may be one that was cut
+		eventually(t, func() (err error) { // Put may use a connection that was cut
 			version, err := s.Put(t.Context(), rec, store.Precondition{})
 			if err == nil {
-				w.tells(changeTo(rec, version))
+				w.until(changeTo(rec, version))
 			}
 			return err
 		})
 	}
 }
 
-// Garbage is no reason to end, nor a change.
+// Garbage must neither end the watch nor count as a change.
 func TestWatchGarbage(t *testing.T) {
 	n := shared(t).namespace(t)
 	p := n.proxy(t)
@@ -195,14 +196,14 @@ func TestWatchGarbage(t *testing.T) {
 	})
 	p.server.CloseClientConnections()
 	rec := newRecord("org:acme", "key", "w1")
-	w.tells(changeTo(rec, put(t, n.open(t, kubernetes.Config{}), rec)))
+	w.until(changeTo(rec, put(t, n.open(t, kubernetes.Config{}), rec)))
 	if w.all != 1 || answers.Load() < 5 {
-		t.Errorf("All was told %d times, after %d answers", w.all, answers.Load())
+		t.Errorf("All was reported %d times, after %d answers", w.all, answers.Load())
 	}
 }
 
-// A connection that died in silence is given up after the time in which the API
-// server would have ended it.
+// The watch gives up a silent connection after the time at which the API server would
+// have ended the request.
 func TestWatchOnDeadConnection(t *testing.T) {
 	n := shared(t).namespace(t)
 	line := newCable(t, strings.TrimPrefix(n.server.Fact("address"), "https://"))
@@ -211,14 +212,14 @@ func TestWatchOnDeadConnection(t *testing.T) {
 	w := watch(t, s)
 	line.silence()
 	rec := newRecord("org:acme", "key", "w1")
-	w.tells(changeTo(rec, put(t, n.open(t, kubernetes.Config{}), rec)))
+	w.until(changeTo(rec, put(t, n.open(t, kubernetes.Config{}), rec)))
 	if w.all != 1 {
-		t.Errorf("All was told %d times", w.all)
+		t.Errorf("All was reported %d times", w.all)
 	}
 }
 
-// What people do with their own tools is told as theirs.
-func TestWatchTellsOfOthers(t *testing.T) {
+// Changes that people make with their own tools must be reported as theirs.
+func TestWatchReportsOthers(t *testing.T) {
 	n := shared(t).namespace(t)
 	s := n.open(t, kubernetes.Config{Native: true})
 	rec := newNative("org:acme", "key", "w1", "value", "x")
@@ -226,33 +227,33 @@ func TestWatchTellsOfOthers(t *testing.T) {
 	w := watch(t, s)
 	version := func(secret *corev1.Secret) string { return string(secret.UID) + "." + secret.ResourceVersion }
 
-	changed := n.patch(t, rec.Key, `{"data":{"value":"eQ=="}}`)
-	w.tells(store.Change{Key: rec.Key, Version: version(changed)})
-	if got := get(t, s, rec.Key); got.Version != version(changed) || string(got.Data["value"].Bytes()) != "y" {
-		t.Errorf("Get has version %q, told was %q", got.Version, version(changed))
+	changed := n.patch(t, rec.Target, `{"data":{"value":"eQ=="}}`)
+	w.until(store.Change{Target: rec.Target, Version: version(changed)})
+	if got := get(t, s, rec.Target); got.Version != version(changed) || string(got.Data["value"].Bytes()) != "y" {
+		t.Errorf("Get has version %q, the report has %q", got.Version, version(changed))
 	}
-	w.tells(changeTo(rec, put(t, s, rec)))
+	w.until(changeTo(rec, put(t, s, rec)))
 
-	unmarked := n.patch(t, rec.Key, `{"metadata":{"labels":{"credbus.io/store":null}}}`)
-	w.tells(store.Change{Key: rec.Key, Gone: true})
+	unmarked := n.patch(t, rec.Target, `{"metadata":{"labels":{"credbus.io/store":null}}}`)
+	w.until(store.Change{Target: rec.Target, Gone: true})
 	_, err := n.secrets().Get(t.Context(), unmarked.Name, metav1.GetOptions{})
 	must(t, err)
-	marked := n.patch(t, rec.Key, `{"metadata":{"labels":{"credbus.io/store":"credbus"}}}`)
-	w.tells(store.Change{Key: rec.Key, Version: version(marked), WriteID: "w1"})
+	marked := n.patch(t, rec.Target, `{"metadata":{"labels":{"credbus.io/store":"credbus"}}}`)
+	w.until(store.Change{Target: rec.Target, Version: version(marked), WriteID: "w1"})
 
-	// Whose it was cannot be told any more.
-	n.patch(t, rec.Key, `{"metadata":{"annotations":{"credbus.io/id":"another"}}}`)
-	w.tells(store.Change{All: true})
+	// The Secret no longer says which key changed.
+	n.patch(t, rec.Target, `{"metadata":{"annotations":{"credbus.io/id":"another"}}}`)
+	w.until(store.Change{All: true})
 
 	must(t, n.secrets().Delete(t.Context(), unmarked.Name, metav1.DeleteOptions{}))
-	// One that no worker ever wrote was nobody's.
+	// A Secret that no worker ever wrote was not a credential.
 	_, err = n.secrets().Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "mine", Labels: map[string]string{"credbus.io/store": "credbus"}}}, metav1.CreateOptions{})
 	must(t, err)
 	all := w.all
 	last := newNative("org:acme", "last", "w1", "value", "x")
-	w.tells(changeTo(last, put(t, s, last)))
-	if w.all > all+1 { // that of the delete
-		t.Errorf("All was told %d times more", w.all-all)
+	w.until(changeTo(last, put(t, s, last)))
+	if w.all > all+1 { // one is for the delete
+		t.Errorf("All was reported %d more times", w.all-all)
 	}
 }
 
@@ -262,12 +263,12 @@ func TestWatchIsRefused(t *testing.T) {
 	s := n.open(t, kubernetes.Config{})
 	must(t, n.admin.RbacV1().RoleBindings(n.name).Delete(t.Context(), "credbus", metav1.DeleteOptions{}))
 	eventually(t, func() error {
-		_, err := s.Get(t.Context(), store.Key{Scope: "org:acme", ID: "key"})
+		_, err := s.Get(t.Context(), subjects.Target{Scope: "org:acme", ID: "key"})
 		if !errors.Is(err, store.ErrPermission) {
 			return fmt.Errorf("Get: %w", err)
 		}
 		return nil
 	})
-	err := s.Watch(t.Context(), func(store.Change) { t.Error("told") })
+	err := s.Watch(t.Context(), func(store.Change) { t.Error("Watch reports a change") })
 	fails(t, "Watch", err, store.ErrPermission, "let this worker list secrets")
 }

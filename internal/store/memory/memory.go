@@ -1,8 +1,8 @@
 // Package memory is the store for tests and demonstrations: a map behind a
-// mutex. What it holds is gone when the process ends.
+// mutex. Its content is gone when the process ends.
 //
-// It is also the shortest reading of the [store.Store] contract, which the
-// other drivers can be compared with.
+// It is also the shortest implementation of the [store.Store] contract, to
+// compare other drivers with.
 package memory
 
 import (
@@ -12,7 +12,9 @@ import (
 	"slices"
 	"sync"
 
+	"credbus/internal/lifecycle"
 	"credbus/internal/store"
+	"credbus/subjects"
 )
 
 // Store keeps records in memory. Make one with New.
@@ -20,10 +22,11 @@ type Store struct {
 	identity string
 
 	mu      sync.Mutex
-	records map[store.Key]*store.Record // nil once closed
+	records map[subjects.Target]*store.Record // nil once closed
 	watches map[*watch]struct{}
 
-	watching sync.WaitGroup // one for each of watches
+	watching sync.WaitGroup // one for each watch
+	life     lifecycle.Part
 }
 
 var (
@@ -35,15 +38,15 @@ var (
 func New() *Store {
 	return &Store{
 		identity: store.FleetingIdentity + rand.Text(),
-		records:  make(map[store.Key]*store.Record), watches: make(map[*watch]struct{}),
+		records:  make(map[subjects.Target]*store.Record), watches: make(map[*watch]struct{}),
 	}
 }
 
 // Identity implements [store.Identified]: no two stores in memory are the same.
 func (s *Store) Identity(ctx context.Context) (string, error) { return s.identity, ctx.Err() }
 
-// begin takes the lock for one operation, unless the operation may not start.
-// The caller unlocks when err is nil.
+// begin takes the lock for one operation, unless the operation must not start.
+// If err is nil, the caller must unlock.
 func (s *Store) begin(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -57,7 +60,7 @@ func (s *Store) begin(ctx context.Context) error {
 }
 
 // Get implements [store.Store].
-func (s *Store) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+func (s *Store) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	if err := s.begin(ctx); err != nil {
 		return nil, err
 	}
@@ -75,39 +78,28 @@ func (s *Store) Put(ctx context.Context, rec *store.Record, pre store.Preconditi
 		return "", err
 	}
 	defer s.mu.Unlock()
-	current := s.records[rec.Key]
-	if current != nil && current.WriteID == rec.WriteID {
-		return pre.Repeated(current)
-	}
-	if err := pre.Check(current); err != nil {
-		return "", err
-	}
-	next := clone(rec)
-	next.Version = rand.Text()
-	if current != nil {
-		next.Created = current.Created
-	}
-	s.records[rec.Key] = next
-	s.announceLocked(store.Change{Key: next.Key, Version: next.Version, WriteID: next.WriteID})
-	return next.Version, nil
+	read := func() (*store.Record, subjects.Target, error) { return s.records[rec.Target], rec.Target, nil }
+	return store.Replace(rec, pre, read, func(next *store.Record, at subjects.Target) (string, error) {
+		next = clone(next)
+		next.Version = rand.Text()
+		s.records[at] = next
+		s.announceLocked(store.Change{Target: at, Version: next.Version, WriteID: next.WriteID})
+		return next.Version, nil
+	})
 }
 
 // Delete implements [store.Store].
-func (s *Store) Delete(ctx context.Context, key store.Key, pre store.Precondition) error {
+func (s *Store) Delete(ctx context.Context, key subjects.Target, pre store.Precondition) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
-	current := s.records[key]
-	if err := pre.Check(current); err != nil {
-		return err
-	}
-	if current == nil {
-		return store.ErrNotFound
-	}
-	delete(s.records, key)
-	s.announceLocked(store.Change{Key: key, Gone: true})
-	return nil
+	read := func() (*store.Record, subjects.Target, error) { return s.records[key], key, nil }
+	return store.Remove(pre, read, func(at subjects.Target) error {
+		delete(s.records, at)
+		s.announceLocked(store.Change{Target: at, Gone: true})
+		return nil
+	})
 }
 
 // List implements [store.Store].
@@ -121,13 +113,13 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 	}
 	defer s.mu.Unlock()
 
-	var keys []store.Key
+	var keys []subjects.Target
 	for key := range s.records {
 		if opts.Scope.Contains(key.Scope) && key.Compare(after) > 0 {
 			keys = append(keys, key)
 		}
 	}
-	slices.SortFunc(keys, store.Key.Compare)
+	slices.SortFunc(keys, subjects.Target.Compare)
 
 	page, bytes := store.Page{CursorAt: store.FormatCursor}, 0
 	for i, key := range keys {
@@ -145,15 +137,17 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 }
 
 // Close implements [store.Store].
-func (s *Store) Close() error {
+func (s *Store) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.records = nil
 	for w := range s.watches {
 		w.wake()
 	}
 	s.mu.Unlock()
-	s.watching.Wait()
-	return nil
+	return s.life.Close(ctx, func(context.Context) error {
+		s.watching.Wait()
+		return nil
+	})
 }
 
 func clone(rec *store.Record) *store.Record {

@@ -17,11 +17,11 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// A watch whose caller is slow keeps no more than a bound, and says that it
-// lost track.
+// A watch with a slow caller keeps a limited number of changes, and then reports that
+// it lost track.
 func TestWatchSlowCaller(t *testing.T) {
 	s := memory.New()
-	defer s.Close()
+	defer s.Close(t.Context())
 	ctx, cancel := context.WithCancel(t.Context())
 	stands, full := make(chan struct{}), make(chan struct{})
 	var told []store.Change
@@ -39,7 +39,7 @@ func TestWatchSlowCaller(t *testing.T) {
 	}()
 	<-stands
 	put := func(id string) {
-		rec := &store.Record{Key: store.Key{Scope: "org:acme", ID: subjects.ID(id)}, WriteID: id}
+		rec := &store.Record{Target: subjects.Target{Scope: "org:acme", ID: subjects.ID(id)}, WriteID: id}
 		if _, err := s.Put(t.Context(), rec, store.Precondition{}); err != nil {
 			t.Error(err)
 		}
@@ -54,6 +54,6 @@ func TestWatchSlowCaller(t *testing.T) {
 		t.Errorf("Watch: %v", err)
 	}
 	if len(told) > writes/2 || told[1] != (store.Change{All: true}) {
-		t.Errorf("%d changes are told, the second is %+v", len(told), told[1])
+		t.Errorf("%d changes are reported, the second is %+v", len(told), told[1])
 	}
 }

@@ -6,13 +6,14 @@ import (
 	"credbus/internal/store"
 )
 
-// watch holds what a call of Watch has not told yet.
+// watch holds the changes that a call of Watch has not reported yet.
 type watch struct {
 	untold []store.Change // guarded by the store's mu
 	woken  chan struct{}
 }
 
-// mostUntold bounds a watch whose caller is slow: past it, All says it all.
+// mostUntold bounds the changes for a slow caller: beyond it, All replaces
+// them.
 const mostUntold = 10_000
 
 func (w *watch) wake() {

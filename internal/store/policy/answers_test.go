@@ -12,11 +12,11 @@ import (
 
 var both = policy.Config{Retries: 5, BreakerFailures: 3, BreakerDelay: 5 * time.Second}
 
-// A store whose records are garbage answers all the same: nothing is tried again,
-// nothing is refused, and the record can be replaced.
+// A store with damaged records works: the policy retries nothing and refuses nothing,
+// and the record can be replaced.
 func TestDamagedRecords(t *testing.T) {
-	bubble(t, both, func(b *bed) {
-		damaged := storetest.Fault{Damaged: "its checksum does not fit"}
+	inBubble(t, both, func(b *bed) {
+		damaged := storetest.Fault{Damaged: "its checksum is wrong"}
 		b.faults.Set(storetest.Get, damaged)
 		b.faults.Set(storetest.List, damaged)
 		for range 10 {
@@ -26,25 +26,25 @@ func TestDamagedRecords(t *testing.T) {
 		}
 		b.calls(storetest.Get, 10)
 		page, err := b.List(b.t.Context(), store.ListOptions{Limit: 10})
-		if err != nil || len(page.Records) != 1 || page.Records[0].Key != key || page.Records[0].Damaged != damaged.Damaged {
+		if err != nil || len(page.Records) != 1 || page.Records[0].Target != key || page.Records[0].Damaged != damaged.Damaged {
 			b.t.Errorf("List = %+v, %v", page, err)
 		}
 		if took, err := b.put("w1", time.Second); err != nil || took != 0 {
-			b.t.Errorf("Put over it: %v after %s", err, took)
+			b.t.Errorf("Put over the damaged record: %v after %s", err, took)
 		}
 		b.faults.Set(storetest.Get, storetest.Fault{})
 		if rec, err := b.Get(b.t.Context(), key); err != nil || rec.WriteID != "w1" {
-			b.t.Errorf("Get of what replaced it: %+v, %v", rec, err)
+			b.t.Errorf("Get of the new record: %+v, %v", rec, err)
 		}
 		b.changed()
 	})
 }
 
-// A store that loses the right to its backend, as when a token runs out, and gets
-// it back: nobody waits for retries meanwhile, nor for a breaker afterwards.
+// A store loses the permission for its backend, as when a token runs out, and gets it
+// back. No call waits for retries meanwhile, or for a breaker afterwards.
 func TestPermissionLostMidway(t *testing.T) {
 	operations := []storetest.Operation{storetest.Get, storetest.Put, storetest.Delete, storetest.List}
-	bubble(t, both, func(b *bed) {
+	inBubble(t, both, func(b *bed) {
 		for _, op := range operations {
 			b.faults.Set(op, storetest.Fault{Err: store.ErrPermission})
 		}
@@ -70,23 +70,23 @@ func TestPermissionLostMidway(t *testing.T) {
 			b.faults.Set(op, storetest.Fault{})
 		}
 		if rec, err := b.Get(b.t.Context(), key); err != nil || rec.WriteID != "w0" {
-			b.t.Errorf("Get, with the right again: %+v, %v", rec, err)
+			b.t.Errorf("Get, with the permission again: %+v, %v", rec, err)
 		}
 		if _, err := b.put("w2", time.Second); err != nil {
-			b.t.Errorf("Put, with the right again: %v", err)
+			b.t.Errorf("Put, with the permission again: %v", err)
 		}
 		b.changed()
 	})
-	// The right is lost between two tries of one write: the first may have landed,
-	// and it is not for the second to say that nothing was changed.
-	bubble(t, both, func(b *bed) {
+	// The permission is lost between two tries of one write. The first may have
+	// landed, so the error of the second must not claim that nothing was changed.
+	inBubble(t, both, func(b *bed) {
 		b.faults.Set(storetest.Put, storetest.Fault{Err: store.ErrTimeout, Applied: true, Calls: 1})
 		time.AfterFunc(time.Millisecond, func() { b.faults.Set(storetest.Put, storetest.Fault{Err: store.ErrPermission}) })
 		if _, err := b.put("w1", time.Second); !errors.Is(err, store.ErrPermission) || !unknownTo(err) {
 			b.t.Errorf("Put: %v, want both errors", err)
 		}
 		if rec, err := b.Get(b.t.Context(), key); err != nil || rec.WriteID != "w1" {
-			b.t.Errorf("what landed: %+v, %v", rec, err)
+			b.t.Errorf("Get of the record that landed: %+v, %v", rec, err)
 		}
 	})
 }

@@ -10,17 +10,18 @@ import (
 	"credbus/internal/store"
 )
 
-// Calls are those that a breaker is for. Reads and writes have one each, because a
-// store that takes no writes, or is slow to, may read as ever.
+// Calls names the calls that a breaker guards. Reads and writes have a breaker
+// each, because a store that refuses or delays writes may still read well.
 type Calls string
 
-// The calls of a store: Reads are Get, GetBatch and List, Writes are Put and Delete.
+// The two kinds of calls: Reads are Get, GetMulti and List, Writes are Put and
+// Delete.
 const (
 	Reads  Calls = "reads"
 	Writes Calls = "writes"
 )
 
-// State is that of a breaker.
+// State is the state of a breaker.
 type State string
 
 // The states of a breaker.
@@ -32,21 +33,22 @@ const (
 
 // Change is a change of a breaker's state.
 type Change struct {
-	Calls Calls // whose breaker it is
+	Calls Calls // the calls of the breaker
 	State State
-	// Other is the state of the other breaker. That of writes closes with that of
-	// reads, because the outage of the store is over: no Change of its own says so.
+	// Other is the state of the other breaker. When the breaker of reads
+	// closes, the outage is over and that of writes closes too: there is no
+	// separate Change for it.
 	Other State
-	// Since is when the breaker left Closed, in each change up to the one that
-	// says it is back.
+	// Since is when the breaker left Closed. Each change up to the return to
+	// Closed has it.
 	Since time.Time
-	// Probe is when the next call is let through; of Open only.
+	// Probe is when the next call may pass; only with Open.
 	Probe time.Time
-	// Err is the failure that opened it; of Open only.
+	// Err is the failure that opened it; only with Open.
 	Err error
 }
 
-// verdict is what came of a try, for the breaker.
+// verdict is the result of a try for the breaker.
 type verdict int
 
 const (
@@ -55,29 +57,29 @@ const (
 	unknown // nothing was learned of the store
 )
 
-// failingFor is for how long every try must have failed for a store to be left
-// alone although there were few. Without it, one that hangs would go unnoticed for
-// hours where it is seldom asked.
+// failingFor is the time after which a few failures open the breaker, if every
+// try in it failed. Otherwise a store with few calls could hang for hours
+// unnoticed.
 const failingFor = 10 * time.Second
 
-// breaker is failsafe-go's, with what that one lacks: a permit that can be given
-// back, results that come too late to mean anything, and words.
+// breaker is the one of failsafe-go with three additions: permits can be
+// returned, late results are ignored, and errors have texts.
 type breaker struct {
 	calls    Calls
 	failures int
 	delay    time.Duration
 	changed  func(Change)
 
-	mu      *sync.Mutex // of both breakers, so that their changes come one after the other
+	mu      *sync.Mutex // of both breakers, so that their changes do not overlap
 	other   *breaker
 	circuit circuitbreaker.CircuitBreaker[struct{}] // nil: there is none
-	permit  int                                     // counts the changes: results of a permit from before one are dropped
-	row     int                                     // tries that failed since one did not
-	failing time.Time                               // when the first of them had failed
+	permit  int                                     // counts the changes; results with the permit of an earlier state are dropped
+	row     int                                     // failed tries since the last success
+	failing time.Time                               // when the first of them failed
 	opened  int                                     // row, when the breaker left Closed
 	current Change
-	last    error // that was recorded
-	silent  bool  // no change is one
+	last    error // the last recorded error
+	silent  bool  // do not report changes
 }
 
 func newBreakers(config Config) (reads, writes *breaker) {
@@ -100,14 +102,15 @@ func newBreaker(config Config, calls Calls, both *sync.Mutex) *breaker {
 	}
 	b.circuit = circuitbreaker.NewBuilder[struct{}]().
 		WithFailureThreshold(uint(b.failures)).
-		WithSuccessThreshold(1). // which is also how many probes there are at once
+		WithSuccessThreshold(1). // also the number of simultaneous probes
 		WithDelay(b.delay).
 		OnStateChanged(b.changedLocked).
 		Build()
 	return b
 }
 
-// acquire lets a try through, or says why not. Every permit is to be recorded.
+// acquire lets a try pass, or returns why not. The caller must record every
+// permit.
 func (b *breaker) acquire() (permit int, err error) {
 	if b.circuit == nil {
 		return 0, nil
@@ -117,17 +120,17 @@ func (b *breaker) acquire() (permit int, err error) {
 	if b.circuit.TryAcquirePermit() {
 		return b.permit, nil
 	}
-	next := "a probe is under way"
+	next := "a probe is running"
 	if b.current.State == Open {
-		next = fmt.Sprintf("the next call is let through at %s", clock(b.current.Probe))
+		next = fmt.Sprintf("the next call may pass at %s", clock(b.current.Probe))
 	}
-	return 0, fmt.Errorf("%w: the breaker of %s is open since %s, when %d calls in a row had failed: %s; the worker's log of that time has the reason",
+	return 0, fmt.Errorf("%w: the breaker of %s has been open since %s, after %d calls in a row failed: %s; the worker's log of that time has the reason",
 		store.ErrOpen, b.calls, clock(b.current.Since), b.opened, next)
 }
 
 func clock(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
-// record tells what came of a try that was let through.
+// record records the result of a try that passed.
 func (b *breaker) record(permit int, v verdict, err error) {
 	if b.circuit == nil {
 		return
@@ -136,7 +139,8 @@ func (b *breaker) record(permit int, v verdict, err error) {
 	defer b.mu.Unlock()
 	switch {
 	case permit != b.permit:
-		// It began before the last change, and says nothing of what is now.
+		// The try began before the last change, so it does not show the current
+		// state.
 	case v == failing:
 		b.last = err
 		if b.row++; b.row == 1 {
@@ -150,8 +154,9 @@ func (b *breaker) record(permit int, v verdict, err error) {
 		b.row = 0
 		b.circuit.RecordSuccess()
 	case b.current.State == HalfOpen:
-		// The caller of the probe left: the next is the probe. failsafe-go
-		// cannot take a permit back, but a new half-open state has one.
+		// The caller of the probe left, so the next call must probe.
+		// failsafe-go cannot take a permit back, but a new half-open state has
+		// one.
 		b.silent = true
 		b.circuit.Close()
 		b.circuit.HalfOpen()
@@ -159,7 +164,7 @@ func (b *breaker) record(permit int, v verdict, err error) {
 	}
 }
 
-// changedLocked is called by the circuit, inside acquire and record.
+// The circuit calls changedLocked inside acquire and record.
 func (b *breaker) changedLocked(event circuitbreaker.StateChangedEvent) {
 	if b.silent {
 		return
@@ -187,8 +192,8 @@ func (b *breaker) changedLocked(event circuitbreaker.StateChangedEvent) {
 	}
 }
 
-// closeLocked closes the breaker and tells nobody. One that is closed keeps the
-// failures it has counted.
+// closeLocked closes the breaker without reporting it. A closed breaker keeps
+// its count of failures.
 func (b *breaker) closeLocked() {
 	if b.current.State == Closed {
 		return

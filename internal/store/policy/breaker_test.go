@@ -34,7 +34,7 @@ func (b *bed) changed(want ...policy.State) {
 	}
 }
 
-// open has the breaker opened.
+// open makes the breaker open.
 func (b *bed) open() {
 	b.t.Helper()
 	b.faults.Set(storetest.Get, storetest.Fault{Err: fmt.Errorf("%w: no route", store.ErrUnavailable)})
@@ -59,10 +59,10 @@ func (b *bed) refused(calls int) {
 	b.calls(storetest.List, 0)
 }
 
-// A store that hangs, and is asked too seldom to fail often, is noticed all the
-// same; one that fails now and then is not left alone.
+// The breaker also opens for a store that hangs and gets so few calls that few fail.
+// It does not open for a store that fails now and then.
 func TestSeldomAsked(t *testing.T) {
-	bubble(t, policy.Config{Retries: 5, BreakerFailures: 10}, func(b *bed) {
+	inBubble(t, policy.Config{Retries: 5, BreakerFailures: 10}, func(b *bed) {
 		b.faults.Set(storetest.Get, storetest.Fault{Hang: true})
 		for range 3 {
 			_, _ = b.get(5 * time.Second)
@@ -84,7 +84,7 @@ func TestSeldomAsked(t *testing.T) {
 }
 
 func TestBreaker(t *testing.T) {
-	bubble(t, breaking, func(b *bed) {
+	inBubble(t, breaking, func(b *bed) {
 		begun := time.Now()
 		b.open()
 		opened := b.changes()[0]
@@ -92,9 +92,9 @@ func TestBreaker(t *testing.T) {
 			t.Errorf("opened: %+v", opened)
 		}
 		_, err := b.get(time.Second)
-		for _, said := range []string{"open since 2000-01-01T00:00:00.000Z", "let through at 2000-01-01T00:00:05.000Z", "3 calls in a row", "log"} {
+		for _, said := range []string{"open since 2000-01-01T00:00:00.000Z", "may pass at 2000-01-01T00:00:05.000Z", "3 calls in a row", "log"} {
 			if !strings.Contains(err.Error(), said) {
-				t.Errorf("%q does not say %q", err, said)
+				t.Errorf("error without %q: %v", said, err)
 			}
 		}
 		time.Sleep(5*time.Second - 1)
@@ -127,10 +127,11 @@ func TestBreaker(t *testing.T) {
 	})
 }
 
-// What is no fault of the store's reach is no failure, and ends a row of them.
+// An error from a reachable store does not count as a failure. It ends a row of
+// failures.
 func TestBreakerCountsTransientFailuresOnly(t *testing.T) {
-	for _, permanent := range []error{store.ErrPermission, store.ErrNotFound, store.ErrConflict, store.ErrDamaged, store.ErrClosed, errors.New("of no kind")} {
-		bubble(t, breaking, func(b *bed) {
+	for _, permanent := range []error{store.ErrPermission, store.ErrNotFound, store.ErrConflict, store.ErrDamaged, store.ErrClosed, errors.New("unknown")} {
+		inBubble(t, breaking, func(b *bed) {
 			b.faults.Set(storetest.Get, storetest.Fault{Err: permanent})
 			for range 20 {
 				if _, err := b.get(time.Second); !errors.Is(err, permanent) {
@@ -144,7 +145,7 @@ func TestBreakerCountsTransientFailuresOnly(t *testing.T) {
 }
 
 func TestBreakerOfAFlappingStore(t *testing.T) {
-	bubble(t, breaking, func(b *bed) {
+	inBubble(t, breaking, func(b *bed) {
 		for range 20 {
 			b.faults.Set(storetest.Get, storetest.Fault{Err: store.ErrTimeout, Calls: 2})
 			for range 3 {
@@ -156,11 +157,11 @@ func TestBreakerOfAFlappingStore(t *testing.T) {
 	})
 }
 
-// A store that takes no writes is read as ever, and one that cannot be read takes
-// writes: each has a breaker of its own.
+// Reads and writes have a breaker each: failing writes do not stop reads, and failing
+// reads do not stop writes.
 func TestReadsAndWritesApart(t *testing.T) {
 	last := func(b *bed) policy.Change { changes := b.changes(); return changes[len(changes)-1] }
-	bubble(t, breaking, func(b *bed) {
+	inBubble(t, breaking, func(b *bed) {
 		b.faults.Set(storetest.Put, storetest.Fault{Hang: true})
 		b.faults.Set(storetest.Delete, storetest.Fault{Err: fmt.Errorf("%w: it is read-only", store.ErrUnavailable)})
 		var writes sync.WaitGroup
@@ -197,7 +198,7 @@ func TestReadsAndWritesApart(t *testing.T) {
 			t.Errorf("%+v", change)
 		}
 	})
-	bubble(t, breaking, func(b *bed) {
+	inBubble(t, breaking, func(b *bed) {
 		b.open()
 		if change := last(b); change.Calls != policy.Reads || change.Other != policy.Closed {
 			t.Errorf("%+v", change)
@@ -209,10 +210,10 @@ func TestReadsAndWritesApart(t *testing.T) {
 	})
 }
 
-// When the reads are back the outage is over: no write has to probe for the others,
-// and one Change says it all.
+// When reads work again the outage is over: no write needs to probe first, and one
+// Change reports both.
 func TestWritesComeBackWithReads(t *testing.T) {
-	bubble(t, breaking, func(b *bed) {
+	inBubble(t, breaking, func(b *bed) {
 		b.open()
 		b.faults.Set(storetest.Put, storetest.Fault{Err: store.ErrUnavailable})
 		for range 3 {
@@ -254,7 +255,7 @@ func TestWritesComeBackWithReads(t *testing.T) {
 }
 
 func TestBreakerOff(t *testing.T) {
-	bubble(t, policy.Config{}, func(b *bed) {
+	inBubble(t, policy.Config{}, func(b *bed) {
 		b.faults.Set(storetest.Get, storetest.Fault{Err: store.ErrTimeout})
 		for range 100 {
 			_, _ = b.get(time.Second)
@@ -263,17 +264,17 @@ func TestBreakerOff(t *testing.T) {
 	})
 }
 
-// A store that hangs opens the breaker by the limits of tries, however patient
-// the callers are; that they are not says nothing of the store.
+// A store that hangs opens the breaker when tries reach their time limit. Callers that
+// leave earlier do not count: they prove nothing about the store.
 func TestBreakerOfAHangingStore(t *testing.T) {
-	bubble(t, breaking, func(b *bed) {
+	inBubble(t, breaking, func(b *bed) {
 		b.faults.Set(storetest.Get, storetest.Fault{Hang: true})
 		for range 20 {
 			if _, err := b.get(time.Second); !errors.Is(err, context.DeadlineExceeded) {
 				t.Error(err)
 			}
 		}
-		for range 20 { // the driver calls it by another name
+		for range 20 { // the driver returns another error for it
 			until := make(chan struct{})
 			time.AfterFunc(950*time.Millisecond, func() { close(until) })
 			b.faults.Set(storetest.Get, storetest.Fault{Until: until, Err: store.ErrTimeout})
@@ -295,7 +296,7 @@ func TestBreakerOfAHangingStore(t *testing.T) {
 
 func TestProbe(t *testing.T) {
 	t.Run("one at once", func(t *testing.T) {
-		bubble(t, breaking, func(b *bed) {
+		inBubble(t, breaking, func(b *bed) {
 			b.open()
 			time.Sleep(5 * time.Second)
 			b.faults.Set(storetest.Get, storetest.Fault{Latency: time.Second})
@@ -307,7 +308,7 @@ func TestProbe(t *testing.T) {
 			})
 			synctest.Wait()
 			b.refused(4)
-			if _, err := b.get(time.Second); err == nil || !strings.Contains(err.Error(), "a probe is under way") {
+			if _, err := b.get(time.Second); err == nil || !strings.Contains(err.Error(), "a probe is running") {
 				t.Error(err)
 			}
 			calls.Wait()
@@ -316,10 +317,10 @@ func TestProbe(t *testing.T) {
 			}
 		})
 	})
-	// The probe of a caller that leaves is the next one's, and is not logged
-	// again.
-	t.Run("of a caller that leaves", func(t *testing.T) {
-		bubble(t, breaking, func(b *bed) {
+	// If the caller of the probe leaves, the next call is the probe. It is not
+	// logged again.
+	t.Run("a caller that leaves", func(t *testing.T) {
+		inBubble(t, breaking, func(b *bed) {
 			b.open()
 			time.Sleep(5 * time.Second)
 			b.faults.Set(storetest.Get, storetest.Fault{Hang: true, Calls: 2})
@@ -336,11 +337,11 @@ func TestProbe(t *testing.T) {
 			b.openAgain(3)
 		})
 	})
-	// What began before the breaker opened tells of a time that has passed.
+	// The result of a try that began before the breaker opened is outdated.
 	t.Run("beside an older call", func(t *testing.T) {
 		patient := breaking
 		patient.ReadTimeout = time.Minute
-		bubble(t, patient, func(b *bed) {
+		inBubble(t, patient, func(b *bed) {
 			var calls sync.WaitGroup
 			older := func(fault storetest.Fault) {
 				fault.Calls = 1
@@ -352,8 +353,8 @@ func TestProbe(t *testing.T) {
 				})
 				synctest.Wait()
 			}
-			older(storetest.Fault{Latency: 4 * time.Second, Err: store.ErrNotFound}) // while it is open
-			older(storetest.Fault{Latency: 6 * time.Second, Err: store.ErrTimeout})  // while it is half-open
+			older(storetest.Fault{Latency: 4 * time.Second, Err: store.ErrNotFound}) // ends while the breaker is open
+			older(storetest.Fault{Latency: 6 * time.Second, Err: store.ErrTimeout})  // ends while it is half-open
 			b.open()
 			time.Sleep(5 * time.Second)
 			b.changed(policy.Open)
@@ -366,14 +367,14 @@ func TestProbe(t *testing.T) {
 	})
 }
 
-// openAgain has the breaker opened once more, by so many failures.
+// openAgain makes the breaker open once more. That must take so many failures.
 func (b *bed) openAgain(failures int) {
 	b.t.Helper()
 	before := len(b.changes())
 	b.faults.Set(storetest.Get, storetest.Fault{Err: store.ErrTimeout})
 	for range failures {
 		if len(b.changes()) != before {
-			b.t.Errorf("it opened too early: %v", b.states())
+			b.t.Errorf("the breaker opened too early: %v", b.states())
 		}
 		_, _ = b.get(time.Second)
 	}
@@ -382,29 +383,29 @@ func (b *bed) openAgain(failures int) {
 	}
 }
 
-// A call whose earlier try reached the store is not one that was refused
-// without a try: its write may have landed.
+// If the breaker opens between the tries of a write, the error must not be ErrOpen: an
+// earlier try may have landed.
 func TestBreakerOpensDuringRetries(t *testing.T) {
-	bubble(t, policy.Config{Retries: 5, BreakerFailures: 3}, func(b *bed) {
+	inBubble(t, policy.Config{Retries: 5, BreakerFailures: 3}, func(b *bed) {
 		b.faults.Set(storetest.Put, storetest.Fault{Err: store.ErrTimeout, Applied: true})
 		took, err := b.put("w1", 10*time.Second)
 		if !errors.Is(err, store.ErrTimeout) || errors.Is(err, store.ErrOpen) || !strings.Contains(err.Error(), "not tried again") {
 			t.Error(err)
 		}
-		b.within("it", took, 7*75*time.Millisecond, 7*125*time.Millisecond) // two pauses and the third that found it open
+		b.within("the call", took, 7*75*time.Millisecond, 7*125*time.Millisecond) // two pauses, and the third after which the breaker is open
 		b.calls(storetest.Put, 3)
 		b.changed(policy.Open)
 		if took, err := b.put("w2", 10*time.Second); !errors.Is(err, store.ErrOpen) || took != 0 {
-			t.Errorf("the next: %v after %s", err, took)
+			t.Errorf("the next write: %v after %s", err, took)
 		}
 		b.calls(storetest.Put, 3)
 	})
 }
 
 func TestClosedBehindAnOpenBreaker(t *testing.T) {
-	bubble(t, breaking, func(b *bed) {
+	inBubble(t, breaking, func(b *bed) {
 		b.open()
-		if err := b.Close(); err != nil {
+		if err := b.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 		if _, err := b.get(time.Second); !errors.Is(err, store.ErrClosed) {
@@ -413,10 +414,10 @@ func TestClosedBehindAnOpenBreaker(t *testing.T) {
 	})
 }
 
-// Many callers, a store that comes and goes: every call ends within its time,
-// and the breaker's changes make a path.
+// Many callers use a store that fails now and then. Every call ends within its time,
+// and each change of a breaker follows from the state before.
 func TestConcurrentCalls(t *testing.T) {
-	bubble(t, policy.Config{Retries: 2, BreakerFailures: 5, BreakerDelay: 300 * time.Millisecond}, func(b *bed) {
+	inBubble(t, policy.Config{Retries: 2, BreakerFailures: 5, BreakerDelay: 300 * time.Millisecond}, func(b *bed) {
 		var calls sync.WaitGroup
 		for i := range 30 {
 			calls.Go(func() {
@@ -449,7 +450,7 @@ func TestConcurrentCalls(t *testing.T) {
 		calls.Wait()
 		time.Sleep(time.Second)
 		if _, err := b.get(5 * time.Second); err != nil {
-			t.Errorf("at rest: %v", err)
+			t.Errorf("a call after the last fault: %v", err)
 		}
 		last := map[policy.Calls]policy.State{policy.Reads: policy.Closed, policy.Writes: policy.Closed}
 		for _, change := range b.changes() {
@@ -472,8 +473,8 @@ func TestConcurrentCalls(t *testing.T) {
 	})
 }
 
-// BenchmarkGet is what the policy costs a read that meets no fault, beside the
-// store without it.
+// BenchmarkGet measures the policy's cost for a read without a fault, beside
+// the store without it.
 func BenchmarkGet(b *testing.B) {
 	m := memory.New()
 	if _, err := m.Put(b.Context(), newRecord("w"), store.Precondition{}); err != nil {
@@ -484,7 +485,7 @@ func BenchmarkGet(b *testing.B) {
 		store.Store
 	}{{"memory", m}, {"policy", policy.New(m, policy.Config{Retries: 5, BreakerFailures: 10})}} {
 		b.Run(s.name, func(b *testing.B) {
-			ctx, cancel := context.WithTimeout(b.Context(), time.Hour) // as the manager's
+			ctx, cancel := context.WithTimeout(b.Context(), time.Hour) // with a deadline, like the manager's
 			defer cancel()
 			b.ReportAllocs()
 			for b.Loop() {

@@ -16,6 +16,7 @@ import (
 	"credbus/internal/store/memory"
 	"credbus/internal/store/policy"
 	"credbus/internal/store/storetest"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
@@ -36,9 +37,9 @@ func (b *bed) changes() []policy.Change {
 	return slices.Clone(b.told)
 }
 
-func bubble(t *testing.T, config policy.Config, test func(b *bed)) {
+func inBubble(t *testing.T, config policy.Config, test func(b *bed)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m := memory.New()
 		if _, err := m.Put(t.Context(), newRecord("w0"), store.Precondition{}); err != nil {
 			t.Fatal(err)
@@ -55,10 +56,10 @@ func bubble(t *testing.T, config policy.Config, test func(b *bed)) {
 }
 
 func newRecord(write string) *store.Record {
-	return &store.Record{Key: key, WriteID: write, Payload: []byte(write), Metadata: subjects.Metadata{}}
+	return &store.Record{Target: key, WriteID: write, Payload: []byte(write), Metadata: subjects.Metadata{}}
 }
 
-// get is a Get by a caller that waits for so long.
+// get is a Get by a caller that waits for the given time.
 func (b *bed) get(patience time.Duration) (took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
 	defer cancel()
@@ -96,43 +97,44 @@ var retrying = policy.Config{Retries: 5}
 
 func TestHang(t *testing.T) {
 	t.Run("a read once", func(t *testing.T) {
-		bubble(t, retrying, func(b *bed) {
+		inBubble(t, retrying, func(b *bed) {
 			b.faults.Set(storetest.Get, storetest.Fault{Hang: true, Calls: 1})
 			took, err := b.get(5 * time.Second)
 			if err != nil {
 				t.Error(err)
 			}
-			b.within("it", took, 2500*time.Millisecond, 2700*time.Millisecond)
+			b.within("the call", took, 2500*time.Millisecond, 2700*time.Millisecond)
 			b.calls(storetest.Get, 2)
 		})
 	})
 	t.Run("all reads", func(t *testing.T) {
 		for _, patience := range []time.Duration{5 * time.Second, time.Hour} { // the policy has its own limit
-			bubble(t, retrying, func(b *bed) {
+			inBubble(t, retrying, func(b *bed) {
 				b.faults.Set(storetest.Get, storetest.Fault{Hang: true})
 				took, err := b.get(patience)
 				if !errors.Is(err, store.ErrTimeout) {
 					t.Error(err)
 				}
-				b.within("it", took, 4*time.Second, 5*time.Second)
+				b.within("the call", took, 4*time.Second, 5*time.Second)
 				b.calls(storetest.Get, 2)
 			})
 		}
 	})
-	// Though the caller would wait, and no try is over its limit.
+	// The limit of the call ends it, although the caller would wait and each try is
+	// within its own limit.
 	t.Run("reads that fail slowly", func(t *testing.T) {
-		bubble(t, retrying, func(b *bed) {
+		inBubble(t, retrying, func(b *bed) {
 			b.faults.Set(storetest.Get, storetest.Fault{Latency: 2 * time.Second, Err: store.ErrUnavailable})
 			took, err := b.get(time.Hour)
 			if !errors.Is(err, store.ErrTimeout) || !errors.Is(err, store.ErrUnavailable) {
 				t.Error(err)
 			}
-			b.within("it", took, 4*time.Second, 5*time.Second)
+			b.within("the call", took, 4*time.Second, 5*time.Second)
 			b.calls(storetest.Get, 3)
 		})
 	})
 	t.Run("a caller that left before", func(t *testing.T) {
-		bubble(t, retrying, func(b *bed) {
+		inBubble(t, retrying, func(b *bed) {
 			if _, err := b.get(0); !errors.Is(err, context.DeadlineExceeded) {
 				t.Error(err)
 			}
@@ -140,40 +142,40 @@ func TestHang(t *testing.T) {
 		})
 	})
 	t.Run("a read without retries", func(t *testing.T) {
-		bubble(t, policy.Config{}, func(b *bed) {
+		inBubble(t, policy.Config{}, func(b *bed) {
 			b.faults.Set(storetest.Get, storetest.Fault{Hang: true})
 			took, err := b.get(time.Hour)
 			if !errors.Is(err, store.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) {
 				t.Error(err)
 			}
-			b.within("it", took, 4*time.Second, 5*time.Second)
+			b.within("the call", took, 4*time.Second, 5*time.Second)
 			b.calls(storetest.Get, 1)
 		})
 	})
 	t.Run("a write once, and landed", func(t *testing.T) {
-		bubble(t, retrying, func(b *bed) {
+		inBubble(t, retrying, func(b *bed) {
 			b.faults.Set(storetest.Put, storetest.Fault{Hang: true, Applied: true, Calls: 1})
 			took, err := b.put("w1", 10*time.Second)
 			if err != nil {
 				t.Error(err)
 			}
-			b.within("it", took, 5*time.Second, 5300*time.Millisecond)
+			b.within("the call", took, 5*time.Second, 5300*time.Millisecond)
 			b.calls(storetest.Put, 2)
 		})
 	})
 	t.Run("a write, and its caller's deadline", func(t *testing.T) {
-		bubble(t, retrying, func(b *bed) {
+		inBubble(t, retrying, func(b *bed) {
 			b.faults.Set(storetest.Put, storetest.Fault{Hang: true})
 			took, err := b.put("w1", time.Second)
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Error(err)
 			}
-			b.within("it", took, 900*time.Millisecond, time.Second)
+			b.within("the call", took, 900*time.Millisecond, time.Second)
 			b.calls(storetest.Put, 1)
 		})
 	})
 	t.Run("a caller that leaves", func(t *testing.T) {
-		bubble(t, retrying, func(b *bed) {
+		inBubble(t, retrying, func(b *bed) {
 			b.faults.Set(storetest.Get, storetest.Fault{Hang: true})
 			ctx, cancel := context.WithCancel(b.t.Context())
 			time.AfterFunc(time.Second, cancel)
@@ -186,18 +188,17 @@ func TestHang(t *testing.T) {
 	})
 }
 
-// A driver that takes no notice of its context keeps nobody waiting, and what
-// it returns in the end is dropped.
+// Nobody waits for a driver that ignores its context. Its late result is dropped.
 func TestDeafDriver(t *testing.T) {
 	t.Run("read", func(t *testing.T) {
-		bubble(t, retrying, func(b *bed) {
+		inBubble(t, retrying, func(b *bed) {
 			until := make(chan struct{})
 			b.faults.Set(storetest.Get, storetest.Fault{Until: until})
 			took, err := b.get(5 * time.Second)
 			if !errors.Is(err, store.ErrTimeout) {
 				t.Error(err)
 			}
-			b.within("it", took, 4*time.Second, 5*time.Second)
+			b.within("the call", took, 4*time.Second, 5*time.Second)
 			b.faults.Set(storetest.Get, storetest.Fault{Err: store.ErrNotFound})
 			close(until)
 			synctest.Wait()
@@ -206,10 +207,10 @@ func TestDeafDriver(t *testing.T) {
 			}
 		})
 	})
-	// The first try may land after a second was acknowledged, and what others
-	// wrote then; so there is no second while it lasts.
+	// The first try may land after a second one was acknowledged, and after writes of
+	// others. So there is no second try while the first runs.
 	t.Run("write", func(t *testing.T) {
-		bubble(t, retrying, func(b *bed) {
+		inBubble(t, retrying, func(b *bed) {
 			until := make(chan struct{})
 			b.faults.Set(storetest.Put, storetest.Fault{Until: until, Calls: 1})
 			record := newRecord("w1")
@@ -219,21 +220,21 @@ func TestDeafDriver(t *testing.T) {
 			if !errors.Is(err, store.ErrTimeout) || errors.Is(err, store.ErrOpen) {
 				t.Error(err)
 			}
-			b.within("it", time.Since(begun), 9*time.Second, 10*time.Second)
+			b.within("the call", time.Since(begun), 9*time.Second, 10*time.Second)
 			b.calls(storetest.Put, 1)
-			// What was passed is the caller's again.
+			// The caller may change its arguments again.
 			clear(record.Payload)
 			record.Tags["env"], record.WriteID = "spoilt", "spoilt"
 			close(until)
 			synctest.Wait()
 			got, err := b.Get(b.t.Context(), key)
 			if err != nil || got.WriteID != "w1" || string(got.Payload) != "w1" || got.Tags["env"] != "prod" {
-				t.Errorf("what landed late: %+v, %v", got, err)
+				t.Errorf("the record that landed late: %+v, %v", got, err)
 			}
 		})
 	})
 	t.Run("write, to its deadline", func(t *testing.T) {
-		bubble(t, retrying, func(b *bed) {
+		inBubble(t, retrying, func(b *bed) {
 			until := make(chan struct{})
 			defer close(until)
 			b.faults.Set(storetest.Delete, storetest.Fault{Until: until})
@@ -244,13 +245,13 @@ func TestDeafDriver(t *testing.T) {
 			if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, store.ErrOpen) {
 				t.Error(err)
 			}
-			b.within("it", time.Since(begun), time.Second, time.Second)
+			b.within("the call", time.Since(begun), time.Second, time.Second)
 		})
 	})
-	// What a driver knows a moment after its context ended is worth more than
-	// that it took too long.
+	// A result that comes a moment after the time limit is used, because it says more
+	// than a timeout.
 	t.Run("slow to return", func(t *testing.T) {
-		bubble(t, retrying, func(b *bed) {
+		inBubble(t, retrying, func(b *bed) {
 			until := make(chan struct{})
 			b.faults.Set(storetest.Put, storetest.Fault{Until: until})
 			time.AfterFunc(5050*time.Millisecond, func() { close(until) })
@@ -269,7 +270,7 @@ func TestDeafDriver(t *testing.T) {
 	})
 	t.Run("write that lands within its time", func(t *testing.T) {
 		for _, fault := range []storetest.Fault{{}, {Err: store.ErrConflict}} {
-			bubble(t, retrying, func(b *bed) {
+			inBubble(t, retrying, func(b *bed) {
 				until := make(chan struct{})
 				fault.Until = until
 				b.faults.Set(storetest.Put, fault)
@@ -282,7 +283,7 @@ func TestDeafDriver(t *testing.T) {
 		}
 	})
 	t.Run("writes count for the breaker", func(t *testing.T) {
-		bubble(t, policy.Config{BreakerFailures: 2}, func(b *bed) {
+		inBubble(t, policy.Config{BreakerFailures: 2}, func(b *bed) {
 			until := make(chan struct{})
 			defer close(until)
 			b.faults.Set(storetest.Put, storetest.Fault{Until: until})
@@ -295,7 +296,7 @@ func TestDeafDriver(t *testing.T) {
 		})
 	})
 	t.Run("without end", func(t *testing.T) {
-		bubble(t, policy.Config{}, func(b *bed) {
+		inBubble(t, policy.Config{}, func(b *bed) {
 			until := make(chan struct{})
 			b.faults.Set(storetest.Get, storetest.Fault{Until: until})
 			results := make(chan error)
@@ -317,20 +318,20 @@ func TestDeafDriver(t *testing.T) {
 			close(until)
 			synctest.Wait()
 			if _, err := b.get(time.Second); err != nil {
-				t.Errorf("when they are back: %v", err)
+				t.Errorf("a read after they returned: %v", err)
 			}
 		})
 	})
 }
 
-// late is a native driver that does not return when it is told to.
+// late is a native driver that ignores the end of its context.
 type late struct {
 	store.Store
 	returns chan struct{}
 	found   chan *store.Record
 }
 
-func (l *late) Get(context.Context, store.Key) (*store.Record, error) {
+func (l *late) Get(context.Context, subjects.Target) (*store.Record, error) {
 	rec := newRecord("w")
 	rec.Data = subjects.Value([]byte("s3cret"))
 	l.found <- rec
@@ -338,29 +339,29 @@ func (l *late) Get(context.Context, store.Key) (*store.Record, error) {
 	return rec, nil
 }
 
-func (l *late) Batches(subjects.Scope) bool { return true }
+func (l *late) GetsMulti(subjects.Scope) bool { return true }
 
-func (l *late) GetBatch(ctx context.Context, _ []store.Key) ([]store.Found, error) {
+func (l *late) GetMulti(ctx context.Context, _ []subjects.Target) ([]store.Found, error) {
 	rec, err := l.Get(ctx, key)
 	return []store.Found{{Err: store.ErrNotFound}, {Record: rec, Err: err}}, nil
 }
 
-// What nobody waits for any more is not left in memory in clear.
+// Values that come too late must not stay in memory in clear.
 func TestLateValuesAreWiped(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		driver := &late{returns: make(chan struct{}), found: make(chan *store.Record, 2)}
 		s := policy.New(driver, policy.Config{})
 		if _, err := s.Get(t.Context(), key); !errors.Is(err, store.ErrTimeout) {
 			t.Errorf("get: %v", err)
 		}
-		if _, err := s.GetBatch(t.Context(), []store.Key{key, key}); !errors.Is(err, store.ErrTimeout) {
-			t.Errorf("get batch: %v", err)
+		if _, err := s.GetMulti(t.Context(), []subjects.Target{key, key}); !errors.Is(err, store.ErrTimeout) {
+			t.Errorf("GetMulti: %v", err)
 		}
-		single, batch := (<-driver.found).Data[subjects.ValueName].Bytes(), (<-driver.found).Data[subjects.ValueName].Bytes()
+		single, several := (<-driver.found).Data[subjects.ValueName].Bytes(), (<-driver.found).Data[subjects.ValueName].Bytes()
 		close(driver.returns)
 		synctest.Wait()
-		if wiped := make([]byte, len("s3cret")); !bytes.Equal(single, wiped) || !bytes.Equal(batch, wiped) {
-			t.Errorf("%q and %q are left", single, batch)
+		if wiped := make([]byte, len("s3cret")); !bytes.Equal(single, wiped) || !bytes.Equal(several, wiped) {
+			t.Errorf("%q and %q are left", single, several)
 		}
 	})
 }
@@ -368,18 +369,18 @@ func TestLateValuesAreWiped(t *testing.T) {
 // panicking is a driver with a bug.
 type panicking struct{ store.Store }
 
-func (panicking) Get(context.Context, store.Key) (*store.Record, error) { panic("s3cret") }
+func (panicking) Get(context.Context, subjects.Target) (*store.Record, error) { panic("s3cret") }
 
 func TestPanic(t *testing.T) {
 	_, err := policy.New(panicking{}, policy.Config{Retries: 5, BreakerFailures: 1}).Get(t.Context(), key)
 	if err == nil || !strings.Contains(err.Error(), "panicking") || strings.Contains(err.Error(), "s3cret") {
-		t.Errorf("%v; want the stack, and not the value", err)
+		t.Errorf("%v; want the stack without the value", err)
 	}
 }
 
 // Many callers of a store that throttles are all served when it recovers.
 func TestThrottling(t *testing.T) {
-	bubble(t, policy.Config{Retries: 5, BreakerFailures: 100}, func(b *bed) {
+	inBubble(t, policy.Config{Retries: 5, BreakerFailures: 100}, func(b *bed) {
 		b.faults.Set(storetest.Get, storetest.Fault{Err: fmt.Errorf("%w: slow down", store.ErrUnavailable), Calls: 60})
 		results := make(chan error)
 		for range 20 {
@@ -397,7 +398,7 @@ func TestThrottling(t *testing.T) {
 	})
 }
 
-// unknownTo reports whether the manager takes err for an unknown outcome.
+// unknownTo reports whether err means an unknown outcome to the manager.
 func unknownTo(err error) bool {
 	return errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrTimeout)
 }

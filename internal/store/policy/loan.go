@@ -6,15 +6,15 @@ import (
 	"credbus/subjects"
 )
 
-// loan is values that a call and its tries use, of which a try may outlive the
-// call. The last user wipes them: sooner, a try could write what was wiped.
+// loan holds values that a call and its tries use. A try may outlive the call.
+// The last user wipes them: wiped earlier, a try could write zeros.
 type loan struct {
 	data  subjects.Data
 	mu    sync.Mutex
 	users int
 }
 
-// acquire reports whether the values are still there for one more user.
+// acquire adds a user, and reports false if the values are already wiped.
 func (l *loan) acquire() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
 	"credbus/internal/store/policy"
+	"credbus/internal/testbed/bubble"
+	"credbus/subjects"
 )
 
 // limited is a store with a quota for each second, like those of Vault.
@@ -25,7 +26,7 @@ type limited struct {
 	tries  int
 }
 
-func (l *limited) Get(context.Context, store.Key) (*store.Record, error) {
+func (l *limited) Get(context.Context, subjects.Target) (*store.Record, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.tries++
@@ -43,11 +44,11 @@ func (l *limited) Put(context.Context, *store.Record, store.Precondition) (strin
 	return "", store.ErrFull
 }
 
-// Of what a quota allows at least 80 % is served while more is wanted, for servers
-// that say when to come back and those that do not; no breaker opens.
+// While callers want more than the quota, at least 80 % of it is used, whether or not
+// the server sends Retry-After (40 % if that is 2 s). No breaker opens.
 func TestQuotaIsUsed(t *testing.T) {
 	for _, after := range []time.Duration{0, time.Second, 2 * time.Second} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			const rate, wanted, seconds = 20, 30, 20
 			driver := &limited{Store: memory.New(), rate: rate, after: after}
 			opened := 0
@@ -75,7 +76,7 @@ func TestQuotaIsUsed(t *testing.T) {
 			t.Logf("retry-after=%s allowed=%d/s served=%.1f/s failed=%d tries=%d", after, rate, float64(served)/took, failed, driver.tries)
 			least := 0.8
 			if after > time.Second {
-				least = 0.4 // it asks to be left alone for every other second
+				least = 0.4 // Retry-After forbids calls in every other second
 			}
 			if float64(served)/took < least*rate || opened > 0 {
 				t.Errorf("retry-after=%s allowed=%d/s served=%.1f/s, the breaker changed %d times", after, rate, float64(served)/took, opened)
@@ -84,10 +85,10 @@ func TestQuotaIsUsed(t *testing.T) {
 	}
 }
 
-// A call that cannot wait for the end of the pause is refused at once, and the
-// store is not asked.
+// A call that cannot wait for the end of the pause is refused at once, and does not
+// reach the store.
 func TestPauseLongerThanACall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		driver := &limited{Store: memory.New(), after: time.Hour}
 		s := policy.New(driver, policy.Config{Retries: 5, BreakerFailures: 3})
 		for range 10 {
@@ -101,7 +102,7 @@ func TestPauseLongerThanACall(t *testing.T) {
 			}
 		}
 		tries := driver.tries
-		time.Sleep(30 * time.Second) // an hour is more than any server means
+		time.Sleep(30 * time.Second) // the policy does not believe in an hour
 		driver.rate = 1
 		if _, err := s.Get(t.Context(), key); err != nil || driver.tries != tries+1 || tries > 2 {
 			t.Errorf("%v after %d tries, and %d", err, tries, driver.tries)
@@ -109,13 +110,13 @@ func TestPauseLongerThanACall(t *testing.T) {
 	})
 }
 
-// A write that finds no room is not repeated, and the breaker is not for it.
+// A write without room is not repeated, and does not count for the breaker.
 func TestFullStore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		driver := &limited{Store: memory.New(), rate: 1000}
 		s := policy.New(driver, policy.Config{Retries: 5, BreakerFailures: 3})
 		for range 20 {
-			if _, err := s.Put(t.Context(), &store.Record{Key: key, WriteID: "w"}, store.Precondition{}); !errors.Is(err, store.ErrFull) || unknownTo(err) {
+			if _, err := s.Put(t.Context(), &store.Record{Target: key, WriteID: "w"}, store.Precondition{}); !errors.Is(err, store.ErrFull) || unknownTo(err) {
 				t.Error(err)
 			}
 		}
@@ -123,7 +124,7 @@ func TestFullStore(t *testing.T) {
 			t.Errorf("%d tries of 20 writes", driver.tries)
 		}
 		if _, err := s.Get(t.Context(), key); err != nil {
-			t.Errorf("a read beside them: %v", err)
+			t.Errorf("a read after the refused writes: %v", err)
 		}
 	})
 }

@@ -1,20 +1,21 @@
 // Package policy puts one policy for faults in front of any store: retries, a
-// limit for each single try, and a circuit breaker each for reads and writes.
+// time limit for each try, and one circuit breaker each for reads and writes.
 //
-// Drivers do not retry, and their SDKs are told not to, so that a caller waits
-// for one backoff, not for one inside another.
+// Drivers do not retry, nor do their SDKs, so that a caller waits for one
+// backoff, not for nested ones.
 //
 //	call, ends before its deadline ─► retry ─► limit of a try ─► breaker ─► driver
 //	                                    ▲                          │
 //	                                    └── transient, and open ───┘ refused: store.ErrOpen
 //
-// Only transient errors are tried again, and only they count for the breaker:
+// Only transient errors are retried, and only they count for the breaker:
 // store.ErrUnavailable, store.ErrTimeout, and a try that used up its limit
 // while its caller still waited. A Put is safe to repeat because it carries its
 // write id.
 //
-// A driver that does not return when its context ends is left behind: its
-// caller gets an error in time, and what it returns later is wiped and dropped.
+// If a driver does not return when its context ends, the policy leaves it
+// behind: the caller gets an error in time, and later results are wiped and
+// dropped.
 package policy
 
 import (
@@ -34,43 +35,43 @@ import (
 	"credbus/subjects"
 )
 
-// Config bounds what a fault may cost.
+// Config bounds the cost of a fault.
 type Config struct {
 	Retries int           // after the first try; 0 for none
 	Backoff time.Duration // before the first retry; doubles, jittered by a quarter; default 100 ms
 
 	// ReadTimeout and WriteTimeout bound a whole call, retries included;
-	// defaults 5 s and 10 s. One try gets half: if it hangs, as a request does
-	// that a dead connection swallowed, as much is left for one on a new
-	// connection. A smaller share would cost stores that are slow, not gone,
-	// their answer. A write whose driver goes on after that is waited for, not
-	// repeated. Without retries a try gets all of it.
+	// defaults 5 s and 10 s. One try gets half: if it hangs on a dead
+	// connection, the same time is left for one on a new connection. A smaller
+	// share would fail stores that are only slow. If the driver of a write
+	// continues after its half, the policy waits and does not repeat the write.
+	// Without retries, a try gets all of it.
 	ReadTimeout, WriteTimeout time.Duration
 
-	// BreakerFailures is how many reads in a row must fail for reads to be refused
-	// without a try, and how many writes for writes; 0 for never. Fewer failures
-	// do if nothing succeeded for 10 s. BreakerDelay is how long calls are refused
-	// until one is let through to probe; default 5 s.
+	// BreakerFailures is how many failed reads in a row open the breaker of
+	// reads, and failed writes that of writes; 0 for never. An open breaker
+	// refuses calls without a try. Fewer failures open it if nothing succeeded
+	// for 10 s. After BreakerDelay one call may pass as a probe; default 5 s.
 	BreakerFailures int
 	BreakerDelay    time.Duration
-	// Changed is told of every change of a breaker, one after the other. It
+	// Changed is called for every change of a breaker, one call at a time. It
 	// must not call the store. Optional.
 	Changed func(Change)
 }
 
 const (
-	// settle is what a driver is given to return when its context has ended:
-	// what it knows by then (that the write did land, that a permission is
-	// missing) is better than that it took too long. It is part of the call's
-	// time, so that the caller does not wait for it in addition.
+	// settle is the time in which a driver must return after its context ended.
+	// Its result (the write took effect, a permission is missing) is better
+	// than a timeout. The time is part of the call's, so that the caller does
+	// not wait longer.
 	settle = 100 * time.Millisecond
-	// maxLeftBehind is how many reads may have been left behind and not have
-	// returned yet, and how many writes. Each costs a goroutine of some KiB.
+	// maxLeftBehind is how many reads that were left behind may still run, and
+	// how many writes. Each costs a goroutine of some KiB.
 	maxLeftBehind = 1000
 )
 
-// Store is a store behind the policy. It does not pass on that its driver is a
-// store.Watcher: watching has no use for retries or limits.
+// Store is a store behind the policy. It is not a store.Watcher even if its
+// driver is one: a watch needs no retries or limits.
 type Store struct {
 	driver      store.Store
 	read, write *kind
@@ -78,9 +79,9 @@ type Store struct {
 	closed      atomic.Bool
 }
 
-// kind is what the reads have in common, or the writes.
+// kind holds the common state of the reads, or of the writes.
 type kind struct {
-	changes    bool // what is in the store
+	changes    bool // the content of the store
 	whole      time.Duration
 	try        time.Duration
 	executor   failsafe.Executor[struct{}]
@@ -117,8 +118,8 @@ func newKind(config Config, pace *pace, whole time.Duration, changes bool) *kind
 	)
 	k := &kind{changes: changes, whole: whole, try: whole / 2}
 	if config.Retries <= 0 {
-		// A little less than the call has: a try that its caller gave up says
-		// nothing to the breaker, and a store that hangs is to be noticed.
+		// A little less than the call has. The breaker ignores a try that its
+		// caller gave up, and it must notice a store that hangs.
 		k.try = whole - 2*settleWithin(whole)
 	}
 	retries := retrypolicy.NewBuilder[struct{}]().
@@ -133,35 +134,35 @@ func newKind(config Config, pace *pace, whole time.Duration, changes bool) *kind
 	return k
 }
 
-// transient reports whether the same call may succeed in a moment. A context
-// that ended is the caller's and does not come back.
+// transient reports whether the same call may succeed in a moment. The end of
+// the caller's context is not transient.
 func transient(err error) bool {
 	return errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrTimeout)
 }
 
-// retryable is transient, but for what would only be refused once more.
+// retryable is transient, except for errors that a retry would only get again.
 func retryable(err error) bool {
 	return transient(err) && !errors.Is(err, store.ErrOpen)
 }
 
 // Get implements store.Store.
-func (s *Store) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+func (s *Store) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	return call(ctx, s, s.read, func(ctx context.Context, _ int) (*store.Record, error) { return s.driver.Get(ctx, key) })
 }
 
-// GetBatch implements store.Batcher, over a driver that does. What a single key
-// failed with is not tried again here.
-func (s *Store) GetBatch(ctx context.Context, keys []store.Key) ([]store.Found, error) {
-	batcher, ok := s.driver.(store.Batcher)
+// GetMulti implements store.MultiGetter, over a driver that does. It does not
+// retry the errors of single keys.
+func (s *Store) GetMulti(ctx context.Context, keys []subjects.Target) ([]store.Found, error) {
+	getter, ok := s.driver.(store.MultiGetter)
 	if !ok {
 		return nil, errors.ErrUnsupported
 	}
-	keys = slices.Clone(keys) // a try that is left behind may look at them
-	return call(ctx, s, s.read, func(ctx context.Context, _ int) ([]store.Found, error) { return batcher.GetBatch(ctx, keys) })
+	keys = slices.Clone(keys) // a try left behind may read them
+	return call(ctx, s, s.read, func(ctx context.Context, _ int) ([]store.Found, error) { return getter.GetMulti(ctx, keys) })
 }
 
-// Batches implements store.Batcher.
-func (s *Store) Batches(scope subjects.Scope) bool { return store.CanBatch(s.driver, scope) }
+// GetsMulti implements store.MultiGetter.
+func (s *Store) GetsMulti(scope subjects.Scope) bool { return store.CanGetMulti(s.driver, scope) }
 
 // Native implements store.Native.
 func (s *Store) Native(scope subjects.Scope) bool { return store.IsNative(s.driver, scope) }
@@ -173,7 +174,7 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 
 // Put implements store.Store.
 func (s *Store) Put(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
-	// A try that is left behind may look at it when it is the caller's again.
+	// A try left behind may read the record after the call returned.
 	own := *rec
 	own.Payload, own.Tags = slices.Clone(rec.Payload), maps.Clone(rec.Tags)
 	own.Data = rec.Data.Clone()
@@ -181,16 +182,16 @@ func (s *Store) Put(ctx context.Context, rec *store.Record, pre store.Preconditi
 	defer values.release()
 	return call(ctx, s, s.write, func(ctx context.Context, _ int) (string, error) {
 		if !values.acquire() {
-			return "", context.Canceled // left behind before it began
+			return "", context.Canceled // the try was left behind before it began
 		}
 		defer values.release()
 		return s.driver.Put(ctx, &own, pre)
 	})
 }
 
-// Delete implements store.Store. When a try failed and the next finds nothing,
-// the record is gone, most likely by the try that failed: that is a success.
-func (s *Store) Delete(ctx context.Context, key store.Key, pre store.Precondition) error {
+// Delete implements store.Store. If a try fails and the next finds nothing, the
+// failed one most likely deleted the record: that is a success.
+func (s *Store) Delete(ctx context.Context, key subjects.Target, pre store.Precondition) error {
 	_, err := call(ctx, s, s.write, func(ctx context.Context, retries int) (struct{}, error) {
 		err := s.driver.Delete(ctx, key, pre)
 		if retries > 0 && errors.Is(err, store.ErrNotFound) {
@@ -201,24 +202,23 @@ func (s *Store) Delete(ctx context.Context, key store.Key, pre store.Preconditio
 	return err
 }
 
-// Close implements store.Store. It does not wait for tries that were left
-// behind.
-func (s *Store) Close() error {
+// Close implements store.Store.
+func (s *Store) Close(ctx context.Context) error {
 	s.closed.Store(true)
-	return s.driver.Close()
+	return s.driver.Close(ctx)
 }
 
 // call runs f until it succeeds, fails for good, or the time is up. failsafe-go
-// decides when f runs, and when its context ends; what came of it is judged by
-// what f returned, since its timeout policy replaces even an answer that came
-// in the same moment.
+// decides when f runs, and when its context ends. But call judges the result by
+// what f returned, since the timeout policy replaces even an answer that
+// arrived in the same moment.
 func call[T any](caller context.Context, s *Store, k *kind, f func(ctx context.Context, retries int) (T, error)) (T, error) {
 	ctx, stop := k.bound(caller)
 	defer stop()
 	var (
 		value  T
 		err    error // of the last try
-		failed error // transiently, of a try before it
+		failed error // transient error of an earlier try
 	)
 	if err := s.pace.wait(ctx); err != nil {
 		return value, err
@@ -228,7 +228,7 @@ func call[T any](caller context.Context, s *Store, k *kind, f func(ctx context.C
 			failed = err
 		}
 		if value, err = try(ctx, s, k, e, f); !retryable(err) {
-			stop() // what the timeout policy makes of it is not to be repeated either
+			stop() // do not retry the error of the timeout policy either
 		}
 		return err
 	})
@@ -236,21 +236,21 @@ func call[T any](caller context.Context, s *Store, k *kind, f func(ctx context.C
 	case err == nil:
 	case errors.Is(err, store.ErrOpen):
 		if failed != nil {
-			// ErrOpen would say that there was no try at all.
+			// ErrOpen would claim that there was no try at all.
 			err = fmt.Errorf("%w; not tried again: %v", failed, err)
 		}
 	case transient(err):
 		if end := ended(caller, ctx); end != nil && !errors.Is(err, end) {
-			err = errors.Join(end, err) // what kept it from answering is worth more than the time
+			err = errors.Join(end, err) // the cause is worth more than the timeout
 		}
 	default:
 		if caller.Err() == nil && errors.Is(err, ctx.Err()) {
 			err = fmt.Errorf("%w: %w", store.ErrTimeout, err)
 		}
 		if failed != nil && (k.changes || endedError(err)) {
-			// The try that failed may have landed, and been undone since by another
-			// writer, or may land yet: what a later one is refused with does not
-			// say for certain that nothing was changed.
+			// The failed try may have taken effect and another writer may have
+			// undone it, or it may still take effect. So the refusal of a later
+			// try does not prove that nothing was changed.
 			err = errors.Join(err, failed)
 		}
 	}

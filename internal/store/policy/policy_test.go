@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
 	"credbus/internal/store/policy"
 	"credbus/internal/store/storetest"
+	"credbus/internal/testbed/bubble"
 	"credbus/subjects"
 )
 
@@ -26,8 +26,8 @@ type native struct{ *memory.Store }
 
 func (native) Native(subjects.Scope) bool { return true }
 
-// The policy passes values on that are the driver's no longer than its call, and
-// says that its driver wants them.
+// The policy reports that its driver is native, and passes values on. They are the
+// driver's only during the call.
 func TestNativeConformance(t *testing.T) {
 	storetest.Run(t, storetest.Harness{
 		Open: func(*testing.T) store.Store {
@@ -37,7 +37,7 @@ func TestNativeConformance(t *testing.T) {
 	})
 }
 
-var key = store.Key{Scope: "org:acme", ID: "db"}
+var key = subjects.Target{Scope: "org:acme", ID: "db"}
 
 // failing fails its first calls and counts all.
 type failing struct {
@@ -45,14 +45,14 @@ type failing struct {
 	err   error
 	fails int
 	calls int
-	lands bool // a failed Delete takes effect all the same
+	lands bool // a failed Delete still takes effect
 }
 
-func (f *failing) Get(context.Context, store.Key) (*store.Record, error) {
-	return &store.Record{Key: key}, f.fail()
+func (f *failing) Get(context.Context, subjects.Target) (*store.Record, error) {
+	return &store.Record{Target: key}, f.fail()
 }
 
-func (f *failing) Delete(ctx context.Context, key store.Key, pre store.Precondition) error {
+func (f *failing) Delete(ctx context.Context, key subjects.Target, pre store.Precondition) error {
 	if err := f.fail(); err != nil {
 		if f.lands {
 			_ = f.Store.Delete(ctx, key, pre)
@@ -85,7 +85,7 @@ func TestRetries(t *testing.T) {
 		"damaged record": {store.ErrDamaged, 9, 1, 0, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				f := &failing{err: fmt.Errorf("below: %w", c.err), fails: c.fails}
 				s := policy.New(f, policy.Config{Retries: 5})
 				begun := time.Now()
@@ -103,7 +103,7 @@ func TestRetries(t *testing.T) {
 }
 
 func TestDeadlineEndsTheRetries(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := &failing{err: store.ErrUnavailable, fails: 100}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -116,12 +116,12 @@ func TestDeadlineEndsTheRetries(t *testing.T) {
 	})
 }
 
-// A delete that failed and took effect is a success when it is tried again; one
-// of what was never there is not found.
+// A delete that failed but took effect succeeds when it is tried again. A delete of a
+// missing credential returns ErrNotFound.
 func TestRetriedDelete(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m := memory.New()
-		if _, err := m.Put(t.Context(), &store.Record{Key: key, WriteID: "w", Metadata: subjects.Metadata{}}, store.Precondition{}); err != nil {
+		if _, err := m.Put(t.Context(), &store.Record{Target: key, WriteID: "w", Metadata: subjects.Metadata{}}, store.Precondition{}); err != nil {
 			t.Fatal(err)
 		}
 		f := &failing{Store: m, err: store.ErrTimeout, fails: 1, lands: true}
@@ -130,7 +130,7 @@ func TestRetriedDelete(t *testing.T) {
 			t.Error(err)
 		}
 		if err := s.Delete(t.Context(), key, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("deleting what is not there: %v", err)
+			t.Errorf("deleting a missing credential: %v", err)
 		}
 	})
 }
@@ -142,17 +142,17 @@ func (f *failing) Put(ctx context.Context, rec *store.Record, pre store.Precondi
 	return f.Store.Put(ctx, rec, pre)
 }
 
-// A write that failed may have landed, and been replaced since by another: what
-// its next try is refused with must not pass for all that happened.
+// A failed write may have landed, and another write may have replaced it. If the next
+// try is refused, the error must have both reasons.
 func TestRefusedAfterAFailedTry(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m := memory.New()
-		if _, err := m.Put(t.Context(), &store.Record{Key: key, WriteID: "w"}, store.Precondition{}); err != nil {
+		if _, err := m.Put(t.Context(), &store.Record{Target: key, WriteID: "w"}, store.Precondition{}); err != nil {
 			t.Fatal(err)
 		}
 		for fails, both := range map[int]bool{0: false, 1: true, 3: true} {
 			s := policy.New(&failing{Store: m, err: store.ErrTimeout, fails: fails}, policy.Config{Retries: 5})
-			_, err := s.Put(t.Context(), &store.Record{Key: key, WriteID: "w2"}, store.Precondition{Absent: true})
+			_, err := s.Put(t.Context(), &store.Record{Target: key, WriteID: "w2"}, store.Precondition{Absent: true})
 			if !errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrTimeout) != both {
 				t.Errorf("put, %d failed tries: %v", fails, err)
 			}

@@ -13,8 +13,8 @@ import (
 	"credbus/internal/store"
 )
 
-// bound is the context of a call: that of its caller, ended early enough for a
-// driver to return before the caller is gone.
+// bound returns the context of a call: the caller's, but ended early enough for
+// a driver to return before the caller leaves.
 func (k *kind) bound(caller context.Context) (context.Context, context.CancelFunc) {
 	whole := k.whole
 	if deadline, ok := caller.Deadline(); ok {
@@ -23,10 +23,10 @@ func (k *kind) bound(caller context.Context) (context.Context, context.CancelFun
 	return context.WithTimeout(caller, whole-settleWithin(whole))
 }
 
-// settleWithin is the part of a call's time that is kept for settling.
+// settleWithin returns the part of a call's time that is reserved for settling.
 func settleWithin(whole time.Duration) time.Duration { return min(settle, whole/10) }
 
-// ended is the error of a call whose time is up, nil while it is not.
+// ended returns the error of a call whose time is up, nil before that.
 func ended(caller, call context.Context) error {
 	switch {
 	case caller.Err() != nil:
@@ -41,14 +41,14 @@ func endedError(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// outcome is what a driver returned.
+// outcome is the result of a driver.
 type outcome[T any] struct {
 	value T
 	err   error
 }
 
-// try runs f once, when the breaker lets it, for no longer than its context
-// lives, and the moment to settle.
+// try runs f once, if the breaker permits, until its context ends plus the time
+// to settle.
 func try[T any](call context.Context, s *Store, k *kind, e failsafe.Execution[struct{}],
 	f func(ctx context.Context, retries int) (T, error),
 ) (value T, err error) {
@@ -59,7 +59,7 @@ func try[T any](call context.Context, s *Store, k *kind, e failsafe.Execution[st
 		return value, store.ErrClosed
 	}
 	if n := k.leftBehind.Load(); n >= maxLeftBehind {
-		return value, fmt.Errorf("%w: %d earlier calls have not returned, though they were told to: look for what the driver waits for, then restart the worker", store.ErrOpen, n)
+		return value, fmt.Errorf("%w: %d earlier calls have not returned although their time is up: find out what the driver waits for, then restart the worker", store.ErrOpen, n)
 	}
 	permit, err := k.breaker.acquire()
 	if err != nil {
@@ -67,7 +67,7 @@ func try[T any](call context.Context, s *Store, k *kind, e failsafe.Execution[st
 	}
 	value, overdue, err := run(call, k, e, f)
 	if overdue && endedError(err) && !transient(err) {
-		// Not wrapped: the context that it speaks of was not the caller's.
+		// Not wrapped: it would look like the end of the caller's context.
 		err = fmt.Errorf("%w: one try took longer than %s: %v", store.ErrTimeout, k.try, err)
 	}
 	if errors.Is(err, store.ErrThrottled) {
@@ -77,22 +77,22 @@ func try[T any](call context.Context, s *Store, k *kind, e failsafe.Execution[st
 	return value, err
 }
 
-// run is f in a goroutine of its own, which is left behind if it must be.
-// overdue is that f had not returned at the limit of a try, and the call still
+// run calls f in its own goroutine, and leaves it behind if necessary. overdue
+// reports that f had not returned at the limit of a try, while the call still
 // had time.
 func run[T any](call context.Context, k *kind, e failsafe.Execution[struct{}],
 	f func(ctx context.Context, retries int) (T, error),
 ) (value T, overdue bool, err error) {
 	ctx, retries := e.Context(), e.Retries()
-	var over atomic.Bool // it has returned, or was left behind: whichever was first
+	var over atomic.Bool // f has returned or was left behind: the first of the two sets it
 	returned := make(chan outcome[T], 1)
 	go func() {
 		var o outcome[T]
 		defer func() {
 			if r := recover(); r != nil {
-				// Nobody above this goroutine could catch it. What is recovered may
-				// hold a value, so it is not told.
-				o.err = fmt.Errorf("the driver panicked, which is a bug in it:\n%s", debug.Stack())
+				// Nobody above this goroutine could catch it. The recovered
+				// value may hold a secret, so leave it out.
+				o.err = fmt.Errorf("the driver panicked, which is a bug in the driver:\n%s", debug.Stack())
 			}
 			if over.CompareAndSwap(false, true) {
 				returned <- o
@@ -110,9 +110,9 @@ func run[T any](call context.Context, k *kind, e failsafe.Execution[struct{}],
 		overdue = call.Err() == nil
 	}
 	if k.changes {
-		// A write that goes on all the same is waited for while there is time. If
-		// it were repeated beside itself, it might land when the repetition was
-		// acknowledged, and another write after that: it would undo them both.
+		// Wait for a write that continues, while there is time. If the policy
+		// repeated it now, the first one might take effect after the repetition
+		// and a later write were acknowledged, and undo both.
 		select {
 		case o := <-returned:
 			return o.value, overdue, o.err
@@ -135,8 +135,8 @@ func run[T any](call context.Context, k *kind, e failsafe.Execution[struct{}],
 	return value, overdue, fmt.Errorf("%w, and the driver did not return", ctx.Err())
 }
 
-// wipe overwrites the values in what a driver returned when nobody waits for it
-// any more.
+// wipe overwrites the values in a driver's result that nobody waits for any
+// more.
 func wipe(value any) {
 	switch value := value.(type) {
 	case *store.Record:
@@ -150,8 +150,9 @@ func wipe(value any) {
 	}
 }
 
-// verdictOf is what an error of a try says of the store. That the caller left
-// says nothing; every other answer, of whatever kind, says that it is there.
+// verdictOf returns what the error of a try shows about the store. If the
+// caller left, it shows nothing; any other answer shows that the store is
+// available.
 func verdictOf(call context.Context, overdue bool, err error) verdict {
 	switch {
 	case err == nil, errors.Is(err, store.ErrThrottled), errors.Is(err, store.ErrFull):

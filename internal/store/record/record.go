@@ -1,5 +1,5 @@
-// Package record is how drivers write a record that is bytes to their backend:
-// its key, metadata and sealed payload, with a checksum over all of them.
+// Package record encodes records for backends that store bytes: key, metadata
+// and sealed payload, with a checksum over all of them.
 package record
 
 import (
@@ -24,30 +24,30 @@ import (
 //	payload  msgpack bin, sealed
 //	sum      SHA-256 of everything before it
 //
-// The sum finds damage; it is no protection against someone who may write to
-// the store. That payload and header belong together, and were written by a worker,
-// is what the seal of the payload and the header's proof show.
+// The sum finds damage; it does not protect against people who may write to the
+// store. The seal of the payload and the proof of the header show that both
+// belong together and that a worker wrote them.
 const (
 	magic       = "credbus\x01"
 	maxTokenLen = 255 // bytes of a write id or version
 )
 
 // MaxLen is the most bytes of an encoded record. A payload of 128 KiB with the
-// most metadata takes less than 300 KiB.
+// largest metadata takes less than 300 KiB.
 const MaxLen = 1 << 20
 
-// The header's fields. They stand in this order in every record. The last two are
-// missing in older ones: the revision, which is read as zero then, and after it
-// the proof, of records that were sealed without one. Any other field more or less
-// is another version of the format.
+// The header's fields. Every record has them in this order. Older records lack
+// the last two: the revision, which then reads as zero, and after it the proof,
+// in records that were sealed without one. Any other difference in fields is
+// another version of the format.
 const (
-	oldestFields  = 11 // the payload is one of them
+	oldestFields  = 11 // including the payload
 	revisionField = 12
 	headerFields  = 13
 )
 
-// Encode writes rec. It refuses what Decode would refuse, so that no record is
-// written that cannot be read.
+// Encode encodes rec. It refuses a record that Decode would refuse, so that
+// every written record can be read.
 func Encode(rec *store.Record) ([]byte, error) {
 	if err := rec.Metadata.Check(); err != nil {
 		return nil, err
@@ -102,26 +102,26 @@ func Encode(rec *store.Record) ([]byte, error) {
 	return encoded.Bytes(), nil
 }
 
-// isToken reports whether s may be a write id or version.
+// isToken reports whether s can be a write id or version.
 func isToken(s string) bool { return s != "" && len(s) <= maxTokenLen && utf8.ValidString(s) }
 
-// Decode reads what Encode made. Its error is the reason for people; it quotes
-// nothing of the record. The record's payload is a part of encoded. Beside a
-// constant, Decode allocates no more than the length of encoded: no length that
-// it claims is believed before it is compared with the bytes that are left.
+// Decode reverses Encode. Its error gives the reason for people and quotes
+// nothing of the record. The record's payload is a part of encoded. Decode
+// allocates at most the length of encoded plus a constant: it compares each
+// claimed length with the bytes left before it trusts it.
 func Decode(encoded []byte) (*store.Record, error) {
 	if len(encoded) < len(magic)+sha256.Size {
-		return nil, fmt.Errorf("it is cut off: %d bytes are left", len(encoded))
+		return nil, fmt.Errorf("it is cut off after %d bytes", len(encoded))
 	}
 	body, sum := encoded[:len(encoded)-sha256.Size], encoded[len(encoded)-sha256.Size:]
 	if string(body[:len(magic)-1]) != magic[:len(magic)-1] {
-		return nil, errors.New("it is not a record of credbus")
+		return nil, errors.New("it is not a credbus record")
 	}
 	if version := body[len(magic)-1]; version != magic[len(magic)-1] {
 		return nil, fmt.Errorf("it has version %d of the format, this program reads version %d", version, magic[len(magic)-1])
 	}
 	if want := sha256.Sum256(body); !bytes.Equal(sum, want[:]) {
-		return nil, errors.New("its checksum does not fit: it is cut off or changed")
+		return nil, errors.New("its checksum is wrong: it is cut off or changed")
 	}
 
 	d := newDecoder(body[len(magic):])
@@ -145,7 +145,7 @@ func Decode(encoded []byte) (*store.Record, error) {
 		rec.Revision = d.revision("revision")
 	}
 	if n == headerFields {
-		// A copy: a list keeps it, and not the payload beside it.
+		// A copy, because a list keeps it without the payload beside it.
 		if rec.Proof = bytes.Clone(d.named("proof", store.MaxProofLen)); len(rec.Proof) == 0 {
 			d.fail("proof")
 		}
@@ -155,11 +155,11 @@ func Decode(encoded []byte) (*store.Record, error) {
 	case d.err != nil:
 		return nil, d.err
 	case d.left.Len() != 0:
-		return nil, fmt.Errorf("%d bytes stand after its payload", d.left.Len())
+		return nil, fmt.Errorf("%d bytes follow its payload", d.left.Len())
 	case !isToken(rec.WriteID) || !isToken(rec.Version):
 		return nil, errors.New("its write id or version is malformed")
 	}
-	if err := rec.Key.Check(); err != nil {
+	if err := rec.Target.Check(); err != nil {
 		return nil, errors.New("its key is malformed")
 	}
 	if err := rec.Metadata.Check(); err != nil {
@@ -168,12 +168,12 @@ func Decode(encoded []byte) (*store.Record, error) {
 	return rec, nil
 }
 
-// decoder reads single values with msgpack's low-level calls. Those that read
-// whole strings, maps or structs allocate whatever length a record claims. The
-// first error stays, and all that is read after it is empty.
+// decoder reads single values with msgpack's low-level calls. The others, for
+// whole strings, maps or structs, allocate any length that a record claims. The
+// first error stays, and all later reads are empty.
 type decoder struct {
 	body    []byte
-	left    *bytes.Reader // of body
+	left    *bytes.Reader // the unread part of body
 	msgpack *msgpack.Decoder
 	err     error
 }
@@ -244,8 +244,8 @@ func (d *decoder) bool(name string) bool {
 	return b
 }
 
-// time reads milliseconds since 1970. The zero time has a number of its own
-// there, as any other time has.
+// time reads milliseconds since 1970. The zero time has its own number like any
+// other time.
 func (d *decoder) time(name string) time.Time { return time.UnixMilli(d.number(name)).UTC() }
 
 func (d *decoder) revision(name string) subjects.Revision {
@@ -275,7 +275,7 @@ func (d *decoder) tags(name string) map[string]string {
 		tags[key] = string(d.bytes(name, subjects.MaxTagValueLen*utf8.UTFMax))
 	}
 	if len(tags) != n {
-		d.fail(name) // a key stands twice, or an error came between
+		d.fail(name) // a key comes twice, or an error came before
 	}
 	return tags
 }

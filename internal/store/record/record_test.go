@@ -17,7 +17,7 @@ import (
 
 func sample() *store.Record {
 	return &store.Record{
-		Key:      store.Key{Scope: "org:acme/team:eng", ID: "api-key"},
+		Target:   subjects.Target{Scope: "org:acme/team:eng", ID: "api-key"},
 		WriteID:  "write-1",
 		Version:  "version-1",
 		Revision: subjects.Revision{Stream: 0x18bcfe56800000, Seq: 42},
@@ -42,13 +42,13 @@ func mustEncode(t testing.TB, rec *store.Record) []byte {
 	return content
 }
 
-// withSum replaces the checksum, so that a test reaches what it guards.
+// withSum adds a valid checksum, so that a test reaches the parser.
 func withSum(body []byte) []byte {
 	sum := sha256.Sum256(body)
 	return append(bytes.Clone(body), sum[:]...)
 }
 
-// The format is a promise to what earlier releases wrote.
+// Records of earlier releases must stay readable.
 func TestGoldenFormat(t *testing.T) {
 	const golden = "credbus\x01" +
 		"\x8c\xa5scope\xb1org:acme/team:eng\xa2id\xa7api-key\xa8write_id\xa7write-1\xa7version\xa9version-1" +
@@ -64,12 +64,12 @@ func TestGoldenFormat(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := sample()
-	want.Expires = want.Expires.UTC() // equal to the zero time, but for a pointer inside
+	want.Expires = want.Expires.UTC() // the same time, but DeepEqual compares the location
 	if !reflect.DeepEqual(rec, want) {
 		t.Errorf("decoded to %+v, want %+v", rec, want)
 	}
 
-	// Records from before there was a revision.
+	// Older records have no revision.
 	older := strings.Replace(strings.Replace(golden, goldenRevision, "", 1), "\x8c\xa5scope", "\x8b\xa5scope", 1)
 	if rec, err = Decode(withSum([]byte(older))); err != nil {
 		t.Fatal(err)
@@ -80,7 +80,7 @@ func TestGoldenFormat(t *testing.T) {
 	}
 }
 
-// A proof stands between the revision and the payload.
+// A proof is encoded between the revision and the payload.
 func TestGoldenProof(t *testing.T) {
 	want := sample()
 	want.Expires = want.Expires.UTC()
@@ -99,7 +99,7 @@ func TestGoldenProof(t *testing.T) {
 	body := content[:len(content)-sha256.Size]
 	empty := bytes.Replace(body, []byte("\xa5proof\xc4\x0bproof bytes"), []byte("\xa5proof\xc4\x00"), 1)
 	if _, err := Decode(withSum(empty)); err == nil {
-		t.Error("an empty proof is read, which is not what Encode writes")
+		t.Error("an empty proof is read, although Encode never writes one")
 	}
 }
 
@@ -110,28 +110,28 @@ func TestDecodeDamage(t *testing.T) {
 	content := mustEncode(t, sample())
 	for i := range content {
 		if _, err := Decode(content[:i]); err == nil {
-			t.Errorf("cut off at %d, it is still read", i)
+			t.Errorf("a record cut off at %d is still read", i)
 		}
 		for bit := range 8 {
 			content[i] ^= 1 << bit
 			if _, err := Decode(content); err == nil {
-				t.Errorf("with bit %d of byte %d flipped, it is still read", bit, i)
+				t.Errorf("a record with bit %d of byte %d flipped is still read", bit, i)
 			}
 			content[i] ^= 1 << bit
 		}
 	}
 	if _, err := Decode(append(content, 0)); err == nil {
-		t.Error("with one byte more, it is still read")
+		t.Error("a record with one byte more is still read")
 	}
 }
 
-// Behind a checksum that fits, the parser alone stands.
+// With a valid checksum, only the parser can refuse a record.
 func TestDecodeMalformed(t *testing.T) {
 	content := mustEncode(t, sample())
 	body := content[:len(content)-sha256.Size]
 	replace := func(old, new string) []byte {
 		if bytes.Count(body, []byte(old)) != 1 {
-			t.Fatalf("%q does not stand once in the sample", old)
+			t.Fatalf("%q must be in the sample once", old)
 		}
 		return bytes.Replace(body, []byte(old), []byte(new), 1)
 	}
@@ -139,11 +139,11 @@ func TestDecodeMalformed(t *testing.T) {
 		body []byte
 		want string
 	}{
-		"trailing byte":         {append(bytes.Clone(body), 0xc0), "after its payload"},
+		"trailing byte":         {append(bytes.Clone(body), 0xc0), "follow its payload"},
 		"no header":             {body[:len(magic)], "header"},
 		"header of other size":  {replace("\x8c\xa5scope", "\x8a\xa5scope"), "header"},
-		"a field over":          {replace("\x8c\xa5scope", "\x8b\xa5scope"), "payload"},
-		"a field under":         {replace(goldenRevision, ""), "header"},
+		"a field more":          {replace("\x8c\xa5scope", "\x8b\xa5scope"), "payload"},
+		"a field less":          {replace(goldenRevision, ""), "header"},
 		"malformed revision":    {replace("18bcfe56800000-42", "18bcfe56800000+42"), "revision"},
 		"header of 2^32 fields": {replace("\x8c\xa5scope", "\xdf\xff\xff\xff\xff\xa5scope"), "header"},
 		"other field":           {replace("\xa8write_id", "\xa8write_it"), "header"},
@@ -159,7 +159,7 @@ func TestDecodeMalformed(t *testing.T) {
 		"not UTF-8":             {replace("Schl\xc3\xbcssel", "Schl\xff\xbcssel"), "limit"},
 		"2^32 tags":             {replace("\xa4tags\x81", "\xa4tags\xdf\xff\xff\xff\xff"), "tags"},
 		"51 tags":               {replace("\xa4tags\x81", "\xa4tags\xde\x00\x33"), "tags"},
-		"two tags claimed":      {replace("\xa4tags\x81", "\xa4tags\x82"), "header"}, // the revision is taken for one
+		"two tags claimed":      {replace("\xa4tags\x81", "\xa4tags\x82"), "header"}, // the revision is read as a tag
 		"a tag twice":           {replace("\x81\xa3env\xa4prod", "\x82\xa3env\xa4prod\xa3env\xa4prod"), "tags"},
 		"payload of 2^32 bytes": {replace("\xc4\x0csealed bytes", "\xc6\xff\xff\xff\xff"), "payload"},
 		"payload cut off":       {replace("\xc4\x0csealed bytes", "\xc4\x0csealed"), "payload"},
@@ -167,7 +167,7 @@ func TestDecodeMalformed(t *testing.T) {
 	} {
 		rec, err := Decode(withSum(test.body))
 		if err == nil || rec != nil || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%s: %v, want one about %q", name, err, test.want)
+			t.Errorf("%s: %v, want an error with %q", name, err, test.want)
 		}
 	}
 }
@@ -190,8 +190,8 @@ func TestEncodeRefuses(t *testing.T) {
 	}
 }
 
-// allocated is how many bytes f allocates, to within allocationSlack: the
-// runtime counts small objects by the span.
+// allocated returns how many bytes f allocates. It is exact up to allocationSlack,
+// because the runtime counts small objects by the span.
 func allocated(f func()) uint64 {
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 	metrics.Read(sample)
@@ -203,9 +203,9 @@ func allocated(f func()) uint64 {
 
 const allocationSlack = 128 << 10
 
-// FuzzDecode gives the parser bodies with a checksum that fits. Whatever it
-// accepts must encode to something that means the same, and whatever it
-// refuses must not have cost more memory than its length accounts for.
+// FuzzDecode gives the parser bodies with a valid checksum. A record that it accepts
+// must be the same after encoding and decoding. The parser must not allocate much more
+// memory than three times the length.
 func FuzzDecode(f *testing.F) {
 	sampled := mustEncode(f, sample())
 	f.Add(sampled[len(magic) : len(sampled)-sha256.Size])
@@ -230,8 +230,8 @@ func FuzzDecode(f *testing.F) {
 		content := withSum(append([]byte(magic), body...))
 		var rec *store.Record
 		var err error
-		// Other goroutines of the fuzzer allocate as well: only what shows
-		// every time is the parser's.
+		// Other goroutines of the fuzzer allocate as well, so only an excess in
+		// all three tries is the parser's.
 		most := uint64(3*len(content) + allocationSlack) // with the file itself, four times its length
 		for range 3 {
 			if allocated(func() { rec, err = Decode(content) }) <= most {
@@ -244,17 +244,17 @@ func FuzzDecode(f *testing.F) {
 		}
 		if err != nil {
 			if rec != nil {
-				t.Error("a record beside an error")
+				t.Error("Decode returns a record and an error")
 			}
 			return
 		}
 		again, err := Encode(rec)
 		if err != nil {
-			t.Fatalf("what was read cannot be written: %v", err)
+			t.Fatalf("the decoded record cannot be encoded: %v", err)
 		}
 		back, err := Decode(again)
 		if err != nil || !reflect.DeepEqual(rec, back) {
-			t.Errorf("read %+v, written and read again %+v, %v", rec, back, err)
+			t.Errorf("decoded %+v, encoded and decoded again %+v, %v", rec, back, err)
 		}
 	})
 }

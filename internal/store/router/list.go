@@ -9,17 +9,17 @@ import (
 	"credbus/subjects"
 )
 
-// separator is between the parts of a cursor, of which the last may hold it.
+// separator separates the parts of a cursor. The last part may contain it.
 const separator = " "
 
-// formatCursor is where a list of scope goes on: in the store of that name, at a
-// cursor of its own, "" at its beginning. The scope is in it because a beginning
-// looks the same in every scope.
+// formatCursor returns the cursor of a list of scope: the name of a store, and
+// a cursor of that store, "" at its beginning. It contains the scope because a
+// beginning looks the same in every scope.
 func formatCursor(scope subjects.Scope, name, inner string) string {
 	return name + separator + string(scope) + separator + inner
 }
 
-// parseCursor finds the place of a cursor of formatCursor among names.
+// parseCursor reads a cursor of formatCursor, and finds its store in names.
 func parseCursor(cursor string, scope subjects.Scope, names []string) (at int, inner string, err error) {
 	if cursor == "" {
 		return 0, "", nil
@@ -33,7 +33,7 @@ func parseCursor(cursor string, scope subjects.Scope, names []string) (at int, i
 	return at, inner, nil
 }
 
-// List implements store.Store. Records are in the order of Key.Compare where one
+// List implements store.Store. Records are in the order of Key.Compare if one
 // store keeps the scope and all below it.
 func (r *Router) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
 	names := r.Routed(opts.Scope)
@@ -54,7 +54,7 @@ func (r *Router) List(ctx context.Context, opts store.ListOptions) (store.Page, 
 		}
 		page.Records = slices.DeleteFunc(page.Records, func(rec store.Record) bool { return r.Name(rec.Scope) != name })
 		if cursorAt := page.CursorAt; cursorAt != nil {
-			page.CursorAt = func(key store.Key) string { return formatCursor(opts.Scope, name, cursorAt(key)) }
+			page.CursorAt = func(key subjects.Target) string { return formatCursor(opts.Scope, name, cursorAt(key)) }
 		}
 		switch at++; {
 		case page.Next != "":
@@ -62,7 +62,7 @@ func (r *Router) List(ctx context.Context, opts store.ListOptions) (store.Page, 
 		case at == len(names):
 		case len(page.Records) == 0:
 			inner = ""
-			continue // with the next store
+			continue // continue with the next store
 		default:
 			page.Next = formatCursor(opts.Scope, names[at], "")
 		}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"credbus/internal/store"
 	"credbus/subjects"
@@ -14,32 +15,34 @@ import (
 
 // Config says which store keeps what.
 type Config struct {
-	// Stores by name. Names are not empty and hold no space.
+	// Stores are the stores by name. Names must not be empty or contain a
+	// space.
 	Stores map[string]store.Store
-	// Default is the name of the store of what no route matches.
+	// Default names the store for scopes without a route.
 	Default string
-	// Routes are names of stores by the scope that they keep, with all below it.
+	// Routes has the names of stores by the scope that they keep, with all
+	// below it.
 	Routes map[subjects.Scope]string
 }
 
-// Router is a store.Native and a store.Batcher where its stores are.
+// Router is a store.Native and a store.MultiGetter for scopes whose stores are.
 type Router struct {
 	stores map[string]store.Store
-	routes map[subjects.Scope]string // that of subjects.Root is the default
-	names  []string                  // of stores, in the order of lists
+	routes map[subjects.Scope]string // the route of subjects.Root is the default
+	names  []string                  // names of the stores, in the order of lists
 }
 
 var (
-	_ store.Native  = (*Router)(nil)
-	_ store.Batcher = (*Router)(nil)
+	_ store.Native      = (*Router)(nil)
+	_ store.MultiGetter = (*Router)(nil)
 )
 
-// New checks config and returns a router. Closing it closes the stores.
+// New checks config and returns a router. Its Close closes the stores.
 func New(config Config) (*Router, error) {
 	r := &Router{stores: maps.Clone(config.Stores), routes: make(map[subjects.Scope]string)}
 	maps.Copy(r.routes, config.Routes)
 	if name, ok := r.routes[subjects.Root]; ok {
-		return nil, fmt.Errorf("router: the root is routed to %q: name it as the default", name)
+		return nil, fmt.Errorf("router: the root is routed to %q: make it the default instead", name)
 	}
 	r.routes[subjects.Root] = config.Default
 	for scope, name := range r.routes {
@@ -52,7 +55,7 @@ func New(config Config) (*Router, error) {
 	}
 	for name := range r.stores {
 		if name == "" || strings.Contains(name, separator) {
-			return nil, fmt.Errorf("router: %q is no name of a store", name)
+			return nil, fmt.Errorf("router: %q is not a valid name of a store", name)
 		}
 	}
 	r.names = slices.SortedFunc(maps.Keys(r.stores), func(a, b string) int {
@@ -67,7 +70,7 @@ func New(config Config) (*Router, error) {
 	return r, nil
 }
 
-// Name is the name of the store that keeps a scope's own credentials.
+// Name returns the name of the store that keeps a scope's own credentials.
 func (r *Router) Name(scope subjects.Scope) string {
 	for ; ; scope = scope.Parent() {
 		if name, ok := r.routes[scope]; ok {
@@ -76,8 +79,8 @@ func (r *Router) Name(scope subjects.Scope) string {
 	}
 }
 
-// Routed are the names of the stores that keep what is in a scope and below it,
-// in the order in which a list goes through them.
+// Routed returns the names of the stores that keep a scope and all below it, in
+// the order in which a list goes through them.
 func (r *Router) Routed(scope subjects.Scope) (names []string) {
 	keeps := map[string]bool{r.Name(scope): true}
 	for below, name := range r.routes {
@@ -93,13 +96,13 @@ func (r *Router) Routed(scope subjects.Scope) (names []string) {
 	return names
 }
 
-// of is the store of a scope, and its name.
+// of returns the store of a scope, and its name.
 func (r *Router) of(scope subjects.Scope) (store.Store, string) {
 	name := r.Name(scope)
 	return r.stores[name], name
 }
 
-// told adds the name of the store that an error is of, where there are several.
+// told adds the name of the store to its error, if there are several stores.
 func (r *Router) told(name string, err error) error {
 	if err == nil || len(r.stores) == 1 {
 		return err
@@ -108,7 +111,7 @@ func (r *Router) told(name string, err error) error {
 }
 
 // Get implements store.Store.
-func (r *Router) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+func (r *Router) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	s, name := r.of(key.Scope)
 	rec, err := s.Get(ctx, key)
 	return rec, r.told(name, err)
@@ -122,7 +125,7 @@ func (r *Router) Put(ctx context.Context, rec *store.Record, pre store.Precondit
 }
 
 // Delete implements store.Store.
-func (r *Router) Delete(ctx context.Context, key store.Key, pre store.Precondition) error {
+func (r *Router) Delete(ctx context.Context, key subjects.Target, pre store.Precondition) error {
 	s, name := r.of(key.Scope)
 	return r.told(name, s.Delete(ctx, key, pre))
 }
@@ -133,11 +136,14 @@ func (r *Router) Native(scope subjects.Scope) bool {
 	return store.IsNative(s, scope)
 }
 
-// Close implements store.Store: it closes all stores.
-func (r *Router) Close() error {
-	var errs []error
-	for _, name := range r.names {
-		errs = append(errs, r.told(name, r.stores[name].Close()))
+// Close implements store.Store: it closes all stores at the same time, since
+// each may need all of the time.
+func (r *Router) Close(ctx context.Context) error {
+	errs := make([]error, len(r.names))
+	var closing sync.WaitGroup
+	for i, name := range r.names {
+		closing.Go(func() { errs[i] = r.told(name, r.stores[name].Close(ctx)) })
 	}
+	closing.Wait()
 	return errors.Join(errs...)
 }

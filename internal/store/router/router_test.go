@@ -53,7 +53,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// A router that has nothing to choose lists in order.
+// A router with one store lists in order.
 func TestConformanceOfOne(t *testing.T) {
 	storetest.Run(t, storetest.Harness{Open: func(t *testing.T) store.Store {
 		r, err := router.New(router.Config{Stores: map[string]store.Store{"default": memory.New()}, Default: "default"})
@@ -80,16 +80,16 @@ func TestConformanceNative(t *testing.T) {
 	})
 }
 
-// batching gets several at once. It counts the calls.
-type batching struct {
+// several is a MultiGetter that counts its calls.
+type several struct {
 	store.Store
 	calls *int
 	err   error
 }
 
-func (b batching) Batches(subjects.Scope) bool { return true }
+func (b several) GetsMulti(subjects.Scope) bool { return true }
 
-func (b batching) GetBatch(ctx context.Context, keys []store.Key) ([]store.Found, error) {
+func (b several) GetMulti(ctx context.Context, keys []subjects.Target) ([]store.Found, error) {
 	if b.calls != nil {
 		*b.calls++
 	}
@@ -106,16 +106,16 @@ func (b batching) GetBatch(ctx context.Context, keys []store.Key) ([]store.Found
 	return found, nil
 }
 
-func TestConformanceBatching(t *testing.T) {
+func TestConformanceGetMulti(t *testing.T) {
 	storetest.Run(t, storetest.Harness{
 		Open: func(t *testing.T) store.Store {
-			return newRouter(t, func(string) store.Store { return batching{Store: memory.New()} }, routes)
+			return newRouter(t, func(string) store.Store { return several{Store: memory.New()} }, routes)
 		},
 		Features: storetest.Features{Unordered: true},
 	})
 }
 
-// Two stores of files and one in memory, shared with another process.
+// The router has two stores of files and one in memory. Another process shares them.
 func TestConformanceOverFiles(t *testing.T) {
 	type opened struct {
 		*router.Router
@@ -139,21 +139,21 @@ func TestConformanceOverFiles(t *testing.T) {
 		Open: func(t *testing.T) store.Store { return open(t, &opened{dir: t.TempDir(), memory: memory.New()}) },
 		Other: func(t *testing.T, s store.Store) store.Store {
 			other := open(t, &opened{dir: s.(*opened).dir, memory: unclosed{s.(*opened).memory}})
-			t.Cleanup(func() { other.Close() })
+			t.Cleanup(func() { other.Close(context.Background()) })
 			return other
 		},
-		Damage:   func(t *testing.T, s store.Store, key store.Key) { damage(t, s.(*opened).dir, key) },
+		Damage:   func(t *testing.T, s store.Store, key subjects.Target) { damage(t, s.(*opened).dir, key) },
 		Features: storetest.Features{Unordered: true, WalkRecords: 500},
 	})
 }
 
-// unclosed is one of two views of a store in memory.
+// unclosed is another view of a store in memory. It ignores Close.
 type unclosed struct{ store.Store }
 
-func (unclosed) Close() error { return nil }
+func (unclosed) Close(context.Context) error { return nil }
 
 // damage overwrites the file of a record.
-func damage(t *testing.T, dir string, key store.Key) {
+func damage(t *testing.T, dir string, key subjects.Target) {
 	t.Helper()
 	damaged := false
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
@@ -161,7 +161,7 @@ func damage(t *testing.T, dir string, key store.Key) {
 			return err
 		}
 		content, err := os.ReadFile(path)
-		if rec, bad := record.Decode(content); err != nil || bad != nil || rec.Key != key {
+		if rec, bad := record.Decode(content); err != nil || bad != nil || rec.Target != key {
 			return err
 		}
 		damaged = true
@@ -172,16 +172,16 @@ func damage(t *testing.T, dir string, key store.Key) {
 	}
 }
 
-func put(t *testing.T, s store.Store, scope subjects.Scope, id subjects.ID) store.Key {
+func put(t *testing.T, s store.Store, scope subjects.Scope, id subjects.ID) subjects.Target {
 	t.Helper()
-	key := store.Key{Scope: scope, ID: id}
-	if _, err := s.Put(t.Context(), &store.Record{Key: key, WriteID: fmt.Sprint(scope, id), Payload: []byte("sealed")}, store.Precondition{}); err != nil {
+	key := subjects.Target{Scope: scope, ID: id}
+	if _, err := s.Put(t.Context(), &store.Record{Target: key, WriteID: fmt.Sprint(scope, id), Payload: []byte("sealed")}, store.Precondition{}); err != nil {
 		t.Fatal(err)
 	}
 	return key
 }
 
-func walk(t *testing.T, s store.Store, scope subjects.Scope, limit int) (keys []store.Key) {
+func walk(t *testing.T, s store.Store, scope subjects.Scope, limit int) (keys []subjects.Target) {
 	t.Helper()
 	for opts := (store.ListOptions{Scope: scope, Limit: limit}); ; {
 		page, err := s.List(t.Context(), opts)
@@ -189,7 +189,7 @@ func walk(t *testing.T, s store.Store, scope subjects.Scope, limit int) (keys []
 			t.Fatal(err)
 		}
 		for _, rec := range page.Records {
-			keys = append(keys, rec.Key)
+			keys = append(keys, rec.Target)
 		}
 		if opts.After = page.Next; opts.After == "" {
 			return keys
@@ -221,7 +221,7 @@ func TestLongestRoute(t *testing.T) {
 		subjects.Root:                  "default",
 	} {
 		if got := r.Name(scope); got != want {
-			t.Errorf("%q is kept by %s, want %s", scope, got, want)
+			t.Errorf("%q is in store %s, want %s", scope, got, want)
 		}
 		if scope == subjects.Root {
 			continue
@@ -242,13 +242,13 @@ func TestLongestRoute(t *testing.T) {
 		"org:a/team:x/service:s": {"default"}, "org:a/team:y": {"b"}, "org:ab": {"c"}, "org:c": {"default"},
 	} {
 		if got := r.Routed(scope); !slices.Equal(got, want) {
-			t.Errorf("%q and below is kept by %v, want %v", scope, got, want)
+			t.Errorf("%q and below is in stores %v, want %v", scope, got, want)
 		}
 	}
 }
 
-// What a store holds of scopes that are routed elsewhere, as after a route was
-// added, is neither found nor listed, and no page is endless for it.
+// A store may have records of scopes that are routed elsewhere, as after a new route.
+// They are neither found nor listed, and do not make a page endless.
 func TestRecordsInTheWrongStore(t *testing.T) {
 	left, right := memory.New(), memory.New()
 	for i := range 20 {
@@ -264,19 +264,19 @@ func TestRecordsInTheWrongStore(t *testing.T) {
 	}
 	moved := put(t, r, "org:moved", "new")
 	for _, limit := range []int{1, 3, 100} {
-		if got := walk(t, r, subjects.Root, limit); !slices.Equal(got, []store.Key{stays, moved}) {
+		if got := walk(t, r, subjects.Root, limit); !slices.Equal(got, []subjects.Target{stays, moved}) {
 			t.Errorf("limit %d: the root has %v", limit, got)
 		}
-		if got := walk(t, r, "org:moved", limit); !slices.Equal(got, []store.Key{moved}) {
+		if got := walk(t, r, "org:moved", limit); !slices.Equal(got, []subjects.Target{moved}) {
 			t.Errorf("limit %d: the scope has %v", limit, got)
 		}
 	}
-	if _, err := r.Get(t.Context(), store.Key{Scope: "org:moved", ID: "old-1"}); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("what is in the wrong store: %v", err)
+	if _, err := r.Get(t.Context(), subjects.Target{Scope: "org:moved", ID: "old-1"}); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a record in the wrong store: %v", err)
 	}
 }
 
-// The cursor between two stores says which, and of which list.
+// A cursor names its store and its list. It is refused in another list.
 func TestCursors(t *testing.T) {
 	r := newRouter(t, overMemory, map[subjects.Scope]string{"org:a/team:x": "b", "org:ab/team:x": "b", "org:a/team:y": "c"})
 	for _, scope := range []subjects.Scope{"org:a", "org:a/team:x", "org:a/team:y", "org:ab", "org:ab/team:x"} {
@@ -314,9 +314,9 @@ func TestErrorsNameTheStore(t *testing.T) {
 	for _, op := range []storetest.Operation{storetest.Get, storetest.Put, storetest.Delete, storetest.List} {
 		broken.Set(op, storetest.Fault{Err: store.ErrUnavailable})
 	}
-	key := store.Key{Scope: "org:b", ID: "id"}
+	key := subjects.Target{Scope: "org:b", ID: "id"}
 	_, get := r.Get(t.Context(), key)
-	_, put := r.Put(t.Context(), &store.Record{Key: key}, store.Precondition{})
+	_, put := r.Put(t.Context(), &store.Record{Target: key}, store.Precondition{})
 	_, list := r.List(t.Context(), store.ListOptions{Scope: "org:b"})
 	_, spanning := r.List(t.Context(), store.ListOptions{After: "b  "})
 	for what, err := range map[string]error{
@@ -326,45 +326,45 @@ func TestErrorsNameTheStore(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if _, err := r.Get(t.Context(), store.Key{Scope: "org:a", ID: "id"}); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("the others are no better: %v", err)
+	if _, err := r.Get(t.Context(), subjects.Target{Scope: "org:a", ID: "id"}); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a read from another store: %v", err)
 	}
 }
 
-// A batch asks each store once, and what one fails with is not the others'.
-func TestBatchIsSplit(t *testing.T) {
+// GetMulti calls each store once. The error of one store does not affect the others.
+func TestGetMultiIsSplit(t *testing.T) {
 	calls := map[string]*int{"b": new(int), "c": new(int)}
 	outage := errors.New("out")
 	r := newRouter(t, func(name string) store.Store {
 		switch name {
 		case "b":
-			return batching{Store: memory.New(), calls: calls[name]}
+			return several{Store: memory.New(), calls: calls[name]}
 		case "c":
-			return batching{Store: memory.New(), calls: calls[name], err: outage}
+			return several{Store: memory.New(), calls: calls[name], err: outage}
 		}
 		return memory.New()
 	}, map[subjects.Scope]string{"org:b": "b", "org:c": "c"})
-	if r.Batches("org:a") || !r.Batches("org:b") || !r.Batches("org:c/team:x") || !r.Batches(subjects.Root) {
-		t.Error("it batches otherwise than its stores")
+	if r.GetsMulti("org:a") || !r.GetsMulti("org:b") || !r.GetsMulti("org:c/team:x") || !r.GetsMulti(subjects.Root) {
+		t.Error("GetsMulti differs from that of the stores")
 	}
-	keys := []store.Key{
+	keys := []subjects.Target{
 		put(t, r, "org:b", "1"), put(t, r, "org:a", "1"), put(t, r, "org:c", "1"), {Scope: "org:b", ID: "missing"},
 		put(t, r, "org:b", "2"), {Scope: "org:a", ID: "missing"},
 	}
-	found, err := r.GetBatch(t.Context(), keys)
+	found, err := r.GetMulti(t.Context(), keys)
 	if err != nil || len(found) != len(keys) {
 		t.Fatalf("%d found, %v", len(found), err)
 	}
 	for i, want := range []error{nil, nil, outage, store.ErrNotFound, nil, store.ErrNotFound} {
-		if !errors.Is(found[i].Err, want) || want == nil && (found[i].Err != nil || found[i].Record.Key != keys[i]) {
+		if !errors.Is(found[i].Err, want) || want == nil && (found[i].Err != nil || found[i].Record.Target != keys[i]) {
 			t.Errorf("%v: %v, %v", keys[i], found[i].Record, found[i].Err)
 		}
 	}
 	if *calls["b"] != 1 || *calls["c"] != 1 {
 		t.Errorf("the stores were asked %d and %d times", *calls["b"], *calls["c"])
 	}
-	if found, err := r.GetBatch(t.Context(), keys[2:3]); !errors.Is(err, outage) || found != nil {
-		t.Errorf("a batch that brings nothing: %v, %v", found, err)
+	if found, err := r.GetMulti(t.Context(), keys[2:3]); !errors.Is(err, outage) || found != nil {
+		t.Errorf("a call in which all fail: %v, %v", found, err)
 	}
 }
 
@@ -381,7 +381,7 @@ func TestCloseClosesAll(t *testing.T) {
 	stores := make(map[string]store.Store)
 	r := newRouter(t, func(name string) store.Store { stores[name] = memory.New(); return stores[name] }, nil)
 	for range 2 {
-		if err := r.Close(); err != nil {
+		if err := r.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
 	}
@@ -399,7 +399,7 @@ func TestWrongConfig(t *testing.T) {
 		`"org:a" is routed to "x": there is no such store`: {Stores: one, Default: "a", Routes: map[subjects.Scope]string{"org:a": "x"}},
 		`the root is routed to "a"`:                        {Stores: one, Default: "a", Routes: map[subjects.Scope]string{"": "a"}},
 		"scope segment":                                    {Stores: one, Default: "a", Routes: map[subjects.Scope]string{"org": "a"}},
-		`"a b" is no name of a store`:                      {Stores: map[string]store.Store{"a b": memory.New()}, Default: "a b"},
+		`"a b" is not a valid name of a store`:             {Stores: map[string]store.Store{"a b": memory.New()}, Default: "a b"},
 	} {
 		if _, err := router.New(config); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)

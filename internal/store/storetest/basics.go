@@ -13,21 +13,21 @@ func askBasics(s *subject) {
 	key := keyOf("org:acme/team:eng", "api-key")
 	s.missing(key)
 	if err := s.Delete(s.ctx, key, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
-		s.Errorf("Delete of what is not there: %v, want ErrNotFound", err)
+		s.Errorf("Delete of a missing record: %v, want ErrNotFound", err)
 	}
 
 	first := s.record(key)
-	first.Version = "a version of the caller's is ignored"
+	first.Version = "a version set by the caller is ignored"
 	version := s.put(first, store.Precondition{})
 	s.holds(first, version)
 
 	second := s.record(key)
 	second.Created, second.Modified = epoch.Add(time.Hour), epoch.Add(time.Hour)
 	version = s.put(second, store.Precondition{})
-	second.Created = first.Created // kept from the record that was replaced
+	second.Created = first.Created // kept from the replaced record
 	s.holds(second, version)
 
-	for _, other := range []store.Key{
+	for _, other := range []subjects.Target{
 		keyOf("org:acme/team:eng", "api-ke"),
 		keyOf("org:acme/team:eng", "api-key2"),
 		keyOf("org:acme", "api-key"),
@@ -45,8 +45,8 @@ func askBasics(s *subject) {
 	s.holds(third, version)
 }
 
-// askRevisions puts revisions in any order, the zero one too: they are no
-// business of the store.
+// askRevisions puts revisions in any order, the zero one too: the store must
+// not interpret them.
 func askRevisions(s *subject) {
 	for _, revision := range []subjects.Revision{
 		{Stream: 0x18bcfe56800000, Seq: 42}, {}, {Stream: math.MaxUint64, Seq: math.MaxUint64}, {Seq: 1}, {Stream: 1},

@@ -10,15 +10,15 @@ import (
 	"credbus/subjects"
 )
 
-// askBehind has one client write and another one read from a backend that is behind, as
-// a standby or an eventually consistent service is. The manager judges each answer of
-// such a store, and asks again until one is no older than the last write
-// (internal/manager/lag.go). For that it needs of a driver
+// askBehind lets one client write and another one read from a backend that is
+// behind, such as a standby or an eventually consistent service. The manager
+// checks each answer of such a store, and reads again until one is no older
+// than the last write (internal/manager/lag.go). For that, a driver must give
 //
-//   - answers that are whole: what one write left, never the values of one with the
-//     version, revision or metadata of another,
-//   - to tell an old answer from the newest: by store.Ordered, or else by the revision,
-//   - no write on a precondition that only held before.
+//   - whole answers: the state after one write, never the values of one with
+//     the version, revision or metadata of another,
+//   - an order of answers: by store.Ordered, or by the revision,
+//   - no write with a precondition that held only before.
 func askBehind(s *subject) {
 	if s.Behind == nil {
 		s.Skip("reads of this store are never behind")
@@ -44,24 +44,24 @@ func askBehind(s *subject) {
 		b.current(key)
 	}
 	if b.old == 0 {
-		s.Fatal("no answer was old: the harness's reader is not behind, and nothing was asked")
+		s.Fatal("no answer was old: the harness's reader is not behind, so this tested nothing")
 	}
 	b.order()
 	b.preconditions(key)
 }
 
-// behind is a key that one client writes and another one reads.
+// behind is a key that one client writes and another reads.
 type behind struct {
 	writer, reader subject
 	catchUp        func()
 	seq            uint64
-	states         map[string]*store.Record // what was ever there, by version
+	states         map[string]*store.Record // all states so far, by version
 	versions       []string                 // of states, in the order of the writes
-	newest         *store.Record            // nil: deleted, or never there
-	old            int                      // records that were answered and were
+	newest         *store.Record            // nil: deleted or never made
+	old            int                      // number of old records in answers
 }
 
-func (b *behind) write(key store.Key) {
+func (b *behind) write(key subjects.Target) {
 	b.seq++
 	rec := b.writer.record(key)
 	rec.Revision = subjects.Revision{Stream: 1, Seq: b.seq}
@@ -75,15 +75,15 @@ func (b *behind) write(key store.Key) {
 	b.versions = append(b.versions, rec.Version)
 }
 
-// look reads in every way and judges each answer.
-func (b *behind) look(key store.Key) {
+// look reads in every way and checks each answer.
+func (b *behind) look(key subjects.Target) {
 	b.reader.Helper()
 	for _, found := range b.reader.founds(key) {
 		switch {
 		case found.Err == nil:
 			b.judge(found.Record, true)
-		case errors.Is(found.Err, store.ErrNotFound): // as it was, or is
-		case errors.Is(found.Err, store.ErrUnavailable): // it saw halves of two states, and says so
+		case errors.Is(found.Err, store.ErrNotFound): // an old or the current state
+		case errors.Is(found.Err, store.ErrUnavailable): // the driver saw halves of two states and reports it
 		default:
 			b.reader.Errorf("a read that is behind: %v", found.Err)
 		}
@@ -102,7 +102,7 @@ func (b *behind) judge(got *store.Record, whole bool) {
 	}
 	b.reader.same(got, state, got.Version)
 	if diff := diffValues(got, state); whole && diff != "" {
-		b.reader.Errorf("an answer with the version of write %d has not its values: %s", state.Revision.Seq, diff)
+		b.reader.Errorf("an answer with the version of write %d does not have its values: %s", state.Revision.Seq, diff)
 	}
 	if state == b.newest {
 		return
@@ -121,12 +121,12 @@ func (b *behind) judge(got *store.Record, whole bool) {
 		}
 	}
 	if got.Revision.Compare(b.newest.Revision) >= 0 {
-		b.reader.Errorf("nothing tells write %d from write %d, which came later: ordered %t, revisions %v and %v", state.Revision.Seq, b.newest.Revision.Seq, ok, got.Revision, b.newest.Revision)
+		b.reader.Errorf("nothing distinguishes write %d from the later write %d: ordered %t, revisions %v and %v", state.Revision.Seq, b.newest.Revision.Seq, ok, got.Revision, b.newest.Revision)
 	}
 }
 
-// current has the reader catch up: then its answers are the newest.
-func (b *behind) current(key store.Key) {
+// current lets the reader catch up, so that its answers are the newest.
+func (b *behind) current(key subjects.Target) {
 	b.reader.Helper()
 	b.catchUp()
 	if b.newest == nil {
@@ -136,7 +136,7 @@ func (b *behind) current(key store.Key) {
 	b.reader.holds(b.newest, b.newest.Version)
 }
 
-// order sees that an Ordered orders all versions there were, and nothing else.
+// order checks that an Ordered orders all versions so far, and nothing else.
 func (b *behind) order() {
 	ordered, ok := b.reader.Store.(store.Ordered)
 	if !ok {
@@ -152,14 +152,15 @@ func (b *behind) order() {
 			_, one := ordered.Newer(garbage, first)
 			_, other := ordered.Newer(first, garbage)
 			if one || other {
-				b.reader.Errorf("%q, which is no version, is ordered with %q", garbage, first)
+				b.reader.Errorf("%q, which is not a version, is ordered with %q", garbage, first)
 			}
 		}
 	}
 }
 
-// preconditions are judged by what is there, or refused.
-func (b *behind) preconditions(key store.Key) {
+// preconditions checks that the driver checks preconditions against the current
+// state, or refuses the write.
+func (b *behind) preconditions(key subjects.Target) {
 	if b.reader.Features.RacyPreconditions {
 		return
 	}
@@ -172,14 +173,14 @@ func (b *behind) preconditions(key store.Key) {
 	there := b.writer.record(absent)
 	there.Version = b.writer.put(there, store.Precondition{})
 	for name, write := range map[string]func(context.Context) error{
-		"a write on the version of before": func(ctx context.Context) error {
+		"a write with the old version": func(ctx context.Context) error {
 			_, err := b.reader.Put(ctx, b.reader.record(key), store.Precondition{Version: before})
 			return err
 		},
-		"a delete on the version of before": func(ctx context.Context) error {
+		"a delete with the old version": func(ctx context.Context) error {
 			return b.reader.Delete(ctx, key, store.Precondition{Version: before})
 		},
-		"creating what the reader does not see": func(ctx context.Context) error {
+		"creating a record that the reader does not see": func(ctx context.Context) error {
 			_, err := b.reader.Put(ctx, b.reader.record(absent), store.Precondition{Absent: true})
 			return err
 		},

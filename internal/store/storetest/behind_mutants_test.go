@@ -12,9 +12,10 @@ import (
 	"credbus/subjects"
 )
 
-// behindMutants break what the manager needs of a store whose reads are behind.
+// behindMutants break rules for a store whose reads may be behind. The manager relies
+// on these rules.
 var behindMutants = map[string]func(s store.Store) *mutant{
-	"Behind: it never is": func(s store.Store) *mutant {
+	"Behind: the reader is never behind": func(s store.Store) *mutant {
 		return reads(s, func(m *mutant) { m.get, m.list = s.Get, s.List })
 	},
 	"Behind: an old value has the newest version": func(s store.Store) *mutant {
@@ -26,20 +27,20 @@ var behindMutants = map[string]func(s store.Store) *mutant{
 	"Behind: the newest metadata has an old version": func(s store.Store) *mutant {
 		return changes(s, func(old, newest *store.Record) { old.Metadata = newest.Metadata })
 	},
-	"Behind: nothing tells old from new": func(s store.Store) *mutant {
+	"Behind: old and new cannot be distinguished": func(s store.Store) *mutant {
 		return &mutant{Store: s, put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
 			own := *rec
 			own.Revision = subjects.Revision{Stream: 1, Seq: 1}
 			return s.Put(ctx, &own, pre)
 		}}
 	},
-	"Behind: the older version is called newer": func(s store.Store) *mutant {
+	"Behind: the older version counts as newer": func(s store.Store) *mutant {
 		return orders(s, func(truth *order, a, b string) (newer, known bool) {
 			newer, known = truth.newer(a, b)
 			return !newer && a != b, known
 		})
 	},
-	"Behind: what is no version is ordered": func(s store.Store) *mutant {
+	"Behind: an invalid version is ordered": func(s store.Store) *mutant {
 		return orders(s, func(truth *order, a, b string) (newer, known bool) {
 			newer, _ = truth.newer(a, b)
 			return newer, true
@@ -51,10 +52,10 @@ var behindMutants = map[string]func(s store.Store) *mutant{
 			return newer || a == b, known
 		})
 	},
-	"Behind: a precondition is judged by an old answer": func(s store.Store) *mutant {
+	"Behind: a precondition is checked against an old answer": func(s store.Store) *mutant {
 		return reads(s, func(m *mutant) {
 			m.put = func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
-				current, err := m.get(ctx, rec.Key)
+				current, err := m.get(ctx, rec.Target)
 				if err != nil && err != store.ErrNotFound {
 					return "", err
 				}
@@ -65,9 +66,9 @@ var behindMutants = map[string]func(s store.Store) *mutant{
 			}
 		})
 	},
-	"Behind: a delete is judged by an old answer": func(s store.Store) *mutant {
+	"Behind: a delete is checked against an old answer": func(s store.Store) *mutant {
 		return reads(s, func(m *mutant) {
-			m.delete = func(ctx context.Context, key store.Key, pre store.Precondition) error {
+			m.delete = func(ctx context.Context, key subjects.Target, pre store.Precondition) error {
 				current, err := m.get(ctx, key)
 				if err != nil {
 					return err
@@ -81,17 +82,17 @@ var behindMutants = map[string]func(s store.Store) *mutant{
 	},
 }
 
-// reads is a store of which a reader that is behind is broken.
+// reads returns a store whose reader is broken by behind.
 func reads(s store.Store, behind func(reader *mutant)) *mutant {
 	return &mutant{Store: s, behind: behind}
 }
 
-// changes is a store whose reader, where it is behind, mixes what it answers with what is
-// there now.
+// changes returns a store whose reader calls mix with its old answer and the newest
+// record.
 func changes(s store.Store, mix func(old, newest *store.Record)) *mutant {
 	return reads(s, func(m *mutant) {
 		get := m.get
-		m.get = func(ctx context.Context, key store.Key) (*store.Record, error) {
+		m.get = func(ctx context.Context, key subjects.Target) (*store.Record, error) {
 			old, err := get(ctx, key)
 			newest, _ := s.Get(ctx, key)
 			if old != nil && newest != nil {
@@ -102,13 +103,13 @@ func changes(s store.Store, mix func(old, newest *store.Record)) *mutant {
 	})
 }
 
-// order is what a store's versions were made in.
+// order records the order in which a store made its versions.
 type order struct {
 	mu   sync.Mutex
 	made []string
 }
 
-// newer is right about every version.
+// newer returns the truth about every version.
 func (o *order) newer(a, b string) (newer, known bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -116,7 +117,8 @@ func (o *order) newer(a, b string) (newer, known bool) {
 	return one > other, one >= 0 && other >= 0
 }
 
-// orders is a store that orders its versions, by what answer makes of the truth.
+// orders returns a store that orders its versions. answer gets the truth and may
+// change it.
 func orders(s store.Store, answer func(truth *order, a, b string) (newer, known bool)) *mutant {
 	truth := new(order)
 	m := &mutant{Store: s, newer: func(a, b string) (newer, known bool) { return answer(truth, a, b) }}
@@ -133,13 +135,13 @@ func orders(s store.Store, answer func(truth *order, a, b string) (newer, known 
 	return m
 }
 
-// behindOf is a writer, and a reader that is behind: it reads what was there when it
-// caught up last.
+// behindOf returns writer, and a reader that is behind: it reads the state of the last
+// call of catchUp.
 func behindOf(writer *mutant) (store.Store, store.Store, func()) {
 	snapshot := memory.New()
-	known := make(map[store.Key]*store.Record)
+	known := make(map[subjects.Target]*store.Record)
 	reader := &mutant{Store: writer, features: writer.features}
-	reader.get = func(ctx context.Context, key store.Key) (*store.Record, error) {
+	reader.get = func(ctx context.Context, key subjects.Target) (*store.Record, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -153,19 +155,19 @@ func behindOf(writer *mutant) (store.Store, store.Store, func()) {
 	reader.list = func(ctx context.Context, opts store.ListOptions) (store.Page, error) {
 		page, err := snapshot.List(ctx, opts)
 		for i, rec := range page.Records {
-			page.Records[i] = *known[rec.Key]
+			page.Records[i] = *known[rec.Target]
 			page.Records[i].Payload, page.Records[i].Data = nil, nil
 		}
 		return page, err
 	}
-	reader.close = func() error { return nil }
+	reader.close = func(context.Context) error { return nil }
 	catchUp := func() {
 		snapshot = memory.New()
 		clear(known)
 		page, _ := writer.List(context.Background(), store.ListOptions{Limit: 1000})
 		for _, listed := range page.Records {
-			if rec, err := writer.Get(context.Background(), listed.Key); err == nil {
-				known[rec.Key] = rec
+			if rec, err := writer.Get(context.Background(), listed.Target); err == nil {
+				known[rec.Target] = rec
 				_, _ = snapshot.Put(context.Background(), rec, store.Precondition{})
 			}
 		}
@@ -176,7 +178,7 @@ func behindOf(writer *mutant) (store.Store, store.Store, func()) {
 	return writer, reader, catchUp
 }
 
-// A store that is sound passes, whether its versions have an order or not.
+// A correct store passes, whether or not its versions have an order.
 func TestBehind(t *testing.T) {
 	for name, of := range map[string]func() *mutant{
 		"by revision": func() *mutant { return &mutant{Store: memory.New()} },

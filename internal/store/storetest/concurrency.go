@@ -45,7 +45,7 @@ func (s *subject) race(loser error, attempt func(racer int) error) (winners []in
 
 func (s *subject) skipIfRacy() {
 	if s.Features.RacyPreconditions {
-		s.Skip("this backend has no conditional write: of several writers at once more than one may win")
+		s.Skip("this backend has no conditional write: several concurrent writers may win")
 	}
 }
 
@@ -72,8 +72,8 @@ func askRacingReplacers(s *subject) {
 func askRacingCreators(s *subject) {
 	s.skipIfRacy()
 	for round := range rounds {
-		// A new scope each time, so that what the store makes for a scope is
-		// made in a race as well.
+		// A new scope each time, so that the parts that the store makes for a
+		// scope are also made in a race.
 		key := keyOf(fmt.Sprintf("org:acme/round:%d/team:eng", round), "key")
 		var recs [racers]*store.Record
 		var versions [racers]string
@@ -104,8 +104,8 @@ func askRacingDeleters(s *subject) {
 	}
 }
 
-// askRacingRetries sends one write many times at once, as a caller that gave
-// up waiting may do. All of them succeed, with one version.
+// askRacingRetries sends one write many times at once, like a caller that gave
+// up waiting. All must succeed, with one version.
 func askRacingRetries(s *subject) {
 	s.skipIfRacy()
 	for round := range rounds {
@@ -116,7 +116,7 @@ func askRacingRetries(s *subject) {
 			return err
 		})
 		if len(winners) != racers {
-			s.Fatalf("%d of %d sendings of one write succeeded, want all", len(winners), racers)
+			s.Fatalf("%d of %d copies of one write succeeded, want all", len(winners), racers)
 		}
 		for _, version := range versions {
 			if version != versions[0] {
@@ -127,15 +127,15 @@ func askRacingRetries(s *subject) {
 	}
 }
 
-// askReaders reads a credential while it is replaced: it is there all the
-// time, and never half of one write and half of another.
+// askReaders reads a credential while it is replaced: it must always exist, and
+// never mix two writes.
 func askReaders(s *subject) {
 	key := keyOf("org:acme", "key")
 	put := func(size int) {
 		rec := s.record(key)
 		rec.Description = rec.WriteID
 		s.setContent(rec, bytes.Repeat([]byte(rec.WriteID), size/len(rec.WriteID)+1))
-		if s.Features.Native { // nor may one value be of another write than the next
+		if s.Features.Native { // nor may two values come from different writes
 			rec.Data["write"] = subjects.NewSecret([]byte(rec.WriteID))
 		}
 		s.put(rec, store.Precondition{})

@@ -7,11 +7,12 @@ import (
 	"credbus/internal/store"
 )
 
-// elsewhere is another store over the same backend, as another process has it.
+// elsewhere is another store over the same backend, like that of another
+// process.
 func (s *subject) elsewhere() *subject {
 	s.Helper()
 	if s.Other == nil {
-		s.Skip("nothing else writes to the backend of this store")
+		s.Skip("no other process writes to the backend of this store")
 	}
 	other := *s
 	other.Store = s.Other(s.T, s.Store)
@@ -26,12 +27,12 @@ func askChangedElsewhere(s *subject) {
 	seen := make(map[string]string)
 	fresh := func(version, how string) string {
 		if before, ok := seen[version]; ok {
-			s.Errorf("version %q of a record that was %s is that of one that was %s", version, how, before)
+			s.Errorf("version %q of the record %s equals that of the record %s", version, how, before)
 		}
 		seen[version] = how
 		return version
 	}
-	// stale sees that old is nobody's version any more.
+	// stale checks that no write accepts the version old any more.
 	stale := func(old string, want error) {
 		s.Helper()
 		for _, by := range []*subject{s, other} {
@@ -43,7 +44,7 @@ func askChangedElsewhere(s *subject) {
 			}
 		}
 	}
-	// shows sees that both stores have the record, and one of it.
+	// shows checks that both stores have the record, once.
 	shows := func(rec *store.Record, version string) {
 		s.Helper()
 		for _, by := range []*subject{s, other} {
@@ -68,7 +69,7 @@ func askChangedElsewhere(s *subject) {
 		stale(old, store.ErrConflict)
 		shows(changed, version)
 		if again, err := s.Put(s.ctx, changed, store.Precondition{Absent: true}); err != nil || again != version {
-			s.Errorf("repeating here what was written elsewhere = %q, %v; want version %q", again, err, version)
+			s.Errorf("repeating a write of the other store here = %q, %v; want version %q", again, err, version)
 		}
 		shows(changed, version)
 
@@ -76,10 +77,10 @@ func askChangedElsewhere(s *subject) {
 		s.missing(key)
 		stale(version, store.ErrNotFound)
 		if _, err := s.Put(s.ctx, s.record(key), store.Precondition{Present: true}); !errors.Is(err, store.ErrNotFound) {
-			s.Errorf("replacing what was deleted elsewhere: %v, want ErrNotFound", err)
+			s.Errorf("replacing a record deleted elsewhere: %v, want ErrNotFound", err)
 		}
 		if err := s.Delete(s.ctx, key, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
-			s.Errorf("Delete of what was deleted elsewhere: %v, want ErrNotFound", err)
+			s.Errorf("Delete of a record deleted elsewhere: %v, want ErrNotFound", err)
 		}
 
 		again := s.record(key)
@@ -88,7 +89,7 @@ func askChangedElsewhere(s *subject) {
 		stale(old, store.ErrConflict)
 		shows(again, created)
 		if _, err := s.Put(s.ctx, s.record(key), store.Precondition{Absent: true}); !errors.Is(err, store.ErrExists) {
-			s.Errorf("creating what was created elsewhere: %v, want ErrExists", err)
+			s.Errorf("creating a record created elsewhere: %v, want ErrExists", err)
 		}
 		next := s.record(key)
 		next.Created = again.Created
@@ -97,8 +98,8 @@ func askChangedElsewhere(s *subject) {
 	}
 }
 
-// askRacingElsewhere lets writers of two processes race: a lock within one of
-// them is not enough.
+// askRacingElsewhere lets writers of two processes race: a lock within one
+// process is not enough.
 func askRacingElsewhere(s *subject) {
 	s.skipIfRacy()
 	other := s.elsewhere()
@@ -137,7 +138,7 @@ func askClosedElsewhere(s *subject) {
 	other := s.elsewhere()
 	rec := s.record(keyOf("org:acme", "key"))
 	version := other.put(rec, store.Precondition{})
-	if err := other.Close(); err != nil {
+	if err := other.Close(s.ctx); err != nil {
 		s.Errorf("Close: %v", err)
 	}
 	s.holds(rec, version)

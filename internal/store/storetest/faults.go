@@ -13,7 +13,7 @@ import (
 // Operation names a method of [store.Store].
 type Operation string
 
-// The operations that a [Faults] tells apart.
+// The operations of a [Faults].
 const (
 	Get    Operation = "get"
 	Put    Operation = "put"
@@ -21,25 +21,26 @@ const (
 	List   Operation = "list"
 )
 
-// Fault is what happens to a call. The zero Fault is none.
+// Fault is what happens to a call. The zero Fault does nothing.
 type Fault struct {
 	// Latency passes before anything else happens, unless the call's context
 	// ends first.
 	Latency time.Duration
-	// Until is waited for next, whatever becomes of the call's context, and the
-	// store is reached all the same: a driver that takes no notice of contexts.
+	// Until is waited for next, even if the call's context ends; then the call
+	// reaches the store. This is a driver that ignores contexts.
 	Until <-chan struct{}
 	// Hang waits until the call's context ends.
 	Hang bool
-	// Err is returned in place of the store's answer.
+	// Err replaces the store's answer.
 	Err error
 	// Applied makes the call reach the store before Hang and Err: the write
-	// takes effect and only its answer is lost.
+	// takes effect, and only its answer is lost.
 	Applied bool
-	// Damaged is why what the store returns cannot be read: Get reports it with
-	// store.ErrDamaged, List shows it in each record. Writes reach the store.
+	// Damaged is the reason why the store's records cannot be read: Get reports
+	// it with store.ErrDamaged, List shows it in each record. Writes reach the
+	// store.
 	Damaged string
-	// Calls is how many calls the fault lasts for; 0 is until it is set anew.
+	// Calls is how many calls the fault lasts for; 0 means until the next Set.
 	Calls int
 }
 
@@ -75,14 +76,15 @@ func (f *Faults) Set(op Operation, fault Fault) {
 	f.faults[op] = fault
 }
 
-// Calls is how many calls of op have begun.
+// Calls returns how many calls of op have begun.
 func (f *Faults) Calls(op Operation) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.calls[op]
 }
 
-// MostAtOnce is the largest number of calls of op that were under way together.
+// MostAtOnce returns the largest number of calls of op that ran at the same
+// time.
 func (f *Faults) MostAtOnce(op Operation) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -90,7 +92,7 @@ func (f *Faults) MostAtOnce(op Operation) int {
 }
 
 // Get implements [store.Store].
-func (f *Faults) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+func (f *Faults) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	return call(ctx, f, Get, func(ctx context.Context) (*store.Record, error) { return f.Store.Get(ctx, key) })
 }
 
@@ -100,7 +102,7 @@ func (f *Faults) Put(ctx context.Context, rec *store.Record, pre store.Precondit
 }
 
 // Delete implements [store.Store].
-func (f *Faults) Delete(ctx context.Context, key store.Key, pre store.Precondition) error {
+func (f *Faults) Delete(ctx context.Context, key subjects.Target, pre store.Precondition) error {
 	_, err := call(ctx, f, Delete, func(ctx context.Context) (struct{}, error) { return struct{}{}, f.Store.Delete(ctx, key, pre) })
 	return err
 }
@@ -147,7 +149,7 @@ func call[T any](ctx context.Context, f *Faults, op Operation, reach func(contex
 	return result, err
 }
 
-// damage is what a store makes of an answer that it cannot read.
+// damage turns an answer into one that cannot be read.
 func damage[T any](result T, reason string) (T, error) {
 	switch answer := any(result).(type) {
 	case *store.Record:
@@ -155,7 +157,7 @@ func damage[T any](result T, reason string) (T, error) {
 		return none, fmt.Errorf("%w: %s", store.ErrDamaged, reason)
 	case store.Page:
 		for i, rec := range answer.Records {
-			answer.Records[i] = store.Record{Key: rec.Key, Damaged: reason}
+			answer.Records[i] = store.Record{Target: rec.Target, Damaged: reason}
 		}
 	}
 	return result, nil

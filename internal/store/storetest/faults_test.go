@@ -5,15 +5,16 @@ import (
 	"errors"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"credbus/internal/store"
 	"credbus/internal/store/memory"
 	"credbus/internal/store/storetest"
+	"credbus/internal/testbed/bubble"
+	"credbus/subjects"
 )
 
-// Without a fault the wrapper is the store that it wraps.
+// Without a fault the wrapper behaves like the store that it wraps.
 func TestFaultsConformance(t *testing.T) {
 	storetest.Run(t, storetest.Harness{
 		Open: func(*testing.T) store.Store { return storetest.NewFaults(memory.New()) },
@@ -21,13 +22,13 @@ func TestFaultsConformance(t *testing.T) {
 }
 
 func TestFaults(t *testing.T) {
-	key := store.Key{Scope: "org:acme", ID: "key"}
-	rec := &store.Record{Key: key, WriteID: "w1"}
+	key := subjects.Target{Scope: "org:acme", ID: "key"}
+	rec := &store.Record{Target: key, WriteID: "w1"}
 	failure := errors.New("the disk is on fire")
 
 	bubble := func(name string, test func(t *testing.T, f *storetest.Faults)) {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { test(t, storetest.NewFaults(memory.New())) })
+			bubble.Test(t, func(t *testing.T) { test(t, storetest.NewFaults(memory.New())) })
 		})
 	}
 	bubble("latency", func(t *testing.T, f *storetest.Faults) {
@@ -73,10 +74,10 @@ func TestFaults(t *testing.T) {
 		time.AfterFunc(time.Minute, func() { close(until) })
 		start := time.Now()
 		if _, err := f.Put(ctx, rec, store.Precondition{}); err != nil || time.Since(start) != time.Minute {
-			t.Errorf("a Put that takes no notice of its context: %v after %v", err, time.Since(start))
+			t.Errorf("a Put that ignores its context: %v after %v", err, time.Since(start))
 		}
 		if _, err := f.Get(t.Context(), key); err != nil {
-			t.Errorf("it did not take effect: %v", err)
+			t.Errorf("the Put did not take effect: %v", err)
 		}
 	})
 	bubble("error", func(t *testing.T, f *storetest.Faults) {

@@ -7,10 +7,10 @@ import (
 	"credbus/subjects"
 )
 
-// askForeign has another program, which has no keyring, put credentials into the
-// backend: a new one, and one in the place of a sealed record. A store whose form is
-// native serves them. Any other shows nothing of them, because anybody who may write to
-// the backend could have put them there.
+// askForeign lets another program, without the keyring, put credentials into
+// the backend: a new one, and one in the place of a sealed record. A store in
+// native form must serve them. Any other must show nothing of them, because
+// anybody with access to the backend could have put them there.
 func askForeign(s *subject) {
 	if s.Plant == nil {
 		s.Skip("no other program writes to the backend of this store")
@@ -19,7 +19,7 @@ func askForeign(s *subject) {
 	kept := s.record(ours)
 	version := s.put(kept, store.Precondition{})
 	s.put(s.record(over), store.Precondition{})
-	for _, key := range []store.Key{fresh, over} {
+	for _, key := range []subjects.Target{fresh, over} {
 		s.Plant(s.T, s.Store, key, "planted by "+string(key.ID))
 		if s.Features.Native {
 			s.servesPlanted(key)
@@ -31,35 +31,36 @@ func askForeign(s *subject) {
 		}
 	}
 	s.holds(kept, version)
-	// It can be replaced, by its owner, and removed.
+	// Its owner can replace and remove it.
 	next := s.record(fresh)
 	replaced := s.put(next, store.Precondition{Present: true})
-	next.Created = s.get(fresh).Created // the provider may know when it was planted
+	next.Created = s.get(fresh).Created // the provider may know the time of the plant
 	s.holds(next, replaced)
 	s.remove(over)
 	s.missing(over)
 }
 
-// founds are what Get, and GetBatch where there is one, have of a key.
-func (s *subject) founds(key store.Key) (founds []store.Found) {
+// founds returns the results of Get, and of GetMulti if there is one, for a
+// key.
+func (s *subject) founds(key subjects.Target) (founds []store.Found) {
 	s.Helper()
 	rec, err := s.Get(s.ctx, key)
 	founds = append(founds, store.Found{Record: rec, Err: err})
-	if store.CanBatch(s.Store, key.Scope) {
-		batch, err := s.Store.(store.Batcher).GetBatch(s.ctx, []store.Key{key})
-		if err != nil || len(batch) != 1 {
-			s.Fatalf("GetBatch of %v: %d found, %v", key, len(batch), err)
+	if store.CanGetMulti(s.Store, key.Scope) {
+		several, err := s.Store.(store.MultiGetter).GetMulti(s.ctx, []subjects.Target{key})
+		if err != nil || len(several) != 1 {
+			s.Fatalf("GetMulti of %v: %d found, %v", key, len(several), err)
 		}
-		founds = append(founds, batch[0])
+		founds = append(founds, several[0])
 	}
 	return founds
 }
 
-// listed is what List shows of a key.
-func (s *subject) listed(key store.Key) *store.Record {
+// listed returns what List shows of a key.
+func (s *subject) listed(key subjects.Target) *store.Record {
 	s.Helper()
 	for _, rec := range s.walk(key.Scope, 2) {
-		if rec.Key == key {
+		if rec.Target == key {
 			return &rec
 		}
 	}
@@ -67,7 +68,7 @@ func (s *subject) listed(key store.Key) *store.Record {
 	return nil
 }
 
-func (s *subject) servesPlanted(key store.Key) {
+func (s *subject) servesPlanted(key subjects.Target) {
 	s.Helper()
 	for _, found := range s.founds(key) {
 		rec := found.Record
@@ -76,7 +77,7 @@ func (s *subject) servesPlanted(key store.Key) {
 			continue
 		}
 		if got := rec.Data[subjects.ValueName]; string(got.Bytes()) != "planted by "+string(key.ID) {
-			s.Errorf("the value of %v has %d bytes and is not what was planted", key, got.Len())
+			s.Errorf("the value of %v has %d bytes and is not the planted one", key, got.Len())
 		}
 		if rec.WriteID != "" || !rec.Revision.IsZero() || rec.Version == "" {
 			s.Errorf("%v, planted by another program, has write %q, revision %v, version %q", key, rec.WriteID, rec.Revision, rec.Version)
@@ -87,7 +88,7 @@ func (s *subject) servesPlanted(key store.Key) {
 	}
 }
 
-func (s *subject) refusesPlanted(key store.Key) {
+func (s *subject) refusesPlanted(key subjects.Target) {
 	s.Helper()
 	for _, found := range s.founds(key) {
 		if !errors.Is(found.Err, store.ErrDamaged) || found.Record != nil {
@@ -99,6 +100,6 @@ func (s *subject) refusesPlanted(key store.Key) {
 		s.Errorf("List shows the planted %v as sound", key)
 	}
 	if diff := diffMetadata(rec.Metadata, subjects.Metadata{Created: rec.Created, Modified: rec.Modified}); diff != "" || len(rec.Proof) > 0 || rec.WriteID != "" {
-		s.Errorf("List shows what was planted with %v: %s, write %q", key, diff, rec.WriteID)
+		s.Errorf("List shows the planted record with %v: %s, write %q", key, diff, rec.WriteID)
 	}
 }

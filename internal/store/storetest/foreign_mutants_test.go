@@ -5,11 +5,12 @@ import (
 
 	"credbus/internal/store"
 	"credbus/internal/store/storetest"
+	"credbus/subjects"
 )
 
-// foreignMutants break what holds for what other programs put into a backend.
+// foreignMutants break rules for records that other programs put into a backend.
 var foreignMutants = map[string]func(s store.Store) *mutant{
-	"Foreign: it is served": func(s store.Store) *mutant { return &mutant{Store: s} },
+	"Foreign: Get returns it": func(s store.Store) *mutant { return &mutant{Store: s} },
 	"Foreign: a list shows it": func(s store.Store) *mutant {
 		m := strict(s)
 		m.list = nil
@@ -28,14 +29,14 @@ var foreignMutants = map[string]func(s store.Store) *mutant{
 		}
 		return m
 	},
-	"Foreign: a batch serves it": func(s store.Store) *mutant {
+	"Foreign: GetMulti returns it": func(s store.Store) *mutant {
 		m := strict(s)
-		m.batch = batching(s, func(found []store.Found) []store.Found { return found }).batch
+		m.multi = multiple(s, func(found []store.Found) []store.Found { return found }).multi
 		return m
 	},
-	"Foreign: it is not there": func(s store.Store) *mutant {
+	"Foreign: it is missing": func(s store.Store) *mutant {
 		m := strict(s)
-		m.get = func(ctx context.Context, key store.Key) (*store.Record, error) {
+		m.get = func(ctx context.Context, key subjects.Target) (*store.Record, error) {
 			rec, err := s.Get(ctx, key)
 			if err == nil && rec.Data != nil {
 				return nil, store.ErrNotFound
@@ -51,10 +52,11 @@ var foreignMutants = map[string]func(s store.Store) *mutant{
 	},
 }
 
-// strict is a store in sealed form that is right: what is not sealed is damaged.
+// strict returns a correct store in sealed form: records that are not sealed are
+// damaged.
 func strict(s store.Store) *mutant {
 	return &mutant{Store: s,
-		get: func(ctx context.Context, key store.Key) (*store.Record, error) {
+		get: func(ctx context.Context, key subjects.Target) (*store.Record, error) {
 			rec, err := s.Get(ctx, key)
 			if err == nil && rec.WriteID == "" {
 				return nil, store.ErrDamaged
@@ -65,7 +67,7 @@ func strict(s store.Store) *mutant {
 			page, err := s.List(ctx, opts)
 			for i, rec := range page.Records {
 				if rec.WriteID == "" {
-					page.Records[i] = store.Record{Key: rec.Key, Version: rec.Version, Damaged: store.NotSealed}
+					page.Records[i] = store.Record{Target: rec.Target, Version: rec.Version, Damaged: store.NotSealed}
 				}
 			}
 			return page, err

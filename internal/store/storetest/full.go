@@ -6,8 +6,8 @@ import (
 	"credbus/internal/store"
 )
 
-// askFull has the backend run out of room: writes are refused for that, definitely, and
-// everything else goes on.
+// askFull fills the backend: writes must fail with a definite error, and
+// everything else must work.
 func askFull(s *subject) {
 	if s.Fill == nil {
 		s.Skip("the backend of this store cannot be filled")
@@ -16,14 +16,14 @@ func askFull(s *subject) {
 	version := s.put(kept, store.Precondition{})
 	makeRoom := s.Fill(s.T, s.Store)
 
-	for what, rec := range map[string]*store.Record{"another": s.record(keyOf("org:acme", "another")), "the next version": s.record(kept.Key)} {
+	for what, rec := range map[string]*store.Record{"another": s.record(keyOf("org:acme", "another")), "the next version": s.record(kept.Target)} {
 		rec.Payload = make([]byte, 64<<10)
 		got, err := s.Put(s.ctx, rec, store.Precondition{})
 		switch {
 		case !errors.Is(err, store.ErrFull) || got != "":
 			s.Errorf("Put of %s without room = %q, %v; want ErrFull", what, got, err)
 		case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrTimeout):
-			s.Errorf("Put of %s without room: %v: that is an outage too, which would be tried again", what, err)
+			s.Errorf("Put of %s without room: %v: this also counts as an outage, which would be retried", what, err)
 		}
 	}
 	s.holds(kept, version)
@@ -33,12 +33,12 @@ func askFull(s *subject) {
 	}
 
 	makeRoom()
-	next := s.record(kept.Key)
+	next := s.record(kept.Target)
 	s.holds(next, s.put(next, store.Precondition{Version: version}))
 }
 
-// askReplaced puts another place, which is empty, where the store's own was. Nothing of
-// it may pass for the store's own.
+// askReplaced replaces the store's place by another, empty one. The store must
+// not mistake it for its own.
 func askReplaced(s *subject) {
 	if s.Replace == nil {
 		s.Skip("the backend of this store cannot be replaced")
@@ -59,7 +59,7 @@ func askReplaced(s *subject) {
 	before := identity()
 	back := s.Replace(s.T, s.Store)
 	if told := before != "" && identity() != before; !told {
-		for name, operation := range s.operations(s.record(kept.Key)) {
+		for name, operation := range s.operations(s.record(kept.Target)) {
 			if err := operation(s.ctx); !errors.Is(err, store.ErrUnavailable) {
 				s.Errorf("%s in the place of another store: %v, want ErrUnavailable or another identity", name, err)
 			}
@@ -73,6 +73,6 @@ func askReplaced(s *subject) {
 	if now := identity(); now != before {
 		s.Errorf("back in its place the store is %q, was %q", now, before)
 	}
-	next := s.record(kept.Key)
+	next := s.record(kept.Target)
 	s.holds(next, s.put(next, store.Precondition{Version: version}))
 }

@@ -7,10 +7,11 @@ import (
 	"credbus/internal/store"
 )
 
-// askIdentity sees that workers can tell by its identity whether they share a store.
+// askIdentity checks that the identity shows workers whether they share a
+// store.
 func askIdentity(s *subject) {
 	if _, ok := s.Store.(store.Identified); !ok {
-		s.Skip("the store does not say which place it is")
+		s.Skip("the store has no identity")
 	}
 	identity := func(of store.Store) string {
 		s.Helper()
@@ -23,7 +24,7 @@ func askIdentity(s *subject) {
 	first := identity(s.Store)
 	s.put(s.record(keyOf("org:acme", "key")), store.Precondition{})
 	if again := identity(s.Store); again != first {
-		s.Errorf("the identity was %q and is %q after a write", first, again)
+		s.Errorf("the identity was %q, and after a write it is %q", first, again)
 	}
 	if s.Other != nil {
 		if other := identity(s.Other(s.T, s.Store)); other != first {
@@ -32,7 +33,7 @@ func askIdentity(s *subject) {
 	}
 	if !s.OnePlace {
 		elsewhere := s.Open(s.T)
-		defer elsewhere.Close()
+		defer elsewhere.Close(s.ctx)
 		if other := identity(elsewhere); other == first {
 			s.Errorf("two stores are called %q", first)
 		}

@@ -16,9 +16,9 @@ import (
 // all four.
 func (s *subject) operations(rec *store.Record) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
-		"Get":    func(ctx context.Context) error { _, err := s.Get(ctx, rec.Key); return err },
+		"Get":    func(ctx context.Context) error { _, err := s.Get(ctx, rec.Target); return err },
 		"Put":    func(ctx context.Context) error { _, err := s.Put(ctx, rec, store.Precondition{}); return err },
-		"Delete": func(ctx context.Context) error { return s.Delete(ctx, rec.Key, store.Precondition{}) },
+		"Delete": func(ctx context.Context) error { return s.Delete(ctx, rec.Target, store.Precondition{}) },
 		"List": func(ctx context.Context) error {
 			_, err := s.List(ctx, store.ListOptions{Scope: rec.Scope, Limit: 10})
 			return err
@@ -47,11 +47,11 @@ func askEndedContext(s *subject) {
 	if _, err := s.Put(cancelled, absent, store.Precondition{Absent: true}); !errors.Is(err, context.Canceled) {
 		s.Errorf("creating Put with an ended context: %v", err)
 	}
-	s.missing(absent.Key)
+	s.missing(absent.Target)
 }
 
-// askOwnership changes what it passed and what it was given, and looks whether
-// the store noticed.
+// askOwnership changes its arguments and results, and checks that the store
+// does not notice.
 func askOwnership(s *subject) {
 	key := keyOf("org:acme", "key")
 	passed := s.record(key)
@@ -64,7 +64,7 @@ func askOwnership(s *subject) {
 	unchanged := func(what string) {
 		s.Helper()
 		if passed.Version != "" || passed.WriteID != want.WriteID || diffMetadata(passed.Metadata, want.Metadata) != "" || diffValues(passed, &want) != "" {
-			s.Errorf("%s changed the record it was passed: %+v %s", what, passed.Metadata, diffValues(passed, &want))
+			s.Errorf("%s changed its argument: %+v %s", what, passed.Metadata, diffValues(passed, &want))
 		}
 	}
 	unchanged("Put")
@@ -73,12 +73,12 @@ func askOwnership(s *subject) {
 	refused := *passed
 	refused.WriteID = "another"
 	if _, err := s.Put(s.ctx, &refused, store.Precondition{Absent: true}); !errors.Is(err, store.ErrExists) {
-		s.Errorf("Put of what exists: %v, want ErrExists", err)
+		s.Errorf("Put of an existing record: %v, want ErrExists", err)
 	}
 	unchanged("a refused Put")
 	spoil := func(rec *store.Record) {
 		clear(rec.Payload)
-		rec.Data.Wipe() // as whoever gets a record does
+		rec.Data.Wipe() // as every caller that gets a record does
 		if rec.Data != nil {
 			rec.Data["more"] = subjects.NewSecret([]byte("spoilt"))
 		}
@@ -104,16 +104,15 @@ func askOwnership(s *subject) {
 func askClose(s *subject) {
 	rec := s.record(keyOf("org:acme", "key"))
 	s.put(rec, store.Precondition{})
-	// Close while calls are under way: each of them ends, with an answer or
-	// with ErrClosed.
+	// Close during calls: each must end, with an answer or with ErrClosed.
 	var calls sync.WaitGroup
 	closed := make(chan struct{})
-	for _, operation := range s.operations(s.record(rec.Key)) {
+	for _, operation := range s.operations(s.record(rec.Target)) {
 		calls.Go(func() {
 			for last := false; !last; {
 				select {
 				case <-closed:
-					last = true // from here on ErrClosed is all there is, see below
+					last = true // from here on every call gets ErrClosed, see below
 				default:
 				}
 				switch err := operation(s.ctx); {
@@ -127,9 +126,15 @@ func askClose(s *subject) {
 		})
 	}
 	for range 2 {
-		if err := s.Close(); err != nil {
-			s.Errorf("Close: %v", err)
+		var closing sync.WaitGroup
+		for range 2 {
+			closing.Go(func() {
+				if err := s.Close(s.ctx); err != nil {
+					s.Errorf("Close: %v", err)
+				}
+			})
 		}
+		closing.Wait()
 	}
 	close(closed)
 	calls.Wait()
@@ -140,9 +145,76 @@ func askClose(s *subject) {
 	}
 }
 
+// askCloseWithoutTime closes a store with an ended context. From then on no
+// call may begin, and the next Close waits.
+func askCloseWithoutTime(s *subject) {
+	rec := s.record(keyOf("org:acme", "key"))
+	s.put(rec, store.Precondition{})
+	ended, cancel := context.WithCancel(s.ctx)
+	cancel()
+	if err := s.Close(ended); err != nil && !errors.Is(err, context.Canceled) {
+		s.Errorf("Close without time: %v", err)
+	}
+	for name, operation := range s.operations(rec) {
+		if err := operation(s.ctx); !errors.Is(err, store.ErrClosed) {
+			s.Errorf("%s after Close: %v, want ErrClosed", name, err)
+		}
+	}
+	if err := s.Close(s.ctx); err != nil {
+		s.Errorf("Close with time: %v", err)
+	}
+}
+
+// askCloseWhileACallHangs closes a store while the callback of a Watch blocks.
+func askCloseWhileACallHangs(s *subject) {
+	watcher, ok := s.Store.(store.Watcher)
+	if !ok {
+		s.Skip("no call of this store can hang here; RunFaults tests it")
+	}
+	hanging, release := make(chan struct{}), make(chan struct{})
+	watched := make(chan error, 1)
+	go func() {
+		first := sync.OnceFunc(func() { close(hanging); <-release })
+		watched <- watcher.Watch(s.ctx, func(store.Change) { first() })
+	}()
+	<-hanging
+	closes := make(chan error, 2)
+	short, cancel := context.WithTimeout(s.ctx, 50*time.Millisecond)
+	defer cancel()
+	for range cap(closes) {
+		go func() { closes <- s.Close(short) }()
+	}
+	for range cap(closes) {
+		select {
+		case err := <-closes:
+			if !errors.Is(err, context.DeadlineExceeded) {
+				s.Errorf("Close while a call hangs: %v, want a timeout", err)
+			}
+		case <-time.After(slack):
+			close(release)
+			s.Fatal("Close waits for longer than its context allows")
+		}
+	}
+	if err := s.operations(s.record(keyOf("org:acme", "key")))["Get"](s.ctx); !errors.Is(err, store.ErrClosed) {
+		s.Errorf("Get while Close waits: %v, want ErrClosed", err)
+	}
+	close(release)
+	if err := s.Close(s.ctx); err != nil {
+		s.Errorf("Close after the call continued: %v", err)
+	}
+	select {
+	case err := <-watched:
+		if !errors.Is(err, store.ErrClosed) {
+			s.Errorf("the hanging call: %v, want ErrClosed", err)
+		}
+	case <-time.After(slack):
+		s.Error("Close returned before the call that hung")
+	}
+}
+
 func askDamage(s *subject) {
 	if s.Damage == nil {
-		s.Skip("records of this store cannot be damaged behind its back")
+		s.Skip("records of this store cannot be damaged without its knowledge")
 	}
 	sound := s.record(keyOf("org:acme", "sound"))
 	soundVersion := s.put(sound, store.Precondition{})
@@ -167,7 +239,7 @@ func askDamage(s *subject) {
 				s.Errorf("Get of a damaged record = %v, %v; want ErrDamaged", rec, err)
 			}
 			listed := s.walk(key.Scope, 1)
-			if len(listed) != 2 || listed[0].Key != key || listed[0].Damaged == "" || listed[1].Damaged != "" {
+			if len(listed) != 2 || listed[0].Target != key || listed[0].Damaged == "" || listed[1].Damaged != "" {
 				s.Errorf("List beside a damaged record: %+v", listed)
 			} else {
 				s.same(&listed[1], sound, soundVersion)

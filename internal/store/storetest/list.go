@@ -21,9 +21,9 @@ var family = []string{
 
 // fill puts a few credentials in every scope of family, and returns their keys
 // in order.
-func (s *subject) fill() []store.Key {
+func (s *subject) fill() []subjects.Target {
 	s.Helper()
-	var keys []store.Key
+	var keys []subjects.Target
 	for _, scope := range family {
 		for _, id := range []string{"b", "B", "-", "_", "a-long-id", "0", "b0", "b-"} {
 			key := keyOf(scope, id)
@@ -31,23 +31,23 @@ func (s *subject) fill() []store.Key {
 			keys = append(keys, key)
 		}
 	}
-	slices.SortFunc(keys, store.Key.Compare)
+	slices.SortFunc(keys, subjects.Target.Compare)
 	return keys
 }
 
-// keysOf are the keys of a list, sorted if the backend does not.
-func (s *subject) keysOf(records []store.Record) []store.Key {
-	keys := make([]store.Key, len(records))
+// keysOf returns the keys of a list, sorted if the backend does not sort.
+func (s *subject) keysOf(records []store.Record) []subjects.Target {
+	keys := make([]subjects.Target, len(records))
 	for i := range records {
-		keys[i] = records[i].Key
+		keys[i] = records[i].Target
 	}
 	if s.Features.Unordered {
-		slices.SortFunc(keys, store.Key.Compare)
+		slices.SortFunc(keys, subjects.Target.Compare)
 	}
 	return keys
 }
 
-func (s *subject) expectKeys(what string, got, want []store.Key) {
+func (s *subject) expectKeys(what string, got, want []subjects.Target) {
 	s.Helper()
 	if !slices.Equal(got, want) {
 		s.Errorf("%s: %d keys %v\nwant %d keys %v", what, len(got), got, len(want), want)
@@ -65,7 +65,7 @@ func askListOrder(s *subject) {
 func askListScopes(s *subject) {
 	keys := s.fill()
 	for _, scope := range append([]string{"", "org:ac", "org:acme/team:e", "org:nobody", "org:acme/team:eng/service:api/x:y"}, family...) {
-		var want []store.Key
+		var want []subjects.Target
 		for _, key := range keys {
 			if key.Scope == subjects.Scope(scope) || scope == "" || strings.HasPrefix(string(key.Scope), scope+"/") {
 				want = append(want, key)
@@ -101,9 +101,9 @@ func askListCursors(s *subject) {
 			s.Errorf("List of %q after the cursor %q: %d records, %v; want ErrCursor", scope, cursor, len(page.Records), err)
 		}
 	}
-	// A page that can be continued after any of its records is.
+	// If a list can continue after any record of a page, try it.
 	if page := first("org:acme"); page.CursorAt != nil {
-		rest, err := s.List(s.ctx, store.ListOptions{Scope: "org:acme", After: page.CursorAt(page.Records[0].Key), Limit: len(page.Records) - 1})
+		rest, err := s.List(s.ctx, store.ListOptions{Scope: "org:acme", After: page.CursorAt(page.Records[0].Target), Limit: len(page.Records) - 1})
 		if err != nil {
 			s.Fatalf("List after the first record of a page: %v", err)
 		}
@@ -121,8 +121,8 @@ func askListCursors(s *subject) {
 		refused("org:acme", first(scope).Next)
 	}
 
-	// A cursor goes on where it stood although what it was made from is gone
-	// and others came before and after.
+	// A cursor must still work after its record was deleted and others came
+	// before and after it.
 	const scope = subjects.Scope("org:acme")
 	before := s.keysOf(s.walk(scope, 100))
 	page := first(scope)
@@ -133,14 +133,14 @@ func askListCursors(s *subject) {
 	late := keyOf("org:acme/zone:z", "late")
 	s.put(s.record(keyOf(string(scope), "---")), store.Precondition{})
 	s.put(s.record(late), store.Precondition{})
-	unseen := make(map[store.Key]bool)
+	unseen := make(map[subjects.Target]bool)
 	for _, key := range before {
 		unseen[key] = !slices.Contains(seen, key)
 	}
 	for next := page.Next; next != ""; next = page.Next {
 		var err error
 		if page, err = s.List(s.ctx, store.ListOptions{Scope: scope, After: next, Limit: 3}); err != nil {
-			s.Fatalf("List after what the cursor stood on was deleted: %v", err)
+			s.Fatalf("List after the delete of the cursor's record: %v", err)
 		}
 		for _, key := range s.keysOf(page.Records) {
 			if was, ok := unseen[key]; ok && !was {
@@ -151,13 +151,13 @@ func askListCursors(s *subject) {
 	}
 	for key, still := range unseen {
 		if still {
-			s.Errorf("%v was there throughout and is not shown", key)
+			s.Errorf("%v existed throughout and is not shown", key)
 		}
 	}
 }
 
-// askListUnderChurn walks over many credentials while others are made,
-// replaced and deleted among them.
+// askListUnderChurn walks over many credentials while others are made, replaced
+// and deleted.
 func askListUnderChurn(s *subject) {
 	n := s.Features.WalkRecords
 	if n == 0 {
@@ -180,9 +180,9 @@ func askListUnderChurn(s *subject) {
 	fillers.Wait()
 
 	stop := make(chan struct{})
-	// What may change is handed out: half of it happens between two pages,
-	// however busy the machine is, the rest while pages are read, and all of it
-	// leaves a store that can be listed in time.
+	// The number of changes is limited: half of them happen between two pages,
+	// however busy the machine is, the rest while pages are read. With all of
+	// them, listing the store still ends in time.
 	const atOnce = 32
 	steps := make(chan struct{}, atOnce)
 	stores := []store.Store{s.Store}
@@ -199,8 +199,8 @@ func askListUnderChurn(s *subject) {
 					return
 				case <-steps:
 				}
-				// Names of all lengths between those that stay, so that they
-				// land on both sides of every cursor.
+				// Names of all lengths between the permanent ones, so that they
+				// are on both sides of every cursor.
 				i := rand.IntN(n)
 				key := keyOf(scopeOf(i), fmt.Sprintf("stays-%04d-%s", i, strings.Repeat("x", step%20)))
 				var err error
@@ -228,19 +228,19 @@ func askListUnderChurn(s *subject) {
 		}
 	}
 	for _, limit := range []int{97, 1000} {
-		times := make(map[store.Key]int)
+		times := make(map[subjects.Target]int)
 		for _, rec := range s.walkAnd("org:acme", limit, change) {
-			times[rec.Key]++
-			if times[rec.Key] > 1 {
-				s.Errorf("%v is shown twice in one walk", rec.Key)
+			times[rec.Target]++
+			if times[rec.Target] > 1 {
+				s.Errorf("%v is shown twice in one walk", rec.Target)
 			}
 			if rec.Damaged != "" {
-				s.Errorf("%v is shown as damaged: %s", rec.Key, rec.Damaged)
+				s.Errorf("%v is shown as damaged: %s", rec.Target, rec.Damaged)
 			}
 		}
 		for i := range n {
 			if key := keyOf(scopeOf(i), fmt.Sprintf("stays-%04d", i)); times[key] != 1 {
-				s.Errorf("%v was there throughout and is shown %d times", key, times[key])
+				s.Errorf("%v existed throughout and is shown %d times", key, times[key])
 			}
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"credbus/internal/store"
 )
 
-// listMutants break what lists and watches promise.
+// listMutants break rules for lists and watches.
 var listMutants = map[string]func(s store.Store) *mutant{
 	"ListOrder:newest first": func(s store.Store) *mutant {
 		return &mutant{Store: s, list: func(ctx context.Context, opts store.ListOptions) (store.Page, error) {
@@ -18,7 +18,7 @@ var listMutants = map[string]func(s store.Store) *mutant{
 			return page, err
 		}}
 	},
-	"ListScopes:a prefix is taken for a parent": func(s store.Store) *mutant {
+	"ListScopes:any prefix counts as a parent": func(s store.Store) *mutant {
 		return &mutant{Store: s, list: func(ctx context.Context, opts store.ListOptions) (store.Page, error) {
 			all, err := s.List(ctx, store.ListOptions{Limit: 10_000})
 			var page store.Page
@@ -39,7 +39,7 @@ var listMutants = map[string]func(s store.Store) *mutant{
 			return page, err
 		}}
 	},
-	"ListCursors:a bad one begins anew": func(s store.Store) *mutant {
+	"ListCursors:an invalid one starts at the beginning": func(s store.Store) *mutant {
 		return &mutant{Store: s, list: func(ctx context.Context, opts store.ListOptions) (store.Page, error) {
 			page, err := s.List(ctx, opts)
 			if err != nil && ctx.Err() == nil {
@@ -50,14 +50,14 @@ var listMutants = map[string]func(s store.Store) *mutant{
 		}}
 	},
 	"ListUnderChurn:a cursor is an offset": func(s store.Store) *mutant {
-		offsets := make(map[string]int) // walks of the suite come one after the other
+		offsets := make(map[string]int) // the suite runs one walk at a time
 		return &mutant{Store: s, list: func(ctx context.Context, opts store.ListOptions) (store.Page, error) {
 			offset := offsets[opts.After]
 			all, err := s.List(ctx, store.ListOptions{Scope: opts.Scope, Limit: 10_000})
 			rest := all.Records[min(offset, len(all.Records)):]
 			page := store.Page{Records: rest[:min(opts.Limit, len(rest))]}
 			if len(rest) > opts.Limit {
-				page.Next = store.FormatCursor(page.Records[opts.Limit-1].Key)
+				page.Next = store.FormatCursor(page.Records[opts.Limit-1].Target)
 				offsets[page.Next] = offset + opts.Limit
 			}
 			return page, err
@@ -65,13 +65,13 @@ var listMutants = map[string]func(s store.Store) *mutant{
 	},
 	"Watch:one change of many is lost": func(s store.Store) *mutant {
 		return retell(s, func(told int, c store.Change) *store.Change {
-			if told == 7 { // not in the burst, where a later one would make up for it
+			if told == 7 { // not in the burst, where a later change would hide the loss
 				return nil
 			}
 			return &c
 		})
 	},
-	"Watch:it does not say when it stands": func(s store.Store) *mutant {
+	"Watch:it does not report that it runs": func(s store.Store) *mutant {
 		return retell(s, func(_ int, c store.Change) *store.Change {
 			if c.All {
 				return nil
@@ -79,13 +79,13 @@ var listMutants = map[string]func(s store.Store) *mutant{
 			return &c
 		})
 	},
-	"Watch:a delete is told as damage": func(s store.Store) *mutant {
+	"Watch:a delete is reported as damage": func(s store.Store) *mutant {
 		return retell(s, func(_ int, c store.Change) *store.Change {
 			c.Gone = false
 			return &c
 		})
 	},
-	"Watch:all may always have changed": func(s store.Store) *mutant {
+	"Watch:every report says that all may have changed": func(s store.Store) *mutant {
 		return retell(s, func(int, store.Change) *store.Change { return &store.Change{All: true} })
 	},
 	"Watch:it outlives its store": func(s store.Store) *mutant {

@@ -81,25 +81,25 @@ func askMetadata(s *subject) {
 		listed := s.walk(rec.Scope, 100)
 		found := false
 		for i := range listed {
-			if listed[i].Key == rec.Key {
+			if listed[i].Target == rec.Target {
 				s.same(&listed[i], rec, version)
 				found = true
 			}
 		}
 		if !found {
-			s.Errorf("List does not show %v", rec.Key)
+			s.Errorf("List does not show %v", rec.Target)
 		}
 
-		// A replacement takes everything but Created from the new record:
-		// nothing of the old metadata may shine through.
-		next := s.record(rec.Key)
+		// A replacement takes everything but Created from the new record: no
+		// old metadata may remain.
+		next := s.record(rec.Target)
 		version = s.put(next, store.Precondition{})
 		next.Created = rec.Created
 		s.holds(next, version)
 	}
 }
 
-// metadataSize is what Features.MaxMetadata counts.
+// metadataSize returns the size that Features.MaxMetadata bounds.
 func metadataSize(metadata subjects.Metadata) int {
 	n := len(metadata.Description)
 	for key, value := range metadata.Tags {
@@ -108,9 +108,9 @@ func metadataSize(metadata subjects.Metadata) int {
 	return n
 }
 
-// askMetadataLimits goes past the limits of package subjects. A store may have
-// none of its own; where it has, nothing is cut off, nothing is changed, and the
-// next record is as welcome as before.
+// askMetadataLimits exceeds the limits of package subjects. If the store
+// refuses such a record, it must cut off nothing, change nothing, and accept
+// the next record as before.
 func askMetadataLimits(s *subject) {
 	tooMany := make(map[string]string)
 	for i := range subjects.MaxTags + 1 {
@@ -131,7 +131,7 @@ func askMetadataLimits(s *subject) {
 			next := s.record(key)
 			version := s.put(next, store.Precondition{})
 			if current := s.get(key); current.Created != epoch && !s.Features.Managed {
-				next.Created = current.Created // of the record that was kept
+				next.Created = current.Created // of the kept record
 			}
 			s.holds(next, version)
 		}

@@ -17,21 +17,21 @@ import (
 	"credbus/subjects"
 )
 
-// A mutant is a sound store of which one method breaks one rule.
+// A mutant is a correct store, except that one method breaks one rule.
 type mutant struct {
 	store.Store
-	get    func(context.Context, store.Key) (*store.Record, error)
+	get    func(context.Context, subjects.Target) (*store.Record, error)
 	put    func(context.Context, *store.Record, store.Precondition) (string, error)
-	delete func(context.Context, store.Key, store.Precondition) error
+	delete func(context.Context, subjects.Target, store.Precondition) error
 	list   func(context.Context, store.ListOptions) (store.Page, error)
-	close  func() error
+	close  func(context.Context) error
 	watch  func(context.Context, func(store.Change)) error
-	batch  func(context.Context, []store.Key) ([]store.Found, error)
+	multi  func(context.Context, []subjects.Target) ([]store.Found, error)
 
 	identity func(context.Context) (string, error)
 
 	newer  func(a, b string) (newer, known bool)
-	behind func(reader *mutant) // what it breaks of a reader that is behind
+	behind func(reader *mutant) // breaks a reader that is behind
 
 	fill    func() (makeRoom func())
 	replace func() (back func())
@@ -41,13 +41,13 @@ type mutant struct {
 
 func (m *mutant) Native(subjects.Scope) bool { return m.features.Native }
 
-func (m *mutant) Batches(subjects.Scope) bool { return m.batch != nil }
+func (m *mutant) GetsMulti(subjects.Scope) bool { return m.multi != nil }
 
-func (m *mutant) GetBatch(ctx context.Context, keys []store.Key) ([]store.Found, error) {
-	return m.batch(ctx, keys)
+func (m *mutant) GetMulti(ctx context.Context, keys []subjects.Target) ([]store.Found, error) {
+	return m.multi(ctx, keys)
 }
 
-func (m *mutant) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+func (m *mutant) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	if m.get == nil {
 		return m.Store.Get(ctx, key)
 	}
@@ -61,7 +61,7 @@ func (m *mutant) Put(ctx context.Context, rec *store.Record, pre store.Precondit
 	return m.put(ctx, rec, pre)
 }
 
-func (m *mutant) Delete(ctx context.Context, key store.Key, pre store.Precondition) error {
+func (m *mutant) Delete(ctx context.Context, key subjects.Target, pre store.Precondition) error {
 	if m.delete == nil {
 		return m.Store.Delete(ctx, key, pre)
 	}
@@ -75,11 +75,11 @@ func (m *mutant) List(ctx context.Context, opts store.ListOptions) (store.Page, 
 	return m.list(ctx, opts)
 }
 
-func (m *mutant) Close() error {
+func (m *mutant) Close(ctx context.Context) error {
 	if m.close == nil {
-		return m.Store.Close()
+		return m.Store.Close(ctx)
 	}
-	return m.close()
+	return m.close(ctx)
 }
 
 func (m *mutant) Watch(ctx context.Context, changed func(store.Change)) error {
@@ -103,8 +103,8 @@ func (m *mutant) Identity(ctx context.Context) (string, error) {
 	return m.identity(ctx)
 }
 
-// retell is a store whose watch tells what change makes of each change, and
-// nothing where that is nil.
+// retell returns a store whose watch reports the results of change instead of the
+// changes. It reports nothing for a nil result.
 func retell(s store.Store, change func(told int, c store.Change) *store.Change) *mutant {
 	return &mutant{Store: s, watch: func(ctx context.Context, changed func(store.Change)) error {
 		told := 0
@@ -117,11 +117,11 @@ func retell(s store.Store, change func(told int, c store.Change) *store.Change) 
 	}}
 }
 
-// alias is a store in which keys of the same name are one key.
-func alias(s store.Store, name func(store.Key) string) *mutant {
+// alias returns a store in which keys of the same name are one key.
+func alias(s store.Store, name func(subjects.Target) string) *mutant {
 	var mu sync.Mutex
-	first := make(map[string]store.Key)
-	one := func(key store.Key) store.Key {
+	first := make(map[string]subjects.Target)
+	one := func(key subjects.Target) subjects.Target {
 		mu.Lock()
 		defer mu.Unlock()
 		if _, ok := first[name(key)]; !ok {
@@ -130,19 +130,19 @@ func alias(s store.Store, name func(store.Key) string) *mutant {
 		return first[name(key)]
 	}
 	return &mutant{Store: s,
-		get: func(ctx context.Context, key store.Key) (*store.Record, error) { return s.Get(ctx, one(key)) },
+		get: func(ctx context.Context, key subjects.Target) (*store.Record, error) { return s.Get(ctx, one(key)) },
 		put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
 			aliased := *rec
-			aliased.Key = one(rec.Key)
+			aliased.Target = one(rec.Target)
 			return s.Put(ctx, &aliased, pre)
 		},
-		delete: func(ctx context.Context, key store.Key, pre store.Precondition) error {
+		delete: func(ctx context.Context, key subjects.Target, pre store.Precondition) error {
 			return s.Delete(ctx, one(key), pre)
 		},
 	}
 }
 
-// mangle is a store that keeps what change makes of each record.
+// mangle returns a store that applies change to each record before it keeps it.
 func mangle(s store.Store, change func(rec *store.Record)) *mutant {
 	return &mutant{Store: s, put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
 		mangled := *rec
@@ -152,8 +152,8 @@ func mangle(s store.Store, change func(rec *store.Record)) *mutant {
 	}}
 }
 
-// mutants are all of them. The name says which rule is broken, and before the
-// colon which question must notice.
+// mutants has all mutants. The name says which test of the suite must fail and, after
+// the colon, which rule is broken.
 var mutants = func() map[string]func(s store.Store) *mutant {
 	all := maps.Clone(recordMutants)
 	maps.Copy(all, listMutants)
@@ -166,22 +166,22 @@ var mutants = func() map[string]func(s store.Store) *mutant {
 
 func cut[T ~string](s T, most int) T { return s[:min(len(s), most)] }
 
-// checkedApart looks at the precondition first and writes later.
+// checkedApart returns a store that checks the precondition and writes later.
 func checkedApart(s store.Store) *mutant {
 	return &mutant{Store: s, put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
-		current, _ := s.Get(ctx, rec.Key)
+		current, _ := s.Get(ctx, rec.Target)
 		if err := pre.Check(current); err != nil {
 			return "", err
 		}
-		time.Sleep(5 * time.Millisecond) // the window in which another writer checks as well
+		time.Sleep(5 * time.Millisecond) // another writer may check meanwhile
 		return s.Put(ctx, rec, store.Precondition{})
 	}}
 }
 
 const mutantVariable = "CREDBUS_TEST_STORETEST_MUTANT"
 
-// TestMutant runs the suite over the mutant that the environment names. It is
-// for TestSuiteCatchesMutants to start.
+// TestMutant runs the suite over the mutant that the environment names.
+// TestSuiteCatchesMutants starts it.
 func TestMutant(t *testing.T) {
 	name := os.Getenv(mutantVariable)
 	if name == "" {
@@ -196,15 +196,15 @@ func TestMutant(t *testing.T) {
 			return mutants[name](sound)
 		},
 		Other: func(*testing.T, store.Store) store.Store {
-			other := &mutant{Store: sound, features: features, close: func() error { return nil }}
+			other := &mutant{Store: sound, features: features, close: func(context.Context) error { return nil }}
 			other.put = func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
 				time.Sleep(time.Millisecond) // within the window of checkedApart
 				return sound.Put(ctx, rec, pre)
 			}
 			return other
 		},
-		Plant: func(t *testing.T, _ store.Store, key store.Key, value string) {
-			planted := &store.Record{Key: key, Data: subjects.Value([]byte(value)), Metadata: subjects.Metadata{Description: "planted"}}
+		Plant: func(t *testing.T, _ store.Store, key subjects.Target, value string) {
+			planted := &store.Record{Target: key, Data: subjects.Value([]byte(value)), Metadata: subjects.Metadata{Description: "planted"}}
 			if _, err := sound.Put(t.Context(), planted, store.Precondition{}); err != nil {
 				t.Fatal(err)
 			}
@@ -218,9 +218,8 @@ func TestMutant(t *testing.T) {
 	})
 }
 
-// TestSuiteCatchesMutants sees that the suite can fail, by the question that
-// is meant to notice. A failing test cannot pass in its own process, so each
-// mutant has one.
+// TestSuiteCatchesMutants checks that the suite can fail, in the test that is meant to
+// fail. A process with a failed test fails too, so each mutant has a process of its own.
 func TestSuiteCatchesMutants(t *testing.T) {
 	executable, err := os.Executable()
 	if err != nil {
@@ -228,7 +227,7 @@ func TestSuiteCatchesMutants(t *testing.T) {
 	}
 	for name := range mutants {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // most of what a lost change takes is waiting for it
+			t.Parallel() // a test for a lost change spends most of its time waiting
 			question, _, _ := strings.Cut(name, ":")
 			cmd := exec.CommandContext(t.Context(), executable, "-test.run", "^TestMutant$/^"+question+"$", "-test.timeout", "1m")
 			cmd.Env = append(os.Environ(), mutantVariable+"="+name)

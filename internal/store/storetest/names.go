@@ -9,8 +9,8 @@ import (
 	"credbus/subjects"
 )
 
-// askHostileNames puts names side by side that a careless encoding merges,
-// refuses or cuts off.
+// askHostileNames stores names that a careless encoding merges, refuses or cuts
+// off.
 func askHostileNames(s *subject) {
 	longScope := func(letter string) string {
 		segments := make([]string, subjects.MaxScopeLevels)
@@ -40,14 +40,14 @@ func askHostileNames(s *subject) {
 		strings.Repeat("a", subjects.MaxIDLen-1) + "b", strings.Repeat("A", subjects.MaxIDLen-1) + "B",
 		strings.Repeat("-", subjects.MaxIDLen), strings.Repeat("_", subjects.MaxIDLen), strings.Repeat("f", 64),
 	}
-	var keys []store.Key
+	var keys []subjects.Target
 	for i, scope := range scopes {
 		if _, err := subjects.ParseScope(scope); err != nil {
-			s.Fatalf("the suite asks about a scope that is none: %v", err)
+			s.Fatalf("the suite uses an invalid scope: %v", err)
 		}
 		for j, id := range ids {
-			// Every ID in one scope and every scope with a few IDs: all
-			// pairs would ask the same again.
+			// Every ID in one scope, and every scope with a few IDs: all pairs
+			// would only repeat the same tests.
 			if i > 0 && (i+j)%6 != 0 && len(scope)+len(id) < subjects.MaxScopeLen+subjects.MaxIDLen {
 				continue
 			}
@@ -57,11 +57,11 @@ func askHostileNames(s *subject) {
 	s.sideBySide(keys)
 }
 
-// askNearNames puts names side by side that differ in one place only, at every
-// length at which a provider cuts names or an encoding changes its form, and
-// names that are alike once separators are taken for each other.
+// askNearNames stores names that differ in only one place, at every length at
+// which a provider cuts names or an encoding changes its form, and names that
+// become equal if separators are mixed up.
 func askNearNames(s *subject) {
-	seen := make(map[store.Key]bool)
+	seen := make(map[subjects.Target]bool)
 	add := func(scope, id string) { seen[keyOf(scope, id)] = true }
 	for _, n := range []int{31, 32, 33, 62, 63, 64, 65, 126, 127, 128, 129, 200, 240, 247, 252, 253, 254, 255, 256, 257, 511, 512} {
 		long := strings.Repeat("n", n-2)
@@ -98,18 +98,18 @@ func askNearNames(s *subject) {
 	s.sideBySide(slices.Collect(maps.Keys(seen)))
 }
 
-// sideBySide puts a record under each key, and sees that each is itself: to Get,
-// to List, and when others are deleted.
-func (s *subject) sideBySide(keys []store.Key) {
+// sideBySide puts a record under each key, and checks that each stays separate:
+// for Get, for List, and when others are deleted.
+func (s *subject) sideBySide(keys []subjects.Target) {
 	s.Helper()
 	type put struct {
 		rec     *store.Record
 		version string
 	}
-	puts := make(map[store.Key]put)
+	puts := make(map[subjects.Target]put)
 	for _, key := range keys {
 		if err := key.Check(); err != nil {
-			s.Fatalf("the suite asks about a key that is none: %v", err)
+			s.Fatalf("the suite uses an invalid key: %v", err)
 		}
 		rec := s.record(key)
 		puts[key] = put{rec, s.put(rec, store.Precondition{Absent: true})}
@@ -120,19 +120,19 @@ func (s *subject) sideBySide(keys []store.Key) {
 
 	unseen := maps.Clone(puts)
 	for _, rec := range s.walk(subjects.Root, 100) {
-		p, ok := unseen[rec.Key]
+		p, ok := unseen[rec.Target]
 		if !ok {
-			s.Errorf("List shows %v twice, or it was never put", shorten(rec.Key))
+			s.Errorf("List shows %v twice, or without a Put", shorten(rec.Target))
 			continue
 		}
 		s.same(&rec, p.rec, p.version)
-		delete(unseen, rec.Key)
+		delete(unseen, rec.Target)
 	}
 	for key := range unseen {
 		s.Errorf("List does not show %v", shorten(key))
 	}
 
-	gone := make(map[store.Key]bool)
+	gone := make(map[subjects.Target]bool)
 	for key := range puts {
 		if len(gone)%2 == 0 || len(key.ID) == subjects.MaxIDLen {
 			s.remove(key)

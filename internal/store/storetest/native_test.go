@@ -21,11 +21,11 @@ func TestNative(t *testing.T) {
 	})
 }
 
-// A sound store that batches passes.
-func TestBatching(t *testing.T) {
+// A sound store that gets several at once passes.
+func TestGetMulti(t *testing.T) {
 	storetest.Run(t, storetest.Harness{
 		Open: func(*testing.T) store.Store {
-			return batching(memory.New(), func(found []store.Found) []store.Found { return found })
+			return multiple(memory.New(), func(found []store.Found) []store.Found { return found })
 		},
 	})
 }

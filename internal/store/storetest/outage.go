@@ -10,42 +10,43 @@ import (
 	"time"
 
 	"credbus/internal/store"
+	"credbus/subjects"
 )
 
-// FaultHarness is a store whose backend is a process of its own, which the
-// suite may stop. A testbed.Server that was made by Start gives all of it.
+// FaultHarness is a store whose backend is a separate process, which the suite
+// may stop. A testbed.Server made by Start provides everything.
 type FaultHarness struct {
-	// Open returns an empty store as a worker has it: the driver with the policy
+	// Open returns an empty store as in a worker: the driver with the policy
 	// for faults in front of it. The suite closes it.
 	Open func(t *testing.T) store.Store
 
-	// Pause stops the backend so that it holds its connections and answers
-	// nothing; Resume lets it go on.
+	// Pause stops the backend so that it keeps its connections but answers
+	// nothing; Resume lets it continue.
 	Pause, Resume func(t *testing.T)
-	// Kill ends the backend without any notice; Restart starts it again where it
-	// was, with what it had made durable.
+	// Kill ends the backend without notice; Restart starts it again at the same
+	// address, with its durable state.
 	Kill, Restart func(t *testing.T)
 
-	// ReadWithin and WriteWithin are how long a call may take that the backend
-	// does not answer: the policy's timeouts. 0 means its defaults, 5 s and 10 s.
+	// ReadWithin and WriteWithin bound a call without an answer of the backend:
+	// the policy's timeouts. 0 means its defaults, 5 s and 10 s.
 	ReadWithin, WriteWithin time.Duration
-	// RecoversWithin is how long the store may fail when its backend is back; 0
-	// means 20 s, within which a breaker probes and connections are made anew.
+	// RecoversWithin is how long the store may fail after its backend is back;
+	// 0 means 20 s, enough for a breaker's probe and new connections.
 	RecoversWithin time.Duration
 
-	Features Features // Native is all that matters here
+	Features Features // only Native matters here
 }
 
-// slack is for a machine that does other work besides.
+// slack is for a busy machine.
 const slack = time.Second
 
-// RunFaults asks how a store bears that its backend stops, with one store open
-// throughout each question, so that it recovers by itself:
+// RunFaults tests a store whose backend stops. One store stays open throughout
+// each question, so it must recover by itself:
 //
 //	a call ends in time, with store.ErrUnavailable or store.ErrTimeout;
-//	a write whose outcome is not known is told as such, and as nothing surer;
-//	what was acknowledged is there afterwards, at its version;
-//	a write of unknown outcome took effect whole or not at all, and can be repeated.
+//	a write with an unknown outcome is reported as such, not as certain;
+//	acknowledged writes exist afterwards, at their versions;
+//	a write with an unknown outcome took effect whole or not at all, and can be repeated.
 func RunFaults(t *testing.T, h FaultHarness) {
 	t.Helper()
 	h.ReadWithin = orDefault(h.ReadWithin, 5*time.Second)
@@ -64,7 +65,7 @@ func RunFaults(t *testing.T, h FaultHarness) {
 			ctx, cancel := context.WithTimeout(t.Context(), questionTimeout)
 			defer cancel()
 			s := &subject{T: t, Store: h.Open(t), Harness: Harness{Features: h.Features}, ctx: ctx}
-			defer s.Close()
+			defer s.close()
 			question.ask(s, h)
 		})
 	}
@@ -77,8 +78,8 @@ func orDefault(d, otherwise time.Duration) time.Duration {
 	return d
 }
 
-// outage is err of a call that the backend did not answer. It reports whether
-// the store was asked at all, in which case nobody knows what it did.
+// outage checks err of a call without an answer of the backend. It reports
+// whether the store got the call at all, in which case the outcome is unknown.
 func (s *subject) outage(what string, err error, took, within time.Duration) (asked bool) {
 	s.Helper()
 	if !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrTimeout) {
@@ -96,9 +97,10 @@ func (s *subject) outage(what string, err error, took, within time.Duration) (as
 	return !errors.Is(err, store.ErrOpen)
 }
 
-// recovered waits until the store reads and writes again, for each of which a policy may
-// have a breaker: one that opened late refuses for a while when the backend is back.
-func (s *subject) recovered(key store.Key, within time.Duration) {
+// recovered waits until the store reads and writes again. A policy may have a
+// breaker for each, and one that opened late still refuses for a while after
+// the backend is back.
+func (s *subject) recovered(key subjects.Target, within time.Duration) {
 	s.Helper()
 	begun := time.Now()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -120,11 +122,11 @@ func (s *subject) recovered(key store.Key, within time.Duration) {
 	}
 }
 
-// askOutage makes calls of all kinds while the backend is gone.
+// askOutage makes calls of all kinds without the backend.
 func askOutage(s *subject, h FaultHarness, begin, end func(t *testing.T)) {
 	kept, replaced, created, deleted := keyOf("org:acme", "kept"), keyOf("org:acme", "replaced"), keyOf("org:acme", "created"), keyOf("org:acme", "deleted")
-	before := make(map[store.Key]*store.Record)
-	for _, key := range []store.Key{kept, replaced, deleted} {
+	before := make(map[subjects.Target]*store.Record)
+	for _, key := range []subjects.Target{kept, replaced, deleted} {
 		before[key] = s.record(key)
 		before[key].Version = s.put(before[key], store.Precondition{})
 	}
@@ -139,14 +141,14 @@ func askOutage(s *subject, h FaultHarness, begin, end func(t *testing.T)) {
 	}
 	timed("Get", h.ReadWithin, func() error { _, err := s.Get(s.ctx, kept); return err })
 	timed("List", h.ReadWithin, func() error { _, err := s.List(s.ctx, store.ListOptions{Limit: 10}); return err })
-	// The writes go side by side: each may take all of its time.
+	// The writes run concurrently: each may take all of its time.
 	asked := make(chan struct {
-		key   store.Key
+		key   subjects.Target
 		asked bool
 	}, 3)
-	write := func(what string, key store.Key, call func() error) {
+	write := func(what string, key subjects.Target, call func() error) {
 		asked <- struct {
-			key   store.Key
+			key   subjects.Target
 			asked bool
 		}{key, timed(what, h.WriteWithin, call)}
 	}
@@ -161,7 +163,7 @@ func askOutage(s *subject, h FaultHarness, begin, end func(t *testing.T)) {
 	go write("Delete", deleted, func() error {
 		return s.Delete(s.ctx, deleted, store.Precondition{Version: before[deleted].Version})
 	})
-	unknown := make(map[store.Key]bool)
+	unknown := make(map[subjects.Target]bool)
 	for range cap(asked) {
 		write := <-asked
 		unknown[write.key] = write.asked
@@ -170,24 +172,24 @@ func askOutage(s *subject, h FaultHarness, begin, end func(t *testing.T)) {
 	s.recovered(kept, h.RecoversWithin)
 
 	s.holds(before[kept], before[kept].Version)
-	// What was sent may land when the backend goes on, and no later than a write
-	// that follows it.
+	// Sent writes may take effect when the backend continues, but no later than
+	// a write that follows.
 	s.holds(before[kept], s.put(before[kept], store.Precondition{}))
 	for _, rec := range []*store.Record{replacing, creating} {
-		old := before[rec.Key]
-		current, err := s.Get(s.ctx, rec.Key)
+		old := before[rec.Target]
+		current, err := s.Get(s.ctx, rec.Target)
 		switch {
 		case errors.Is(err, store.ErrNotFound) && old == nil:
 		case err != nil:
-			s.Fatalf("Get of what was written meanwhile: %v", err)
-		case current.WriteID == rec.WriteID && !unknown[rec.Key]:
-			s.Errorf("%v was written, though the store had not been asked", rec.Key)
+			s.Fatalf("Get of a record written meanwhile: %v", err)
+		case current.WriteID == rec.WriteID && !unknown[rec.Target]:
+			s.Errorf("%v was written, though the store got no call", rec.Target)
 		case current.WriteID == rec.WriteID:
 			s.holds(rec, current.Version)
 		default:
 			s.holds(old, old.Version)
 		}
-		// The write is repeated, as its caller does, and takes effect once.
+		// Repeat the write, as its caller does: it must take effect once.
 		version := s.put(rec, store.Precondition{})
 		s.holds(rec, version)
 		if again := s.put(rec, store.Precondition{}); again != version {
@@ -203,8 +205,8 @@ func askOutage(s *subject, h FaultHarness, begin, end func(t *testing.T)) {
 	}
 }
 
-// askKilledUnderWrites kills the backend while records are written. Each that
-// was acknowledged is there, each that was not can be written again.
+// askKilledUnderWrites kills the backend during writes. Acknowledged records
+// must exist, and the others can be written again.
 func askKilledUnderWrites(s *subject, h FaultHarness) {
 	const writers, least = 4, 40
 	type written struct {
@@ -245,18 +247,18 @@ func askKilledUnderWrites(s *subject, h FaultHarness) {
 		all = append(all, <-acknowledged...)
 	}
 	h.Restart(s.T)
-	s.recovered(all[0].rec.Key, h.RecoversWithin)
+	s.recovered(all[0].rec.Target, h.RecoversWithin)
 	for _, w := range all {
 		s.holds(w.rec, w.version)
 	}
 	close(unknown) // every writer has ended
 	for rec := range unknown {
 		version := ""
-		if current, err := s.Get(s.ctx, rec.Key); err == nil { // it did land
+		if current, err := s.Get(s.ctx, rec.Target); err == nil { // the write took effect
 			version = current.Version
 			s.holds(rec, version)
 		} else if !errors.Is(err, store.ErrNotFound) {
-			s.Errorf("Get of what was written meanwhile: %v", err)
+			s.Errorf("Get of a record written meanwhile: %v", err)
 		}
 		repeated := s.put(rec, store.Precondition{Absent: true})
 		if s.holds(rec, repeated); version != "" && repeated != version {
@@ -266,8 +268,9 @@ func askKilledUnderWrites(s *subject, h FaultHarness) {
 	s.Logf("%d writes were acknowledged before the backend was killed", len(all))
 }
 
-// askClosedWhilePaused closes the store while calls wait for a backend that does not
-// answer. Neither Close nor the calls wait longer than a call may.
+// askClosedWhilePaused closes the store while calls wait for a backend that
+// does not answer. Neither Close nor the calls may wait longer than the bounds
+// of a call.
 func askClosedWhilePaused(s *subject, h FaultHarness) {
 	rec := s.record(keyOf("org:acme", "key"))
 	s.put(rec, store.Precondition{})
@@ -279,25 +282,34 @@ func askClosedWhilePaused(s *subject, h FaultHarness) {
 		what string
 		err  error
 	}
-	operations := s.operations(s.record(rec.Key))
+	operations := s.operations(s.record(rec.Target))
 	ends := make(chan end, len(operations)+1)
+	const patience = 50 * time.Millisecond
 	for what, operation := range operations {
 		go func() { ends <- end{what, operation(s.ctx)} }()
 	}
-	time.Sleep(50 * time.Millisecond) // most calls wait for the backend then; the rest find the store closed
-	go func() { ends <- end{"Close", s.Close()} }()
+	time.Sleep(50 * time.Millisecond) // then most calls wait for the backend; the others find the store closed
+	short, cancel := context.WithTimeout(s.ctx, patience)
+	defer cancel()
+	if err := s.Close(short); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		s.Errorf("Close for %v: %v", patience, err)
+	}
+	if took := time.Since(begun); took > slack {
+		s.Errorf("Close for %v took %v", patience, took)
+	}
+	go func() { ends <- end{"Close", s.Close(s.ctx)} }()
 	limit := time.NewTimer(max(h.ReadWithin, h.WriteWithin) + slack)
 	defer limit.Stop()
 	for range cap(ends) {
 		select {
 		case end := <-ends:
 			s.Logf("%s after %v: %v", end.what, time.Since(begun).Round(time.Millisecond), end.err)
-			if end.what != "Close" && end.err == nil {
-				s.Errorf("%s without a backend succeeded", end.what)
+			if succeeds := end.what == "Close"; succeeds != (end.err == nil) {
+				s.Errorf("%s without a backend: %v", end.what, end.err)
 			}
 		case <-limit.C:
 			resume()
-			s.Fatalf("%v after the store was closed something still waits for the backend", time.Since(begun))
+			s.Fatalf("%v after the store was closed, a goroutine still waits for the backend", time.Since(begun))
 		}
 	}
 }

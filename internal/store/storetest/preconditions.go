@@ -7,32 +7,32 @@ import (
 	"credbus/subjects"
 )
 
-// askPreconditions tries every precondition in every state. A write that is
-// refused must leave no trace.
+// askPreconditions tries every precondition in every state. A refused write
+// must leave no trace.
 func askPreconditions(s *subject) {
 	const stale, current, never = "stale", "current", "a-version-that-never-was"
 	for _, state := range []struct {
 		name    string
-		prepare func(key store.Key) (rec *store.Record, stale string)
+		prepare func(key subjects.Target) (rec *store.Record, stale string)
 	}{
-		{"never written", func(store.Key) (*store.Record, string) { return nil, "" }},
-		{"written once", func(key store.Key) (*store.Record, string) {
+		{"never written", func(subjects.Target) (*store.Record, string) { return nil, "" }},
+		{"written once", func(key subjects.Target) (*store.Record, string) {
 			rec := s.record(key)
 			rec.Version = s.put(rec, store.Precondition{})
 			return rec, ""
 		}},
-		{"replaced", func(key store.Key) (*store.Record, string) {
+		{"replaced", func(key subjects.Target) (*store.Record, string) {
 			old := s.put(s.record(key), store.Precondition{})
 			rec := s.record(key)
 			rec.Version = s.put(rec, store.Precondition{})
 			return rec, old
 		}},
-		{"deleted", func(key store.Key) (*store.Record, string) {
+		{"deleted", func(key subjects.Target) (*store.Record, string) {
 			old := s.put(s.record(key), store.Precondition{})
 			s.remove(key)
 			return nil, old
 		}},
-		{"created again", func(key store.Key) (*store.Record, string) {
+		{"created again", func(key subjects.Target) (*store.Record, string) {
 			old := s.put(s.record(key), store.Precondition{})
 			s.remove(key)
 			rec := s.record(key)
@@ -42,7 +42,7 @@ func askPreconditions(s *subject) {
 	} {
 		for _, want := range []struct {
 			pre             store.Precondition
-			present, absent error // what Put says in a state with and without a record
+			present, absent error // the errors of Put with and without a record
 		}{
 			{store.Precondition{}, nil, nil},
 			{store.Precondition{Absent: true}, store.ErrExists, nil},
@@ -57,7 +57,7 @@ func askPreconditions(s *subject) {
 				pre := want.pre
 				switch {
 				case pre.Version == current && rec == nil, pre.Version == stale && old == "":
-					// This state has no such version.
+					// This state has no version.
 				default:
 					if pre.Version == current {
 						pre.Version = rec.Version
@@ -77,7 +77,7 @@ func askPreconditions(s *subject) {
 	}
 }
 
-func (s *subject) tryPrecondition(state string, key store.Key, rec *store.Record, pre store.Precondition, wantErr error, deleting bool) {
+func (s *subject) tryPrecondition(state string, key subjects.Target, rec *store.Record, pre store.Precondition, wantErr error, deleting bool) {
 	s.Helper()
 	if deleting {
 		if rec == nil && wantErr == nil {
@@ -112,8 +112,8 @@ func (s *subject) tryPrecondition(state string, key store.Key, rec *store.Record
 	}
 }
 
-// askVersions sees that no version of a key comes back: whoever holds an old
-// one would replace what they never saw.
+// askVersions checks that no version of a key comes back: a caller with an old
+// one would replace a record that it never saw.
 func askVersions(s *subject) {
 	key := keyOf("org:acme", "key")
 	seen := make(map[string]int)
@@ -121,11 +121,11 @@ func askVersions(s *subject) {
 	for write := range 30 {
 		next := s.record(key)
 		if write%2 == 0 {
-			next.Payload, next.Data = rec.Payload, rec.Data // the same content is another write all the same
+			next.Payload, next.Data = rec.Payload, rec.Data // the same content is still another write
 		}
 		version := s.put(next, store.Precondition{})
 		if before, ok := seen[version]; ok {
-			s.Errorf("write %d has version %q, as write %d had", write, version, before)
+			s.Errorf("write %d has version %q, the same as write %d", write, version, before)
 		}
 		seen[version] = write
 		s.holds(next, version)
@@ -138,14 +138,14 @@ func askVersions(s *subject) {
 	}
 }
 
-// askRepeatedWriteID repeats a write, as a caller does that got no answer.
+// askRepeatedWriteID repeats a write, like a caller that got no answer.
 func askRepeatedWriteID(s *subject) {
 	key := keyOf("org:acme", "key")
 	older := s.put(s.record(key), store.Precondition{})
 	rec := s.record(key)
 	version := s.put(rec, store.Precondition{Version: older})
 	other := s.record(key)
-	other.WriteID, other.Description = rec.WriteID, "a repeat changes nothing, whatever it carries"
+	other.WriteID, other.Description = rec.WriteID, "a repeat changes nothing, whatever its content"
 
 	for _, pre := range []store.Precondition{
 		{}, {Absent: true}, {Present: true}, {Version: older}, {Version: version}, {Version: "never-was"},
@@ -161,7 +161,7 @@ func askRepeatedWriteID(s *subject) {
 				s.Errorf("repeated Put with %+v = %q, %v; want version %q of the first", pre, got, err, version)
 			}
 			if s.Features.Managed {
-				continue // it compares by itself
+				continue // it compares the content itself
 			}
 			asked := pre
 			asked.Once = true

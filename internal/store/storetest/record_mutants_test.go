@@ -12,19 +12,18 @@ import (
 	"credbus/subjects"
 )
 
-// recordMutants break one rule each. The name says which, and before the colon which
-// question must notice.
+// recordMutants break rules for single records.
 var recordMutants = map[string]func(s store.Store) *mutant{
 	"Basics:replacing forgets Created": func(s store.Store) *mutant {
 		return &mutant{Store: s, put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
 			if pre == (store.Precondition{}) {
-				s.Delete(ctx, rec.Key, pre)
+				s.Delete(ctx, rec.Target, pre)
 			}
 			return s.Put(ctx, rec, pre)
 		}}
 	},
 	"Basics:deleting nothing succeeds": func(s store.Store) *mutant {
-		return &mutant{Store: s, delete: func(ctx context.Context, key store.Key, pre store.Precondition) error {
+		return &mutant{Store: s, delete: func(ctx context.Context, key subjects.Target, pre store.Precondition) error {
 			if err := s.Delete(ctx, key, pre); err != store.ErrNotFound || pre.Present || pre.Version != "" {
 				return err
 			}
@@ -39,7 +38,7 @@ var recordMutants = map[string]func(s store.Store) *mutant{
 		}}
 	},
 	"Metadata:times are cut to seconds": func(s store.Store) *mutant {
-		return &mutant{Store: s, get: func(ctx context.Context, key store.Key) (*store.Record, error) {
+		return &mutant{Store: s, get: func(ctx context.Context, key subjects.Target) (*store.Record, error) {
 			rec, err := s.Get(ctx, key)
 			if rec != nil {
 				rec.Expires = rec.Expires.Truncate(time.Second)
@@ -60,7 +59,7 @@ var recordMutants = map[string]func(s store.Store) *mutant{
 	"Revisions:a replacement keeps the first": func(s store.Store) *mutant {
 		return &mutant{Store: s, put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
 			next := *rec
-			if current, err := s.Get(ctx, rec.Key); err == nil {
+			if current, err := s.Get(ctx, rec.Target); err == nil {
 				next.Revision = current.Revision
 			}
 			return s.Put(ctx, &next, pre)
@@ -76,7 +75,7 @@ var recordMutants = map[string]func(s store.Store) *mutant{
 		}}
 	},
 	"Payloads:bytes are trimmed": func(s store.Store) *mutant {
-		return &mutant{Store: s, get: func(ctx context.Context, key store.Key) (*store.Record, error) {
+		return &mutant{Store: s, get: func(ctx context.Context, key subjects.Target) (*store.Record, error) {
 			rec, err := s.Get(ctx, key)
 			if rec != nil {
 				rec.Payload = bytes.TrimRight(rec.Payload, "\x00")
@@ -85,22 +84,22 @@ var recordMutants = map[string]func(s store.Store) *mutant{
 		}}
 	},
 	"HostileNames:case is ignored": func(s store.Store) *mutant {
-		fold := func(key store.Key) store.Key {
+		fold := func(key subjects.Target) subjects.Target {
 			if strings.EqualFold(string(key.ID), "aa") {
 				key.ID = "aa"
 			}
 			return key
 		}
 		return &mutant{Store: s,
-			get: func(ctx context.Context, key store.Key) (*store.Record, error) { return s.Get(ctx, fold(key)) },
+			get: func(ctx context.Context, key subjects.Target) (*store.Record, error) { return s.Get(ctx, fold(key)) },
 			put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
 				folded := *rec
-				folded.Key = fold(rec.Key)
+				folded.Target = fold(rec.Target)
 				return s.Put(ctx, &folded, pre)
 			},
 		}
 	},
-	"Preconditions:any version will do": func(s store.Store) *mutant {
+	"Preconditions:any version matches": func(s store.Store) *mutant {
 		return &mutant{Store: s, put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
 			if pre.Version != "" {
 				pre = store.Precondition{Present: true}
@@ -108,24 +107,24 @@ var recordMutants = map[string]func(s store.Store) *mutant{
 			return s.Put(ctx, rec, pre)
 		}}
 	},
-	"Preconditions:a delete asks nothing": func(s store.Store) *mutant {
-		return &mutant{Store: s, delete: func(ctx context.Context, key store.Key, _ store.Precondition) error {
+	"Preconditions:a delete ignores them": func(s store.Store) *mutant {
+		return &mutant{Store: s, delete: func(ctx context.Context, key subjects.Target, _ store.Precondition) error {
 			return s.Delete(ctx, key, store.Precondition{})
 		}}
 	},
-	"Versions:they count from 1 after a delete": func(s store.Store) *mutant {
+	"Versions:they start from 1 again after a delete": func(s store.Store) *mutant {
 		var mu sync.Mutex
-		writes := make(map[store.Key]int)
-		letters := func(key store.Key) string { return strings.Repeat("i", writes[key]) }
+		writes := make(map[subjects.Target]int)
+		letters := func(key subjects.Target) string { return strings.Repeat("i", writes[key]) }
 		return &mutant{Store: s,
 			put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				_, err := s.Put(ctx, rec, store.Precondition{Absent: pre.Absent, Present: pre.Present})
-				writes[rec.Key]++
-				return letters(rec.Key), err
+				writes[rec.Target]++
+				return letters(rec.Target), err
 			},
-			get: func(ctx context.Context, key store.Key) (*store.Record, error) {
+			get: func(ctx context.Context, key subjects.Target) (*store.Record, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				rec, err := s.Get(ctx, key)
@@ -134,7 +133,7 @@ var recordMutants = map[string]func(s store.Store) *mutant{
 				}
 				return rec, err
 			},
-			delete: func(ctx context.Context, key store.Key, pre store.Precondition) error {
+			delete: func(ctx context.Context, key subjects.Target, pre store.Precondition) error {
 				mu.Lock()
 				defer mu.Unlock()
 				delete(writes, key)
@@ -149,13 +148,13 @@ var recordMutants = map[string]func(s store.Store) *mutant{
 			return s.Put(ctx, &fresh, pre)
 		}}
 	},
-	"RepeatedWriteID:once is not looked at": func(s store.Store) *mutant {
+	"RepeatedWriteID:the store ignores Once": func(s store.Store) *mutant {
 		return &mutant{Store: s, put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
 			pre.Once = false
 			return s.Put(ctx, rec, pre)
 		}}
 	},
-	"EndedContext:it is not looked at": func(s store.Store) *mutant {
+	"EndedContext:the store ignores it": func(s store.Store) *mutant {
 		return &mutant{Store: s, put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
 			return s.Put(context.WithoutCancel(ctx), rec, pre)
 		}}
@@ -163,7 +162,7 @@ var recordMutants = map[string]func(s store.Store) *mutant{
 	"Ownership:a record is shared": func(s store.Store) *mutant {
 		var mu sync.Mutex
 		given := make(map[string]*store.Record)
-		return &mutant{Store: s, get: func(ctx context.Context, key store.Key) (*store.Record, error) {
+		return &mutant{Store: s, get: func(ctx context.Context, key subjects.Target) (*store.Record, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			rec, err := s.Get(ctx, key)
@@ -176,7 +175,24 @@ var recordMutants = map[string]func(s store.Store) *mutant{
 		}}
 	},
 	"Close:reads go on": func(s store.Store) *mutant {
-		return &mutant{Store: s, close: func() error { return nil }}
+		return &mutant{Store: s, close: func(context.Context) error { return nil }}
+	},
+	"CloseWithoutTime:it does nothing": func(s store.Store) *mutant {
+		return &mutant{Store: s, close: func(ctx context.Context) error {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return s.Close(ctx)
+		}}
+	},
+	"CloseWhileACallHangs:it waits too long": func(s store.Store) *mutant {
+		return &mutant{Store: s, close: func(ctx context.Context) error { return s.Close(context.WithoutCancel(ctx)) }}
+	},
+	"CloseWhileACallHangs:it does not wait": func(s store.Store) *mutant {
+		return &mutant{Store: s, close: func(ctx context.Context) error {
+			go s.Close(ctx) //nolint:errcheck // it is a mutant
+			return nil
+		}}
 	},
 	"RacingReplacers:checked and written apart": checkedApart,
 	"RacingCreators:checked and written apart":  checkedApart,

@@ -15,76 +15,77 @@ import (
 	"credbus/subjects"
 )
 
-// Harness tells the suite how to reach the stores it asks.
+// Harness gives the suite the stores to test.
 type Harness struct {
-	// Open returns an empty store that shares nothing with those opened
-	// before. The suite closes it.
+	// Open returns an empty store that shares nothing with earlier ones. The
+	// suite closes it.
 	Open func(t *testing.T) store.Store
-	// OnePlace: Open empties the one place that there is, so that all stores are one.
+	// OnePlace means that there is only one place, which Open empties, so that
+	// all stores are the same.
 	OnePlace bool
 
-	// Damage makes the stored record of key unreadable, behind the store's
-	// back. Nil where records cannot be damaged without the backend's knowing.
-	Damage func(t *testing.T, s store.Store, key store.Key)
+	// Damage makes the stored record of key unreadable without the store's
+	// knowledge. Nil if the backend would notice.
+	Damage func(t *testing.T, s store.Store, key subjects.Target)
 
-	// Plant makes value the credential of key as a program does that has no keyring: in
-	// the provider's own form where there is one, with a description "planted" where
-	// that has one. Nil where no other program can write to the backend.
-	Plant func(t *testing.T, s store.Store, key store.Key, value string)
+	// Plant writes value as the credential of key, like a program without the
+	// keyring: in native form if there is one, with the description "planted"
+	// if that form has one. Nil if no other program can write to the backend.
+	Plant func(t *testing.T, s store.Store, key subjects.Target, value string)
 
-	// Other opens one more store over the backend of s, as another process
-	// would. The harness closes it. Nil where there is no sharing.
+	// Other opens one more store over the backend of s, like another process.
+	// The harness closes it. Nil if stores cannot share a backend.
 	Other func(t *testing.T, s store.Store) store.Store
 
-	// Fill leaves the backend of s no room for a record of 64 KiB. Nil where that
-	// cannot be done, and for a Native store.
+	// Fill leaves the backend of s no room for a record of 64 KiB. Nil if that
+	// is not possible, and for a Native store.
 	Fill func(t *testing.T, s store.Store) (makeRoom func())
 
-	// Replace puts another, empty place where that of s was, as a mount that is gone
-	// does. back undoes it; nil where it cannot be undone. Nil where there is no such
-	// thing.
+	// Replace replaces the place of s by another, empty one, like a lost mount.
+	// back undoes it; it is nil if that is not possible. Nil if a place cannot
+	// be replaced.
 	Replace func(t *testing.T, s store.Store) (back func())
 
-	// Behind opens two stores over an empty backend: what reader reads is what was there
-	// before, as a standby that is behind answers, at least sometimes. Since catchUp it
-	// knows all that was written until then. The harness closes both. Nil where no read
-	// is behind a write that was acknowledged.
+	// Behind opens two stores over an empty backend. At least sometimes, reader
+	// shows an old state, like a standby that is behind. After catchUp it knows
+	// all writes until then. The harness closes both. Nil if no read is ever
+	// behind an acknowledged write.
 	Behind func(t *testing.T) (writer, reader store.Store, catchUp func())
 
 	Features Features
 }
 
-// Features says where a backend honestly differs. The zero Features is a store
+// Features says where a backend differs. The zero Features stands for a store
 // that keeps the whole contract.
 type Features struct {
-	// RacyPreconditions: the backend has no conditional write, so that of
-	// several writers at once more than one may succeed.
+	// RacyPreconditions means that the backend has no conditional write, so
+	// several concurrent writers may succeed.
 	RacyPreconditions bool
-	// Unordered: List has the backend's own order.
+	// Unordered means that List has the backend's own order.
 	Unordered bool
-	// Managed: the store is one that answers for itself, as the cached manager
-	// does: Created and Modified are of its own clock, and write ids and
-	// revisions are not shown.
+	// Managed means that the store sets some fields itself, like the cached
+	// manager: Created and Modified are from its own clock, and it shows no
+	// write ids or revisions.
 	Managed bool
-	// Native: the store is a store.Native that wants every record with Data in
-	// place of Payload. The suite gives it such records.
+	// Native means that the store is a store.Native and wants every record with
+	// Data instead of Payload. The suite gives it such records.
 	Native bool
-	// TextValues: of several native values each must be UTF-8; others are refused.
-	// A single one may be any bytes.
+	// TextValues means that several native values must each be UTF-8; others
+	// are refused. A single value may be any bytes.
 	TextValues bool
-	// MaxPayload is the largest payload in bytes; 0 means 128 KiB. Of a Native
-	// store it is the size of Data, names included, and 0 means
+	// MaxPayload is the largest payload in bytes; 0 means 128 KiB. For a Native
+	// store it is the size of Data, including names, and 0 means
 	// subjects.MaxDataLen.
 	MaxPayload int
-	// RefusesMore: anything larger than MaxPayload is refused. Other stores
-	// may keep it, to its last byte.
+	// RefusesMore means that anything larger than MaxPayload is refused. Other
+	// stores may keep it whole.
 	RefusesMore bool
-	// MaxMetadata is how many bytes of description and tags, keys and values, the
-	// store surely keeps with a record; 0 means all that package subjects allows.
-	// More is kept whole or refused.
+	// MaxMetadata is how many bytes of description and tags, keys and values,
+	// the store must keep with a record; 0 means all that package subjects
+	// allows. It keeps more whole or refuses it.
 	MaxMetadata int
-	// WalkRecords is how many credentials the walk under churn passes over;
-	// 0 means 2500. For backends where each write is slow.
+	// WalkRecords is how many credentials the walk under churn visits; 0 means
+	// 2500. Set it for backends with slow writes.
 	WalkRecords int
 }
 
@@ -95,7 +96,7 @@ const (
 	defaultWalk       = 2500
 )
 
-// Run asks every question, each of a store of its own.
+// Run asks every question, each with its own store.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
 	features, err := json.Marshal(h.Features)
@@ -122,6 +123,8 @@ func Run(t *testing.T, h Harness) {
 		{"EndedContext", askEndedContext},
 		{"Ownership", askOwnership},
 		{"Close", askClose},
+		{"CloseWithoutTime", askCloseWithoutTime},
+		{"CloseWhileACallHangs", askCloseWhileACallHangs},
 		{"Damage", askDamage},
 		{"RacingReplacers", askRacingReplacers},
 		{"RacingCreators", askRacingCreators},
@@ -136,7 +139,7 @@ func Run(t *testing.T, h Harness) {
 		{"ChangedElsewhere", askChangedElsewhere},
 		{"RacingElsewhere", askRacingElsewhere},
 		{"ClosedElsewhere", askClosedElsewhere},
-		{"Batch", askBatch},
+		{"GetMulti", askGetMulti},
 		{"Watch", askWatch},
 		{"Full", askFull},
 		{"Replaced", askReplaced},
@@ -148,17 +151,17 @@ func Run(t *testing.T, h Harness) {
 			ctx, cancel := context.WithTimeout(t.Context(), questionTimeout)
 			defer cancel()
 			s := &subject{T: t, Store: h.Open(t), Harness: h, ctx: ctx}
-			defer s.Close()
+			defer s.close()
 			if native := store.IsNative(s.Store, "org:acme"); native != h.Features.Native {
-				t.Fatalf("the store says of itself that it is native: %t, its Features say %t", native, h.Features.Native)
+				t.Fatalf("the store says native %t, its Features say %t", native, h.Features.Native)
 			}
 			question.ask(s)
 		})
 	}
 }
 
-// subject is the store that a question is asked of. Its methods fail the test
-// where the store's own would return an error.
+// subject is the store of a question. Its methods fail the test if those of the
+// store return an error.
 type subject struct {
 	*testing.T
 	store.Store
@@ -166,19 +169,26 @@ type subject struct {
 	ctx context.Context
 }
 
+// close ends a question.
+func (s *subject) close() {
+	if err := s.Close(s.ctx); err != nil {
+		s.Errorf("Close at the end: %v", err)
+	}
+}
+
 func (s *subject) put(rec *store.Record, pre store.Precondition) (version string) {
 	s.Helper()
 	version, err := s.Put(s.ctx, rec, pre)
 	if err != nil {
-		s.Fatalf("Put %v: %v", shorten(rec.Key), err)
+		s.Fatalf("Put %v: %v", shorten(rec.Target), err)
 	}
 	if version == "" {
-		s.Fatalf("Put %v returned no version", shorten(rec.Key))
+		s.Fatalf("Put %v returned no version", shorten(rec.Target))
 	}
 	return version
 }
 
-func (s *subject) get(key store.Key) *store.Record {
+func (s *subject) get(key subjects.Target) *store.Record {
 	s.Helper()
 	rec, err := s.Get(s.ctx, key)
 	if err != nil {
@@ -187,7 +197,7 @@ func (s *subject) get(key store.Key) *store.Record {
 	return rec
 }
 
-func (s *subject) remove(key store.Key) {
+func (s *subject) remove(key subjects.Target) {
 	s.Helper()
 	if err := s.Delete(s.ctx, key, store.Precondition{}); err != nil {
 		s.Fatalf("Delete %v: %v", shorten(key), err)
@@ -195,32 +205,32 @@ func (s *subject) remove(key store.Key) {
 }
 
 // missing fails unless key is in neither Get nor List.
-func (s *subject) missing(key store.Key) {
+func (s *subject) missing(key subjects.Target) {
 	s.Helper()
 	if rec, err := s.Get(s.ctx, key); !errors.Is(err, store.ErrNotFound) || rec != nil {
 		s.Errorf("Get of the missing %v = %v, %v; want ErrNotFound", shorten(key), rec, err)
 	}
 	for _, rec := range s.walk(key.Scope, 100) {
-		if rec.Key == key {
+		if rec.Target == key {
 			s.Errorf("List shows the missing %v", shorten(key))
 		}
 	}
 }
 
-// holds fails unless the stored record is want, at version.
+// holds fails unless the stored record equals want, at version.
 func (s *subject) holds(want *store.Record, version string) {
 	s.Helper()
-	got := s.get(want.Key)
+	got := s.get(want.Target)
 	if diff := diffValues(got, want); diff != "" {
-		s.Errorf("%v: %s", shorten(want.Key), diff)
+		s.Errorf("%v: %s", shorten(want.Target), diff)
 	}
 	s.same(got, want, version)
 	if got.Damaged != "" {
-		s.Errorf("%v: Get set Damaged to %q", shorten(want.Key), got.Damaged)
+		s.Errorf("%v: Get set Damaged to %q", shorten(want.Target), got.Damaged)
 	}
 }
 
-// same fails unless got is want in all but its payload, at version.
+// same fails unless got equals want in all but its payload, at version.
 func (s *subject) same(got, want *store.Record, version string) {
 	s.Helper()
 	if s.Features.Managed {
@@ -229,18 +239,18 @@ func (s *subject) same(got, want *store.Record, version string) {
 		managed.Revision, managed.Proof = got.Revision, got.Proof
 		want = &managed
 	}
-	if got.Key != want.Key || got.WriteID != want.WriteID || got.Version != version {
+	if got.Target != want.Target || got.WriteID != want.WriteID || got.Version != version {
 		s.Errorf("got %v write %q version %q, want %v write %q version %q",
-			shorten(got.Key), got.WriteID, got.Version, shorten(want.Key), want.WriteID, version)
+			shorten(got.Target), got.WriteID, got.Version, shorten(want.Target), want.WriteID, version)
 	}
 	if got.Revision != want.Revision {
-		s.Errorf("%v: revision is %v, want %v", shorten(want.Key), got.Revision, want.Revision)
+		s.Errorf("%v: revision is %v, want %v", shorten(want.Target), got.Revision, want.Revision)
 	}
 	if !bytes.Equal(got.Proof, want.Proof) {
-		s.Errorf("%v: the proof has %d bytes, not the %d that were put", shorten(want.Key), len(got.Proof), len(want.Proof))
+		s.Errorf("%v: the proof has %d bytes, not the %d of Put", shorten(want.Target), len(got.Proof), len(want.Proof))
 	}
 	if diff := diffMetadata(got.Metadata, want.Metadata); diff != "" {
-		s.Errorf("%v: %s", shorten(want.Key), diff)
+		s.Errorf("%v: %s", shorten(want.Target), diff)
 	}
 }
 
@@ -250,7 +260,7 @@ func (s *subject) walk(scope subjects.Scope, limit int) []store.Record {
 	return s.walkAnd(scope, limit, func() {})
 }
 
-// walkAnd is walk with something that happens after each page but the last.
+// walkAnd is walk with a call after each page but the last.
 func (s *subject) walkAnd(scope subjects.Scope, limit int, between func()) []store.Record {
 	s.Helper()
 	var all []store.Record
@@ -265,7 +275,7 @@ func (s *subject) walkAnd(scope subjects.Scope, limit int, between func()) []sto
 		}
 		for i := range page.Records {
 			if page.Records[i].Payload != nil || page.Records[i].Data != nil {
-				s.Errorf("List shows the values of %v", shorten(page.Records[i].Key))
+				s.Errorf("List shows the values of %v", shorten(page.Records[i].Target))
 			}
 		}
 		all = append(all, page.Records...)
@@ -273,7 +283,7 @@ func (s *subject) walkAnd(scope subjects.Scope, limit int, between func()) []sto
 			return all
 		}
 		if page.Next == opts.After {
-			s.Fatalf("List %q gave out the cursor %q that it was given", scope, opts.After)
+			s.Fatalf("List %q returned its own cursor %q", scope, opts.After)
 		}
 		opts.After = page.Next
 		between()
@@ -283,9 +293,9 @@ func (s *subject) walkAnd(scope subjects.Scope, limit int, between func()) []sto
 var epoch = time.UnixMilli(1_700_000_000_123).UTC()
 
 // record makes a record with a fresh write id and fresh values.
-func (s *subject) record(key store.Key) *store.Record {
+func (s *subject) record(key subjects.Target) *store.Record {
 	rec := &store.Record{
-		Key:      key,
+		Target:   key,
 		WriteID:  rand.Text(),
 		Metadata: subjects.Metadata{Created: epoch, Modified: epoch},
 	}
@@ -300,7 +310,7 @@ func (s *subject) record(key store.Key) *store.Record {
 	return rec
 }
 
-// setContent makes content all that rec holds. It does not copy it.
+// setContent makes content the whole content of rec. It does not copy it.
 func (s *subject) setContent(rec *store.Record, content []byte) {
 	if s.Features.Native {
 		rec.Data = subjects.Value(content)
@@ -309,7 +319,7 @@ func (s *subject) setContent(rec *store.Record, content []byte) {
 	}
 }
 
-// contentOf is what setContent put into a record.
+// contentOf returns the content that setContent put into a record.
 func (s *subject) contentOf(rec *store.Record) []byte {
 	if s.Features.Native {
 		return rec.Data[subjects.ValueName].Bytes()
@@ -317,7 +327,8 @@ func (s *subject) contentOf(rec *store.Record) []byte {
 	return rec.Payload
 }
 
-// maxContent is the largest content that a store must hold, in bytes.
+// maxContent returns the size of the largest content that a store must hold, in
+// bytes.
 func (s *subject) maxContent() int {
 	most := s.Features.MaxPayload
 	switch {
@@ -331,7 +342,7 @@ func (s *subject) maxContent() int {
 	return most
 }
 
-// diffValues compares payloads and data, and shows neither.
+// diffValues compares payloads and data without showing them.
 func diffValues(got, want *store.Record) string {
 	if !bytes.Equal(got.Payload, want.Payload) {
 		return fmt.Sprintf("payload of %d bytes differs from the %d bytes put", len(got.Payload), len(want.Payload))
@@ -351,8 +362,8 @@ func diffValues(got, want *store.Record) string {
 	return ""
 }
 
-func keyOf(scope, id string) store.Key {
-	return store.Key{Scope: subjects.Scope(scope), ID: subjects.ID(id)}
+func keyOf(scope, id string) subjects.Target {
+	return subjects.Target{Scope: subjects.Scope(scope), ID: subjects.ID(id)}
 }
 
 func diffMetadata(got, want subjects.Metadata) string {
@@ -383,7 +394,7 @@ func diffMetadata(got, want subjects.Metadata) string {
 }
 
 // shorten keeps a failure with a 512-character scope readable.
-func shorten(key store.Key) string {
+func shorten(key subjects.Target) string {
 	const most = 80
 	if s := key.String(); len(s) > most {
 		return fmt.Sprintf("%s...%s (%d characters)", s[:most/2], s[len(s)-most/4:], len(s))

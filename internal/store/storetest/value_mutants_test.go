@@ -16,28 +16,31 @@ import (
 
 var nativeFeatures = storetest.Features{Native: true}
 
-// valueMutants break what names and values may rely on, and what happens
-// elsewhere.
+// valueMutants break rules for names and values, and for changes by other processes.
 var valueMutants = map[string]func(s store.Store) *mutant{
 	"NearNames:a long id is cut": func(s store.Store) *mutant {
-		return alias(s, func(key store.Key) string { return string(key.Scope) + "/" + string(cut(key.ID, subjects.MaxIDLen-1)) })
+		return alias(s, func(key subjects.Target) string {
+			return string(key.Scope) + "/" + string(cut(key.ID, subjects.MaxIDLen-1))
+		})
 	},
 	"NearNames:a long scope is cut": func(s store.Store) *mutant {
-		return alias(s, func(key store.Key) string { return string(cut(key.Scope, 253)) + "/" + string(key.ID) })
+		return alias(s, func(key subjects.Target) string { return string(cut(key.Scope, 253)) + "/" + string(key.ID) })
 	},
-	"NearNames:the end of a long name is all that counts": func(s store.Store) *mutant {
-		return alias(s, func(key store.Key) string {
+	"NearNames:only the end of a long name counts": func(s store.Store) *mutant {
+		return alias(s, func(key subjects.Target) string {
 			return string(key.Scope) + "/" + string(key.ID[max(0, len(key.ID)-200):])
 		})
 	},
-	"NearNames:separators are alike": func(s store.Store) *mutant {
-		return alias(s, func(key store.Key) string { return strings.NewReplacer("/", "-", ":", "-").Replace(key.String()) })
+	"NearNames:separators are equal": func(s store.Store) *mutant {
+		return alias(s, func(key subjects.Target) string { return strings.NewReplacer("/", "-", ":", "-").Replace(key.String()) })
 	},
 	"NearNames:an escape is not escaped": func(s store.Store) *mutant {
-		return alias(s, func(key store.Key) string { return strings.NewReplacer("/", "x2f", ":", "-3a").Replace(key.String()) })
+		return alias(s, func(key subjects.Target) string {
+			return strings.NewReplacer("/", "x2f", ":", "-3a").Replace(key.String())
+		})
 	},
-	"HostileNames:capitals are marked by what names may hold": func(s store.Store) *mutant {
-		return alias(s, func(key store.Key) string {
+	"HostileNames:the mark of capitals may occur in names": func(s store.Store) *mutant {
+		return alias(s, func(key subjects.Target) string {
 			var name strings.Builder
 			for _, c := range key.String() {
 				if c >= 'A' && c <= 'Z' {
@@ -49,26 +52,26 @@ var valueMutants = map[string]func(s store.Store) *mutant{
 		})
 	},
 	"HostileNames:a random suffix is cut off": func(s store.Store) *mutant {
-		return alias(s, func(key store.Key) string {
+		return alias(s, func(key subjects.Target) string {
 			if i := len(key.ID) - 7; i > 0 && key.ID[i] == '-' {
 				key.ID = key.ID[:i]
 			}
 			return key.String()
 		})
 	},
-	"Payloads:what is too much is cut": func(s store.Store) *mutant {
+	"Payloads:one that is too large is cut": func(s store.Store) *mutant {
 		return mangle(s, func(rec *store.Record) { rec.Payload = rec.Payload[:min(len(rec.Payload), 128<<10)] })
 	},
-	"Payloads:too much destroys what was there": func(s store.Store) *mutant {
+	"Payloads:one that is too large destroys the old record": func(s store.Store) *mutant {
 		return &mutant{Store: s, put: func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
 			if len(rec.Payload) > 128<<10 {
-				s.Delete(ctx, rec.Key, store.Precondition{})
+				s.Delete(ctx, rec.Target, store.Precondition{})
 				return "", subjects.ErrTooLarge
 			}
 			return s.Put(ctx, rec, pre)
 		}}
 	},
-	"Payloads:too much is kept by one that refuses it": func(s store.Store) *mutant {
+	"Payloads:a store that refuses larger ones keeps them": func(s store.Store) *mutant {
 		return &mutant{Store: s, features: storetest.Features{RefusesMore: true}}
 	},
 	"Lookalikes:bytes are taken for text": func(s store.Store) *mutant {
@@ -76,7 +79,7 @@ var valueMutants = map[string]func(s store.Store) *mutant{
 	},
 	"Lookalikes:native, an object is taken apart": func(s store.Store) *mutant {
 		m := &mutant{Store: s, features: nativeFeatures}
-		m.get = func(ctx context.Context, key store.Key) (*store.Record, error) {
+		m.get = func(ctx context.Context, key subjects.Target) (*store.Record, error) {
 			rec, err := s.Get(ctx, key)
 			var object map[string]string
 			if rec != nil && json.Unmarshal(rec.Data[subjects.ValueName].Bytes(), &object) == nil && object != nil {
@@ -89,7 +92,7 @@ var valueMutants = map[string]func(s store.Store) *mutant{
 		}
 		return m
 	},
-	"NamedValues:bytes that are no text are kept by one that refuses them": func(s store.Store) *mutant {
+	"NamedValues:a store of text keeps other bytes": func(s store.Store) *mutant {
 		return &mutant{Store: s, features: storetest.Features{Native: true, TextValues: true}}
 	},
 	"NamedValues:native, names are made lower case": func(s store.Store) *mutant {
@@ -106,7 +109,7 @@ var valueMutants = map[string]func(s store.Store) *mutant{
 		m := &mutant{Store: s, features: nativeFeatures}
 		m.put = func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
 			merged := *rec
-			if current, err := s.Get(ctx, rec.Key); err == nil {
+			if current, err := s.Get(ctx, rec.Target); err == nil {
 				merged.Data = current.Data
 				for name, value := range rec.Data {
 					merged.Data[name] = value
@@ -135,7 +138,7 @@ var valueMutants = map[string]func(s store.Store) *mutant{
 			kept[version] = rec.Data
 			return version, err
 		}
-		m.get = func(ctx context.Context, key store.Key) (*store.Record, error) {
+		m.get = func(ctx context.Context, key subjects.Target) (*store.Record, error) {
 			rec, err := s.Get(ctx, key)
 			if rec != nil {
 				mu.Lock()
@@ -149,7 +152,7 @@ var valueMutants = map[string]func(s store.Store) *mutant{
 	"ReadersSeeWholeRecords:native, one value after the other": func(s store.Store) *mutant {
 		m := &mutant{Store: s, features: nativeFeatures}
 		m.put = func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
-			if current, err := s.Get(ctx, rec.Key); err == nil {
+			if current, err := s.Get(ctx, rec.Target); err == nil {
 				half := *rec
 				half.WriteID += "-half"
 				half.Data = rec.Data.Clone()
@@ -161,17 +164,17 @@ var valueMutants = map[string]func(s store.Store) *mutant{
 		}
 		return m
 	},
-	"Metadata:a description is cut at as many bytes": func(s store.Store) *mutant {
+	"Metadata:a description is cut by bytes": func(s store.Store) *mutant {
 		return mangle(s, func(rec *store.Record) { rec.Description = cut(rec.Description, subjects.MaxDescriptionLen) })
 	},
-	"Metadata:the last tag is one too many": func(s store.Store) *mutant {
+	"Metadata:as many tags as allowed are lost": func(s store.Store) *mutant {
 		return mangle(s, func(rec *store.Record) {
 			if len(rec.Tags) == subjects.MaxTags {
 				rec.Tags = nil
 			}
 		})
 	},
-	"Metadata:what fits is refused": func(s store.Store) *mutant {
+	"Metadata:metadata within the limits is refused": func(s store.Store) *mutant {
 		m := &mutant{Store: s, features: storetest.Features{MaxMetadata: 1000}}
 		m.put = func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
 			if len(rec.Description) > 100 {
@@ -181,7 +184,7 @@ var valueMutants = map[string]func(s store.Store) *mutant{
 		}
 		return m
 	},
-	"Metadata:what does not fit is refused when the values are there": func(s store.Store) *mutant {
+	"Metadata:metadata that is too large is refused after the values are written": func(s store.Store) *mutant {
 		m := &mutant{Store: s, features: storetest.Features{MaxMetadata: 1000}}
 		m.put = func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
 			version, err := s.Put(ctx, rec, pre)
@@ -192,7 +195,7 @@ var valueMutants = map[string]func(s store.Store) *mutant{
 		}
 		return m
 	},
-	"MetadataLimits:too many tags are some of them": func(s store.Store) *mutant {
+	"MetadataLimits:some of too many tags are kept": func(s store.Store) *mutant {
 		return mangle(s, func(rec *store.Record) {
 			if len(rec.Tags) > subjects.MaxTags {
 				rec.Tags = map[string]string{"0": "v"}
@@ -201,9 +204,9 @@ var valueMutants = map[string]func(s store.Store) *mutant{
 	},
 	"ChangedElsewhere:reads are cached": func(s store.Store) *mutant {
 		var mu sync.Mutex
-		cached := make(map[store.Key]*store.Record)
+		cached := make(map[subjects.Target]*store.Record)
 		m := &mutant{Store: s}
-		m.get = func(ctx context.Context, key store.Key) (*store.Record, error) {
+		m.get = func(ctx context.Context, key subjects.Target) (*store.Record, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			if rec := cached[key]; rec != nil {
@@ -220,7 +223,7 @@ var valueMutants = map[string]func(s store.Store) *mutant{
 		m.put = func(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
 			mu.Lock()
 			defer mu.Unlock()
-			delete(cached, rec.Key)
+			delete(cached, rec.Target)
 			return s.Put(ctx, rec, pre)
 		}
 		return m
@@ -241,7 +244,7 @@ var valueMutants = map[string]func(s store.Store) *mutant{
 				version, err := s.Put(ctx, rec, pre)
 				return count(version), err
 			},
-			get: func(ctx context.Context, key store.Key) (*store.Record, error) {
+			get: func(ctx context.Context, key subjects.Target) (*store.Record, error) {
 				rec, err := s.Get(ctx, key)
 				if rec != nil {
 					rec.Version = count(rec.Version)
@@ -264,7 +267,7 @@ var valueMutants = map[string]func(s store.Store) *mutant{
 	"ClosedElsewhere:the backend is emptied": func(s store.Store) *mutant {
 		lost := false
 		m := &mutant{Store: s}
-		m.get = func(ctx context.Context, key store.Key) (*store.Record, error) {
+		m.get = func(ctx context.Context, key subjects.Target) (*store.Record, error) {
 			if lost {
 				return nil, store.ErrNotFound
 			}
@@ -273,8 +276,8 @@ var valueMutants = map[string]func(s store.Store) *mutant{
 		}
 		return m
 	},
-	"Batch:what is missing is left out": func(s store.Store) *mutant {
-		return batching(s, func(found []store.Found) []store.Found {
+	"GetMulti:missing credentials are left out": func(s store.Store) *mutant {
+		return multiple(s, func(found []store.Found) []store.Found {
 			var there []store.Found
 			for _, f := range found {
 				if f.Err == nil {
@@ -284,17 +287,17 @@ var valueMutants = map[string]func(s store.Store) *mutant{
 			return there
 		})
 	},
-	"Batch:the order is the backend's": func(s store.Store) *mutant {
-		return batching(s, func(found []store.Found) []store.Found {
+	"GetMulti:the order is the backend's": func(s store.Store) *mutant {
+		return multiple(s, func(found []store.Found) []store.Found {
 			for i := range len(found) / 2 {
 				found[i], found[len(found)-1-i] = found[len(found)-1-i], found[i]
 			}
 			return found
 		})
 	},
-	"Batch:what is asked for twice is shared": func(s store.Store) *mutant {
+	"GetMulti:a key given twice shares its record": func(s store.Store) *mutant {
 		given := make(map[string]*store.Record)
-		return batching(s, func(found []store.Found) []store.Found {
+		return multiple(s, func(found []store.Found) []store.Found {
 			for i, f := range found {
 				if f.Record == nil {
 					continue
@@ -309,9 +312,10 @@ var valueMutants = map[string]func(s store.Store) *mutant{
 	},
 }
 
-// batching is a store that batches, and changes what it found.
-func batching(s store.Store, change func([]store.Found) []store.Found) *mutant {
-	return &mutant{Store: s, batch: func(ctx context.Context, keys []store.Key) ([]store.Found, error) {
+// multiple returns a store that gets several records at once. change may change the
+// result.
+func multiple(s store.Store, change func([]store.Found) []store.Found) *mutant {
+	return &mutant{Store: s, multi: func(ctx context.Context, keys []subjects.Target) ([]store.Found, error) {
 		found := make([]store.Found, len(keys))
 		for i, key := range keys {
 			found[i].Record, found[i].Err = s.Get(ctx, key)

@@ -32,7 +32,7 @@ func askPayloads(s *subject) {
 		s.setContent(rec, payload)
 		s.holds(rec, s.put(rec, store.Precondition{}))
 	}
-	// One byte more may be refused, or kept to its last byte; so may far more.
+	// One byte more, or far more, may be refused or kept whole.
 	for _, n := range []int{most + 1, most + 4096, 2 << 20} {
 		rec := s.record(keyOf("org:acme", fmt.Sprintf("more-%d", n)))
 		content := make([]byte, n)
@@ -40,23 +40,23 @@ func askPayloads(s *subject) {
 		for range 2 { // the second time there is a record
 			s.setContent(rec, bytes.Clone(content))
 			if _, held := s.tryToKeep(rec, subjects.ErrTooLarge); held && s.Features.RefusesMore {
-				s.Errorf("%d bytes were kept, %d are the most", n, most)
+				s.Errorf("%d bytes were kept, at most %d are allowed", n, most)
 			} else if held {
 				break
 			}
-			s.put(s.record(rec.Key), store.Precondition{})
+			s.put(s.record(rec.Target), store.Precondition{})
 		}
 	}
 }
 
-// tryToKeep puts a record that a store may refuse, with one of those errors:
-// then it has changed nothing, and said so with no version. Otherwise it keeps
-// the record as it is.
+// tryToKeep puts a record that a store may refuse with one of those errors.
+// Then the store must have changed nothing, and returned no version. Otherwise
+// it must keep the record unchanged.
 func (s *subject) tryToKeep(rec *store.Record, refusals ...error) (version string, held bool) {
 	s.Helper()
-	before, err := s.Get(s.ctx, rec.Key)
+	before, err := s.Get(s.ctx, rec.Target)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		s.Fatalf("Get %v: %v", shorten(rec.Key), err)
+		s.Fatalf("Get %v: %v", shorten(rec.Target), err)
 	}
 	version, err = s.Put(s.ctx, rec, store.Precondition{})
 	if err == nil {
@@ -68,21 +68,21 @@ func (s *subject) tryToKeep(rec *store.Record, refusals ...error) (version strin
 		return version, true
 	}
 	if !slices.ContainsFunc(refusals, func(refusal error) bool { return errors.Is(err, refusal) }) {
-		s.Errorf("Put %v: %v, want it held, or one of %q", shorten(rec.Key), err, refusals)
+		s.Errorf("Put %v: %v, want success or one of %q", shorten(rec.Target), err, refusals)
 	}
 	if version != "" {
 		s.Errorf("Put returned the version %q beside the error %v", version, err)
 	}
 	if before == nil {
-		s.missing(rec.Key)
+		s.missing(rec.Target)
 	} else {
 		s.holds(before, before.Version)
 	}
 	return "", false
 }
 
-// lookalikes are values that a store takes for something else which looks at
-// them: its own encoding, JSON, a number, text.
+// lookalikes are values that a store could mistake for something else: its own
+// encoding, JSON, a number, text.
 var lookalikes = map[string]string{
 	"object":      `{"username":"someone","password":"else"}`,
 	"nested":      `{"value":{"value":"x"}}`,
@@ -124,24 +124,24 @@ func everyByte() string {
 	return string(every)
 }
 
-// askLookalikes puts them each alone, and over what was there before.
+// askLookalikes puts each of them as a new record, and over the previous one.
 func askLookalikes(s *subject) {
 	for name, value := range lookalikes {
 		rec := s.record(keyOf("org:acme", name))
 		s.setContent(rec, []byte(value))
 		s.holds(rec, s.put(rec, store.Precondition{}))
-		over := s.record(rec.Key)
+		over := s.record(rec.Target)
 		s.put(over, store.Precondition{})
 		rec.WriteID = over.WriteID + "-again"
 		s.holds(rec, s.put(rec, store.Precondition{}))
 	}
 }
 
-// askNamedValues is of stores in native form: names of values side by side, and
-// no name of a replaced record among those of the next.
+// askNamedValues tests stores in native form: several names of values, and no
+// name of a replaced record in the next one.
 func askNamedValues(s *subject) {
 	if !s.Features.Native {
-		s.Skip("this store is not in native form: it sees no names of values")
+		s.Skip("this store is not in native form, so it sees no names of values")
 	}
 	most := s.maxContent()
 	key := keyOf("org:acme", "key")
@@ -177,7 +177,7 @@ func askNamedValues(s *subject) {
 	full := make(subjects.Data)
 	first := byte(0)
 	if s.Features.TextValues {
-		first = '0' // no encoding makes more than two bytes of one of these
+		first = '0' // no encoding takes more than two bytes for one of these
 	}
 	for i := range subjects.MaxDataNames {
 		name := fmt.Sprintf("%02d", i)
@@ -187,7 +187,8 @@ func askNamedValues(s *subject) {
 	put(full)
 	put(subjects.Value([]byte("alone")))
 	put(subjects.Data{"alone": subjects.NewSecret([]byte("of another name"))})
-	// Names that a directory knows already; Kubernetes has none that begin so.
+	// Names that a directory always has; Kubernetes allows none that begin like
+	// this.
 	for _, name := range []string{".", "..", "...", "..data"} {
 		rec := s.record(key)
 		rec.Data = subjects.Data{name: subjects.NewSecret([]byte("x")), "beside": subjects.NewSecret([]byte("y"))}

@@ -6,8 +6,8 @@ import (
 	"credbus/internal/store"
 )
 
-// BenchmarkWalk walks over a store of n records, limit in a page, and reports the time
-// for each record. It must not grow with n.
+// BenchmarkWalk walks over a store of n records, limit on a page, and reports
+// the time for each record. That must not grow with n.
 func BenchmarkWalk(b *testing.B, s store.Store, n, limit int) {
 	for b.Loop() {
 		seen := 0

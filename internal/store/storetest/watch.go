@@ -9,25 +9,26 @@ import (
 	"time"
 
 	"credbus/internal/store"
+	"credbus/subjects"
 )
 
-// toldWithin is how long a change may take to be told. It bounds a failing
-// test only.
+// toldWithin is how long the report of a change may take. It only bounds a
+// failing test.
 const toldWithin = 10 * time.Second
 
-// watching is a call of Watch and what it has told.
+// watching is a call of Watch and its reports.
 type watching struct {
 	s      *subject
 	cancel context.CancelFunc
 	result chan error
-	busy   atomic.Bool // changed is being called
+	busy   atomic.Bool // a call of changed runs
 
 	mu    sync.Mutex
 	told  []store.Change
 	grown chan struct{} // closed when told grows
 }
 
-// watch calls Watch and waits until it stands.
+// watch calls Watch and waits for its first report.
 func (s *subject) watch(watcher store.Watcher) *watching {
 	s.Helper()
 	ctx, cancel := context.WithCancel(s.ctx)
@@ -35,7 +36,7 @@ func (s *subject) watch(watcher store.Watcher) *watching {
 	s.Cleanup(cancel)
 	go func() { w.result <- watcher.Watch(ctx, w.changed) }()
 	if first := w.next(0); first != (store.Change{All: true}) {
-		s.Fatalf("Watch first told %+v, want All and nothing else", first)
+		s.Fatalf("Watch first reported %+v, want All and nothing else", first)
 	}
 	return w
 }
@@ -52,7 +53,7 @@ func (w *watching) changed(change store.Change) {
 	w.grown = make(chan struct{})
 }
 
-// next waits for the change at that place.
+// next waits for the change with that index.
 func (w *watching) next(place int) store.Change {
 	w.s.Helper()
 	late := time.NewTimer(toldWithin)
@@ -69,13 +70,13 @@ func (w *watching) next(place int) store.Change {
 		case err := <-w.result:
 			w.s.Fatalf("Watch ended: %v", err)
 		case <-late.C:
-			w.s.Fatalf("after %v Watch has told %d changes and no more", toldWithin, len(told))
+			w.s.Fatalf("after %v Watch has reported only %d changes", toldWithin, len(told))
 		}
 	}
 }
 
-// tells waits for want, passing over what else is told. All is none of it: no
-// store has a reason to lose track here.
+// tells waits for want and skips other reports. It fails on All: no store has a
+// reason to lose track here.
 func (w *watching) tells(want store.Change) {
 	w.s.Helper()
 	for place := 1; ; place++ {
@@ -83,7 +84,7 @@ func (w *watching) tells(want store.Change) {
 		case want:
 			return
 		case store.Change{All: true}:
-			w.s.Fatalf("Watch lost track before it told %+v", want)
+			w.s.Fatalf("Watch lost track before it reported %+v", want)
 		}
 	}
 }
@@ -101,15 +102,15 @@ func (w *watching) ended() error {
 }
 
 func changeTo(rec *store.Record, version string) store.Change {
-	return store.Change{Key: rec.Key, Version: version, WriteID: rec.WriteID}
+	return store.Change{Target: rec.Target, Version: version, WriteID: rec.WriteID}
 }
 
 // askWatch changes records, through this store and another one over the same
-// backend, and waits to be told.
+// backend, and waits for the reports.
 func askWatch(s *subject) {
 	watcher, ok := s.Store.(store.Watcher)
 	if !ok {
-		s.Skip("this store does not watch")
+		s.Skip("this store is not a store.Watcher")
 	}
 	stores := []store.Store{s.Store}
 	if s.Other != nil {
@@ -125,10 +126,10 @@ func askWatch(s *subject) {
 	for i, through := range stores {
 		by := *s
 		by.Store = through
-		for _, key := range []store.Key{
+		for _, key := range []subjects.Target{
 			keyOf("org:acme/team:eng", fmt.Sprint("key-", i)),
 			keyOf("org:acme/team:eng", fmt.Sprint("KEY-", i)),
-			keyOf(fmt.Sprintf("org:new-%d/team:Eng/service:api", i), "key"), // scopes that were not there before
+			keyOf(fmt.Sprintf("org:new-%d/team:Eng/service:api", i), "key"), // new scopes
 		} {
 			rec := s.record(key)
 			for range 3 {
@@ -136,25 +137,25 @@ func askWatch(s *subject) {
 				rec = s.record(key)
 			}
 			by.remove(key)
-			w.tells(store.Change{Key: key, Gone: true})
+			w.tells(store.Change{Target: key, Gone: true})
 			w.tells(changeTo(rec, by.put(rec, store.Precondition{})))
 		}
 	}
 	w.tellsBurst(stores)
 	if s.Damage != nil {
-		s.Damage(s.T, s.Store, before.Key)
-		w.tells(store.Change{Key: before.Key})
+		s.Damage(s.T, s.Store, before.Target)
+		w.tells(store.Change{Target: before.Target})
 	}
 
 	w.cancel()
 	if err := w.ended(); !errors.Is(err, context.Canceled) {
 		s.Errorf("Watch whose context ended: %v, want %v", err, context.Canceled)
 	}
-	// A watch that begins now sees what comes now.
+	// A watch that begins now sees the changes from now on.
 	w = s.watch(watcher)
-	rec := s.record(before.Key)
+	rec := s.record(before.Target)
 	w.tells(changeTo(rec, s.put(rec, store.Precondition{})))
-	if err := s.Close(); err != nil {
+	if err := s.Close(s.ctx); err != nil {
 		s.Errorf("Close while the store is watched: %v", err)
 	}
 	if err := w.ended(); !errors.Is(err, store.ErrClosed) {
@@ -169,9 +170,9 @@ const burstTeams = 3
 
 func burstScope(team int) string { return fmt.Sprintf("org:burst/team:t%d", team) }
 
-// tellsBurst writes many records at once, each several times, and waits until
-// the last state of each was told. The scopes are there already: where a watch
-// stands on each scope, a record may come and go before it does.
+// tellsBurst writes many records at once, each several times, and waits for the
+// report of the last state of each. The scopes exist before: in a new scope, a
+// record may come and go before the watch on it.
 func (w *watching) tellsBurst(stores []store.Store) {
 	w.s.Helper()
 	const keys, writes = 40, 4
@@ -195,7 +196,7 @@ func (w *watching) tellsBurst(stores []store.Store) {
 			if err := through.Delete(w.s.ctx, key, store.Precondition{}); err != nil {
 				w.s.Errorf("Delete: %v", err)
 			}
-			last[i] = store.Change{Key: key, Gone: true}
+			last[i] = store.Change{Target: key, Gone: true}
 		})
 	}
 	writers.Wait()

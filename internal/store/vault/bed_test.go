@@ -44,7 +44,7 @@ func newBed(t testing.TB, server *testbed.Server) *bed {
 	return b
 }
 
-// client is the SDK's, as any other program uses it.
+// client returns a client of the SDK, such as other programs use.
 func (b *bed) client(t testing.TB, token string) *api.Client {
 	t.Helper()
 	config := api.DefaultConfig()
@@ -65,8 +65,8 @@ func (b *bed) write(t testing.TB, path string, data map[string]any) *api.Secret 
 // kv is the engine that tests use.
 func (b *bed) kv() *api.KVv2 { return b.root.KVv2("secret") }
 
-// policy makes the policy of deploy/vault for that path, with changes, and
-// returns its name.
+// policy makes the policy of deploy/vault for a path, with replacements, and returns
+// its name.
 func (b *bed) policy(t testing.TB, path string, changes ...string) string {
 	t.Helper()
 	text, err := os.ReadFile("../../../deploy/vault/policy.hcl")
@@ -75,7 +75,7 @@ func (b *bed) policy(t testing.TB, path string, changes ...string) string {
 	if changes != nil {
 		changed := strings.NewReplacer(changes...).Replace(policy)
 		if changed == policy {
-			t.Fatalf("the policy has nothing of %q", changes)
+			t.Fatalf("the policy does not contain %q", changes)
 		}
 		policy = changed
 	}
@@ -84,7 +84,7 @@ func (b *bed) policy(t testing.TB, path string, changes ...string) string {
 	return name
 }
 
-// token makes a token that has those policies alone.
+// token makes a token that has only the policies of the request.
 func (b *bed) token(t testing.TB, request api.TokenCreateRequest) *api.SecretAuth {
 	t.Helper()
 	request.NoDefaultPolicy = true
@@ -93,7 +93,8 @@ func (b *bed) token(t testing.TB, request api.TokenCreateRequest) *api.SecretAut
 	return answer.Auth
 }
 
-// config is that of a store on a path of its own, with the least permissions.
+// config returns the configuration of a store on a path of its own, with the least
+// permissions.
 func (b *bed) config(t testing.TB) vault.Config {
 	t.Helper()
 	path := unique("store")
@@ -109,18 +110,18 @@ func open(t testing.TB, config vault.Config) *vault.Store {
 	t.Helper()
 	s, err := vault.New(context.Background(), config)
 	must(t, err)
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { s.Close(context.Background()) })
 	return s
 }
 
 var names atomic.Int64
 
-// unique is a name that no other test uses.
+// unique returns a name that no other test uses.
 func unique(what string) string { return fmt.Sprintf("%s-%d", what, names.Add(1)) }
 
 func newRecord(scope, id, writeID string) *store.Record {
 	return &store.Record{
-		Key:     store.Key{Scope: subjects.Scope(scope), ID: subjects.ID(id)},
+		Target:  subjects.Target{Scope: subjects.Scope(scope), ID: subjects.ID(id)},
 		WriteID: writeID,
 		Payload: []byte("sealed by " + writeID),
 	}
@@ -147,7 +148,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// log is what a store logs.
+// log collects the log of a store.
 type log struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -169,13 +170,13 @@ func (l *log) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// proxy stands before Vault and does with its requests what a test wants.
+// proxy is a proxy of Vault whose behaviour a test sets.
 type proxy struct {
 	URL  string
 	hook atomic.Pointer[hook]
 }
 
-// hook answers a request, or has next answer it.
+// hook answers a request, or passes it to next.
 type hook func(w http.ResponseWriter, r *http.Request, next http.Handler)
 
 func (b *bed) proxy(t testing.TB) *proxy {
@@ -203,7 +204,7 @@ func (p *proxy) set(h hook) { p.hook.Store(&h) }
 
 func pass(w http.ResponseWriter, r *http.Request, next http.Handler) { next.ServeHTTP(w, r) }
 
-// answers is a hook that answers everything itself.
+// answers returns a hook that sends the same answer to every request.
 func answers(status int, body string) hook {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		w.WriteHeader(status)
@@ -211,7 +212,8 @@ func answers(status int, body string) hook {
 	}
 }
 
-// eventually waits until it is so, for no longer than a busy machine may need.
+// eventually waits until the condition holds, at most 30 s, because the machine may be
+// busy.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -223,7 +225,7 @@ func eventually(t testing.TB, what string, is func() bool) {
 	}
 }
 
-// says fails unless err is of that kind and has every part in its text.
+// says fails unless err is of the kind and contains every part.
 func says(t testing.TB, err, kind error, parts ...string) {
 	t.Helper()
 	if err == nil || kind != nil && !errors.Is(err, kind) {

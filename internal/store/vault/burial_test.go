@@ -16,7 +16,7 @@ import (
 	"credbus/internal/store/vault"
 )
 
-// versions are those that Vault has of a secret, nil of none.
+// versions returns the versions of a secret in Vault, nil if there are none.
 func (b *bed) versions(t testing.TB, path string) []api.KVVersionMetadata {
 	t.Helper()
 	known, err := b.kv().GetVersionsAsList(context.Background(), path)
@@ -26,15 +26,15 @@ func (b *bed) versions(t testing.TB, path string) []api.KVVersionMetadata {
 	return known
 }
 
-// bury writes a tombstone as a worker does that buries a credential.
+// bury writes a tombstone, like a worker that has begun to bury a credential.
 func (b *bed) bury(t testing.TB, path string) {
 	t.Helper()
 	_, err := b.kv().Put(context.Background(), path, map[string]any{"credbus:deleted": "buried"})
 	must(t, err)
 }
 
-// clockAhead is a proxy to a Vault whose clock goes ahead of the times that it
-// wrote.
+// clockAhead returns a hook that makes Vault's clock look later, compared with the times
+// in its answers.
 func clockAhead(by time.Duration) hook {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		w.Header().Set("Date", time.Now().Add(by).UTC().Format(http.TimeFormat))
@@ -42,7 +42,7 @@ func clockAhead(by time.Duration) hook {
 	}
 }
 
-// onceDated keeps the date that was set first.
+// onceDated keeps the Date header that was set first.
 type onceDated struct{ http.ResponseWriter }
 
 func (w onceDated) WriteHeader(status int) {
@@ -52,7 +52,8 @@ func (w onceDated) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// A delete leaves no value of any version, and a moment later nothing at all.
+// A delete destroys the values of all versions at once, and removes the rest a moment
+// later.
 func TestDeleteLeavesNothing(t *testing.T) {
 	b := sharedBed(t)
 	config := b.config(t)
@@ -61,7 +62,7 @@ func TestDeleteLeavesNothing(t *testing.T) {
 	for _, write := range []string{"w1", "w2", "w3"} {
 		put(t, s, newRecord("org:acme", "key", write))
 	}
-	must(t, s.Delete(t.Context(), rec.Key, store.Precondition{}))
+	must(t, s.Delete(t.Context(), rec.Target, store.Precondition{}))
 	path := config.Path + "/org:acme/key"
 	known := b.versions(t, path)
 	if len(known) != 4 {
@@ -69,26 +70,26 @@ func TestDeleteLeavesNothing(t *testing.T) {
 	}
 	for _, version := range known[:3] {
 		if !version.Destroyed {
-			t.Errorf("version %d is left", version.Version)
+			t.Errorf("version %d is not destroyed", version.Version)
 		}
 	}
-	must(t, s.Bury(t.Context(), rec.Key))
+	must(t, s.Bury(t.Context(), rec.Target))
 	if len(b.versions(t, path)) != 4 {
-		t.Error("it was buried too early")
+		t.Error("the credential was buried too early")
 	}
 
 	s.SetQuiet(0)
 	eventually(t, "the secret is gone", func() bool {
-		must(t, s.Bury(t.Context(), rec.Key)) // Vault tells the time in whole seconds
+		must(t, s.Bury(t.Context(), rec.Target)) // Vault's Date has whole seconds, so try again
 		return b.versions(t, path) == nil
 	})
 	if version, err := s.Put(t.Context(), rec, store.Precondition{Absent: true}); err != nil || !strings.HasPrefix(version, "1-") {
-		t.Errorf("Put = %s, %v; want Vault's numbers to begin anew", version, err)
+		t.Errorf("Put = %s, %v; want Vault's numbers to start again", version, err)
 	}
 }
 
-// The store that deleted buries without being told, and leaves alone what was
-// created since.
+// The store that deleted a credential buries it by itself, except if it was created
+// again meanwhile.
 func TestBurial(t *testing.T) {
 	b := sharedBed(t)
 	config := b.config(t)
@@ -97,26 +98,26 @@ func TestBurial(t *testing.T) {
 	gone, back := newRecord("org:acme", "gone", "w1"), newRecord("org:acme", "back", "w1")
 	for _, rec := range []*store.Record{back, gone} {
 		put(t, s, rec)
-		must(t, s.Delete(t.Context(), rec.Key, store.Precondition{}))
+		must(t, s.Delete(t.Context(), rec.Target, store.Precondition{}))
 	}
 	back.WriteID = "w2"
 	version := put(t, s, back)
 	eventually(t, "the secret is gone", func() bool { return b.versions(t, config.Path+"/org:acme/gone") == nil })
-	// Graves are seen to in order, so that this one has been.
-	if rec, err := s.Get(t.Context(), back.Key); err != nil || rec.Version != version || !strings.HasPrefix(version, "3-") {
-		t.Errorf("what was created again: %v, %v", rec, err)
+	// Burials happen in order, so this one was considered before.
+	if rec, err := s.Get(t.Context(), back.Target); err != nil || rec.Version != version || !strings.HasPrefix(version, "3-") {
+		t.Errorf("the credential that was created again: %v, %v", rec, err)
 	}
 }
 
-// Tombstones of a worker that ended are buried by one that comes across them.
+// If a worker ended, another one buries its tombstones when it lists them.
 func TestListBuries(t *testing.T) {
 	b := sharedBed(t)
 	config := b.config(t)
 	first := open(t, config)
 	rec := newRecord("org:acme", "key", "w1")
 	put(t, first, rec)
-	must(t, first.Delete(t.Context(), rec.Key, store.Precondition{}))
-	must(t, first.Close())
+	must(t, first.Delete(t.Context(), rec.Target, store.Precondition{}))
+	must(t, first.Close(t.Context()))
 	second := open(t, config)
 	second.SetQuiet(0)
 	eventually(t, "the secret is gone", func() bool {
@@ -126,12 +127,12 @@ func TestListBuries(t *testing.T) {
 		}
 		return b.versions(t, config.Path+"/org:acme/key") == nil
 	})
-	if err := second.Delete(t.Context(), rec.Key, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
+	if err := second.Delete(t.Context(), rec.Target, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Delete: %v", err)
 	}
 }
 
-// While a burial is under way nobody writes.
+// A Put waits until a burial has ended.
 func TestPutWaitsForBurial(t *testing.T) {
 	b := sharedBed(t)
 	config := b.config(t)
@@ -141,10 +142,10 @@ func TestPutWaitsForBurial(t *testing.T) {
 	rec := newRecord("org:acme", "key", "w1")
 	path := config.Path + "/org:acme/key"
 	b.bury(t, path)
-	if _, err := s.Get(t.Context(), rec.Key); !errors.Is(err, store.ErrNotFound) {
+	if _, err := s.Get(t.Context(), rec.Target); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Get: %v", err)
 	}
-	if err := s.Delete(t.Context(), rec.Key, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
+	if err := s.Delete(t.Context(), rec.Target, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Delete: %v", err)
 	}
 	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -175,7 +176,7 @@ func TestPutWaitsForBurial(t *testing.T) {
 	}
 }
 
-// A burial that never ended stops nobody for ever.
+// A burial that never ended must not block writes for ever.
 func TestBurialFailed(t *testing.T) {
 	b := sharedBed(t)
 	config := b.config(t)
@@ -189,13 +190,13 @@ func TestBurialFailed(t *testing.T) {
 	if version, err := s.Put(t.Context(), rec, store.Precondition{Absent: true}); err != nil || !strings.HasPrefix(version, "2-") {
 		t.Errorf("Put = %s, %v; want the version after the tombstone", version, err)
 	}
-	if err := s.Delete(t.Context(), other.Key, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
+	if err := s.Delete(t.Context(), other.Target, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Delete: %v", err)
 	}
-	eventually(t, "the other is buried again", func() bool { return b.versions(t, config.Path+"/org:acme/other") == nil })
+	eventually(t, "the other tombstone is buried", func() bool { return b.versions(t, config.Path+"/org:acme/other") == nil })
 }
 
-// A delete that was cut off after its first step is ended by the next.
+// The next delete completes one that was cut off after its first step.
 func TestDeleteGoesOn(t *testing.T) {
 	b := sharedBed(t)
 	config := b.config(t)
@@ -211,7 +212,7 @@ func TestDeleteGoesOn(t *testing.T) {
 		}
 		next.ServeHTTP(w, r)
 	})
-	says(t, s.Delete(t.Context(), rec.Key, store.Precondition{}), store.ErrUnavailable, "/destroy/", "sealed")
+	says(t, s.Delete(t.Context(), rec.Target, store.Precondition{}), store.ErrUnavailable, "/destroy/", "sealed")
 	refuse := answers(http.StatusForbidden, `{"errors":["permission denied"]}`)
 	proxy.set(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if strings.Contains(r.URL.Path, "/destroy/") {
@@ -220,32 +221,32 @@ func TestDeleteGoesOn(t *testing.T) {
 		}
 		next.ServeHTTP(w, r)
 	})
-	// That it was refused would say that nothing was deleted.
-	if err := s.Delete(t.Context(), rec.Key, store.Precondition{}); errors.Is(err, store.ErrPermission) {
+	// ErrPermission would mean that nothing was deleted.
+	if err := s.Delete(t.Context(), rec.Target, store.Precondition{}); errors.Is(err, store.ErrPermission) {
 		t.Errorf("Delete: %v", err)
 	} else {
-		says(t, err, store.ErrUnavailable, "it is deleted, and values", "must allow update on secret/destroy/")
+		says(t, err, store.ErrUnavailable, "the credential is deleted, but values", "must allow update on secret/destroy/")
 	}
-	if _, err := s.Get(t.Context(), rec.Key); !errors.Is(err, store.ErrNotFound) {
+	if _, err := s.Get(t.Context(), rec.Target); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Get: %v", err)
 	}
 	proxy.set(pass)
-	if err := s.Delete(t.Context(), rec.Key, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
+	if err := s.Delete(t.Context(), rec.Target, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Delete: %v", err)
 	}
 	if known := b.versions(t, config.Path+"/org:acme/key"); len(known) != 2 || !known[0].Destroyed {
-		t.Errorf("%+v is left", known)
+		t.Errorf("the versions are %+v, want a destroyed one and a tombstone", known)
 	}
 }
 
-// Workers of which each believes that it is time do no harm to who creates.
+// Several workers bury at the same time. That must not harm a concurrent create.
 func TestRacingBurials(t *testing.T) {
 	b := sharedBed(t)
 	config := b.config(t)
 	var stores []*vault.Store
 	for range 4 {
 		s := open(t, config)
-		s.SetQuiet(-time.Second) // as soon as there is a tombstone
+		s.SetQuiet(-time.Second) // bury at once
 		stores = append(stores, s)
 	}
 	rec := newRecord("org:acme", "key", "")
@@ -259,8 +260,8 @@ func TestRacingBurials(t *testing.T) {
 				case <-stop:
 					return
 				default:
-					// That another one was faster is no harm.
-					if err := s.Bury(context.Background(), rec.Key); err != nil && !strings.Contains(err.Error(), "check-and-set") {
+					// Another worker may have been faster.
+					if err := s.Bury(context.Background(), rec.Target); err != nil && !strings.Contains(err.Error(), "check-and-set") {
 						t.Errorf("burial: %v", err)
 					}
 				}
@@ -275,10 +276,10 @@ func TestRacingBurials(t *testing.T) {
 		if strings.HasPrefix(version, "1-") {
 			anew++
 		}
-		if got, err := creator.Get(t.Context(), rec.Key); err != nil || got.Version != version {
+		if got, err := creator.Get(t.Context(), rec.Target); err != nil || got.Version != version {
 			t.Fatalf("after a burial: %v, %v; want version %s", got, err, version)
 		}
-		must(t, creator.Delete(t.Context(), rec.Key, store.Precondition{Version: version}))
+		must(t, creator.Delete(t.Context(), rec.Target, store.Precondition{Version: version}))
 	}
 	close(stop)
 	burying.Wait()

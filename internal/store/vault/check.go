@@ -19,7 +19,7 @@ import (
 	"credbus/internal/store"
 )
 
-// startWithin bounds New, whatever Vault does.
+// startWithin bounds New.
 const startWithin = 1800 * time.Millisecond
 
 // Methods of Config.Auth.
@@ -29,11 +29,11 @@ const (
 	authKubernetes = "kubernetes"
 )
 
-// segments are what Mount and Path may be: a policy that is written for one of
-// them covers it alone.
+// segments matches valid values of Mount and Path: without wildcards, a policy
+// for one of them covers it alone.
 var segments = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,95}(/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,95})*$`)
 
-// complete sets the defaults of c and refuses what cannot be meant.
+// complete sets the defaults of c and refuses settings that make no sense.
 func (c *Config) complete() error {
 	setDefault := func(setting *string, value string) {
 		if *setting == "" {
@@ -54,7 +54,7 @@ func (c *Config) complete() error {
 	case c.Address == "":
 		return errors.New("store.vault.address is not set: give the address of Vault, such as https://vault.example:8200")
 	case err != nil, at.Scheme != "https" && at.Scheme != "http", at.Host == "", at.User != nil, at.RawQuery != "":
-		return errors.New("store.vault.address is no address of a server: write https://host:port")
+		return errors.New("store.vault.address is not the address of a server: write https://host:port")
 	}
 	for setting, value := range map[string]string{"mount": c.Mount, "path": c.Path, "auth_mount": c.AuthMount} {
 		if !segments.MatchString(value) {
@@ -64,28 +64,28 @@ func (c *Config) complete() error {
 	switch c.Auth {
 	case authToken:
 		if (c.Token == "") == (c.TokenFile == "") {
-			return errors.New("store.vault.token and store.vault.token_file: set one of them, or another store.vault.auth")
+			return errors.New("store.vault.token and store.vault.token_file: set exactly one of them, or another store.vault.auth")
 		}
 	case authAppRole:
 		if c.RoleID == "" {
-			return errors.New("store.vault.role_id is not set, which store.vault.auth=approle needs")
+			return errors.New("store.vault.role_id is not set, but store.vault.auth=approle needs it")
 		}
 		if c.SecretID != "" && c.SecretIDFile != "" {
-			return errors.New("store.vault.secret_id and store.vault.secret_id_file: set one of them")
+			return errors.New("store.vault.secret_id and store.vault.secret_id_file: set only one of them")
 		}
 	case authKubernetes:
 		if c.Role == "" {
-			return errors.New("store.vault.role is not set, which store.vault.auth=kubernetes needs")
+			return errors.New("store.vault.role is not set, but store.vault.auth=kubernetes needs it")
 		}
 	default:
-		return fmt.Errorf("store.vault.auth is %q: token, approle and kubernetes are known", c.Auth)
+		return fmt.Errorf("store.vault.auth is %q: use token, approle or kubernetes", c.Auth)
 	}
 	return nil
 }
 
-// check logs in and looks at everything that a call would fail for.
+// check logs in, and checks everything that could make a call fail.
 func (s *Store) check(caller context.Context) error {
-	overdue := fmt.Errorf("%w: Vault at %s (store.vault.address) does not answer: is it the right one, and reachable?", store.ErrTimeout, s.config.Address)
+	overdue := fmt.Errorf("%w: Vault at %s (store.vault.address) does not answer: check that the address is right and reachable", store.ErrTimeout, s.config.Address)
 	ctx, cancel := context.WithTimeoutCause(caller, startWithin, overdue)
 	defer cancel()
 	err := s.checkAll(ctx)
@@ -121,7 +121,8 @@ func (s *Store) checkAll(ctx context.Context) error {
 	return s.checkCapabilities(ctx)
 }
 
-// checkHealth asks for what a server says to anyone, whatever the namespace.
+// checkHealth asks for the server's state, which any client may see in any
+// namespace.
 func (s *Store) checkHealth(ctx context.Context) error {
 	health, err := s.session.entry.WithNamespace("").Sys().HealthWithContext(ctx)
 	say := func(text string) error {
@@ -129,7 +130,7 @@ func (s *Store) checkHealth(ctx context.Context) error {
 	}
 	switch {
 	case statusOf(err) != 0:
-		return nil // a proxy may keep this to itself
+		return nil // a proxy may block this
 	case err != nil:
 		return say("cannot be reached: " + reason(err))
 	case !health.Initialized:
@@ -137,13 +138,13 @@ func (s *Store) checkHealth(ctx context.Context) error {
 	case health.Sealed:
 		return say("is sealed: vault operator unseal")
 	case health.ReplicationDRMode == "secondary":
-		return say("is a secondary for disaster recovery, which serves nothing")
+		return say("is a secondary for disaster recovery, which serves nothing: give the address of the primary")
 	}
 	s.cluster = health.ClusterID
 	return nil
 }
 
-// checkMount sees that there is an engine of KV version 2.
+// checkMount checks that the mount is a KV engine of version 2.
 func (s *Store) checkMount(ctx context.Context) error {
 	at := "sys/internal/ui/mounts/" + s.config.Mount
 	got, err := exchange(ctx, s.client, read(at))
@@ -168,35 +169,35 @@ func (s *Store) checkMount(ctx context.Context) error {
 	}
 	switch found := mount.Data; {
 	case found.Path != s.config.Mount+"/":
-		return fmt.Errorf("store.vault.mount: %s is a path in the mount %s: write that, and the rest in store.vault.path", s.config.Mount, found.Path)
+		return fmt.Errorf("store.vault.mount: %s is a path in the mount %s: give the mount here, and the rest in store.vault.path", s.config.Mount, found.Path)
 	case found.Type != "kv":
-		return fmt.Errorf("store.vault.mount: %s is a mount of %s, not of kv: choose another, or %s", s.config.Mount, found.Type, enable)
+		return fmt.Errorf("store.vault.mount: %s is a mount of type %s, not kv: choose another, or %s", s.config.Mount, found.Type, enable)
 	case found.Options["version"] != "2":
-		return fmt.Errorf("store.vault.mount: %s is of KV version 1, which has no conditional writes: vault kv enable-versioning %[1]s, or choose another: %s", s.config.Mount, enable)
+		return fmt.Errorf("store.vault.mount: %s is KV version 1, which has no conditional writes: vault kv enable-versioning %[1]s, or choose another: %s", s.config.Mount, enable)
 	default:
 		s.mount = found.UUID
 	}
 	return nil
 }
 
-// checkNamespace sees that a namespace means something to the server, when one is
-// set: one that knows none ignores it, and those who share the mount, each in what
-// they take for a namespace of their own, would overwrite each other's credentials.
+// checkNamespace checks that the server supports the namespace, if one is set.
+// A server without namespaces ignores it. Then workers that share the mount,
+// each with its own namespace, would overwrite each other's credentials.
 func (s *Store) checkNamespace(ctx context.Context) error {
 	if s.config.Namespace == "" {
 		return nil
 	}
 	nowhere := s.client.WithNamespace("credbus-" + strings.ToLower(rand.Text()))
 	if _, err := exchange(ctx, nowhere, read("sys/internal/ui/mounts/"+s.config.Mount)); err != nil {
-		return nil // as it should
+		return nil // as it should be
 	}
-	return fmt.Errorf("store.vault.namespace is %q, and Vault at %s (store.vault.address) ignores namespaces, which Vault Enterprise and OpenBao have: leave the setting and VAULT_NAMESPACE away, and keep deployments apart by store.vault.mount or store.vault.path",
+	return fmt.Errorf("store.vault.namespace is %q, but Vault at %s (store.vault.address) ignores namespaces, which only Vault Enterprise and OpenBao have: remove the setting and VAULT_NAMESPACE, and separate deployments by store.vault.mount or store.vault.path",
 		s.config.Namespace, s.config.Address)
 }
 
-// checkCapabilities sees that the policies of the token are enough.
+// checkCapabilities checks that the policies of the token are sufficient.
 func (s *Store) checkCapabilities(ctx context.Context) error {
-	probe := "level:value/id" // stands for any
+	probe := "level:value/id" // stands for any credential
 	needs := map[string][]string{
 		s.pathOf("data", probe):     {"create", "read", "update"},
 		s.pathOf("metadata", probe): {"read", "delete"},

@@ -6,8 +6,8 @@
 //	  credbus/                       the path
 //	    org:acme/team:eng/api-key    one secret, named as people name the credential
 //
-// A secret has one of two forms, told apart by their entries; a name of a value
-// has no colon, so that nothing is taken for the other.
+// A secret has one of two forms, recognised by its entries. Names of values
+// have no colon, so no value looks like one of ours.
 //
 //	sealed   credbus:sealed   an encoded record, whose values come sealed, in base64
 //	native   username         the values, in clear, for other programs to read
@@ -15,25 +15,25 @@
 //	         credbus:record   write id, revision, metadata; and the version of the
 //	                          secret that they belong to
 //
-// What is written is one version of the secret, whole, on condition that the
-// version before is still the one that was read (cas). When somebody else writes
-// a secret in native form, credbus:record is gone or is of another version:
-// then the values are read, and belong to no write of credbus.
+// A write makes one whole version of the secret, on condition that the previous
+// version is still the one that was read (cas). If somebody else writes a
+// secret in native form, credbus:record is gone or belongs to another version.
+// Then a read returns the values, without a write id.
 //
 //	read current ─► precondition ─► write with cas ─┬─► done
 //	     ▲                                          │
 //	     └────── another write was faster ◄─────────┘
 //
 // A record's version is Vault's number and the time of writing, since numbers
-// begin anew when a secret is removed. A delete leaves none of the values, and
-// nothing at all a minute later: see burial.go.
+// begin anew when a secret is removed. A delete leaves no values, and a minute
+// later nothing at all: see burial.go.
 //
-// A call goes to Vault with the token of the session, which is renewed before it
-// ends. A token that was lost is replaced, once for all calls that wait for it:
+// A call goes to Vault with the token of the session, which is renewed before
+// it ends. A lost token is replaced, once for all calls that wait for it:
 //
 //	call ─► request ─┬─────────────────────────────► answer
 //	                 └─ refused, token unknown ─► login ─► request, once more
 //
-// Values are wiped wherever this package has them in memory. The buffers of a
-// connection, a few KiB, are net/http's.
+// This package wipes values wherever it has them in memory. It cannot wipe the
+// buffers of a connection, a few KiB in net/http.
 package vault

@@ -16,7 +16,8 @@ import (
 	"credbus/subjects"
 )
 
-// statusOf is the HTTP status of an error that Vault answered, 0 of any other.
+// statusOf returns the HTTP status of an error from Vault, or 0 for any other
+// error.
 func statusOf(err error) int {
 	if refused, ok := errors.AsType[*api.ResponseError](err); ok {
 		return refused.StatusCode
@@ -24,14 +25,14 @@ func statusOf(err error) int {
 	return 0
 }
 
-// isVaults reports whether an error has the form that Vault's have.
+// isVaults reports whether an error has the form of Vault's errors.
 func isVaults(err error) bool {
 	refused, ok := errors.AsType[*api.ResponseError](err)
 	return ok && !refused.RawError
 }
 
-// saidBy is what Vault says of an error. What is not in Vault's own form is not
-// repeated: nobody knows what it quotes.
+// saidBy returns the text of an error of Vault. It does not repeat a text in
+// any other form, which may quote anything.
 func saidBy(err error) string {
 	if !isVaults(err) {
 		return ""
@@ -46,8 +47,8 @@ func isOvertaken(err error) bool {
 	return statusOf(err) == http.StatusBadRequest && strings.Contains(saidBy(err), "check-and-set parameter did not match")
 }
 
-// isFull: what keeps Vault's data has no room, in the words of file systems, etcd and
-// databases.
+// isFull reports whether Vault's storage is full, by the texts of file systems,
+// etcd and databases.
 func isFull(status int, said string) bool {
 	if status == http.StatusInsufficientStorage {
 		return true
@@ -57,7 +58,8 @@ func isFull(status int, said string) bool {
 		func(words string) bool { return strings.Contains(said, words) })
 }
 
-// limitedError is the answer to a request over a quota, with what its header says.
+// limitedError is the answer to a request over a quota, with the pause of its
+// header.
 type limitedError struct {
 	error
 	after time.Duration
@@ -65,7 +67,7 @@ type limitedError struct {
 
 func (e *limitedError) Unwrap() error { return e.error }
 
-// retryAfter is what a server asks for that limits requests, zero if it does not say.
+// retryAfter returns the pause that a limiting server demands, or zero.
 func retryAfter(err error) time.Duration {
 	if limited, ok := errors.AsType[*limitedError](err); ok {
 		return limited.after
@@ -85,22 +87,23 @@ func parseRetryAfter(header http.Header) time.Duration {
 	}
 	now := time.Now()
 	if date, err := http.ParseTime(header.Get("Date")); err == nil {
-		now = date // by the server's own clock
+		now = date // the server's clock
 	}
 	return max(at.Sub(now), 0)
 }
 
-// isNoMount: Vault has nothing that serves such a path.
+// isNoMount reports whether Vault has no mount for the path.
 func isNoMount(err error) bool {
 	return statusOf(err) == http.StatusNotFound && strings.Contains(saidBy(err), "no handler for route")
 }
 
-// isForwardingOff: the server does not forward what asks for it by a header.
+// isForwardingOff reports whether the server refuses to forward requests that
+// ask for it by a header.
 func isForwardingOff(err error) bool {
 	return statusOf(err) == http.StatusBadRequest && strings.Contains(saidBy(err), "forwarding via header")
 }
 
-// States of a server by the status that it answers with.
+// States of a server by the status of its answer.
 var states = map[int]string{
 	412:                           "it has not caught up with the active server yet",
 	472:                           "it is a secondary for disaster recovery, which serves nothing",
@@ -108,8 +111,8 @@ var states = map[int]string{
 	http.StatusServiceUnavailable: "it is sealed or in maintenance: unseal it (vault operator unseal)",
 }
 
-// failed says what kind of failure err is, of a request that does needs (the
-// capabilities of a policy) at path, and what to do.
+// failed classifies err, the error of a request at path, and adds what to do.
+// needs are the capabilities of a policy that the request uses.
 func (s *Store) failed(ctx context.Context, needs, path string, err error) error {
 	fail := func(kind error, text string) error {
 		return fmt.Errorf("%w: Vault at %s (store.vault.address), %s: %s", kind, s.config.Address, path, text)
@@ -123,13 +126,13 @@ func (s *Store) failed(ctx context.Context, needs, path string, err error) error
 	case errors.Is(err, errGarbage):
 		return fail(store.ErrUnavailable, err.Error())
 	case status == 0:
-		return fail(store.ErrUnavailable, "is it reachable? "+reason(err))
+		return fail(store.ErrUnavailable, "check that it is reachable: "+reason(err))
 	case status == http.StatusForbidden:
 		return fail(store.ErrPermission, fmt.Sprintf("permission denied: the policy of the token must allow %s on %s", needs, s.policyPath(path)))
 	case isNoMount(err):
 		return fail(store.ErrUnavailable, fmt.Sprintf("the mount is gone: vault secrets enable -path=%s -version=2 kv (store.vault.mount), and restore what it held", s.config.Mount))
 	case status == http.StatusRequestEntityTooLarge:
-		return fail(store.Unfit(subjects.ErrTooLarge), "it takes no more: "+said)
+		return fail(store.Unfit(subjects.ErrTooLarge), "the record is too large for it: "+said)
 	case status == http.StatusTooManyRequests:
 		return store.Throttled(fail(store.ErrThrottled, "a quota limits requests (vault list sys/quotas/rate-limit), or it is a standby that does not forward them: "+said), retryAfter(err))
 	case needs != "read" && needs != "list" && isFull(status, said):
@@ -139,14 +142,14 @@ func (s *Store) failed(ctx context.Context, needs, path string, err error) error
 	case status == http.StatusBadRequest && strings.Contains(said, "unavailable for a brief period"):
 		return fail(store.ErrUnavailable, "the mount was enabled a moment ago: "+said)
 	case status >= 500:
-		return fail(store.ErrUnavailable, fmt.Sprintf("status %d %s: look at its log", status, said))
+		return fail(store.ErrUnavailable, fmt.Sprintf("status %d %s: check its log", status, said))
 	default:
 		return fmt.Errorf("from Vault at %s (store.vault.address), %s: status %d %s", s.config.Address, path, status, said)
 	}
 }
 
-// policyPath is the line of a policy that covers path, which is below
-// Config.Path of one part of the engine.
+// policyPath returns the path of a policy that covers path, which is below
+// Config.Path in one part of the engine.
 func (s *Store) policyPath(path string) string {
 	for _, part := range []string{"data", "metadata", "destroy"} {
 		if at := s.pathOf(part, ""); strings.HasPrefix(path, at) {
@@ -156,7 +159,7 @@ func (s *Store) policyPath(path string) string {
 	return path
 }
 
-// ended is the error of a call whose context has ended.
+// ended returns the error of a call whose context has ended.
 func ended(ctx context.Context) error {
 	if cause := context.Cause(ctx); cause == errOverdue || cause == store.ErrClosed {
 		return cause
@@ -164,8 +167,8 @@ func ended(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// reason is a failure of the network without the request's URL, which stands
-// before it anyway.
+// reason returns the text of a network failure without the request's URL, which
+// the message already has.
 func reason(err error) string {
 	for {
 		inner := errors.Unwrap(err)

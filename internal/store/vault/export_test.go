@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"time"
 
-	"credbus/internal/store"
+	"credbus/subjects"
 )
 
 // For name_test.go.
@@ -14,21 +14,21 @@ var (
 	KeyOf  = keyOf
 )
 
-// Lending is the transport of a store over inner.
+// Lending returns the transport of a store over inner.
 func Lending(inner http.RoundTripper) http.RoundTripper { return roundTripper{inner, new(index)} }
 
-// SetQuiet changes how long a tombstone of s stands before its burial.
+// SetQuiet changes how long s keeps a tombstone before the burial.
 func (s *Store) SetQuiet(quiet time.Duration) { s.burial.quiet = quiet }
 
-// Token is the token that s has now.
+// Token returns the present token of s.
 func (s *Store) Token() string { return s.client.Token() }
 
-// Age makes the login of s as long ago as that.
+// Age changes how long ago s logged in.
 func (s *Store) Age(age time.Duration) {
 	s.session.mu.Lock()
 	defer s.session.mu.Unlock()
 	s.session.lease.given = time.Now().Add(-age)
 }
 
-// Bury buries key, if it is time.
-func (s *Store) Bury(ctx context.Context, key store.Key) error { return s.buryOne(ctx, key) }
+// Bury buries key if its tombstone is old enough.
+func (s *Store) Bury(ctx context.Context, key subjects.Target) error { return s.buryOne(ctx, key) }

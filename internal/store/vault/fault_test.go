@@ -24,9 +24,9 @@ import (
 func calls(s store.Store) map[string]func(context.Context) error {
 	rec := newRecord("org:acme", "key", "w9")
 	return map[string]func(context.Context) error{
-		"Get":    func(ctx context.Context) error { _, err := s.Get(ctx, rec.Key); return err },
+		"Get":    func(ctx context.Context) error { _, err := s.Get(ctx, rec.Target); return err },
 		"Put":    func(ctx context.Context) error { _, err := s.Put(ctx, rec, store.Precondition{}); return err },
-		"Delete": func(ctx context.Context) error { return s.Delete(ctx, rec.Key, store.Precondition{}) },
+		"Delete": func(ctx context.Context) error { return s.Delete(ctx, rec.Target, store.Precondition{}) },
 		"List": func(ctx context.Context) error {
 			_, err := s.List(ctx, store.ListOptions{Limit: 10})
 			return err
@@ -34,7 +34,7 @@ func calls(s store.Store) map[string]func(context.Context) error {
 	}
 }
 
-// A Vault that is a process of its own is paused, killed and started again.
+// Vault is a process of its own. It is paused, killed and started again.
 func TestFaults(t *testing.T) {
 	b := newBed(t, testbed.Start(t, "vault"))
 	storetest.RunFaults(t, storetest.FaultHarness{
@@ -48,7 +48,8 @@ func TestFaults(t *testing.T) {
 	})
 }
 
-// Every answer that is not the one hoped for has its kind, and shows no value.
+// Every unexpected answer must give an error of the right kind that shows no
+// value.
 func TestAnswers(t *testing.T) {
 	b := sharedBed(t)
 	p := b.proxy(t)
@@ -71,10 +72,10 @@ func TestAnswers(t *testing.T) {
 		{answers(404, said(`no handler for route \"secret/data/x\". route entry not found.`)), store.ErrUnavailable, "the mount is gone: vault secrets enable -path=secret -version=2 kv (store.vault.mount)"},
 		{answers(403, said("permission denied")), store.ErrPermission, "permission denied"},
 		{answers(413, said("request body too large")), subjects.ErrTooLarge, "request body too large"},
-		{answers(200, "hello s3cret"), store.ErrUnavailable, "no answer of Vault's"},
-		{answers(200, `{"data":["s3cret"]}`), store.ErrUnavailable, "no answer of Vault's"},
-		{answers(200, ""), store.ErrUnavailable, "no answer of Vault's"},
-		{answers(404, "not JSON"), store.ErrUnavailable, "no answer of Vault's"},
+		{answers(200, "hello s3cret"), store.ErrUnavailable, "not one of Vault"},
+		{answers(200, `{"data":["s3cret"]}`), store.ErrUnavailable, "not one of Vault"},
+		{answers(200, ""), store.ErrUnavailable, "not one of Vault"},
+		{answers(404, "not JSON"), store.ErrUnavailable, "not one of Vault"},
 		{cutOff, store.ErrUnavailable, "EOF"},
 		{hungUp, store.ErrUnavailable, "EOF"},
 		{answers(412, said("required index state not present")), store.ErrUnavailable, "has not caught up"},
@@ -83,7 +84,7 @@ func TestAnswers(t *testing.T) {
 		for name, call := range calls(s) {
 			err := call(t.Context())
 			if says(t, err, test.kind, test.want, "Vault at "+p.URL+" (store.vault.address)", config.Path); err != nil && strings.Contains(err.Error(), "s3cret") {
-				t.Errorf("%s shows what it was answered: %v", name, err)
+				t.Errorf("%s: the error quotes the answer: %v", name, err)
 			}
 		}
 	}
@@ -95,27 +96,26 @@ func TestAnswers(t *testing.T) {
 	for _, call := range calls(s) {
 		err := call(t.Context())
 		if says(t, err, nil, "status 400 something else"); errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrConflict) {
-			t.Errorf("what would be refused again is no passing fault: %v", err)
+			t.Errorf("%v, want no error that is tried again", err)
 		}
 	}
 	p.set(pass)
-	if rec := get(t, s, newRecord("org:acme", "key", "").Key); rec.WriteID != "w1" {
-		t.Errorf("afterwards: %+v", rec)
+	if rec := get(t, s, newRecord("org:acme", "key", "").Target); rec.WriteID != "w1" {
+		t.Errorf("after the wrong answers: %+v", rec)
 	}
 }
 
-// cutOff ends an answer before its end.
+// cutOff closes the connection in the middle of an answer.
 func cutOff(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 	w.Header().Set("Content-Length", "1000")
 	io.WriteString(w, `{"data":{"data":`)
 	panic(http.ErrAbortHandler)
 }
 
-// hungUp answers nothing.
+// hungUp closes the connection without an answer.
 func hungUp(http.ResponseWriter, *http.Request, http.Handler) { panic(http.ErrAbortHandler) }
 
-// A write whose answer is lost took effect, and is told apart when it is
-// repeated.
+// A write whose answer is lost takes effect. The store recognises its repetition.
 func TestAnswerIsLost(t *testing.T) {
 	b := sharedBed(t)
 	p := b.proxy(t)
@@ -134,24 +134,24 @@ func TestAnswerIsLost(t *testing.T) {
 	_, err := s.Put(t.Context(), rec, store.Precondition{Absent: true})
 	says(t, err, store.ErrUnavailable)
 	p.set(pass)
-	first := get(t, s, rec.Key)
+	first := get(t, s, rec.Target)
 	if version, err := s.Put(t.Context(), rec, store.Precondition{Absent: true}); err != nil || version != first.Version {
-		t.Errorf("the write repeated = %s, %v; want version %s", version, err, first.Version)
+		t.Errorf("the repeated write = %s, %v; want version %s", version, err, first.Version)
 	}
 	p.set(lose)
-	says(t, s.Delete(t.Context(), rec.Key, store.Precondition{}), store.ErrUnavailable)
+	says(t, s.Delete(t.Context(), rec.Target, store.Precondition{}), store.ErrUnavailable)
 	p.set(pass)
-	if err := s.Delete(t.Context(), rec.Key, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("the delete repeated: %v", err)
+	if err := s.Delete(t.Context(), rec.Target, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the repeated delete: %v", err)
 	}
 	for _, version := range b.versions(t, config.Path+"/org:acme/key")[:1] {
 		if !version.Destroyed {
-			t.Error("its value is left")
+			t.Error("the value of the deleted version is not destroyed")
 		}
 	}
 }
 
-// A call that is not answered ends with its caller, and with Close.
+// A call that gets no answer ends with its context or with Close.
 func TestHang(t *testing.T) {
 	b := sharedBed(t)
 	p := b.proxy(t)
@@ -176,7 +176,7 @@ func TestHang(t *testing.T) {
 		go func() { results <- call(context.Background()) }()
 	}
 	eventually(t, "all calls are under way", func() bool { return hanging.Load() == before+4 })
-	must(t, s.Close())
+	must(t, s.Close(t.Context()))
 	for range 4 {
 		if err := <-results; !errors.Is(err, store.ErrClosed) {
 			t.Errorf("a call under way while the store closes: %v", err)
@@ -193,8 +193,8 @@ func (e *early) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK}, err
 }
 
-// A request that was answered before its end is read by nothing while its values
-// are wiped, though net/http goes on to send it.
+// The server may answer before it has the whole request, and then net/http goes on to
+// send the body. It must not read the body while its values are wiped.
 func TestBodyIsTakenBack(t *testing.T) {
 	transport := new(early)
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPut, "/", strings.NewReader("begin and end"))
@@ -202,14 +202,14 @@ func TestBodyIsTakenBack(t *testing.T) {
 	_, err := vault.Lending(transport).RoundTrip(r)
 	must(t, err)
 	if r.Body != before {
-		t.Error("the request was changed, which no RoundTripper may do")
+		t.Error("the request was changed; a RoundTripper must not do that")
 	}
 	if n, err := transport.body.Read(make([]byte, 100)); n != 0 || err == nil || err == io.EOF {
 		t.Errorf("%d bytes were read, %v", n, err)
 	}
 }
 
-// A standby that does not forward requests names the active server.
+// A standby may redirect requests to the active server instead of forwarding them.
 func TestRedirect(t *testing.T) {
 	b := sharedBed(t)
 	standby := b.proxy(t)
@@ -224,11 +224,11 @@ func TestRedirect(t *testing.T) {
 	standby.set(redirect(http.StatusTemporaryRedirect, b.Fact("address")))
 	s := open(t, config)
 	version := put(t, s, newRecord("org:acme", "key", "w1"))
-	if rec := get(t, s, newRecord("org:acme", "key", "").Key); rec.Version != version {
+	if rec := get(t, s, newRecord("org:acme", "key", "").Target); rec.Version != version {
 		t.Errorf("read as %+v", rec)
 	}
 	works(t, s)
-	// One that goes round, or makes a write a read, is no answer.
+	// A redirect in a circle, or one that turns a write into a read, is an error.
 	standby.set(redirect(http.StatusTemporaryRedirect, standby.URL))
 	_, err := s.Put(t.Context(), newRecord("org:acme", "key", "w2"), store.Precondition{})
 	says(t, err, store.ErrUnavailable)
@@ -243,7 +243,8 @@ func TestRedirect(t *testing.T) {
 	says(t, err, store.ErrUnavailable)
 }
 
-// A standby of Enterprise that serves reads is asked for what was written.
+// A standby of Vault Enterprise may serve reads. A read sends the index of the last
+// write, so that its answer includes it.
 func TestReadsFollowWrites(t *testing.T) {
 	b := sharedBed(t)
 	p := b.proxy(t)
@@ -264,9 +265,9 @@ func TestReadsFollowWrites(t *testing.T) {
 		r.Header.Del("X-Vault-Index")
 		next.ServeHTTP(w, r)
 	})
-	get(t, s, newRecord("org:acme", "key", "").Key)
+	get(t, s, newRecord("org:acme", "key", "").Target)
 	if !asked.Load() {
-		t.Error("a read does not say what it must reflect")
+		t.Error("a read does not send the index of the write")
 	}
 }
 
@@ -285,12 +286,12 @@ func TestTooLarge(t *testing.T) {
 func TestKeysAreChecked(t *testing.T) {
 	b := sharedBed(t)
 	s := open(t, b.config(t))
-	for _, key := range []store.Key{
+	for _, key := range []subjects.Target{
 		{}, {Scope: "org:acme"}, {ID: "key"}, {Scope: "..", ID: "key"}, {Scope: "org:acme", ID: ".."}, {Scope: "org:acme/..", ID: "key"},
 		{Scope: "org:acme", ID: "a/b"}, {Scope: "org:acme", ID: "a~"}, {Scope: "org:acme", ID: "a%2Fb"},
 	} {
 		_, getErr := s.Get(t.Context(), key)
-		_, putErr := s.Put(t.Context(), &store.Record{Key: key, WriteID: "w"}, store.Precondition{})
+		_, putErr := s.Put(t.Context(), &store.Record{Target: key, WriteID: "w"}, store.Precondition{})
 		for _, err := range []error{getErr, putErr, s.Delete(t.Context(), key, store.Precondition{})} {
 			if !errors.Is(err, subjects.ErrInvalid) {
 				t.Errorf("key %q: %v, want ErrInvalid", key, err)

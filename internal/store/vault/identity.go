@@ -8,10 +8,11 @@ import (
 	"credbus/internal/store"
 )
 
-// Identity implements [store.Identified]. A mount has a UUID, which it keeps when
-// it is moved, replicated or restored, and no other mount of any server has. Where
-// the server tells none, the cluster's ID and the names of the place stand for it.
-// The address would not do: two of them may be one place, or one of them two.
+// Identity implements [store.Identified]. A mount has a UUID, which is unique
+// among all servers and stays when the mount is moved, replicated or restored.
+// If the server does not report it, the cluster's ID, mount and path replace
+// it. The address would not work: two addresses may be one place, or one
+// address two.
 func (s *Store) Identity(ctx context.Context) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
@@ -24,6 +25,6 @@ func (s *Store) Identity(ctx context.Context) (string, error) {
 		namespace := strings.Trim(s.config.Namespace, "/")
 		return "vault:cluster:" + s.cluster + ":" + store.IdentityPart(namespace+":"+s.config.Mount+":"+path), nil
 	}
-	return "", fmt.Errorf("%w: Vault at %s (store.vault.address) tells neither the uuid of the mount %s (sys/internal/ui/mounts) nor its cluster_id (sys/health), so workers cannot see whether they share it: let these requests through to it",
+	return "", fmt.Errorf("%w: Vault at %s (store.vault.address) reports neither the uuid of the mount %s (sys/internal/ui/mounts) nor its cluster_id (sys/health), so workers cannot see whether they share it: let these requests through to it",
 		store.ErrUnavailable, s.config.Address, s.config.Mount)
 }

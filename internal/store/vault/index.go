@@ -9,17 +9,17 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// maxIndex bounds an index, which two headers of Vault's make up.
+// maxIndex bounds an index, which consists of two headers of Vault.
 const maxIndex = 1024
 
-// index is the newest state of Vault that this process knows of. A standby that
-// serves reads (Vault Enterprise, OpenBao 2.7) answers nothing older to a request
-// that carries it, but 412.
+// index is the newest state of Vault that this process knows. A standby that
+// serves reads (Vault Enterprise, OpenBao 2.7) answers a request with it from
+// no older state; otherwise it answers 412.
 // https://developer.hashicorp.com/vault/docs/enterprise/consistency
 type index struct {
 	mu     sync.Mutex
-	states []string // more than one where none of them is the newest
-	opaque string   // answered last, in a form that cannot be compared
+	states []string // more than one if none of them is the newest
+	opaque string   // from the last answer, in a form that cannot be compared
 }
 
 // require adds the header to a request.
@@ -35,7 +35,7 @@ func (i *index) require(header http.Header) {
 	}
 }
 
-// answered takes the state out of an answer.
+// answered takes the state from an answer.
 func (i *index) answered(header http.Header) {
 	state := header.Get(api.HeaderIndex)
 	if state == "" || i.observe(state) || len(state) > maxIndex/2 {
@@ -46,8 +46,8 @@ func (i *index) answered(header http.Header) {
 	i.opaque = state
 }
 
-// observe adds a state, and reports whether it is one. What cannot be compared is
-// none, because it might take the place of a newer one.
+// observe adds a state, and reports whether it is valid. A state that cannot be
+// compared is not, because it might replace a newer one.
 func (i *index) observe(state string) bool {
 	if len(state) > maxIndex/2 {
 		return false

@@ -14,7 +14,7 @@ import (
 	"credbus/internal/testbed/lagproxy"
 )
 
-// pair are a store at the active server and one at a standby that lags.
+// pair opens a store at the active server and one at a standby that lags.
 func pair(t *testing.T, config lagproxy.Config) (writer, reader *vault.Store, proxy *lagproxy.Proxy) {
 	t.Helper()
 	b := sharedBed(t)
@@ -27,15 +27,15 @@ func pair(t *testing.T, config lagproxy.Config) (writer, reader *vault.Store, pr
 	return writer, reader, proxy
 }
 
-// Without an index, a standby answers what was there before, for as long as it
-// lags and no longer: the proxy does what it says.
+// The proxy works: without an index, a standby returns the old state for as long as it
+// lags, and no longer.
 func TestStandbyLags(t *testing.T) {
 	const lag = time.Hour
 	writer, reader, _ := pair(t, lagproxy.Config{Lag: lag})
 	rec := newRecord("org:acme", "key", "w1")
 	put(t, writer, rec)
-	if _, err := reader.Get(t.Context(), rec.Key); err == nil {
-		t.Error("the standby answers what it cannot know yet")
+	if _, err := reader.Get(t.Context(), rec.Target); err == nil {
+		t.Error("the standby returns a write before it has caught up")
 	}
 	page, err := reader.List(t.Context(), store.ListOptions{Limit: 10})
 	if must(t, err); len(page.Records) != 0 {
@@ -43,10 +43,10 @@ func TestStandbyLags(t *testing.T) {
 	}
 	writer, reader, _ = pair(t, lagproxy.Config{Lag: 50 * time.Millisecond})
 	put(t, writer, rec)
-	eventually(t, "the standby has caught up", func() bool { _, err := reader.Get(t.Context(), rec.Key); return err == nil })
+	eventually(t, "the standby has caught up", func() bool { _, err := reader.Get(t.Context(), rec.Target); return err == nil })
 }
 
-// With the index of a write, no read is behind it, wherever it is made.
+// A read with the index of a write is not behind that write, at any server.
 func TestIndexMakesReadsConsistent(t *testing.T) {
 	for name, config := range map[string]lagproxy.Config{
 		"forwards": {Lag: time.Hour, Indexes: true, Forwards: true},
@@ -60,10 +60,10 @@ func TestIndexMakesReadsConsistent(t *testing.T) {
 				version := put(t, writer, rec)
 				index := writer.Index()
 				if index == "" {
-					t.Fatal("a write was answered with an index, and the store has none")
+					t.Fatal("the answer to a write had an index, but the store has none")
 				}
 				reader.Observe(index)
-				got, err := reader.Get(t.Context(), rec.Key)
+				got, err := reader.Get(t.Context(), rec.Target)
 				if err != nil || got.Version != version {
 					old++
 				}
@@ -77,17 +77,17 @@ func TestIndexMakesReadsConsistent(t *testing.T) {
 	}
 }
 
-// A store reads its own writes at a standby without anybody's help.
+// A store at a standby reads its own writes without a call of Observe.
 func TestOwnWritesAtAStandby(t *testing.T) {
 	_, reader, _ := pair(t, lagproxy.Config{Lag: time.Hour, Indexes: true, Forwards: true})
 	rec := newRecord("org:acme", "key", "w1")
 	version := put(t, reader, rec)
-	if got := get(t, reader, rec.Key); got.Version != version {
+	if got := get(t, reader, rec.Target); got.Version != version {
 		t.Errorf("read %s, wrote %s", got.Version, version)
 	}
 }
 
-// What is no index changes nothing, nor does an older one.
+// An invalid or older index changes nothing.
 func TestObserveRefusesGarbage(t *testing.T) {
 	writer, _, _ := pair(t, lagproxy.Config{Lag: time.Hour, Indexes: true, Forwards: true})
 	put(t, writer, newRecord("org:acme", "key", "w1"))
@@ -102,7 +102,7 @@ func TestObserveRefusesGarbage(t *testing.T) {
 	}
 }
 
-// withoutUUID takes the UUID out of what Vault tells of a mount.
+// withoutUUID removes the UUID from Vault's description of a mount.
 func withoutUUID(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	if !strings.HasPrefix(r.URL.Path, "/v1/sys/internal/ui/mounts/") {
 		next.ServeHTTP(w, r)
@@ -114,7 +114,7 @@ func withoutUUID(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	io.WriteString(w, strings.ReplaceAll(answer.Body.String(), `"uuid"`, `"other"`))
 }
 
-// The same place has one identity by every address, and another place another.
+// A place has the same identity through every address. Another place has another one.
 func TestIdentity(t *testing.T) {
 	b := sharedBed(t)
 	config := b.config(t)
@@ -130,15 +130,15 @@ func TestIdentity(t *testing.T) {
 	p := b.proxy(t)
 	config.Address = p.URL
 	if other := identity(config); other != direct || !strings.Contains(direct, "mount:") {
-		t.Errorf("%q by another address, %q", other, direct)
+		t.Errorf("%q through another address, want %q", other, direct)
 	}
-	// A server that does not tell the mount's UUID tells its cluster's ID.
+	// If the server does not show the UUID of the mount, the ID of the cluster counts.
 	p.set(withoutUUID)
 	byCluster := identity(config)
 	if byCluster == direct || !strings.Contains(byCluster, "cluster:") || strings.Contains(byCluster, p.URL) {
 		t.Errorf("%q by the cluster's ID", byCluster)
 	}
 	if other := identity(b.config(t)); other == direct {
-		t.Errorf("another path is %q as well", other)
+		t.Errorf("another path has the same identity %q", other)
 	}
 }

@@ -12,11 +12,11 @@ import (
 	"credbus/subjects"
 )
 
-// List implements [store.Store]. Vault lists one directory at a time, all of its
-// names at once; those between the cursor and the end of the page are visited in
-// order. A page takes the memory of its records and of the names in the
-// directories down to the last of them. Those of large directories are remembered for
-// the next pages of the walk, see store.Walks.
+// List implements [store.Store]. Vault lists one directory at a time, all of
+// its names at once; List visits those between the cursor and the end of the
+// page in order. A page takes the memory of its records and of the names in the
+// directories down to its last record. List remembers the names of large
+// directories for the next pages of the walk (see store.Walks).
 func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, error) {
 	from, err := store.ParseWalkCursor(opts.After, opts.Scope)
 	if err != nil {
@@ -44,7 +44,7 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 			from.After = keys[n-1]
 			page.Next = from.At(from.After)
 		}
-		// Nothing but tombstones is no page to give out.
+		// Do not return a page that had only tombstones.
 		if len(page.Records) > 0 || !more {
 			return page, nil
 		}
@@ -54,22 +54,22 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) (store.Page, e
 // walk collects keys in the order of Key.Compare.
 type walk struct {
 	store *Store
-	name  string    // of store.WalkCursor
-	after store.Key // only greater ones
-	most  int       // so many
-	keys  []store.Key
+	name  string          // name of the walk, see store.WalkCursor
+	after subjects.Target // only greater ones
+	most  int             // at most so many
+	keys  []subjects.Target
 }
 
 func (w *walk) full() bool { return len(w.keys) >= w.most }
 
-// scope visits a scope, first its own credentials, then the scopes below it.
+// scope visits a scope: first its own credentials, then the scopes below it.
 func (w *walk) scope(ctx context.Context, scope subjects.Scope) error {
 	if w.full() || w.passed(scope) {
 		return nil
 	}
 	at := ""
 	if scope != subjects.Root {
-		at = strings.TrimSuffix(nameOf(store.Key{Scope: scope}), "/")
+		at = strings.TrimSuffix(nameOf(subjects.Target{Scope: scope}), "/")
 	}
 	names, err := w.names(ctx, at)
 	if err != nil {
@@ -126,9 +126,9 @@ func (w *walk) id(ctx context.Context, at string, scope subjects.Scope, prefix s
 	}
 	if !n.dir {
 		if scope == w.after.Scope && prefix == "" && n.text <= string(w.after.ID) {
-			return nil // which spares keyOf for most of a large directory
+			return nil // saves keyOf for most of a large directory
 		}
-		// What keyOf does not know was put there by somebody else.
+		// Somebody else put a secret here whose name keyOf does not know.
 		if key, ok := keyOf(at); ok && key.Compare(w.after) > 0 {
 			w.keys = append(w.keys, key)
 		}
@@ -151,8 +151,8 @@ func (w *walk) id(ctx context.Context, at string, scope subjects.Scope, prefix s
 	return nil
 }
 
-// passed reports whether every scope that begins with prefix is before the key
-// that the walk goes on after.
+// passed reports whether every scope that begins with prefix comes before the
+// key after which the walk continues.
 func (w *walk) passed(prefix subjects.Scope) bool {
 	return prefix.Compare(w.after.Scope) < 0 && !strings.HasPrefix(string(w.after.Scope), string(prefix))
 }
@@ -167,18 +167,19 @@ func join(at, text string) string {
 // name is one name in a directory.
 type name struct {
 	text string // as Vault has it, without the slash of a directory
-	part string // without the mark of a piece that is continued
+	part string // without the mark of a piece that continues
 	dir  bool
 }
 
-// nameSize is about how many bytes a name takes beside its text, which part shares.
+// nameSize is roughly how many bytes a name takes in addition to its text,
+// which part shares.
 const nameSize = 64
 
 func (n name) isScope() bool { return n.dir && strings.Contains(n.text, ":") }
 
 func (n name) continued(mark string) bool { return n.dir && strings.HasSuffix(n.text, mark) }
 
-// names are those of a directory, as of some time since the walk began.
+// names returns the names in a directory, as of some time since the walk began.
 func (w *walk) names(ctx context.Context, at string) ([]name, error) {
 	if names, ok := w.store.walks.Names(w.name, at); ok {
 		return names, nil
@@ -194,8 +195,8 @@ func (w *walk) names(ctx context.Context, at string) ([]name, error) {
 	return names, err
 }
 
-// names lists a directory below Config.Path, in the order in which a walk visits
-// it: what ends before what goes on.
+// names lists a directory below Config.Path, in the order of a walk: names that
+// end come before names that continue.
 func (s *Store) names(ctx context.Context, at string) ([]name, error) {
 	path := s.pathOf("metadata", at)
 	got, err := s.do(ctx, list(path))
@@ -228,10 +229,10 @@ func (s *Store) names(ctx context.Context, at string) ([]name, error) {
 	return names, nil
 }
 
-// readPage reads a page of the records of keys without their values, several at once.
-// Those that are gone by now are left out.
-func (s *Store) readPage(ctx context.Context, opts store.ListOptions, keys []store.Key) (records []store.Record, n int, err error) {
-	return store.ReadPage(ctx, opts, keys, readsAtOnce, func(ctx context.Context, key store.Key) (*store.Record, error) {
+// readPage reads a page of the records of keys without their values, several at
+// once. It leaves out records that are gone by now.
+func (s *Store) readPage(ctx context.Context, opts store.ListOptions, keys []subjects.Target) (records []store.Record, n int, err error) {
+	return store.ReadPage(ctx, opts, keys, readsAtOnce, func(ctx context.Context, key subjects.Target) (*store.Record, error) {
 		current, err := s.read(ctx, key)
 		if err != nil {
 			return nil, err

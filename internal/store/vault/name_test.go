@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"credbus/internal/store"
 	"credbus/internal/store/vault"
 	"credbus/subjects"
 )
@@ -21,7 +20,7 @@ func TestNames(t *testing.T) {
 		{x(97) + ":y", "id", x(96) + ":~/x:y/id"},
 		{x(95) + ":y", "id", x(95) + "::~/y/id"},
 	} {
-		key := store.Key{Scope: subjects.Scope(test.scope), ID: subjects.ID(test.id)}
+		key := subjects.Target{Scope: subjects.Scope(test.scope), ID: subjects.ID(test.id)}
 		if got := vault.NameOf(key); got != test.want {
 			t.Errorf("%s is named\n%s, want\n%s", key, got, test.want)
 		}

@@ -18,29 +18,29 @@ import (
 // Entries of a secret that are not values. Names of values have no colon.
 const (
 	sealedEntry  = "credbus:sealed"  // an encoded record, in base64
-	recordEntry  = "credbus:record"  // JSON: what is known of the values beside it
+	recordEntry  = "credbus:record"  // JSON: the metadata of the values beside it
 	deletedEntry = "credbus:deleted" // a tombstone
 )
 
-// maxSealed bounds an encoded record, so that it fits, in base64, an entry of
-// every storage that Vault has: Consul takes 512 KiB, integrated storage 1 MiB.
+// maxSealed bounds an encoded record, so that in base64 it fits into an entry
+// of every storage of Vault: Consul allows 512 KiB, integrated storage 1 MiB.
 const maxSealed = 376 << 10
 
-// about is the content of recordEntry. All of a secret's entries are strings,
-// as programs expect that read any secret.
+// about is the content of recordEntry. All entries of a secret are strings, as
+// programs that read any secret expect.
 type about struct {
-	// Number is the version of the secret that these are the data of. When it is
-	// not, someone else changed or restored them.
+	// Number is the version of the secret to which this belongs. If the secret
+	// has another version, somebody else changed or restored the values.
 	Number   uint64 `json:"version"`
 	WriteID  string `json:"write_id"`
 	Revision string `json:"revision,omitempty"`
 	subjects.Metadata
-	// Base64 names the values that are no text, and so stand in base64.
+	// Base64 names the values that are not text, and so are in base64.
 	Base64 []string `json:"base64,omitempty"`
 }
 
-// encode makes the body of the request that writes rec as version number, which
-// is whoever sends it to wipe.
+// encode makes the body of the request that writes rec as version number. The
+// sender must wipe it.
 func encode(rec *store.Record, native bool, number uint64) ([]byte, error) {
 	if !native {
 		return encodeSealed(rec, number)
@@ -52,7 +52,7 @@ func encode(rec *store.Record, native bool, number uint64) ([]byte, error) {
 		return nil, err
 	}
 	if rec.WriteID == "" {
-		return nil, fmt.Errorf("%w: a record has a write id, which this one lacks", subjects.ErrInvalid)
+		return nil, fmt.Errorf("%w: a record needs a write id, and this one has none", subjects.ErrInvalid)
 	}
 	note := about{Number: number, WriteID: rec.WriteID, Metadata: rec.Metadata}
 	if rec.Revision != (subjects.Revision{}) {
@@ -68,7 +68,7 @@ func encode(rec *store.Record, native bool, number uint64) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: metadata: %w", subjects.ErrInvalid, err)
 	}
-	const escaped, around = 6, 16 // most bytes for one byte, and for the marks around name and value
+	const escaped, around = 6, 16 // most bytes for one byte, and for the punctuation around name and value
 	body := begin(number-1, escaped*(rec.Data.Size()+len(noted))+around*(len(rec.Data)+2))
 	body = appendEntry(body, recordEntry, noted)
 	for name, value := range rec.Data {
@@ -85,7 +85,7 @@ func encode(rec *store.Record, native bool, number uint64) ([]byte, error) {
 
 func encodeSealed(rec *store.Record, number uint64) ([]byte, error) {
 	sealed := *rec
-	sealed.Version = "-" // known only when it is written
+	sealed.Version = "-" // only known once it is written
 	encoded, err := record.Encode(&sealed)
 	if err != nil {
 		return nil, err
@@ -99,13 +99,14 @@ func encodeSealed(rec *store.Record, number uint64) ([]byte, error) {
 	return append(body, `"}}`...), nil
 }
 
-// encodeTombstone is encode for a secret that is none.
+// encodeTombstone is like encode, for a tombstone.
 func encodeTombstone(kind string, number uint64) []byte {
 	return append(appendEntry(begin(number-1, 64), deletedEntry, []byte(kind)), "}}"...)
 }
 
-// begin is the begin of a write's body on condition that the secret is at
-// version current, with room for n bytes more: values in it must not move.
+// begin returns the beginning of a write's body, with the condition that the
+// secret is at version current. It has room for n more bytes, so that values in
+// it do not move.
 func begin(current uint64, n int) []byte {
 	return fmt.Appendf(make([]byte, 0, n+80), `{"options":{"cas":%d},"data":{`, current)
 }
@@ -114,8 +115,8 @@ func appendEntry(dst []byte, name string, value []byte) []byte {
 	return appendText(append(appendText(dst, []byte(name)), ':'), value)
 }
 
-// appendText appends a JSON string. Those of encoding/json go through buffers
-// that nobody wipes.
+// appendText appends a JSON string. encoding/json would use buffers that nobody
+// wipes.
 func appendText(dst, text []byte) []byte {
 	dst = append(dst, '"')
 	for _, c := range text {
@@ -144,18 +145,18 @@ func (e *entry) UnmarshalJSON(value []byte) error {
 	return nil
 }
 
-// text is a string without its escapes.
+// text is a JSON string without its escapes.
 type text []byte
 
-// UnmarshalText implements encoding.TextUnmarshaler. It takes the value from
-// where the decoder has it, a part of its input or a copy of its own.
+// UnmarshalText implements encoding.TextUnmarshaler. It copies the value from
+// the decoder, where it is a part of the input or a copy.
 func (t *text) UnmarshalText(value []byte) error {
 	*t = append(make([]byte, 0, len(value)), value...)
 	clear(value)
 	return nil
 }
 
-// entries are what a secret holds.
+// entries are the entries of a secret.
 type entries map[string]entry
 
 func (e entries) wipe() {
@@ -164,9 +165,9 @@ func (e entries) wipe() {
 	}
 }
 
-// decode reads entries as a record, its metadata and values: not its key, nor
-// its version. The values are those of e. The error says why it cannot, and
-// quotes no value. Values in native form are read only if native.
+// decode reads entries as a record, its metadata and values, but not its key or
+// version. The record uses the values of e. The error gives the reason, and
+// quotes no value. decode reads values in native form only if native is true.
 func (e entries) decode(native bool, number uint64, written time.Time, custom map[string]string) (rec *store.Record, err error) {
 	if sealed, ok := e[sealedEntry]; ok {
 		n, err := base64.StdEncoding.Decode(sealed, sealed) // in place
@@ -181,7 +182,7 @@ func (e entries) decode(native bool, number uint64, written time.Time, custom ma
 	data := make(subjects.Data, len(e))
 	defer func() {
 		if err != nil {
-			data.Wipe() // those that were decoded are not of e any more
+			data.Wipe() // decoded values are no longer in e
 		}
 	}()
 	rec = &store.Record{Data: data}
@@ -231,7 +232,7 @@ func (e entries) decode(native bool, number uint64, written time.Time, custom ma
 		rec.Created = written
 		rec.Tags = custom
 		if rec.Metadata.Check() != nil {
-			rec.Tags = nil // more than a credential may have
+			rec.Tags = nil // more tags than a credential may have
 		}
 	}
 	return rec, nil

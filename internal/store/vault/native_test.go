@@ -17,8 +17,8 @@ import (
 	"credbus/subjects"
 )
 
-// native opens a store in native form, and tells where another program finds
-// org:acme/key.
+// native opens a store in native form, and returns the path at which another program
+// finds org:acme/key.
 func (b *bed) native(t *testing.T) (s *vault.Store, config vault.Config, path string) {
 	t.Helper()
 	config = b.config(t)
@@ -26,7 +26,7 @@ func (b *bed) native(t *testing.T) (s *vault.Store, config vault.Config, path st
 	return open(t, config), config, config.Path + "/org:acme/key"
 }
 
-// put writes a secret as any other program does, and returns its version.
+// put writes a secret like any other program, and returns its version.
 func (b *bed) put(t testing.TB, path string, data map[string]any) int {
 	t.Helper()
 	written, err := b.kv().Put(context.Background(), path, data)
@@ -34,14 +34,14 @@ func (b *bed) put(t testing.TB, path string, data map[string]any) int {
 	return written.VersionMetadata.Version
 }
 
-func get(t testing.TB, s store.Store, key store.Key) *store.Record {
+func get(t testing.TB, s store.Store, key subjects.Target) *store.Record {
 	t.Helper()
 	rec, err := s.Get(context.Background(), key)
 	must(t, err)
 	return rec
 }
 
-// holds fails unless a record has those values.
+// holds fails unless a record has the given values.
 func holds(t testing.TB, rec *store.Record, want map[string]string) {
 	t.Helper()
 	got := make(map[string]string)
@@ -84,11 +84,11 @@ func TestNativeIsRead(t *testing.T) {
 	must(t, json.Unmarshal([]byte(noted), &note))
 	if note["version"] != 1.0 || note["write_id"] != "w1" || note["revision"] != "18-42" || note["description"] != "of the billing service" ||
 		note["expires"] != "2030-03-17T17:46:40Z" || note["base64"].([]any)[0] != "keytab" {
-		t.Errorf("beside the values stands %s", noted)
+		t.Errorf("the entry credbus:record is %s", noted)
 	}
 }
 
-// What another program writes is read, as the whole secret that it is.
+// The store reads a secret of another program, with all its entries.
 func TestForeignIsRead(t *testing.T) {
 	b := sharedBed(t)
 	s, _, path := b.native(t)
@@ -100,7 +100,7 @@ func TestForeignIsRead(t *testing.T) {
 		"nested": map[string]any{"a": []string{"b"}},
 	})
 	must(t, b.kv().PutMetadata(t.Context(), path, api.KVMetadataPutInput{CustomMetadata: map[string]any{"team": "payments"}}))
-	got := get(t, s, rec.Key)
+	got := get(t, s, rec.Target)
 	holds(t, got, map[string]string{
 		"username": "app", "port": "5432", "ratio": "1.5", "tls": "true", "none": "null", "empty": "", "nested": `{"a":["b"]}`,
 	})
@@ -109,27 +109,27 @@ func TestForeignIsRead(t *testing.T) {
 		t.Errorf("read as %+v", got)
 	}
 
-	// It is a record like any other to what comes next, and of nobody's write.
+	// Later writes treat it like any other record. It has no write id.
 	if _, err := s.Put(t.Context(), newNative("org:acme", "key", ""), store.Precondition{}); !errors.Is(err, subjects.ErrInvalid) {
 		t.Errorf("a write without an id: %v", err)
 	}
 	if _, err := s.Put(t.Context(), rec, store.Precondition{Absent: true}); !errors.Is(err, store.ErrExists) {
-		t.Errorf("creating it: %v", err)
+		t.Errorf("creating it again: %v", err)
 	}
 	version, err := s.Put(t.Context(), rec, store.Precondition{Version: got.Version})
 	must(t, err)
-	if now := get(t, s, rec.Key); now.Version != version || now.WriteID != "w1" || !now.Created.Equal(got.Created) || !maps.Equal(now.Tags, rec.Tags) {
+	if now := get(t, s, rec.Target); now.Version != version || now.WriteID != "w1" || !now.Created.Equal(got.Created) || !maps.Equal(now.Tags, rec.Tags) {
 		t.Errorf("after a write: %+v", now)
 	}
 
-	// vault kv put takes everything away that was there.
+	// vault kv put removes all earlier entries.
 	b.put(t, path, map[string]any{"value": "from outside"})
-	now := get(t, s, rec.Key)
+	now := get(t, s, rec.Target)
 	if holds(t, now, map[string]string{"value": "from outside"}); now.WriteID != "" || now.Version == version || len(now.Tags) != 1 {
 		t.Errorf("after vault kv put: %+v", now)
 	}
 	if _, err := s.Put(t.Context(), newNative("org:acme", "key", "w2"), store.Precondition{Version: version}); !errors.Is(err, store.ErrConflict) {
-		t.Errorf("replacing what was changed outside: %v", err)
+		t.Errorf("a write at the version before vault kv put: %v", err)
 	}
 	page, err := s.List(t.Context(), store.ListOptions{Limit: 10})
 	if err != nil || len(page.Records) != 1 || page.Records[0].Version != now.Version || page.Records[0].Data != nil {
@@ -137,8 +137,8 @@ func TestForeignIsRead(t *testing.T) {
 	}
 }
 
-// vault kv patch leaves beside the values what credbus wrote there; of another
-// version, it is no word on who wrote them.
+// vault kv patch keeps the entry of credbus beside the values. The entry names another
+// version, so it does not say who wrote the values.
 func TestPatchedIsForeign(t *testing.T) {
 	b := sharedBed(t)
 	s, _, path := b.native(t)
@@ -150,7 +150,7 @@ func TestPatchedIsForeign(t *testing.T) {
 		t.Helper()
 		_, err := b.kv().Patch(t.Context(), path, data)
 		must(t, err)
-		return get(t, s, rec.Key)
+		return get(t, s, rec.Target)
 	}
 	got := patch(map[string]any{"more": "from outside"})
 	holds(t, got, map[string]string{"value": "s3cret of w1", "binary": "\xff", "more": "from outside"})
@@ -159,38 +159,38 @@ func TestPatchedIsForeign(t *testing.T) {
 	}
 	holds(t, patch(map[string]any{"binary": "not base64!"}), map[string]string{"value": "s3cret of w1", "binary": "not base64!", "more": "from outside"})
 
-	// The write that was patched is not there any more: repeating it takes effect.
+	// The patched write is gone, so its repetition takes effect.
 	again := put(t, s, rec)
-	if got := get(t, s, rec.Key); again == first || got.WriteID != "w1" || len(got.Data) != 2 {
-		t.Errorf("the write repeated: %+v", got)
+	if got := get(t, s, rec.Target); again == first || got.WriteID != "w1" || len(got.Data) != 2 {
+		t.Errorf("the repeated write: %+v", got)
 	}
-	// What an operator brings back from before is of nobody's write either.
+	// A version that an operator brings back has no write id either.
 	_, err := b.kv().Rollback(t.Context(), path, 1)
 	must(t, err)
-	got = get(t, s, rec.Key)
+	got = get(t, s, rec.Target)
 	if holds(t, got, map[string]string{"value": "s3cret of w1", "binary": "\xff"}); got.WriteID != "" || got.Version == again || got.Version == first {
 		t.Errorf("after vault kv rollback: %+v", got)
 	}
 }
 
-// vault kv delete can be undone: credbus takes the secret for absent meanwhile.
+// vault kv delete can be undone. Meanwhile the credential is absent.
 func TestSoftDeleted(t *testing.T) {
 	b := sharedBed(t)
 	s, _, path := b.native(t)
 	rec := newNative("org:acme", "key", "w1")
 	version := put(t, s, rec)
 	must(t, b.kv().Delete(t.Context(), path))
-	if _, err := s.Get(t.Context(), rec.Key); !errors.Is(err, store.ErrNotFound) {
+	if _, err := s.Get(t.Context(), rec.Target); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Get: %v", err)
 	}
-	if err := s.Delete(t.Context(), rec.Key, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
+	if err := s.Delete(t.Context(), rec.Target, store.Precondition{}); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Delete: %v", err)
 	}
 	if page, err := s.List(t.Context(), store.ListOptions{Limit: 10}); err != nil || len(page.Records) != 0 {
 		t.Errorf("List: %+v, %v", page, err)
 	}
 	must(t, b.kv().Undelete(t.Context(), path, []int{1}))
-	if got := get(t, s, rec.Key); got.Version != version || got.WriteID != "w1" {
+	if got := get(t, s, rec.Target); got.Version != version || got.WriteID != "w1" {
 		t.Errorf("after vault kv undelete: %+v", got)
 	}
 	for _, remove := range []func() error{
@@ -207,11 +207,12 @@ func TestSoftDeleted(t *testing.T) {
 	}
 }
 
-// A secret that is no credential says so, and why, and shows nothing.
+// A secret that cannot be a credential is damaged. The error gives the reason and shows
+// no value.
 func TestForeignIsRefused(t *testing.T) {
 	b := sharedBed(t)
 	s, config, path := b.native(t)
-	key := newNative("org:acme", "key", "").Key
+	key := newNative("org:acme", "key", "").Target
 	for want, data := range map[string]map[string]any{
 		`data name "my key"`:    {"my key": "s3cret", "other": "s3cret"},
 		`data name "a:b"`:       {"a:b": "s3cret"},
@@ -219,23 +220,23 @@ func TestForeignIsRefused(t *testing.T) {
 		"at most 65536":         {"value": strings.Repeat("s3cret", 20_000)},
 		"credbus:record":        {"credbus:record": "s3cret", "value": "s3cret"},
 		"credbus:sealed":        {"credbus:sealed": "s3cret!"},
-		"record of credbus":     {"credbus:sealed": strings.Repeat("czNjcmV0", 20)},
+		"not a credbus record":  {"credbus:sealed": strings.Repeat("czNjcmV0", 20)},
 		"entry credbus:record ": {"credbus:record": `{"version":99,"rotation_days":"s3cret"}`, "value": "s3cret"},
 	} {
 		number := b.put(t, path, data)
 		_, err := s.Get(t.Context(), key)
 		says(t, err, store.ErrDamaged, want, "secret/data/"+path)
 		if err != nil && strings.Contains(err.Error(), "s3cret") {
-			t.Errorf("shows a value: %v", err)
+			t.Errorf("the error shows a value: %v", err)
 		}
 		page, err := s.List(t.Context(), store.ListOptions{Limit: 10})
-		if err != nil || len(page.Records) != 1 || page.Records[0].Damaged == "" || page.Records[0].Key != key {
+		if err != nil || len(page.Records) != 1 || page.Records[0].Damaged == "" || page.Records[0].Target != key {
 			t.Errorf("List beside version %d: %+v, %v", number, page, err)
 		}
 	}
 	put(t, s, newNative("org:acme", "key", "w1"))
 
-	// Names that are no credential's are somebody else's secrets.
+	// Secrets whose names belong to no credential are ignored.
 	for _, name := range []string{"alone", "org:acme/with space", "org:acme/a.b", "other/org:acme/key", "org:acme/x:y", "org:acme/short~/cut", "org:acme/a/b"} {
 		b.put(t, config.Path+"/"+name, map[string]any{"value": "not ours"})
 	}
@@ -246,38 +247,38 @@ func TestForeignIsRefused(t *testing.T) {
 }
 
 // notSealed fails unless a store shows a native record as damaged, everywhere.
-func notSealed(t *testing.T, s store.Store, key store.Key) {
+func notSealed(t *testing.T, s store.Store, key subjects.Target) {
 	t.Helper()
 	_, err := s.Get(t.Context(), key)
 	says(t, err, store.ErrDamaged, store.NotSealed)
 	page, err := s.List(t.Context(), store.ListOptions{Scope: key.Scope, Limit: 10})
 	must(t, err)
 	for i := range page.Records {
-		if rec := &page.Records[i]; rec.Key == key && (!strings.Contains(rec.Damaged, store.NotSealed) || rec.Tags != nil || !rec.Created.IsZero()) {
+		if rec := &page.Records[i]; rec.Target == key && (!strings.Contains(rec.Damaged, store.NotSealed) || rec.Tags != nil || !rec.Created.IsZero()) {
 			t.Errorf("listed as %+v", rec)
 		}
 	}
 }
 
-// A native store reads both forms, since a seal proves itself. A sealed one reads
-// its own alone: anybody could have put the other there.
+// A native store reads both forms, because a seal proves itself. A sealed store reads
+// only sealed records, because anybody can write a native one.
 func TestFormsMix(t *testing.T) {
 	b := sharedBed(t)
 	native, config, _ := b.native(t)
 	config.Native = false
 	sealed := open(t, config)
 	if native.Native("org:acme") != true || sealed.Native("org:acme") != false {
-		t.Error("which form they want")
+		t.Error("Native returns the wrong form")
 	}
 	inClear, inSeal := newNative("org:acme", "clear", "w1"), newRecord("org:acme", "sealed", "w1")
 	put(t, native, inClear)
 	put(t, sealed, inSeal)
-	holds(t, get(t, native, inClear.Key), map[string]string{"value": "s3cret of w1"})
-	notSealed(t, sealed, inClear.Key)
+	holds(t, get(t, native, inClear.Target), map[string]string{"value": "s3cret of w1"})
+	notSealed(t, sealed, inClear.Target)
 	b.put(t, config.Path+"/org:acme/foreign", map[string]any{"value": "of another program"})
-	notSealed(t, sealed, newNative("org:acme", "foreign", "").Key)
+	notSealed(t, sealed, newNative("org:acme", "foreign", "").Target)
 	for _, s := range []store.Store{native, sealed} {
-		if got := get(t, s, inSeal.Key); string(got.Payload) != "sealed by w1" || got.Data != nil {
+		if got := get(t, s, inSeal.Target); string(got.Payload) != "sealed by w1" || got.Data != nil {
 			t.Errorf("the sealed record: %+v", got)
 		}
 	}
@@ -285,17 +286,17 @@ func TestFormsMix(t *testing.T) {
 	inClear.WriteID, inSeal.WriteID = "w2", "w2"
 	put(t, native, inClear)
 	put(t, sealed, inSeal)
-	notSealed(t, sealed, inClear.Key)
-	if got := get(t, native, inClear.Key); got.WriteID != "w2" || len(got.Data) != 1 || got.Payload != nil {
+	notSealed(t, sealed, inClear.Target)
+	if got := get(t, native, inClear.Target); got.WriteID != "w2" || len(got.Data) != 1 || got.Payload != nil {
 		t.Errorf("after the switch: %+v", got)
 	}
-	if got := get(t, native, inSeal.Key); got.WriteID != "w2" || got.Data != nil {
+	if got := get(t, native, inSeal.Target); got.WriteID != "w2" || got.Data != nil {
 		t.Errorf("after the switch back: %+v", got)
 	}
-	// A record in the place of another is not taken for it.
+	// A record in the place of another is not accepted.
 	held, err := b.kv().Get(t.Context(), config.Path+"/org:acme/clear")
 	must(t, err)
 	b.put(t, config.Path+"/org:acme/moved", held.Data)
-	_, err = native.Get(t.Context(), newNative("org:acme", "moved", "").Key)
-	says(t, err, store.ErrDamaged, "it holds org:acme/clear, whose place is another")
+	_, err = native.Get(t.Context(), newNative("org:acme", "moved", "").Target)
+	says(t, err, store.ErrDamaged, "it holds org:acme/clear, which belongs to another secret")
 }

@@ -14,7 +14,7 @@ import (
 	"credbus/internal/store/vault"
 )
 
-// quotaBed is a mount of its own, with a quota of so many requests a second.
+// quotaBed makes a mount with a quota of rate requests per second.
 func quotaBed(t *testing.T, rate int) vault.Config {
 	t.Helper()
 	b := sharedBed(t)
@@ -23,7 +23,7 @@ func quotaBed(t *testing.T, rate int) vault.Config {
 	config := b.config(t)
 	config.Mount, config.Token = mount, b.Fact("token")
 	s := open(t, config)
-	eventually(t, "the mount takes writes", func() bool {
+	eventually(t, "the mount accepts writes", func() bool {
 		_, err := s.Put(t.Context(), newRecord("org:acme", "key", "w1"), store.Precondition{})
 		return err == nil
 	})
@@ -32,17 +32,17 @@ func quotaBed(t *testing.T, rate int) vault.Config {
 	return config
 }
 
-// A quota is used, not fought: of what it allows nearly all is served, while more
-// callers want more than it allows, and the breaker stays closed.
+// While callers want more than the quota allows, at least 80 % of it is used, and the
+// breaker stays closed.
 func TestQuotaIsPacedTo(t *testing.T) {
 	const allowed, callers, enough = 20, 30, 120
 	var opened atomic.Int64
 	s := policy.New(open(t, quotaBed(t, allowed)), policy.Config{
 		Retries: 5, BreakerFailures: 10, Changed: func(policy.Change) { opened.Add(1) },
 	})
-	key := newRecord("org:acme", "key", "").Key
+	key := newRecord("org:acme", "key", "").Target
 	best := 0.0
-	for range 3 { // a machine that stalls serves less than it is allowed
+	for range 3 { // a machine that stalls uses less of the quota
 		ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
 		var served atomic.Int64
 		var callersDone sync.WaitGroup
@@ -63,7 +63,7 @@ func TestQuotaIsPacedTo(t *testing.T) {
 		}
 		callersDone.Wait()
 		stop()
-		// What the first window allows at once, before its time has passed, is left out.
+		// Leave out the requests that the first window allows at once.
 		rate := float64(served.Load()-allowed) / time.Since(begun).Seconds()
 		t.Logf("allowed=%d/s served=%.1f/s", allowed, rate)
 		if best = max(best, rate); best >= 0.8*allowed {
@@ -78,7 +78,7 @@ func TestQuotaIsPacedTo(t *testing.T) {
 	}
 }
 
-// Lack of room is a refusal of the write, and no fault of a read.
+// A full storage makes a write fail with ErrFull, but never a read.
 func TestStorageIsFull(t *testing.T) {
 	b := sharedBed(t)
 	p := b.proxy(t)
@@ -101,13 +101,13 @@ func TestStorageIsFull(t *testing.T) {
 		_, err := s.Put(t.Context(), newRecord("org:acme", "key", "w2"), store.Precondition{})
 		says(t, err, store.ErrFull, "make room")
 		if errors.Is(err, store.ErrUnavailable) {
-			t.Errorf("no room is no outage: %v", err)
+			t.Errorf("a full storage is not an outage: %v", err)
 		}
-		if rec := get(t, s, newRecord("org:acme", "key", "").Key); rec.WriteID != "w1" {
-			t.Errorf("what was there is %s", rec.WriteID)
+		if rec := get(t, s, newRecord("org:acme", "key", "").Target); rec.WriteID != "w1" {
+			t.Errorf("the record is of write %s, want w1", rec.WriteID)
 		}
 		p.set(full)
-		if _, err := s.Get(t.Context(), newRecord("org:acme", "key", "").Key); errors.Is(err, store.ErrFull) {
+		if _, err := s.Get(t.Context(), newRecord("org:acme", "key", "").Target); errors.Is(err, store.ErrFull) {
 			t.Errorf("a read needs no room: %v", err)
 		}
 	}

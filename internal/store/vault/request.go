@@ -17,17 +17,19 @@ import (
 )
 
 const (
-	readsAtOnce = 16       // of one List
+	readsAtOnce = 16       // reads at once in one List
 	maxAnswer   = 64 << 20 // bytes
 )
 
-// newClient makes a client of the SDK that takes nothing from the environment:
-// settings are the worker's, which shows them. It has no token.
+// newClient makes a client of the SDK without settings from the environment:
+// all settings come from the worker, which can show them. The client has no
+// token.
 func newClient(config Config, index *index) (*api.Client, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 4 * readsAtOnce
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	// One request to a connection: when one is given up, what follows gets another.
+	// One request at a time on a connection: after a request is given up, the
+	// next one gets another connection.
 	transport.Protocols = new(http.Protocols)
 	transport.Protocols.SetHTTP1(true)
 	if config.CA != "" {
@@ -46,11 +48,11 @@ func newClient(config Config, index *index) (*api.Client, error) {
 			Transport:     roundTripper{transport, index},
 			CheckRedirect: checkRedirect,
 		},
-		DisableRedirects: true, // the SDK's own send a body that it did not make as null
+		DisableRedirects: true, // the SDK's redirects would send our body as null
 		MaxRetries:       0,    // retries belong to the caller
 	})
 	if err != nil {
-		// It reads the environment before it takes what it is given.
+		// NewClient reads the environment before it uses the given settings.
 		return nil, fmt.Errorf("store.vault.address, or a VAULT_ variable of the environment: %w", err)
 	}
 	client.SetHeaders(http.Header{api.RequestHeaderName: {"true"}})
@@ -63,8 +65,8 @@ func newClient(config Config, index *index) (*api.Client, error) {
 	return client, nil
 }
 
-// checkRedirect follows a standby to the active server, as it is: with the same
-// method, and never from HTTPS to a connection that anyone can read.
+// checkRedirect follows a standby to the active server, only with the same
+// method, and never from HTTPS to HTTP.
 func checkRedirect(next *http.Request, via []*http.Request) error {
 	first := via[0]
 	if len(via) > 1 || next.Method != first.Method || first.URL.Scheme == "https" && next.URL.Scheme != "https" {
@@ -73,9 +75,9 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// roundTripper carries the index to and fro. And it lets nothing read a request's
-// body when it has returned, as net/http goes on to do for a moment: then the body
-// can be wiped.
+// roundTripper adds the index to requests and takes it from answers. It also
+// stops net/http from reading a request's body after it has returned, so that
+// the body can be wiped.
 type roundTripper struct {
 	http.RoundTripper
 	index *index
@@ -96,7 +98,7 @@ func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// lentBody is a body that can be taken back.
+// lentBody is a body that its owner can take back.
 type lentBody struct {
 	io.ReadCloser
 	mu       sync.Mutex
@@ -118,7 +120,7 @@ func (b *lentBody) recall() {
 	b.recalled = true
 }
 
-// answer is what Vault answered. Whoever gets it wipes it.
+// answer is an answer of Vault. The caller who gets it must wipe it.
 type answer struct {
 	body []byte
 	date time.Time // of Vault's own clock, in whole seconds; zero if it does not say
@@ -126,8 +128,8 @@ type answer struct {
 
 func (a *answer) wipe() { clear(a.body) }
 
-// unmarshal reads the answer's JSON. It wipes what it has read, and what it
-// cannot read is not quoted.
+// unmarshal decodes the answer's JSON and wipes it. Its errors do not quote the
+// answer.
 func (a *answer) unmarshal(into any) error {
 	defer a.wipe()
 	if json.Unmarshal(a.body, into) != nil {
@@ -136,7 +138,7 @@ func (a *answer) unmarshal(into any) error {
 	return nil
 }
 
-var errGarbage = errors.New("it answers what is no answer of Vault's: is something else between?")
+var errGarbage = errors.New("its answer is not one of Vault: check for a proxy in between")
 
 // request is one request to Vault, below /v1/.
 type request struct {
@@ -169,17 +171,18 @@ func remove(path string) request {
 	}}
 }
 
-// errAbsent: there is nothing at that path. Its answer may tell more.
+// errAbsent means that there is nothing at the path. The answer may say more.
 var errAbsent = errors.New("nothing is there")
 
-// catchUp is how long a server that has not caught up is asked again, by the call
-// itself: a standby is seldom more than milliseconds behind.
+// catchUp is how long a call repeats a request to a server that has not caught
+// up: a standby is seldom more than milliseconds behind.
 const catchUp = time.Second
 
 // caughtUp is exchange with a server that may not have caught up with the index
-// (412). It asks that server to forward the request, or waits until it has caught
-// up. Forwarding is asked for only then: a server that does not allow it, as Vault
-// does by default (allow_forwarding_via_header), refuses all that ask.
+// (412). Then it asks the server to forward the request, or waits until it has
+// caught up. It asks only then: a server that does not allow forwarding
+// (allow_forwarding_via_header, Vault's default) refuses every request that
+// asks.
 func (s *Store) caughtUp(ctx context.Context, r request) (answer, error) {
 	got, behind := exchange(ctx, s.client, r)
 	if statusOf(behind) != http.StatusPreconditionFailed {
@@ -211,8 +214,8 @@ func (s *Store) caughtUp(ctx context.Context, r request) (answer, error) {
 	}
 }
 
-// do sends a request, and sends it again when its token was lost and there is
-// another one now: a request that is refused for its token had no effect.
+// do sends a request. If the token was lost and there is a new one, it sends
+// the request again: a request refused for its token had no effect.
 func (s *Store) do(ctx context.Context, r request) (answer, error) {
 	used := s.client.Token()
 	got, err := s.caughtUp(ctx, r)
@@ -229,8 +232,7 @@ func (s *Store) do(ctx context.Context, r request) (answer, error) {
 	return s.caughtUp(ctx, r)
 }
 
-// exchange sends a request with the client's token and reads the answer to its
-// end.
+// exchange sends a request with the client's token and reads the whole answer.
 func exchange(ctx context.Context, client *api.Client, r request) (answer, error) {
 	response, err := r.send(ctx, client.Logical())
 	if response == nil {
@@ -257,10 +259,10 @@ func exchange(ctx context.Context, client *api.Client, r request) (answer, error
 	return got, nil
 }
 
-// readAll is io.ReadAll into buffers of which none is left behind unwiped.
+// readAll is like io.ReadAll, but wipes all buffers that it leaves behind.
 func readAll(r io.Reader, size int64) ([]byte, error) {
 	const least = 4 << 10
-	buffer := make([]byte, 0, min(max(size+1, least), 1<<20)) // one more, to see the end
+	buffer := make([]byte, 0, min(max(size+1, least), 1<<20)) // one more byte, to see the end
 	for {
 		n, err := r.Read(buffer[len(buffer):cap(buffer)])
 		buffer = buffer[:len(buffer)+n]
@@ -268,7 +270,7 @@ func readAll(r io.Reader, size int64) ([]byte, error) {
 		case err == io.EOF:
 			return buffer, nil
 		case err == nil && len(buffer) > maxAnswer:
-			err = fmt.Errorf("it answers more than %d bytes", maxAnswer)
+			err = fmt.Errorf("its answer has more than %d bytes", maxAnswer)
 		}
 		if err != nil {
 			clear(buffer)

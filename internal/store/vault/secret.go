@@ -10,24 +10,23 @@ import (
 	"time"
 
 	"credbus/internal/store"
+	"credbus/subjects"
 )
 
-// secret is what Vault has of one key.
+// secret is the state of one key in Vault.
 type secret struct {
-	// rec is nil when there is no record, and has its reason in Damaged when it
-	// cannot be read.
+	// rec is nil if there is no record. If the record cannot be read, Damaged
+	// has the reason.
 	rec *store.Record
-	// number is Vault's number of the current version, whatever it is; 0 when
-	// there is none. A write is made on condition of it.
+	// number is Vault's number of the current version, also of a deleted one; 0
+	// if there is none. It is the condition of the next write.
 	number  uint64
 	written time.Time
 	deleted string        // what kind of tombstone it is, if it is one
-	age     time.Duration // by Vault's own clock, to the second; 0 if it does not tell the time
+	age     time.Duration // by Vault's clock, to the second; 0 if the answer has no time
 }
 
-func (c *secret) sound() bool { return c.rec != nil && c.rec.Damaged == "" }
-
-// wipe overwrites the values, for who needs only to know of them.
+// wipe overwrites the values, for callers that need only the rest.
 func (c *secret) wipe() {
 	if c.rec != nil {
 		c.rec.Data.Wipe()
@@ -35,14 +34,15 @@ func (c *secret) wipe() {
 	}
 }
 
-// version is the number and when it was written: numbers begin anew when
-// someone removes all that Vault knows of a secret.
+// version returns the number and the time of writing: numbers begin anew when
+// somebody removes the metadata of a secret.
 func (c *secret) version() string {
 	return strconv.FormatUint(c.number, 10) + "-" + strconv.FormatInt(c.written.UnixNano(), 10)
 }
 
-// Newer implements [store.Ordered]: by the numbers of two versions, where their times
-// agree. Numbers begin anew when someone removes all that Vault knows of a secret.
+// Newer implements [store.Ordered]: it compares the numbers of two versions, if
+// their times agree. Numbers begin anew when somebody removes the metadata of a
+// secret.
 func (s *Store) Newer(a, b string) (newer, known bool) {
 	numberA, atA, okA := parseVersion(a)
 	numberB, atB, okB := parseVersion(b)
@@ -57,7 +57,7 @@ func (s *Store) Newer(a, b string) (newer, known bool) {
 	return false, false
 }
 
-// parseVersion reads what version made.
+// parseVersion reverses version.
 func parseVersion(version string) (number uint64, written int64, ok bool) {
 	first, second, _ := strings.Cut(version, "-")
 	number, errNumber := strconv.ParseUint(first, 10, 64)
@@ -75,8 +75,8 @@ type versionAnswer struct {
 
 func (v *versionAnswer) secret() secret { return secret{number: v.Version, written: v.Created} }
 
-// pathOf is the path of a secret in one part of the engine: data, metadata or
-// destroy.
+// pathOf returns the path of a secret in one part of the engine: data, metadata
+// or destroy.
 func (s *Store) pathOf(part, name string) string {
 	at := path.Join(s.config.Mount, part, s.config.Path, name)
 	if name == "" {
@@ -86,7 +86,7 @@ func (s *Store) pathOf(part, name string) string {
 }
 
 // read asks Vault for the current version of a secret.
-func (s *Store) read(ctx context.Context, key store.Key) (secret, error) {
+func (s *Store) read(ctx context.Context, key subjects.Target) (secret, error) {
 	at := s.pathOf("data", nameOf(key))
 	got, err := s.do(ctx, read(at))
 	if err != nil && !errors.Is(err, errAbsent) {
@@ -106,7 +106,7 @@ func (s *Store) read(ctx context.Context, key store.Key) (secret, error) {
 	held, version := content.Data.Data, content.Data.Metadata
 	current := version.secret()
 	switch {
-	case absent: // or soft-deleted by someone else, which leaves a number
+	case absent: // or soft-deleted by somebody else, which leaves a number
 		return current, nil
 	case version.Version == 0:
 		held.wipe()
@@ -122,22 +122,22 @@ func (s *Store) read(ctx context.Context, key store.Key) (secret, error) {
 		return current, nil
 	}
 	rec, err := held.decode(s.config.Native, version.Version, version.Created.UTC().Truncate(time.Millisecond), version.Custom)
-	if err == nil && rec.Data == nil && rec.Key != key {
-		err = fmt.Errorf("it holds %s, whose place is another", rec.Key)
+	if err == nil && rec.Data == nil && rec.Target != key {
+		err = fmt.Errorf("it holds %s, which belongs to another secret", rec.Target)
 	}
 	if err != nil {
 		held.wipe()
 		rec = &store.Record{Damaged: fmt.Sprintf("secret %s, version %d: %v", at, version.Version, err)}
 	}
-	rec.Key = key
+	rec.Target = key
 	rec.Version = current.version()
 	current.rec = rec
 	return current, nil
 }
 
-// write makes the next version of a secret, and wipes body. When another write
-// was faster, the error is one that isOvertaken.
-func (s *Store) write(ctx context.Context, key store.Key, body []byte) (made secret, err error) {
+// write makes the next version of a secret, and wipes body. If another write
+// was faster, isOvertaken is true for the error.
+func (s *Store) write(ctx context.Context, key subjects.Target, body []byte) (made secret, err error) {
 	defer clear(body)
 	at := s.pathOf("data", nameOf(key))
 	got, err := s.do(ctx, write(at, body))
@@ -160,16 +160,16 @@ func (s *Store) write(ctx context.Context, key store.Key, body []byte) (made sec
 }
 
 // destroy removes the content of all versions before a tombstone. The record is
-// deleted by then, so that nothing that it fails with may say that it is not.
-func (s *Store) destroy(ctx context.Context, key store.Key, tombstone *secret) error {
+// already deleted, so no error of destroy may claim the opposite.
+func (s *Store) destroy(ctx context.Context, key subjects.Target, tombstone *secret) error {
 	err := s.destroyBefore(ctx, key, tombstone)
 	if errors.Is(err, store.ErrPermission) || errors.Is(err, store.ErrFull) {
-		return fmt.Errorf("%w: it is deleted, and values of earlier versions are left: %v", store.ErrUnavailable, err)
+		return fmt.Errorf("%w: the credential is deleted, but values of earlier versions are left: %v", store.ErrUnavailable, err)
 	}
 	return err
 }
 
-func (s *Store) destroyBefore(ctx context.Context, key store.Key, tombstone *secret) error {
+func (s *Store) destroyBefore(ctx context.Context, key subjects.Target, tombstone *secret) error {
 	at := s.pathOf("metadata", nameOf(key))
 	got, err := s.do(ctx, read(at))
 	if errors.Is(err, errAbsent) {
@@ -195,7 +195,7 @@ func (s *Store) destroyBefore(ctx context.Context, key store.Key, tombstone *sec
 		}
 	}
 	if !same || len(earlier) == 0 {
-		return nil // it was buried, and what is there is another; or nothing is left
+		return nil // it was buried: the secret is another one, or nothing is left
 	}
 	at = s.pathOf("destroy", nameOf(key))
 	body := fmt.Appendf(nil, `{"versions":[%s]}`, earlier[:len(earlier)-1])

@@ -16,7 +16,7 @@ import (
 	"credbus/internal/store"
 )
 
-// session keeps the client's token alive, and gets another when it is lost.
+// session keeps the client's token alive, and replaces a lost one.
 //
 //	login ─► lease ─► renew when a third of it is left ─┬─► lease
 //	  ▲                                                 │
@@ -25,22 +25,22 @@ import (
 type session struct {
 	config Config
 	client *api.Client // with the token
-	entry  *api.Client // for logins alone, by who has the turn
+	entry  *api.Client // only for logins, by the holder of turn
 	log    *slog.Logger
 	index  index
 
-	turn chan struct{} // held by who logs in or renews: one at a time
+	turn chan struct{} // held during a login or renewal: one at a time
 
 	mu      sync.Mutex
 	lease   lease
-	changed chan struct{} // has one item when lease was changed by a call
+	changed chan struct{} // has one item after a call changed lease
 }
 
 // lease says how long a token lives.
 type lease struct {
-	given     time.Time     // by a login
-	since     time.Time     // it was given, renewed or looked at
-	ttl       time.Duration // from then on; 0 for ever
+	given     time.Time     // when a login gave it
+	since     time.Time     // when it was given, renewed or looked up
+	ttl       time.Duration // from since on; 0 means for ever
 	granted   time.Duration // at the login
 	renewable bool
 	due       time.Time // for renewal or login; zero for never
@@ -48,15 +48,16 @@ type lease struct {
 
 // Bounds of renewing.
 const (
-	renewBelow   = time.Hour              // is left, at the latest, of a token that had half as much again
+	renewBelow   = time.Hour              // renew with at least this left, if the token had 1.5 times as much
 	shortestWait = 100 * time.Millisecond // between two attempts
-	longestWait  = 10 * time.Second       // until the next attempt after one that failed
-	// freshFor is how long a token is taken for good that was just given: what is
-	// refused then is refused by its policy.
+	longestWait  = 10 * time.Second       // after a failed attempt
+	// freshFor is how long a new token counts as good: if it is refused in that
+	// time, its policy is the cause.
 	freshFor = time.Second
 )
 
-// newLease is the lease of a token that had the lease before, or of a new one.
+// newLease returns the lease of a token that had the lease before, or of a new
+// token.
 func newLease(auth *api.SecretAuth, before lease) lease {
 	l := lease{given: before.given, since: time.Now(), ttl: time.Duration(auth.LeaseDuration) * time.Second, renewable: auth.Renewable}
 	if l.given.IsZero() {
@@ -83,7 +84,7 @@ func newSession(config Config, log *slog.Logger) (*session, error) {
 	return s, err
 }
 
-// enter waits for the turn, which leave ends.
+// enter waits for the turn. leave ends it.
 func (s *session) enter(ctx context.Context) error {
 	select {
 	case s.turn <- struct{}{}:
@@ -95,7 +96,7 @@ func (s *session) enter(ctx context.Context) error {
 
 func (s *session) leave() { <-s.turn }
 
-// loginLocked gets a token. Whoever calls it has the turn.
+// loginLocked gets a token. The caller must hold the turn.
 func (s *session) loginLocked(ctx context.Context) error {
 	token, auth, err := s.authenticate(ctx)
 	if err != nil {
@@ -110,7 +111,7 @@ func (s *session) loginLocked(ctx context.Context) error {
 	l := newLease(auth, before)
 	s.set(l)
 	if again {
-		s.log.Warn("the token for Vault ends and cannot be renewed: give another", "setting", s.setting(), "ends", l.since.Add(l.ttl))
+		s.log.Warn("the token for Vault will expire and cannot be renewed: give another", "setting", s.setting(), "ends", l.since.Add(l.ttl))
 	} else {
 		s.log.Info("logged in to Vault", "auth", s.config.Auth, "ttl", l.ttl, "renewable", l.renewable)
 	}
@@ -133,7 +134,7 @@ func (s *session) current() lease {
 	return s.lease
 }
 
-// authenticate returns a token that Vault knows.
+// authenticate returns a valid token.
 func (s *session) authenticate(ctx context.Context) (token string, auth *api.SecretAuth, err error) {
 	var body map[string]any
 	switch s.config.Auth {
@@ -165,7 +166,7 @@ func (s *session) authenticate(ctx context.Context) (token string, auth *api.Sec
 	return answer.Auth.ClientToken, answer.Auth, nil
 }
 
-// lookup is authenticate with a token that is a setting.
+// lookup is authenticate with a token from the settings.
 func (s *session) lookup(ctx context.Context) (token string, auth *api.SecretAuth, err error) {
 	token = s.config.Token
 	if s.config.TokenFile != "" {
@@ -190,12 +191,12 @@ func (s *session) lookup(ctx context.Context) (token string, auth *api.SecretAut
 	}
 	seconds := int(ttl / time.Second)
 	if seconds == 0 && found.Data["expire_time"] != nil {
-		seconds = 1 // less than that is left; 0 would be for ever
+		seconds = 1 // less than a second is left; 0 would mean for ever
 	}
 	return token, &api.SecretAuth{LeaseDuration: seconds, Renewable: renewable}, nil
 }
 
-// readFile reads a secret that is a file's one line.
+// readFile reads a file with a secret in one line.
 func readFile(setting, path string) (string, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -208,13 +209,13 @@ func readFile(setting, path string) (string, error) {
 	return line, nil
 }
 
-// refused says why there is no token.
+// refused returns the reason why there is no token.
 func (s *session) refused(ctx context.Context, path string, err error) error {
 	status := statusOf(err)
 	remedy := map[string]string{
-		authToken:      "Vault does not know the token, or it has ended: give another. Or its policy does not allow read on " + path,
-		authAppRole:    "AppRole refuses them: do they belong together, and has the secret ID ended?",
-		authKubernetes: "is the role there, and bound to the service account and namespace of this pod?",
+		authToken:      "Vault does not know the token, or the token has expired: give another. Or its policy does not allow read on " + path,
+		authAppRole:    "AppRole refuses them: check that they belong together, and that the secret ID has not expired",
+		authKubernetes: "check that the role exists, and is bound to the service account and namespace of this pod",
 	}[s.config.Auth]
 	at := fmt.Sprintf("Vault at %s (store.vault.address), %s", s.config.Address, path)
 	switch {
@@ -223,11 +224,11 @@ func (s *session) refused(ctx context.Context, path string, err error) error {
 	case errors.Is(err, errGarbage):
 		return fmt.Errorf("%w: %s: %w", store.ErrUnavailable, at, err)
 	case (status == http.StatusBadRequest || status == http.StatusNotFound) && !isVaults(err):
-		return fmt.Errorf("%w: %s: %w Or is the address another server's, or http where it takes https? (status %d)", store.ErrUnavailable, at, errGarbage, status)
-	case isNoMount(err) && s.config.Auth == authToken: // which every Vault has
-		return fmt.Errorf("%w: %s: it knows no such path: give its address without /v1, and a store.vault.namespace that exists (status %d)", store.ErrUnavailable, at, status)
+		return fmt.Errorf("%w: %s: %w Or the address is that of another server, or http instead of https (status %d)", store.ErrUnavailable, at, errGarbage, status)
+	case isNoMount(err) && s.config.Auth == authToken: // every Vault has that path
+		return fmt.Errorf("%w: %s: it has no such path: give its address without /v1, and a store.vault.namespace that exists (status %d)", store.ErrUnavailable, at, status)
 	case status == 0:
-		return fmt.Errorf("%w: %s: is it reachable? %s", store.ErrUnavailable, at, reason(err))
+		return fmt.Errorf("%w: %s: check that it is reachable: %s", store.ErrUnavailable, at, reason(err))
 	case status == http.StatusTooManyRequests:
 		return fmt.Errorf("%w: %s: a quota limits logins (vault list sys/quotas/rate-limit)", store.ErrThrottled, at)
 	case states[status] != "":
@@ -236,12 +237,12 @@ func (s *session) refused(ctx context.Context, path string, err error) error {
 		return fmt.Errorf("%w: %s: status %d %s", store.ErrUnavailable, at, status, saidBy(err))
 	}
 	if s.config.Auth != authToken && (status == http.StatusForbidden || status == http.StatusNotFound) {
-		remedy += fmt.Sprintf(" Or is nothing mounted there? vault auth enable -path=%s %s (store.vault.auth_mount)", s.config.AuthMount, s.config.Auth)
+		remedy += fmt.Sprintf(" Or nothing is mounted there: vault auth enable -path=%s %s (store.vault.auth_mount)", s.config.AuthMount, s.config.Auth)
 	}
 	return fmt.Errorf("%w: %s: %s (%s: status %d %s)", store.ErrPermission, s.setting(), remedy, at, status, saidBy(err))
 }
 
-// setting names what the token comes from.
+// setting names the source of the token.
 func (s *session) setting() string {
 	switch {
 	case s.config.Auth == authAppRole:
@@ -254,7 +255,7 @@ func (s *session) setting() string {
 	return "store.vault.token"
 }
 
-// replace is asked by a call whose token was refused. It reports whether there
+// replace replaces a token that was refused in a call. It reports whether there
 // is another one now.
 func (s *session) replace(ctx context.Context, used string) (replaced bool, err error) {
 	if err := s.enter(ctx); err != nil {
@@ -270,7 +271,7 @@ func (s *session) replace(ctx context.Context, used string) (replaced bool, err 
 	if _, err := s.client.Auth().Token().LookupSelfWithContext(ctx); statusOf(err) != http.StatusForbidden {
 		return false, nil
 	}
-	s.log.Warn("Vault does not know the token any more", "auth", s.config.Auth)
+	s.log.Warn("Vault does not know the token any more: the worker logs in again", "auth", s.config.Auth)
 	if err := s.loginLocked(ctx); err != nil {
 		return false, err
 	}
@@ -294,7 +295,7 @@ func (s *session) keep(ctx context.Context) {
 	}
 }
 
-// extend renews the token, or logs in again where that gains more.
+// extend renews the token, or logs in again if that gains more time.
 func (s *session) extend(ctx context.Context) {
 	limited, cancel := context.WithTimeoutCause(ctx, callTimeout, errOverdue)
 	defer cancel()
@@ -304,7 +305,7 @@ func (s *session) extend(ctx context.Context) {
 	defer s.leave()
 	before := s.current()
 	if time.Now().Before(before.due) {
-		return // a call has done it
+		return // a call did it
 	}
 	err := s.extendLocked(limited, before)
 	if err == nil || ctx.Err() != nil {
@@ -335,6 +336,6 @@ func (s *session) extendLocked(ctx context.Context, before lease) error {
 			}
 		}
 	}
-	// It has reached the longest life that it may have.
+	// The token has reached its longest life.
 	return s.loginLocked(ctx)
 }

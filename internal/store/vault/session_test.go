@@ -22,7 +22,7 @@ import (
 	"credbus/internal/store/vault"
 )
 
-// role makes an AppRole for a store's path, with settings, and returns the
+// role makes an AppRole for the path of a store, with settings, and returns a
 // configuration that logs in with it.
 func (b *bed) role(t testing.TB, settings map[string]any) vault.Config {
 	t.Helper()
@@ -43,8 +43,7 @@ func (b *bed) role(t testing.TB, settings map[string]any) vault.Config {
 	return config
 }
 
-// logins counts the logins of AppRole that go through a proxy, and has them
-// answered by what it is set to.
+// logins counts the logins that go through the proxy, and passes them to the hook login.
 func (p *proxy) logins(login hook) *atomic.Int64 {
 	count := new(atomic.Int64)
 	p.set(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
@@ -58,7 +57,7 @@ func (p *proxy) logins(login hook) *atomic.Int64 {
 	return count
 }
 
-// works fails unless every method does.
+// works fails unless every method works.
 func works(t testing.TB, s store.Store) {
 	t.Helper()
 	all := calls(s)
@@ -79,14 +78,14 @@ func TestTokenIsRenewed(t *testing.T) {
 	config.Token, config.Address, config.Logger = auth.ClientToken, p.URL, log.logger()
 	var refusals atomic.Int64
 	p.set(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		if strings.HasSuffix(r.URL.Path, "/renew-self") && refusals.Add(1) <= 2 { // a failure or two are overcome
+		if strings.HasSuffix(r.URL.Path, "/renew-self") && refusals.Add(1) <= 2 { // it must overcome two failures
 			http.Error(w, `{"errors":["internal error"]}`, http.StatusInternalServerError)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 	s := open(t, config)
-	eventually(t, "the token has outlived the life that it was given", func() bool {
+	eventually(t, "the token has outlived its TTL", func() bool {
 		found, err := b.root.Auth().Token().LookupAccessorWithContext(t.Context(), auth.Accessor)
 		must(t, err)
 		renewed, _ := found.Data["last_renewal_time"].(json.Number)
@@ -95,15 +94,15 @@ func TestTokenIsRenewed(t *testing.T) {
 		return last >= created+5
 	})
 	works(t, s)
-	must(t, s.Close())
+	must(t, s.Close(t.Context()))
 	if text := log.String(); strings.Contains(text, config.Token) || !strings.Contains(text, "logged in to Vault") || !strings.Contains(text, "was not renewed") ||
 		!strings.Contains(text, "renewed the token for Vault") {
 		t.Errorf("it logs\n%s", text)
 	}
 }
 
-// A token that has reached its longest life is replaced before it ends: no call
-// is refused meanwhile.
+// A token near its maximum TTL is replaced before it ends. No call is refused
+// meanwhile.
 func TestLoginAtMaximumTTL(t *testing.T) {
 	t.Parallel()
 	b := sharedBed(t)
@@ -117,7 +116,7 @@ func TestLoginAtMaximumTTL(t *testing.T) {
 		tokens[s.Token()] = true
 		return len(tokens) == 3
 	})
-	must(t, s.Close())
+	must(t, s.Close(t.Context()))
 	text := log.String()
 	for token := range tokens {
 		if strings.Contains(text, token) {
@@ -129,7 +128,7 @@ func TestLoginAtMaximumTTL(t *testing.T) {
 	}
 }
 
-// A file with a token is read again when its token nears its end.
+// The file with the token is read again before the token expires.
 func TestTokenFile(t *testing.T) {
 	t.Parallel()
 	b := sharedBed(t)
@@ -144,7 +143,7 @@ func TestTokenFile(t *testing.T) {
 	s := open(t, config)
 	works(t, s)
 	must(t, os.WriteFile(config.TokenFile, []byte(second+"\n"), 0o600))
-	eventually(t, "the second token is taken", func() bool { return s.Token() == second })
+	eventually(t, "the second token is used", func() bool { return s.Token() == second })
 	works(t, s)
 
 	must(t, os.WriteFile(config.TokenFile, nil, 0o600))
@@ -155,7 +154,7 @@ func TestTokenFile(t *testing.T) {
 	refused(t, config, store.ErrPermission, "store.vault.token_file", "/not/there")
 }
 
-// A token that cannot be replaced is warned of while it lasts.
+// The log warns of a token that cannot be replaced before it ends.
 func TestTokenEnds(t *testing.T) {
 	t.Parallel()
 	b := sharedBed(t)
@@ -165,8 +164,8 @@ func TestTokenEnds(t *testing.T) {
 	var log log
 	config.Logger = log.logger()
 	s := open(t, config)
-	eventually(t, "it warns", func() bool {
-		return strings.Contains(log.String(), "the token for Vault ends and cannot be renewed") && strings.Contains(log.String(), "setting=store.vault.token ends=")
+	eventually(t, "the log warns", func() bool {
+		return strings.Contains(log.String(), "the token for Vault will expire and cannot be renewed") && strings.Contains(log.String(), "setting=store.vault.token ends=")
 	})
 	eventually(t, "calls are refused", func() bool {
 		return calls(s)["Get"](t.Context()) != nil && !errors.Is(calls(s)["Get"](t.Context()), store.ErrNotFound)
@@ -177,14 +176,14 @@ func TestTokenEnds(t *testing.T) {
 			t.Errorf("%s shows the token", name)
 		}
 	}
-	must(t, s.Close())
+	must(t, s.Close(t.Context()))
 	if strings.Contains(log.String(), config.Token) {
 		t.Error("the log shows the token")
 	}
 }
 
-// A token that is lost between two calls is replaced once, for all calls that
-// found it lost, and none of them fails.
+// A token is revoked between two calls. One login replaces it for all calls that fail
+// meanwhile, and each of them then succeeds.
 func TestTokenIsLost(t *testing.T) {
 	t.Parallel()
 	b := sharedBed(t)
@@ -200,7 +199,7 @@ func TestTokenIsLost(t *testing.T) {
 		var callers sync.WaitGroup
 		for range 16 {
 			callers.Go(func() {
-				if rec, err := s.Get(context.Background(), newRecord("org:acme", "key", "").Key); err != nil || rec.WriteID == "" {
+				if rec, err := s.Get(context.Background(), newRecord("org:acme", "key", "").Target); err != nil || rec.WriteID == "" {
 					t.Errorf("Get: %v", err)
 				}
 				rec := newRecord("org:acme", unique("key"), "w1")
@@ -215,26 +214,26 @@ func TestTokenIsLost(t *testing.T) {
 		}
 	}
 
-	// Without a login, a call says what there is to be said of it.
+	// Without a login, a call must return the reason.
 	lost := func() error {
 		s.Age(time.Minute)
 		must(t, b.root.Auth().Token().RevokeTreeWithContext(t.Context(), s.Token()))
-		_, err := s.Get(t.Context(), newRecord("org:acme", "key", "").Key)
+		_, err := s.Get(t.Context(), newRecord("org:acme", "key", "").Target)
 		return err
 	}
 	p.logins(answers(http.StatusServiceUnavailable, `{"errors":["Vault is sealed"]}`))
 	says(t, lost(), store.ErrUnavailable, "auth/approle/login", "sealed")
 	p.logins(answers(http.StatusBadRequest, `{"errors":["invalid role or secret ID"]}`))
-	_, err := s.Get(t.Context(), newRecord("org:acme", "key", "").Key)
+	_, err := s.Get(t.Context(), newRecord("org:acme", "key", "").Target)
 	says(t, err, store.ErrPermission, "store.vault.role_id, store.vault.secret_id", "invalid role or secret ID")
 	p.logins(answers(http.StatusOK, `hello`))
-	_, err = s.Get(t.Context(), newRecord("org:acme", "key", "").Key)
+	_, err = s.Get(t.Context(), newRecord("org:acme", "key", "").Target)
 	says(t, err, store.ErrUnavailable, "auth/approle/login")
 	p.set(pass)
 	works(t, s)
 }
 
-// What the policy refuses costs no login.
+// A refusal by the policy must not cause a login.
 func TestRefusalIsNoLostToken(t *testing.T) {
 	t.Parallel()
 	b := sharedBed(t)
@@ -247,11 +246,11 @@ func TestRefusalIsNoLostToken(t *testing.T) {
 	must(t, b.root.Sys().PutPolicyWithContext(t.Context(), policies[0], `path "auth/token/lookup-self" { capabilities = ["read"] }`))
 	s.Age(time.Minute)
 	for range 3 {
-		_, err := s.Get(t.Context(), newRecord("org:acme", "key", "").Key)
+		_, err := s.Get(t.Context(), newRecord("org:acme", "key", "").Target)
 		says(t, err, store.ErrPermission, "must allow read on secret/data/"+config.Path)
 	}
 	if n := logins.Load(); n != 0 {
-		t.Errorf("%d logins", n)
+		t.Errorf("%d logins, want none", n)
 	}
 }
 
@@ -280,12 +279,12 @@ func TestAppRole(t *testing.T) {
 	must(t, os.WriteFile(file.SecretIDFile, []byte(config.SecretID+"\n"), 0o600))
 	works(t, open(t, file))
 
-	// A role may do without a secret ID.
+	// A role may need no secret ID.
 	works(t, open(t, b.role(t, map[string]any{"bind_secret_id": false, "token_bound_cidrs": "127.0.0.0/8"})))
 }
 
-// The login is Vault's own; only the Kubernetes API that Vault asks about the
-// pod's token is not real.
+// The login is Vault's own. Only the Kubernetes API, which Vault asks about the token
+// of the pod, is a fake.
 func TestKubernetes(t *testing.T) {
 	b := sharedBed(t)
 	config := b.config(t)

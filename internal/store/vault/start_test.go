@@ -22,8 +22,8 @@ import (
 	"credbus/internal/testbed"
 )
 
-// refused fails unless New refuses a configuration in time, with an error of
-// that kind that has every part and no secret.
+// refused fails unless New refuses a configuration within 2 s, with an error of the
+// kind that contains every part and no secret.
 func refused(t *testing.T, config vault.Config, kind error, parts ...string) {
 	t.Helper()
 	config.Logger = slog.New(slog.DiscardHandler)
@@ -31,13 +31,13 @@ func refused(t *testing.T, config vault.Config, kind error, parts ...string) {
 	testbed.Prompt(t, 2*time.Second, func() {
 		var s *vault.Store
 		if s, err = vault.New(context.Background(), config); err == nil {
-			s.Close()
+			s.Close(t.Context())
 		}
 	})
 	says(t, err, kind, parts...)
 	for _, secret := range []string{config.Token, config.SecretID} {
 		if err != nil && secret != "" && strings.Contains(err.Error(), secret) {
-			t.Errorf("shows a secret: %v", err)
+			t.Errorf("the error shows a secret: %v", err)
 		}
 	}
 }
@@ -45,29 +45,29 @@ func refused(t *testing.T, config vault.Config, kind error, parts ...string) {
 func TestConfigIsChecked(t *testing.T) {
 	const address = "http://127.0.0.1:1"
 	for want, config := range map[string]vault.Config{
-		"store.vault.address is not set":  {Token: "hvs.given"},
-		"store.vault.address is no":       {Address: "vault:8200", Token: "hvs.given"},
-		"store.vault.address is no addr":  {Address: "ftp://vault:8200", Token: "hvs.given"},
-		"write https://host:port":         {Address: "https://user:pass@vault:8200", Token: "hvs.given"},
-		"store.vault.mount":               {Address: address, Token: "hvs.given", Mount: "/secret"},
-		"store.vault.path":                {Address: address, Token: "hvs.given", Path: "../sys"},
-		`"a/+/b"`:                         {Address: address, Token: "hvs.given", Path: "a/+/b"},
-		"store.vault.auth_mount":          {Address: address, Token: "hvs.given", AuthMount: "a//b"},
-		"store.vault.token and":           {Address: address},
-		"store.vault.token_file":          {Address: address, Token: "hvs.given", TokenFile: "f"},
-		"store.vault.role_id":             {Address: address, Auth: "approle"},
-		"store.vault.secret_id_file":      {Address: address, Auth: "approle", RoleID: "r", SecretID: "given-id", SecretIDFile: "f"},
-		"store.vault.role is not set":     {Address: address, Auth: "kubernetes"},
-		`store.vault.auth is "ldap"`:      {Address: address, Auth: "ldap"},
-		"store.vault.ca":                  {Address: address, Token: "hvs.given", CA: "start_test.go"},
-		"store.vault.ca: open /not/there": {Address: address, Token: "hvs.given", CA: "/not/there"},
+		"store.vault.address is not set":      {Token: "hvs.given"},
+		"store.vault.address is no":           {Address: "vault:8200", Token: "hvs.given"},
+		"store.vault.address is not the addr": {Address: "ftp://vault:8200", Token: "hvs.given"},
+		"write https://host:port":             {Address: "https://user:pass@vault:8200", Token: "hvs.given"},
+		"store.vault.mount":                   {Address: address, Token: "hvs.given", Mount: "/secret"},
+		"store.vault.path":                    {Address: address, Token: "hvs.given", Path: "../sys"},
+		`"a/+/b"`:                             {Address: address, Token: "hvs.given", Path: "a/+/b"},
+		"store.vault.auth_mount":              {Address: address, Token: "hvs.given", AuthMount: "a//b"},
+		"store.vault.token and":               {Address: address},
+		"store.vault.token_file":              {Address: address, Token: "hvs.given", TokenFile: "f"},
+		"store.vault.role_id":                 {Address: address, Auth: "approle"},
+		"store.vault.secret_id_file":          {Address: address, Auth: "approle", RoleID: "r", SecretID: "given-id", SecretIDFile: "f"},
+		"store.vault.role is not set":         {Address: address, Auth: "kubernetes"},
+		`store.vault.auth is "ldap"`:          {Address: address, Auth: "ldap"},
+		"store.vault.ca":                      {Address: address, Token: "hvs.given", CA: "start_test.go"},
+		"store.vault.ca: open /not/there":     {Address: address, Token: "hvs.given", CA: "/not/there"},
 	} {
 		refused(t, config, nil, want)
 	}
 }
 
 func TestServerIsChecked(t *testing.T) {
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts and says nothing
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never answers
 	must(t, err)
 	defer silent.Close()
 	fake := func(status int, body string) string {
@@ -87,21 +87,21 @@ func TestServerIsChecked(t *testing.T) {
 		{fake(200, "{}"), store.ErrUnavailable, "is not initialized: vault operator init"},
 		{fake(299, `{"initialized":true,"sealed":true}`), store.ErrUnavailable, "is sealed: vault operator unseal"},
 		{fake(299, `{"initialized":true,"replication_dr_mode":"secondary"}`), store.ErrUnavailable, "disaster recovery"},
-		{fake(404, "nothing here"), store.ErrUnavailable, "no answer of Vault's"},
-		{fake(400, "Client sent an HTTP request to an HTTPS server."), store.ErrUnavailable, "http where it takes https"},
+		{fake(404, "nothing here"), store.ErrUnavailable, "not one of Vault"},
+		{fake(400, "Client sent an HTTP request to an HTTPS server."), store.ErrUnavailable, "http instead of https"},
 		{fake(404, `{"errors":["no handler for route \"v1/auth/token/lookup-self\""]}`), store.ErrUnavailable, "without /v1"},
 		{fake(302, "elsewhere"), nil, "(store.vault.address)"},
 	} {
 		refused(t, vault.Config{Address: test.address, Token: "hvs.some-token"}, test.kind, test.want, "store.vault.address")
 	}
 
-	// A caller that gives up is not told that Vault is slow.
+	// A caller that gives up gets its context's error, not "Vault is slow".
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := vault.New(ctx, vault.Config{Address: "http://" + silent.Addr().String(), Token: "hvs.given"}); err != nil {
 		says(t, err, context.DeadlineExceeded)
 	} else {
-		t.Error("a silent server passes")
+		t.Error("New accepts a silent server")
 	}
 }
 
@@ -115,13 +115,13 @@ func TestSealed(t *testing.T) {
 	refused(t, config, store.ErrUnavailable, "is sealed: vault operator unseal")
 	for name, call := range calls(s) {
 		if err := call(t.Context()); err == nil {
-			t.Errorf("%s of a sealed Vault passes", name)
+			t.Errorf("%s of a sealed Vault succeeds", name)
 		} else {
 			says(t, err, store.ErrUnavailable, "sealed", "store.vault.address")
 		}
 	}
-	b.Restart(t) // which unseals it
-	if got := get(t, s, rec.Key); got.WriteID != "w1" {
+	b.Restart(t) // unseals it
+	if got := get(t, s, rec.Target); got.WriteID != "w1" {
 		t.Errorf("after it was unsealed: %+v", got)
 	}
 }
@@ -134,8 +134,8 @@ func TestMountIsChecked(t *testing.T) {
 	config.Token = b.Fact("token")
 	for mount, want := range map[string]string{
 		"missing":       "vault secrets enable -path=missing -version=2 kv",
-		one:             one + " is of KV version 1",
-		"transit":       "transit is a mount of transit, not of kv",
+		one:             one + " is KV version 1",
+		"transit":       "transit is a mount of type transit, not kv",
 		"secret/deeper": "secret/deeper is a path in the mount secret/",
 	} {
 		config.Mount = mount
@@ -149,11 +149,11 @@ func TestMountIsChecked(t *testing.T) {
 	rec.Payload = []byte("sealed")
 	eventually(t, "the new mount can be written to", func() bool { _, err := s.Put(t.Context(), rec, store.Precondition{}); return err == nil })
 	if _, err := b.root.KVv2(deep).Get(t.Context(), "apps/credbus/org:acme/key"); err != nil {
-		t.Errorf("in a mount of another name: %v", err)
+		t.Errorf("in a mount with another name: %v", err)
 	}
 }
 
-// What the policy lacks is named at the start.
+// The error of New must name what the policy lacks.
 func TestCapabilitiesAreChecked(t *testing.T) {
 	b := sharedBed(t)
 	path := unique("lacking")
@@ -166,7 +166,7 @@ func TestCapabilitiesAreChecked(t *testing.T) {
 		{"secret/destroy/", "secret/elsewhere/"}:               "must allow update on " + at("destroy"),
 		{"secret/", "elsewhere/"}:                              "allow create, read, update on " + at("data"),
 		{"secret/data/" + path + "/*", "secret/data/" + path}:  "must allow create, read, update on " + at("data"),
-		{`path "auth/token/lookup-self"`, `path "auth/token"`}: "store.vault.token: Vault does not know the token, or it has ended: give another. Or its policy does not allow read on auth/token/lookup-self",
+		{`path "auth/token/lookup-self"`, `path "auth/token"`}: "store.vault.token: Vault does not know the token, or the token has expired: give another. Or its policy does not allow read on auth/token/lookup-self",
 		{`path "auth/token/renew-self"`, `path "auth/token"`}:  "must allow update on auth/token/renew-self",
 		{`path "sys/capabilities-self"`, `path "sys"`}:         "must allow update on sys/capabilities-self",
 	} {
@@ -175,7 +175,7 @@ func TestCapabilitiesAreChecked(t *testing.T) {
 	}
 }
 
-// A permission that is taken away later is named by the call that lacks it.
+// A call that lacks a permission must name it.
 func TestPermissionDenied(t *testing.T) {
 	b := sharedBed(t)
 	config := b.config(t)
@@ -197,7 +197,7 @@ func TestPermissionDenied(t *testing.T) {
 	says(t, all["Get"](t.Context()), store.ErrPermission)
 }
 
-// policies are those of a token.
+// policies returns the policies of a token.
 func (b *bed) policies(t testing.TB, token string) []string {
 	t.Helper()
 	found, err := b.root.Auth().Token().LookupWithContext(context.Background(), token)
@@ -207,7 +207,7 @@ func (b *bed) policies(t testing.TB, token string) []string {
 	return policies
 }
 
-// The certificate of the server is checked with that of the setting.
+// The certificate of the server is checked against the configured authority.
 func TestCA(t *testing.T) {
 	b := sharedBed(t)
 	server := httptest.NewUnstartedServer(new(proxy).handler(t, b))
@@ -223,14 +223,14 @@ func TestCA(t *testing.T) {
 	put(t, s, newRecord("org:acme", "key", "w1"))
 }
 
-// Every request is of the namespace, but the one for the server's health and the
-// one that a server with namespaces refuses.
+// Every request names the namespace, except one for the health of the server, and one
+// for a namespace that does not exist, which a server with namespaces refuses.
 func TestNamespace(t *testing.T) {
 	b := sharedBed(t)
 	p := b.proxy(t)
 	config := b.config(t)
 	config.Address, config.Namespace = p.URL, "teams/payments"
-	refused(t, config, nil, "store.vault.namespace", "ignores namespaces", "store.vault.path") // as this Vault does
+	refused(t, config, nil, "store.vault.namespace", "ignores namespaces", "store.vault.path") // like this Vault
 	var within, without, nowhere atomic.Int64
 	p.set(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		switch namespace := r.Header.Get("X-Vault-Namespace"); {
@@ -245,7 +245,7 @@ func TestNamespace(t *testing.T) {
 			_, _ = io.WriteString(w, `{"errors":["permission denied"]}`)
 			return
 		default:
-			t.Errorf("%s %s is of the namespace %q", r.Method, r.URL.Path, namespace)
+			t.Errorf("%s %s names the namespace %q", r.Method, r.URL.Path, namespace)
 		}
 		r.Header.Del("X-Vault-Namespace") // this Vault has none
 		next.ServeHTTP(w, r)
@@ -257,11 +257,11 @@ func TestNamespace(t *testing.T) {
 		}
 	}
 	if within.Load() < 7 || without.Load() != 1 || nowhere.Load() != 1 {
-		t.Errorf("%d requests were of the namespace, %d of none, %d of one that is not there", within.Load(), without.Load(), nowhere.Load())
+		t.Errorf("%d requests named the namespace, %d none, %d a missing one", within.Load(), without.Load(), nowhere.Load())
 	}
 }
 
-// What the environment says is for the worker's configuration to read.
+// The store does not read the VAULT_ variables. Only the worker's configuration does.
 func TestEnvironmentIsNotRead(t *testing.T) {
 	b := sharedBed(t)
 	p := b.proxy(t)
@@ -287,7 +287,7 @@ func TestEnvironmentIsNotRead(t *testing.T) {
 	})
 	put(t, open(t, config), newRecord("org:acme", "key", "w1"))
 
-	// The SDK does read it, before it is told not to.
+	// The SDK reads them first, so an invalid one is an error.
 	t.Setenv("VAULT_CLIENT_TIMEOUT", "soon")
 	refused(t, config, nil, "VAULT_ variable of the environment", "VAULT_CLIENT_TIMEOUT")
 }

@@ -3,6 +3,7 @@ package vault
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -15,10 +16,10 @@ import (
 	"credbus/subjects"
 )
 
-// Config says which secrets of which Vault, and how to log in.
+// Config describes the secrets, their Vault, and how to log in.
 type Config struct {
 	Address   string // https://vault.example:8200
-	CA        string // file of certificates in PEM that the server's is checked with; default those of the system
+	CA        string // PEM file of certificates to check the server's with; default those of the system
 	Namespace string // of Vault Enterprise or OpenBao
 	Mount     string // of a KV engine of version 2; default DefaultMount
 	Path      string // below the mount; default DefaultPath
@@ -30,14 +31,14 @@ type Config struct {
 	TokenFile string // or a file that holds it, read at each login
 
 	RoleID       string // for approle
-	SecretID     string // either this, or none where the role wants none
+	SecretID     string // either this, or none if the role needs none
 	SecretIDFile string // or a file that holds it, read at each login
 
 	Role    string // for kubernetes
 	JWTFile string // the service account's token, read at each login; default DefaultJWTFile
 
 	// Native keeps values as entries of a secret, as other programs read them,
-	// in place of sealed records.
+	// instead of sealed records.
 	Native bool
 
 	Logger *slog.Logger // default slog.Default()
@@ -50,8 +51,8 @@ const (
 	DefaultJWTFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 )
 
-// callTimeout bounds every call, and with it how long a writer holds on to what
-// it has read: see burial.go.
+// callTimeout bounds every call, and so the time between a writer's read and
+// its write: see burial.go.
 const callTimeout = 15 * time.Second
 
 var errOverdue = fmt.Errorf("%w: Vault has not answered within %s", store.ErrTimeout, callTimeout)
@@ -62,12 +63,12 @@ type Store struct {
 	config  Config
 	log     *slog.Logger
 	session *session
-	client  *api.Client // of session
+	client  *api.Client // shared with session
 	burial  burial
-	cluster string // the ID of Vault's, where it tells
-	mount   string // the UUID of the mount, where Vault tells
+	cluster string // the ID of Vault's cluster, or ""
+	mount   string // the UUID of the mount, or ""
 
-	keepsRequests atomic.Bool // it does not forward those that ask for it
+	keepsRequests atomic.Bool // the server does not forward requests
 
 	walks store.Walks[[]name]
 	calls *store.Calls
@@ -80,9 +81,9 @@ var (
 	_ store.Ordered    = (*Store)(nil)
 )
 
-// New logs in to Vault and sees that the store can work there: that the server
-// is unsealed, the mount is one of KV version 2, and the policy allows what is
-// needed. It ends within 2 seconds. The error names the setting to change.
+// New logs in to Vault and checks that the store can work there: the server is
+// unsealed, the mount is KV version 2, and the policy allows all requests. It
+// returns within 2 seconds. The error names the setting to change.
 func New(ctx context.Context, config Config) (*Store, error) {
 	if err := config.complete(); err != nil {
 		return nil, err
@@ -102,18 +103,18 @@ func New(ctx context.Context, config Config) (*Store, error) {
 	return s, nil
 }
 
-// Lag is for how long a read may answer what was before an acknowledged write, by
-// default. Standbys that answer reads themselves (OpenBao from 2.5, performance
-// standbys of Vault Enterprise) give no bound; replication takes milliseconds to
-// seconds.
+// Lag is the default for how long a read may return the state before an
+// acknowledged write. Standbys that answer reads themselves (OpenBao from 2.5,
+// performance standbys of Vault Enterprise) give no bound; replication takes
+// milliseconds to seconds.
 const Lag = 10 * time.Second
 
 // Native implements [store.Native].
 func (s *Store) Native(subjects.Scope) bool { return s.config.Native }
 
-// begin admits a call, whose reads end with Close and whose writes go on until
-// they are answered: with ErrClosed, a write surely had no effect. Both end
-// after callTimeout. The caller ends the call with end when err is nil.
+// begin admits a call. Its reads end with Close, its writes continue until they
+// are answered: so ErrClosed means that a write had no effect. Both end after
+// callTimeout. If err is nil, the caller must end the call with end.
 func (s *Store) begin(parent context.Context) (reads, writes context.Context, end func(), err error) {
 	writes, timeout := context.WithTimeoutCause(parent, callTimeout, errOverdue)
 	reads, ended, err := s.calls.Begin(writes)
@@ -128,7 +129,7 @@ func (s *Store) begin(parent context.Context) (reads, writes context.Context, en
 }
 
 // Get implements [store.Store].
-func (s *Store) Get(ctx context.Context, key store.Key) (*store.Record, error) {
+func (s *Store) Get(ctx context.Context, key subjects.Target) (*store.Record, error) {
 	if err := key.Check(); err != nil {
 		return nil, err
 	}
@@ -151,7 +152,7 @@ func (s *Store) Get(ctx context.Context, key store.Key) (*store.Record, error) {
 
 // Put implements [store.Store].
 func (s *Store) Put(ctx context.Context, rec *store.Record, pre store.Precondition) (string, error) {
-	if err := rec.Key.Check(); err != nil {
+	if err := rec.Target.Check(); err != nil {
 		return "", err
 	}
 	reads, writes, end, err := s.begin(ctx)
@@ -159,55 +160,44 @@ func (s *Store) Put(ctx context.Context, rec *store.Record, pre store.Preconditi
 		return "", err
 	}
 	defer end()
-	for {
-		current, err := s.settled(reads, rec.Key)
-		if err != nil {
-			return "", err
-		}
+	read := func() (*store.Record, uint64, error) {
+		current, err := s.settled(reads, rec.Target)
 		current.wipe()
-		if current.sound() && current.rec.WriteID == rec.WriteID && rec.WriteID != "" { // others' writes have none
-			return pre.Repeated(current.rec)
-		}
-		if err := pre.Check(current.rec); err != nil {
-			return "", err
-		}
-		next := *rec
-		if current.sound() {
-			next.Created = current.rec.Created
-		}
-		body, err := encode(&next, s.config.Native, current.number+1)
+		return current.rec, current.number, err
+	}
+	return store.Replace(rec, pre, read, func(next *store.Record, number uint64) (string, error) {
+		body, err := encode(next, s.config.Native, number+1)
 		if err != nil {
 			return "", err
 		}
-		made, err := s.write(writes, rec.Key, body)
-		switch {
-		case err == nil:
-			return made.version(), nil
-		case !isOvertaken(err):
-			return "", err
+		made, err := s.write(writes, rec.Target, body)
+		if err != nil {
+			return "", s.overtaken(reads, err)
 		}
-		if err := overtaken(reads); err != nil {
-			return "", err
-		}
-	}
+		return made.version(), nil
+	})
 }
 
-// overtaken waits a moment after another write was faster, or a standby showed what
-// was before it.
-func overtaken(ctx context.Context) error {
+// If err says that another write was faster, or that a standby showed the state
+// before it, overtaken waits a moment and returns store.ErrOvertaken. It
+// returns other errors as they are.
+func (s *Store) overtaken(ctx context.Context, err error) error {
+	if !isOvertaken(err) {
+		return err
+	}
 	const least, spread = 5 * time.Millisecond, 20 * time.Millisecond
 	select {
 	case <-time.After(least + rand.N(spread)):
-		return nil
+		return store.ErrOvertaken
 	case <-ctx.Done():
 		return ended(ctx)
 	}
 }
 
-// Delete implements [store.Store]. The earlier versions of the secret are
-// destroyed, and what Vault knows of it is removed about a minute later: see
+// Delete implements [store.Store]. It destroys the earlier versions of the
+// secret. Vault's metadata of it is removed about a minute later: see
 // burial.go.
-func (s *Store) Delete(ctx context.Context, key store.Key, pre store.Precondition) error {
+func (s *Store) Delete(ctx context.Context, key subjects.Target, pre store.Precondition) error {
 	if err := key.Check(); err != nil {
 		return err
 	}
@@ -216,46 +206,42 @@ func (s *Store) Delete(ctx context.Context, key store.Key, pre store.Preconditio
 		return err
 	}
 	defer end()
-	for {
-		current, err := s.read(reads, key)
-		if err != nil {
-			return err
-		}
+	var current secret
+	read := func() (_ *store.Record, number uint64, err error) {
+		current, err = s.read(reads, key)
 		current.wipe()
-		if err := pre.Check(current.rec); err != nil || current.rec == nil {
-			return cmp.Or(s.deletedBefore(writes, key, &current), err, store.ErrNotFound)
-		}
-		tombstone, err := s.write(writes, key, encodeTombstone(deleted, current.number+1))
-		switch {
-		case err == nil:
-			s.burial.later(key)
-			return s.destroy(writes, key, &tombstone)
-		case !isOvertaken(err):
-			return err
-		}
-		if err := overtaken(reads); err != nil {
-			return err
-		}
+		return current.rec, current.number, err
 	}
+	err = store.Remove(pre, read, func(number uint64) error {
+		tombstone, err := s.write(writes, key, encodeTombstone(deleted, number+1))
+		if err != nil {
+			return s.overtaken(reads, err)
+		}
+		s.burial.later(key)
+		return s.destroy(writes, key, &tombstone)
+	})
+	if current.rec == nil && errors.Is(err, store.ErrNotFound) {
+		return cmp.Or(s.deletedBefore(writes, key, &current), err)
+	}
+	return err
 }
 
-// deletedBefore ends what a delete that failed halfway has left, if there was one.
-func (s *Store) deletedBefore(ctx context.Context, key store.Key, current *secret) error {
+// deletedBefore completes an earlier delete that failed halfway, if there was
+// one.
+func (s *Store) deletedBefore(ctx context.Context, key subjects.Target, current *secret) error {
 	switch {
 	case s.burial.isDue(current):
 		s.burial.at(key, time.Now())
-	case current.deleted == deleted && current.age < s.burial.quiet-callTimeout: // no burial comes between
+	case current.deleted == deleted && current.age < s.burial.quiet-callTimeout: // too early for a burial
 		return s.destroy(ctx, key, current)
 	}
 	return nil
 }
 
-// Close implements [store.Store]. Calls under way give up, unless they wait for
-// the answer to a write; it waits until all have returned.
-func (s *Store) Close() error {
-	if s.calls.Close() {
+// Close implements [store.Store].
+func (s *Store) Close(ctx context.Context) error {
+	return s.calls.Close(ctx, func() {
 		s.closeConnections()
-	}
-	s.walks.Close()
-	return nil
+		s.walks.Close()
+	})
 }

@@ -10,10 +10,10 @@ import (
 	"credbus/internal/store/storetest"
 	"credbus/internal/store/vault"
 	"credbus/internal/testbed/lagproxy"
+	"credbus/subjects"
 )
 
-// All questions are asked of a store that has the policy of deploy/vault and no
-// more.
+// The store passes the suite with only the policy of deploy/vault.
 func TestConformance(t *testing.T)       { conformance(t, false) }
 func TestConformanceNative(t *testing.T) { conformance(t, true) }
 
@@ -26,7 +26,7 @@ func conformance(t *testing.T, native bool) {
 			config.Native = native
 			return open(t, config)
 		},
-		Damage: func(t *testing.T, _ store.Store, key store.Key) {
+		Damage: func(t *testing.T, _ store.Store, key subjects.Target) {
 			spoilt := map[string]any{"credbus:sealed": "Y3JlZGJ1cwE="}
 			if native {
 				spoilt = map[string]any{"credbus:record": `{"version":`, "value": "x"}
@@ -34,7 +34,7 @@ func conformance(t *testing.T, native bool) {
 			_, err := b.kv().Put(t.Context(), config.Path+"/"+key.String(), spoilt)
 			must(t, err)
 		},
-		Plant: func(t *testing.T, _ store.Store, key store.Key, value string) {
+		Plant: func(t *testing.T, _ store.Store, key subjects.Target, value string) {
 			path := config.Path + "/" + key.String()
 			_, err := b.kv().Put(t.Context(), path, map[string]any{"value": value})
 			must(t, err)

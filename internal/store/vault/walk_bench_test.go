@@ -7,7 +7,7 @@ import (
 	"credbus/internal/store/storetest"
 )
 
-// BenchmarkWalk is a walk over a whole path.
+// BenchmarkWalk walks over a whole path.
 //
 //	go test ./internal/store/vault -run '^$' -bench Walk -benchtime 1x
 func BenchmarkWalk(b *testing.B) {

@@ -1,20 +1,20 @@
-// Package lagproxy plays, in front of a real Vault, a cluster of an active server
-// and a standby that answers reads from what was there some time ago. Standbys of
-// OpenBao 2.5 and performance standbys of Vault Enterprise do that.
+// Package lagproxy makes a real Vault look like a cluster: an active server, and a
+// standby that answers reads with the state of some time ago. Standbys of OpenBao 2.5
+// and performance standbys of Vault Enterprise do that.
 //
 //	worker A ─► Active  ───────────────────────────────► Vault
 //	worker B ─► Standby ─► a write, or a read of another path ─► Vault
 //	                  └──► a read of a secret: as it was Lag ago
 //
-// All that writes secrets must go through the proxy, because it looks at a secret
-// before each write: that is what the standby answers until Lag after the write
-// was acknowledged. The writes of a proxy go one after the other.
+// All writes of secrets must go through the proxy, because it reads a secret before
+// each write: until Lag after the write was acknowledged, the standby answers with that
+// state. The proxy carries out one write at a time.
 //
 // With Indexes, the proxy also obeys the headers that HashiCorp documents
-// (https://developer.hashicorp.com/vault/docs/enterprise/consistency): answers to
-// writes carry X-Vault-Index, and the standby answers 412 to a read that carries a
-// newer index than it has applied, or forwards the read if it says
-// "X-Vault-Inconsistent: forward-active-node".
+// (https://developer.hashicorp.com/vault/docs/enterprise/consistency). Answers to
+// writes carry X-Vault-Index. If a read carries a newer index than the standby has
+// applied, the standby answers 412. If the read also says "X-Vault-Inconsistent:
+// forward-active-node", the standby forwards it instead.
 package lagproxy
 
 import (
@@ -37,12 +37,12 @@ import (
 
 // Config says what the standby is like.
 type Config struct {
-	Lag      time.Duration // for which it does not know a write that was acknowledged
+	Lag      time.Duration // for how long it does not know an acknowledged write
 	Indexes  bool          // it has the headers of Vault Enterprise
-	Forwards bool          // and forwards what asks for it (allow_forwarding_via_header); Vault refuses that by default
+	Forwards bool          // it also forwards reads on request (allow_forwarding_via_header); by default Vault refuses that
 }
 
-// Proxy is two addresses of one Vault.
+// Proxy has two addresses for one Vault.
 type Proxy struct {
 	Active  string // answers like Vault itself
 	Standby string // answers reads of secrets as they were Config.Lag ago
@@ -60,12 +60,12 @@ type Proxy struct {
 	forwards int
 }
 
-// view is what a read was answered before a write.
+// view is the answer to a read, as it was before a write.
 type view struct {
 	status int
 	header http.Header
 	body   []byte
-	until  time.Time // the write was acknowledged; zero while it is under way
+	until  time.Time // when the write was acknowledged; zero while it is under way
 }
 
 // New serves both addresses until the test ends. The target is Vault's address.
@@ -87,15 +87,15 @@ func New(t testing.TB, target string, config Config) *Proxy {
 	return p
 }
 
-// Counts says how many reads the standby answered with what was not current any
-// more, how many it answered 412, and how many it forwarded.
+// Counts returns how many reads the standby answered with an old state, how many it
+// answered 412, and how many it forwarded.
 func (p *Proxy) Counts() (stale, awaited, forwarded int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.stale, p.awaited, p.forwards
 }
 
-// CatchUp has the standby know all writes that were acknowledged so far.
+// CatchUp makes the standby know all writes that were acknowledged so far.
 func (p *Proxy) CatchUp() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -115,7 +115,7 @@ func (p *Proxy) serveActive(w http.ResponseWriter, r *http.Request) {
 func (p *Proxy) serveStandby(w http.ResponseWriter, r *http.Request) {
 	const inconsistent = "X-Vault-Inconsistent"
 	if forward := r.Header.Get(inconsistent) == "forward-active-node"; forward && p.config.Forwards {
-		r.Header.Del(inconsistent) // the real one behind would refuse it
+		r.Header.Del(inconsistent) // the real Vault behind would refuse it
 		if p.lacks(r) {
 			p.count(&p.forwards)
 			p.next.ServeHTTP(w, r)
@@ -127,7 +127,7 @@ func (p *Proxy) serveStandby(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if p.lacks(r) {
-		if r.Header.Get(inconsistent) != "" { // and it is off: the real one behind says so
+		if r.Header.Get(inconsistent) != "" { // but forwarding is off: the real Vault behind says so
 			p.next.ServeHTTP(w, r)
 			return
 		}
@@ -154,8 +154,8 @@ func (p *Proxy) count(what *int) {
 	p.mu.Unlock()
 }
 
-// written says which reads a request changes the answers of: those of a secret,
-// and of the lists that it may come into or go from.
+// written returns the reads whose answers a request changes: those of a secret, and of
+// the lists that contain it before or after.
 func written(r *http.Request) (reads []string, ok bool) {
 	if r.Method == http.MethodGet || r.Method == "LIST" {
 		return nil, false
@@ -176,7 +176,7 @@ func written(r *http.Request) (reads []string, ok bool) {
 	return reads, true
 }
 
-// keyOf is the name of a read in the past.
+// keyOf is the name of a read in Proxy.past.
 func keyOf(u *url.URL) string {
 	key := strings.TrimRight(u.Path, "/")
 	if u.RawQuery != "" {
@@ -185,7 +185,7 @@ func keyOf(u *url.URL) string {
 	return key
 }
 
-// write looks at what a write may change, and lets it through.
+// write records the answers that a write may change, and then lets it through.
 func (p *Proxy) write(w http.ResponseWriter, r *http.Request, reads []string) {
 	p.writing.Lock()
 	defer p.writing.Unlock()
@@ -231,7 +231,7 @@ func (p *Proxy) over(v *view) bool {
 	return !v.until.IsZero() && time.Since(v.until) >= p.config.Lag
 }
 
-// look reads with the authority of the writer.
+// look reads with the credentials of the writer.
 func (p *Proxy) look(writer *http.Request, read string) *view {
 	r := httptest.NewRequestWithContext(writer.Context(), http.MethodGet, read, nil)
 	for _, name := range []string{"X-Vault-Token", "X-Vault-Namespace", "X-Vault-Request"} {
@@ -242,8 +242,7 @@ func (p *Proxy) look(writer *http.Request, read string) *view {
 	return &view{status: answer.Code, header: answer.Header(), body: bytes.Clone(answer.Body.Bytes())}
 }
 
-// before is what a read would have been answered Lag ago, nil if that is what it
-// is answered now.
+// before is the answer to a read as of Lag ago, nil if that is the current answer.
 func (p *Proxy) before(r *http.Request) *view {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -271,13 +270,13 @@ func (p *Proxy) lacks(r *http.Request) bool {
 	return false
 }
 
-// format makes an index of the form that Vault's have, with a signature that
-// nobody checks.
+// format returns an index in the form of Vault's, with a signature that nobody
+// checks.
 func format(n int) string {
 	return base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "v1:lagproxy:%d:0:00", n))
 }
 
-// parse returns the number in an index, 0 if it is none.
+// parse returns the number in an index, 0 if there is none.
 func parse(index string) int {
 	text, _ := base64.StdEncoding.DecodeString(index)
 	fields := strings.Split(string(text), ":")

@@ -1,6 +1,6 @@
-// Command natsbed is the bed of tests that stop a NATS server: one with
-// JetStream, which has on its disk what it acknowledged. See package testbed for
-// what a bed is.
+// Command natsbed is the bed of tests that stop a NATS server. The server has
+// JetStream, and writes to its disk before it acknowledges. Package testbed says what
+// a bed is.
 package main
 
 import (
@@ -18,8 +18,8 @@ import (
 )
 
 func main() {
-	data := flag.String("data", "", "directory for everything that is kept; one of its own if empty")
-	port := flag.Int("port", 0, "port on 127.0.0.1; 0 for any that is free")
+	data := flag.String("data", "", "directory for all data; a temporary one if empty")
+	port := flag.Int("port", 0, "port on 127.0.0.1; 0 for any free one")
 	flag.Parse()
 	if err := run(*data, *port); err != nil {
 		fmt.Fprintln(os.Stderr, "natsbed:", err)
@@ -60,6 +60,6 @@ func run(data string, port int) error {
 	if err := json.NewEncoder(os.Stdout).Encode(facts); err != nil {
 		return err
 	}
-	_, _ = io.Copy(io.Discard, os.Stdin) // until whoever started it is gone
+	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent process is gone
 	return nil
 }

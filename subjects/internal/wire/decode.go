@@ -3,18 +3,15 @@ package wire
 import (
 	"bytes"
 	"cmp"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
-	"time"
-	"unsafe"
 
 	"github.com/vmihailenco/msgpack/v5"
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
-// MaxDepth bounds the nesting of a field that is skipped.
+// MaxDepth bounds the nesting of a skipped field.
 const MaxDepth = 8
 
 // ErrInvalid is wrapped by every error of this package.
@@ -25,13 +22,12 @@ func Invalidf(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
 }
 
-// Decoder reads one body. The first error that leaves the rest unreadable
-// stays in Err: after it every call returns a zero value at once, so that
-// messages read their fields without checks. A value that is readable and
-// breaks a rule is passed over and noted in Refused, so that one bad item does
-// not spoil the batch that it is part of.
+// Decoder reads one body. The first error that makes the rest unreadable stays in Err.
+// After it, every call returns a zero value at once, so that messages can read their
+// fields without checks. A value that is readable but breaks a rule is skipped and noted
+// in Refused, so that one bad item does not spoil its batch.
 //
-// A Decoder can be used again after Reset. Reset(nil) lets go of the body, which may hold
+// A Decoder can be used again after Reset. Reset(nil) drops the body, which may hold
 // secrets.
 type Decoder struct {
 	Field   []byte // the field being read, nil while its name is not known
@@ -59,20 +55,20 @@ func (d *Decoder) Size() int { return len(d.body) }
 // Left is how many bytes of the body are left.
 func (d *Decoder) Left() int { return d.r.Len() }
 
-// Failf and Refusef format nothing once there is an error, so that a body
-// that is wrong throughout costs one message.
+// Failf and Refusef format nothing if there is an error already, so a body that is wrong
+// throughout costs one message.
 
-// Failf notes an error that leaves the rest of the body unreadable.
+// Failf notes an error that makes the rest of the body unreadable.
 func (d *Decoder) Failf(format string, args ...any) {
 	if d.Err == nil {
 		d.Err = Invalidf(format, args...)
 	}
 }
 
-// Refuse notes that a value that could be read breaks a rule.
+// Refuse notes that a readable value breaks a rule.
 func (d *Decoder) Refuse(err error) { d.Refused = cmp.Or(d.Refused, err) }
 
-// Refusef is Refuse of a text.
+// Refusef is Refuse with a formatted text.
 func (d *Decoder) Refusef(format string, args ...any) {
 	if d.Refused == nil {
 		d.Refused = Invalidf(format, args...)
@@ -82,8 +78,8 @@ func (d *Decoder) Refusef(format string, args ...any) {
 // at is the position in the body.
 func (d *Decoder) at() int { return len(d.body) - d.r.Len() }
 
-// check turns an error of the library, whose text may quote the input, into
-// one that says where the body stopped making sense.
+// check turns an error of the library, whose text may quote the input, into one that says
+// where the body became unreadable.
 func (d *Decoder) check(err error) bool {
 	switch {
 	case d.Err != nil, err == nil:
@@ -95,7 +91,7 @@ func (d *Decoder) check(err error) bool {
 	return d.Err == nil
 }
 
-// code looks at the byte that the next value begins with.
+// code returns the byte with which the next value begins.
 func (d *Decoder) code() byte {
 	if d.Err != nil || d.r.Len() == 0 {
 		d.check(io.EOF)
@@ -104,8 +100,8 @@ func (d *Decoder) code() byte {
 	return d.body[d.at()]
 }
 
-// expect is check for a value that began at a position and was read as one
-// type: one of another type is refused and passed over.
+// expect is check for a value at a position that was read as one type: a value of another
+// type is refused and skipped.
 func (d *Decoder) expect(begin int, err error) bool {
 	if d.Err != nil || err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return d.check(err)
@@ -117,7 +113,7 @@ func (d *Decoder) expect(begin int, err error) bool {
 	return false
 }
 
-// IsNull passes over a nil. Only a patch gives it a meaning.
+// IsNull skips a nil, if there is one. Only a patch gives nil a meaning.
 func (d *Decoder) IsNull() bool {
 	if d.code() != msgpcode.Nil || d.Err != nil {
 		return false
@@ -126,8 +122,8 @@ func (d *Decoder) IsNull() bool {
 	return true
 }
 
-// null passes over a nil and refuses it: the library would read it as an empty value,
-// and its sender may have meant to remove something, or to send a value that it lacked.
+// null skips a nil and refuses it. The library would read it as an empty value, but its
+// sender may have meant to remove something, or may have lacked the value.
 func (d *Decoder) null() bool {
 	if !d.IsNull() {
 		return false
@@ -136,8 +132,8 @@ func (d *Decoder) null() bool {
 	return true
 }
 
-// where names what is being read. A field that is named is one of ours, so
-// that nothing of the input is quoted.
+// where names what is being read. Only the contract's own field names are shown, so
+// nothing of the input is quoted.
 func (d *Decoder) where() string {
 	if d.Field != nil {
 		return fmt.Sprintf("field %q", d.Field)
@@ -145,7 +141,7 @@ func (d *Decoder) where() string {
 	return fmt.Sprintf("body, up to byte %d,", d.at())
 }
 
-// Bytes reads a str or a bin without copying it.
+// Bytes reads a str or a bin without a copy.
 func (d *Decoder) Bytes(limit int) []byte {
 	if d.Err != nil || d.null() {
 		return nil
@@ -163,12 +159,12 @@ func (d *Decoder) Bytes(limit int) []byte {
 	return value
 }
 
-// MapLen reads the header of a map. Each element takes at least two bytes, so
-// that a header cannot promise more than the body holds.
+// MapLen reads the header of a map. Each element takes at least two bytes, so a header
+// cannot promise more than the body holds.
 func (d *Decoder) MapLen(limit int) int {
-	// The library passes over the header of an extension before a map.
+	// The library skips the header of an extension before a map.
 	if msgpcode.IsExt(d.code()) {
-		d.Failf("an extension stands at byte %d, where a map is expected", d.at())
+		d.Failf("an extension begins at byte %d, where a map is expected", d.at())
 	}
 	if d.Err != nil || d.null() {
 		return 0
@@ -190,8 +186,8 @@ func (d *Decoder) MapLen(limit int) int {
 	return n
 }
 
-// Skip passes over one value of an unknown field. It is the decoder's own
-// since that of the library recurses as deeply as the input asks.
+// Skip skips one value of an unknown field. It does not use the library's, which recurses
+// as deeply as the input asks.
 func (d *Decoder) Skip(depth int) {
 	if d.Err != nil {
 		return
@@ -218,19 +214,19 @@ func (d *Decoder) Skip(depth int) {
 			d.take(n)
 		}
 	default:
-		// Numbers, booleans and nil hold no length.
+		// Numbers, booleans and nil have no length.
 		d.check(d.mp.Skip())
 	}
 }
 
-// skipAll passes over n values.
+// skipAll skips n values.
 func (d *Decoder) skipAll(n int) {
 	for i := 0; i < n && d.Err == nil; i++ {
 		d.Skip(MaxDepth)
 	}
 }
 
-// take passes over n bytes and returns them.
+// take skips n bytes and returns them.
 func (d *Decoder) take(n int) []byte {
 	at := d.at()
 	if n < 0 || n > d.r.Len() {
@@ -305,114 +301,5 @@ func (d *Decoder) Integer() int64 {
 	return n
 }
 
-// Str reads a text. It is copied, so it is no place for a secret.
+// Str reads a text. The text is copied, so it must not be a secret.
 func (d *Decoder) Str(limit int) string { return string(d.Bytes(limit)) }
-
-// Count reads a number of things, as far as one can be counted to.
-func (d *Decoder) Count(field string) int {
-	const most = 1 << 30
-	n := d.Integer()
-	if n < 0 || n > most {
-		d.Refusef("%s is %d: 0 to %d are allowed", field, n, most)
-		return 0
-	}
-	return int(n)
-}
-
-// Time reads RFC 3339, of any precision and offset.
-func (d *Decoder) Time(field string) time.Time {
-	text := d.Bytes(len("2006-01-02T15:04:05.000000000+00:00"))
-	if d.Err != nil || text == nil && d.Refused != nil {
-		return time.Time{}
-	}
-	// The text is only looked at, so it need not be copied.
-	t, err := time.Parse(time.RFC3339Nano, unsafe.String(unsafe.SliceData(text), len(text)))
-	t = t.UTC().Truncate(time.Millisecond)
-	// In UTC a time may be in a year that RFC 3339 cannot write. Package time takes a
-	// comma, too. The zero time would mean that there is none.
-	if err != nil || bytes.IndexByte(text, ',') >= 0 || t.IsZero() || t.Year() < 1 || t.Year() > 9999 {
-		d.Refusef("%s is not a time: write it as RFC 3339, for example 2026-12-31T00:00:00Z", field)
-		return time.Time{}
-	}
-	return t
-}
-
-// Unix reads milliseconds of Unix time.
-func (d *Decoder) Unix() time.Time {
-	ms := d.Integer()
-	if ms == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms).UTC()
-}
-
-// UpTo reads a number that has a default, which 0 stands for.
-func (d *Decoder) UpTo(field string, most int64) int {
-	n := d.Integer()
-	if n < 0 || n > most {
-		d.Refusef("%s is %d: 1 to %d are allowed", field, n, most)
-		return 0
-	}
-	return int(n)
-}
-
-// Blob reads what has the forms of a value and is no secret. It leaves the body as it is,
-// so that this can be decoded again.
-func (d *Decoder) Blob() []byte {
-	return d.valueBy(func(text []byte) ([]byte, error) { return base64.StdEncoding.AppendDecode(nil, text) })
-}
-
-// Value reads one value: a str, a bin, or a map with the one element
-// "base64", which is how a JSON body carries bytes that are no text.
-func (d *Decoder) Value() []byte { return d.valueBy(decodeInPlace) }
-
-func (d *Decoder) valueBy(decode func(base64 []byte) ([]byte, error)) []byte {
-	if code := d.code(); !msgpcode.IsFixedMap(code) && code != msgpcode.Map16 {
-		return d.Bytes(len(d.body))
-	}
-	if d.MapLen(1) == 1 {
-		if string(d.Bytes(d.Size())) == "base64" {
-			value, err := decode(d.Bytes(len(d.body)))
-			if err != nil {
-				d.Refusef("a value is not standard base64")
-				return nil
-			}
-			return value
-		}
-		d.Skip(MaxDepth)
-	}
-	d.Refusef(`a value is neither text nor bytes nor {"base64": "..."}`)
-	return nil
-}
-
-// Strings reads an array of up to limit texts of up to length bytes each.
-func (d *Decoder) Strings(limit, length int) []string {
-	n := d.ArrayLen(limit)
-	if n == 0 {
-		return nil
-	}
-	values := make([]string, 0, n)
-	for range n {
-		values = append(values, d.Str(length))
-	}
-	return values
-}
-
-// Milliseconds reads a duration. One that is longer than a time.Duration can hold,
-// about 292 years, becomes that.
-func (d *Decoder) Milliseconds() time.Duration {
-	const longest = int64(1<<63-1) / int64(time.Millisecond)
-	ms := d.Integer()
-	if ms < 0 {
-		d.Refusef("%s is %d: it must not be less than 0", d.where(), ms)
-		return 0
-	}
-	return time.Duration(min(ms, longest)) * time.Millisecond
-}
-
-// decodeInPlace decodes base64: the result is shorter than the text, and no second copy
-// of a secret is left behind.
-func decodeInPlace(text []byte) ([]byte, error) {
-	n, err := base64.StdEncoding.Decode(text, text)
-	return text[:n:n], err
-}

@@ -1,11 +1,11 @@
-// Package wire reads and writes msgpack, and turns JSON into it and back, without trust in
-// what comes from outside and without copies of secrets.
+// Package wire reads and writes msgpack, and converts JSON to it and back. It does not trust
+// its input, and makes no copies of secrets.
 //
-// A [Decoder] allocates no more than what a body holds calls for, holds every length against
+// A [Decoder] allocates no more than the content of a body needs, checks every length against
 // its limit first, and quotes no value in an error. An [Encoder] wipes every buffer that it
-// outgrows. Neither makes a Go string of a value. The package knows no message: package
-// subjects has those.
+// outgrows. Neither makes a Go string of a value. The package does not know any message:
+// package subjects does.
 //
-// It is built on the low-level calls of vmihailenco/msgpack, whose reflection and interfaces
-// allocate what a hostile body asks for.
+// It is built on the low-level calls of vmihailenco/msgpack, since the library's reflection
+// and interfaces allocate what a hostile body asks for.
 package wire

@@ -8,9 +8,9 @@ import (
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
-// Encoder appends standard msgpack. It grows its buffer through Reserve alone,
-// which wipes what it outgrows. Nearly every message has fewer than 16 fields,
-// so their count is patched into the one byte that begins a map of that size.
+// Encoder appends standard msgpack. Its buffer grows only through Reserve, which wipes the
+// outgrown buffer. Nearly every message has fewer than 16 fields, so their count is patched
+// into the one byte that begins a map of that size.
 type Encoder struct {
 	Body   []byte
 	Fields int // of the map that is being written
@@ -19,7 +19,7 @@ type Encoder struct {
 // timeFormat is RFC 3339 in UTC with milliseconds.
 const timeFormat = "2006-01-02T15:04:05.000Z"
 
-// Reserve makes room for n more bytes, and wipes the buffer it outgrows.
+// Reserve makes room for n more bytes, and wipes the buffer that it outgrows.
 func Reserve(dst []byte, n int) []byte {
 	if cap(dst)-len(dst) >= n {
 		return dst
@@ -37,7 +37,7 @@ func (e *Encoder) BeginMap() (at int) {
 	return len(e.Body) - 1
 }
 
-// EndMap writes how many fields the map has that was begun at that place.
+// EndMap writes the number of fields of the map that was begun at that place.
 func (e *Encoder) EndMap(at int) {
 	if e.Fields < 16 {
 		e.Body[at] = 0x80 | byte(e.Fields)
@@ -56,14 +56,14 @@ func (e *Encoder) Name(name string) {
 	e.PutString(name)
 }
 
-// Milliseconds writes a duration, rounded up, since 0 would mean that there is none.
+// Milliseconds writes a duration, rounded up, since 0 would mean that none is set.
 func (e *Encoder) Milliseconds(name string, d time.Duration) {
 	if d > 0 {
 		e.Integer(name, int64((d+time.Millisecond-1)/time.Millisecond))
 	}
 }
 
-// Number writes a number also if it is zero.
+// Number writes a number, even if it is zero.
 func (e *Encoder) Number(name string, value int64) {
 	e.Name(name)
 	e.putInt(value)
@@ -85,7 +85,7 @@ func (e *Encoder) Bytes(name string, value []byte) {
 	}
 }
 
-// Float writes a field also if it is 0.
+// Float writes a field, even if it is 0.
 func (e *Encoder) Float(name string, value float64) {
 	e.Name(name)
 	e.putFloat(value)

@@ -16,17 +16,17 @@ import (
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
-// JSON is turned into msgpack before it is decoded, and back after it was encoded. Neither
-// direction makes a Go string of a value, or leaves a copy of it in a buffer that was outgrown.
+// JSON is converted to msgpack before it is decoded, and back after it was encoded. Neither
+// direction makes a Go string of a value, or leaves a copy of it in an outgrown buffer.
 
 // IsJSON reports whether a body is JSON: a msgpack map never begins with '{'.
 func IsJSON(body []byte) bool { return len(body) > 0 && body[0] == '{' }
 
-// FromJSON returns the msgpack form of a JSON body, in a new buffer that is
-// the caller's to wipe. The error wraps ErrInvalid.
+// FromJSON returns the msgpack form of a JSON body, in a new buffer that the caller must
+// wipe. The error wraps ErrInvalid.
 func FromJSON(body []byte) ([]byte, error) {
 	if !json.Valid(body) {
-		return nil, Invalidf("body begins with { and is not valid JSON")
+		return nil, Invalidf("body begins with { but is not valid JSON")
 	}
 	if !utf8.Valid(body) {
 		return nil, Invalidf(`body is JSON and not valid UTF-8: write a value that is no text as {"base64": "..."}`)
@@ -39,14 +39,13 @@ func FromJSON(body []byte) ([]byte, error) {
 	return j.out, nil
 }
 
-// JSONCapacity is room for the msgpack of n bytes of JSON, so that no buffer is
-// outgrown: no token takes more than three times its size. The worst is a short
-// float such as 1e5, nine bytes for three and a comma; the 16 bytes are what is
-// reserved for the last number.
+// JSONCapacity is room for the msgpack of n bytes of JSON, so that no buffer is outgrown.
+// No token takes more than three times its size. The worst is a short float such as 1e5:
+// nine bytes for three and a comma. The 16 bytes are the reserve for the last number.
 func JSONCapacity(n int) int { return 3*n + 16 }
 
-// jsonReader walks JSON that json.Valid has accepted, which is why it looks no
-// further than the first byte of each token.
+// jsonReader walks JSON that json.Valid has accepted. So it need not check more than the
+// first byte of each token.
 type jsonReader struct {
 	src []byte
 	at  int
@@ -107,8 +106,8 @@ func (j *jsonReader) container(open byte, depth int) error {
 	return nil
 }
 
-// text writes a string. The header is chosen by the length of the JSON text,
-// which is never shorter than what it stands for.
+// text writes a string. The length of the JSON text decides the header: it is never
+// shorter than the string.
 func (j *jsonReader) text() error {
 	begin := j.at + 1
 	end := begin
@@ -169,7 +168,7 @@ func appendUnescaped(dst, raw []byte) (text []byte, whole bool) {
 			r := hex4(raw[i+1:])
 			i += 4
 			if utf16.IsSurrogate(r) {
-				// json.Valid lets half a pair pass.
+				// json.Valid accepts half a pair.
 				if i+6 >= len(raw) || raw[i+1] != '\\' || raw[i+2] != 'u' {
 					return dst, false
 				}
@@ -219,7 +218,7 @@ func (j *jsonReader) scalar() error {
 		j.out = append(j.out, msgpcode.Nil)
 		return nil
 	}
-	text := unsafe.String(&token[0], len(token)) // only looked at
+	text := unsafe.String(&token[0], len(token)) // only parsed
 	e := Encoder{Body: j.out}
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		e.putInt(n)
@@ -242,8 +241,8 @@ func isJSONEnd(c byte) bool {
 
 var decoders = sync.Pool{New: func() any { return new(Decoder) }}
 
-// ToJSON returns the JSON form of a msgpack body that this package encoded, in
-// a new buffer that is the caller's to wipe. The error wraps ErrInvalid.
+// ToJSON returns the JSON form of a msgpack body that this package encoded, in a new buffer
+// that the caller must wipe. The error wraps ErrInvalid.
 func ToJSON(body []byte) ([]byte, error) {
 	d := decoders.Get().(*Decoder)
 	defer decoders.Put(d)
@@ -260,7 +259,7 @@ func ToJSON(body []byte) ([]byte, error) {
 	return out, nil
 }
 
-// maxJSONScalar is more than a number or a word takes.
+// maxJSONScalar is more than any number or word takes.
 const maxJSONScalar = 32
 
 func appendJSON(dst []byte, d *Decoder, depth int) []byte {

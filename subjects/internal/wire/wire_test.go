@@ -17,12 +17,12 @@ func TestReserveWipesWhatItOutgrows(t *testing.T) {
 		t.Errorf("grown to %d of %d bytes with %d in use", len(grown), cap(grown), len(canary))
 	}
 	if !bytes.Equal(backing[:cap(backing)], make([]byte, 64)) {
-		t.Errorf("what was outgrown still holds %q", backing)
+		t.Errorf("the outgrown buffer still holds %q", backing)
 	}
 }
 
-// TestFromJSONOutgrowsNothing: its buffer is not wiped on the way, so it must
-// suffice for the worst JSON, which is the densest in each kind of token.
+// TestFromJSONOutgrowsNothing: FromJSON does not wipe its buffer when it grows, so the
+// buffer must suffice for the worst JSON: the densest tokens of each kind.
 func TestFromJSONOutgrowsNothing(t *testing.T) {
 	for _, token := range []string{"1e5", "1.5", "-1", "128", "0", "[]", "{}", `""`, `"a"`, `{"":1e5}`, "true", `"\n"`, "[[]]", "2147483648"} {
 		for _, n := range []int{1, 2, 50, 60000} {

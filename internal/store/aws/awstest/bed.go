@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Bed serves a handler on a port that it keeps, and can be paused, killed and
-// started again, as a process can be that keeps its state.
+// Bed serves a handler on a fixed port. It can be paused, killed and restarted,
+// like a process that keeps its state.
 type Bed struct {
 	handler http.Handler
 	address string
@@ -31,7 +31,7 @@ func NewBed(t testing.TB, handler http.Handler) *Bed {
 	return b
 }
 
-// URL is where it serves.
+// URL returns the address of the server.
 func (b *Bed) URL() string { return "http://" + b.address }
 
 // Pause holds every request and connection until Resume.
@@ -41,8 +41,8 @@ func (b *Bed) Pause() {
 	b.open = make(chan struct{})
 }
 
-// Resume lets them through. What was held takes effect although nobody waits for
-// it any more, if all of it had been sent.
+// Resume ends Pause. A request that was sent completely takes effect
+// even if its client no longer waits.
 func (b *Bed) Resume() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -59,7 +59,7 @@ func (b *Bed) gate() chan struct{} {
 	return b.open
 }
 
-// Kill closes the port and every connection.
+// Kill closes the port and all connections.
 func (b *Bed) Kill() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -4,10 +4,11 @@
 //
 //	request ─► signed by whom ─► fault, if one is set ─► allowed by the policy ─► action ─► answer
 //
-// Signatures are not verified: that one is there, and whose it is, is. Policies
-// are Allow statements of actions and resources with * and ?.
+// The server checks that a request has a signature, and reads the access key
+// from it, but does not verify it. Policies are Allow statements of actions and
+// resources with * and ?.
 //
-// The rules are those of
+// The rules come from
 // https://docs.aws.amazon.com/secretsmanager/latest/apireference/ and
 // https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html.
 package awstest

@@ -2,9 +2,9 @@ package awstest
 
 import "net/http"
 
-// Fault is what happens to a request in place of its answer.
+// Fault is what happens to a request instead of its answer.
 type Fault struct {
-	Applied bool // the action takes effect all the same
+	Applied bool // the action still takes effect
 	Answer  func(http.ResponseWriter, *http.Request)
 }
 
@@ -13,8 +13,8 @@ type faults struct {
 	times int
 }
 
-// Fail makes a fault happen to the next requests for an action, as often as
-// times says; below 0 it lasts until Heal.
+// Fail makes a fault happen to the next requests for an action: to this many, or
+// to all until Heal if times is negative.
 func (s *Server) Fail(action string, times int, fault Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -39,24 +39,24 @@ func (s *Server) takeFault(action string) (Fault, bool) {
 	return f.fault, true
 }
 
-// Refuse answers with an error of the service.
+// Refuse returns a fault that answers with an error of the service.
 func Refuse(status int, code, message string) Fault {
 	return Fault{Answer: func(w http.ResponseWriter, _ *http.Request) {
 		write(w, status, "application/x-amz-json-1.1", encode(map[string]string{"__type": code, "Message": message}))
 	}}
 }
 
-// Answer answers with anything.
+// Answer returns a fault that sends the given answer.
 func Answer(status int, contentType, body string) Fault {
 	return Fault{Answer: func(w http.ResponseWriter, _ *http.Request) { write(w, status, contentType, []byte(body)) }}
 }
 
-// Hang answers nothing, until the client leaves.
+// Hang returns a fault that never answers.
 func Hang() Fault {
 	return Fault{Answer: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }}
 }
 
-// Cut closes the connection in the middle of an answer.
+// Cut returns a fault that closes the connection in the middle of an answer.
 func Cut() Fault {
 	return Fault{Answer: func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "1000")
@@ -66,7 +66,7 @@ func Cut() Fault {
 	}}
 }
 
-// Lost makes the action take effect, and its answer be another.
+// Lost makes the action take effect, but replaces its answer.
 func (f Fault) Lost() Fault {
 	f.Applied = true
 	return f

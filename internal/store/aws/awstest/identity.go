@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// principal is who signs with an access key.
+// principal is the owner of an access key.
 type principal struct {
 	arn     string
 	policy  policy
@@ -30,15 +30,15 @@ type role struct {
 // Administrator is a policy that allows everything.
 var Administrator = []byte(`{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}`)
 
-// AddUser makes a user with an access key and what a policy allows.
+// AddUser makes a user with an access key and a policy.
 func (s *Server) AddUser(accessKey string, policy []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.principals[accessKey] = &principal{arn: "arn:aws:iam::" + Account + ":user/" + accessKey, policy: mustParse(policy)}
 }
 
-// AddRole makes a role that every user may assume who knows its external ID, and
-// returns its ARN.
+// AddRole makes a role and returns its ARN. Every user with its external ID may
+// assume it.
 func (s *Server) AddRole(name, externalID string, policy []byte) (arn string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,7 +99,7 @@ func (s *Server) securityTokens(r *http.Request, form url.Values) (status int, a
 		return refusedTokens(err)
 	}
 	who := s.principals[key]
-	return http.StatusOK, fmt.Appendf(nil, `<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><AssumedRoleUser><AssumedRoleId>AROA:credbus</AssumedRoleId><Arn>%s</Arn></AssumedRoleUser><Credentials><AccessKeyId>%s</AccessKeyId><SecretAccessKey>secret</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`,
+	return http.StatusOK, fmt.Appendf(nil, `<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><AssumedRoleUser><AssumedRoleId>AROA:credbus</AssumedRoleId><Arn>%s</Arn></AssumedRoleUser><Credentials><AccessKeyId>%s</AccessKeyId><SecretAccessKey>secret-key-of-as-many-characters-as-real</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`,
 		who.arn, key, who.session, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
 }
 
@@ -128,7 +128,7 @@ func (s *Server) assumeRoleLocked(r *http.Request, form url.Values) (accessKey s
 	return accessKey, nil
 }
 
-// policy is the part of an IAM policy that matters here.
+// policy is the relevant part of an IAM policy.
 type policy struct {
 	Statement []struct {
 		Effect           string
@@ -179,8 +179,8 @@ func (l list) match(s string) bool {
 	return slices.ContainsFunc(l, func(pattern *regexp.Regexp) bool { return pattern.MatchString(s) })
 }
 
-// authorize asks the policy. A secret that does not exist has an ARN without
-// the random characters.
+// authorize checks the policy. The ARN of a missing secret lacks the random
+// characters.
 func (c *call) authorize(action, resource string) error {
 	if c.policy.allows("secretsmanager:"+action, resource) {
 		return nil

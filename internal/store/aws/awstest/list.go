@@ -13,7 +13,7 @@ type filter struct {
 	Values []string
 }
 
-// A token tells which list it continues, and the place of the last secret.
+// A token contains the list that it belongs to and the place of the last secret.
 func formatToken(r *listRequest, place int, empty bool) string {
 	return base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%v %s %d %t", r.Filters, r.SortOrder, place, empty))
 }
@@ -46,7 +46,7 @@ func (s *Server) listSecretsLocked(c *call) (any, error) {
 	if err := c.decode(&r); err != nil {
 		return nil, err
 	}
-	if err := c.authorize("ListSecrets", "*"); err != nil { // no resource can be named for it
+	if err := c.authorize("ListSecrets", "*"); err != nil { // the action has no resource
 		return nil, err
 	}
 	most := 100
@@ -95,7 +95,7 @@ func (s *Server) listSecretsLocked(c *call) (any, error) {
 	return answer, nil
 }
 
-// matches knows the name filter: "Matches the beginning of secret names;
+// matches implements the name filter: "Matches the beginning of secret names;
 // case-sensitive."
 // https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_search-secret.html
 func matches(filters []filter, s *secret) bool {

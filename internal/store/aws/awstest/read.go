@@ -47,7 +47,7 @@ func (s *Server) valueLocked(c *call, r readRequest) (*valueResponse, error) {
 	return &valueResponse{found.arn, found.name, id, found.labels()[id], epoch(version.created), version}, nil
 }
 
-// labels are those of each version that has any.
+// labels returns the labels of each version that has any.
 func (s *secret) labels() map[string][]string {
 	labels := make(map[string][]string)
 	for label, version := range s.stages {
@@ -70,7 +70,7 @@ func (s *Server) describeSecretLocked(c *call) (any, error) {
 	return entry, nil
 }
 
-// entry is what DescribeSecret and ListSecrets tell.
+// entry is the answer of DescribeSecret, and an element of the list of ListSecrets.
 func (s *secret) entry() map[string]any {
 	entry := map[string]any{
 		"ARN": s.arn, "Name": s.name, "Tags": s.tags, "CreatedDate": epoch(s.created), "LastChangedDate": epoch(s.changed), "SecretVersionsToStages": s.labels(),

@@ -12,7 +12,7 @@ const (
 	previous = "AWSPREVIOUS"
 )
 
-// secret is one, as of one moment.
+// secret is the state of a secret at one moment.
 type secret struct {
 	name, arn   string
 	place       int // in the order of creation
@@ -29,7 +29,7 @@ type secret struct {
 
 type tag struct{ Key, Value string }
 
-// content is exactly one of both.
+// content has exactly one of the two fields.
 type content struct {
 	SecretString *string `json:",omitempty"`
 	SecretBinary []byte  `json:",omitempty"`
@@ -42,8 +42,8 @@ func (c content) equal(other content) bool {
 
 func (c content) empty() bool { return c.SecretString == nil && c.SecretBinary == nil }
 
-// check holds to: "Either SecretString or SecretBinary must have a value, but
-// not both", and 1 to 65,536 bytes.
+// check enforces "Either SecretString or SecretBinary must have a value, but not
+// both", and 1 to 65,536 bytes.
 func (c content) check() error {
 	const most = 65536
 	switch {
@@ -58,8 +58,8 @@ func (c content) check() error {
 	return nil
 }
 
-// find is the secret of a name or ARN among those that a request sees, and its
-// ARN also if there is none.
+// find returns the secret with a name or ARN, among those that a request sees. It
+// returns the ARN even if there is no secret.
 func find(secrets map[string]*secret, id string) (found *secret, arn string) {
 	prefix := "arn:aws:secretsmanager:" + Region + ":" + Account + ":secret:"
 	if name, ok := strings.CutPrefix(id, prefix); ok && len(name) > 7 {
@@ -83,7 +83,7 @@ var errNotFound = refuse("ResourceNotFoundException", "Secrets Manager can't fin
 // "When a secret is scheduled for deletion, you cannot retrieve the secret value."
 var errMarked = refuse("InvalidRequestException", "You can't perform this operation on the secret because it was marked for deletion.")
 
-// lookupLocked authorizes an action on a secret, which must be there.
+// lookupLocked authorizes an action on a secret, which must exist.
 func (s *Server) lookupLocked(c *call, among map[string]*secret, action, id string) (*secret, error) {
 	found, arn := find(among, id)
 	if err := c.authorize(action, arn); err != nil {
@@ -95,7 +95,7 @@ func (s *Server) lookupLocked(c *call, among map[string]*secret, action, id stri
 	return found, nil
 }
 
-// VersionsOf is how many versions a secret has.
+// VersionsOf returns how many versions a secret has.
 func (s *Server) VersionsOf(name string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,7 +106,7 @@ func (s *Server) VersionsOf(name string) int {
 	return len(found.versions)
 }
 
-// Rotate makes a secret one that is rotated every so many days.
+// Rotate sets after how many days a secret rotates.
 func (s *Server) Rotate(name string, days int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Region and Account are where the secrets are.
+// Region and Account contain the secrets.
 const (
 	Region  = "eu-central-1"
 	Account = "123456789012"
@@ -24,24 +24,24 @@ type Server struct {
 	// EmptyPages puts a page without secrets before each page of ListSecrets:
 	// "This can occur even when the response includes no values at all".
 	EmptyPages bool
-	// BatchSize is how many values an answer of BatchGetSecretValue has; 0 is
-	// all of them.
+	// BatchSize is how many values an answer of BatchGetSecretValue has; 0
+	// means all of them.
 	BatchSize int
-	// Versions is how many versions a secret may have; 0 for any number.
+	// Versions is how many versions a secret may have; 0 means any number.
 	Versions int
 
 	mu         sync.Mutex
 	secrets    map[string]*secret // by name; a secret is replaced, never changed
-	frozen     map[string]*secret // what reads show, if anything else
-	frozenList map[string]*secret // what ListSecrets shows, if anything else
-	made       int                // secrets, ever
+	frozen     map[string]*secret // what reads show instead, if not nil
+	frozenList map[string]*secret // what ListSecrets shows instead, if not nil
+	made       int                // secrets made so far
 	principals map[string]*principal
 	roles      map[string]role
 	faults     map[string]*faults
 	calls      map[string]int
 }
 
-// New is a server without any secret or principal.
+// New returns a server without any secret or principal.
 func New() *Server {
 	return &Server{
 		secrets:    make(map[string]*secret),
@@ -52,14 +52,14 @@ func New() *Server {
 	}
 }
 
-// Calls is how many requests for an action were answered or began to be.
+// Calls returns how many requests for an action have begun.
 func (s *Server) Calls(action string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.calls[action]
 }
 
-// Freeze makes every read answer what is there now, until Thaw: "All Secrets
+// Freeze makes every read return the current state until Thaw: "All Secrets
 // Manager operations are eventually consistent".
 func (s *Server) Freeze() {
 	s.mu.Lock()
@@ -75,16 +75,17 @@ func (s *Server) FreezeLists() {
 	s.frozenList = maps.Clone(s.secrets)
 }
 
-// Thaw ends both.
+// Thaw ends Freeze and FreezeLists.
 func (s *Server) Thaw() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.frozen, s.frozenList = nil, nil
 }
 
-// Behind is another way to the server, on which every second read answers what was there
-// at the last call of catchUp: the service has copies, and one that is asked may be
-// behind the one before. It is for a test whose other requests wait meanwhile.
+// Behind returns another handler of the server, on which every second read
+// shows the state at the last call of catchUp: the service has copies, and the
+// next one that gets a request may be behind. The test must send no other
+// requests meanwhile.
 func (s *Server) Behind() (way http.Handler, catchUp func()) {
 	var (
 		mu    sync.Mutex
@@ -139,7 +140,7 @@ func (c *call) decode(request any) error {
 }
 
 // ServeHTTP implements http.Handler. It reads a request to its end before it
-// answers, and gives an answer its length, as AWS does.
+// answers, and sends the length of each answer, as AWS does.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -238,7 +239,7 @@ func (s *Server) doLocked(r *http.Request, action string, body []byte) (any, err
 	return do(&call{who, body})
 }
 
-// epoch is a time as the protocol has it: seconds with a fraction.
+// epoch is a time in the form of the protocol: seconds with a fraction.
 func epoch(t time.Time) *float64 {
 	if t.IsZero() {
 		return nil

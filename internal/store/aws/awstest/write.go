@@ -25,7 +25,8 @@ type writeResponse struct {
 
 // "The secret name can contain ASCII letters, numbers, and the following
 // characters: /_+=.@-". "Do not end your secret name with a hyphen followed by
-// six characters": AWS lets who does run into the trouble, this server does not.
+// six characters": AWS allows such names, with their problems; this server
+// refuses them.
 var (
 	nameAllowed = regexp.MustCompile(`^[A-Za-z0-9/_+=.@-]{1,512}$`)
 	nameEnding  = regexp.MustCompile(`-.{6}$`)
@@ -107,7 +108,7 @@ func (s *secret) add(version string, c content) {
 	s.stages[current] = version
 }
 
-// next is a copy to be changed.
+// next returns a copy that the caller may change.
 func (s *secret) next() *secret {
 	next := *s
 	next.versions, next.stages, next.tags = maps.Clone(s.versions), maps.Clone(s.stages), slices.Clone(s.tags)
