@@ -20,10 +20,9 @@ import (
 //	           ├─ the credential exists ─► yes
 //	           └─ count again ─► fewer than the limit? yes or no
 //
-// A count is never too low: each write of this worker, and each that another worker
-// announces, may have made a credential until the next count. So the store is listed once for each
-// scope, and then only near the limit. Writes that several workers begin at the same moment can
-// pass the limit together.
+// Each write of this worker, and each that this worker hears of, may have made a credential until
+// the next count. So the store is listed once for each scope, and then only near the limit. Writes
+// of several workers that have not heard of each other's can pass the limit together.
 type quota struct {
 	quotas limits.Quotas
 	store  store.Store

@@ -116,6 +116,11 @@ func read(path string) ([]Tenant, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parse(content)
+}
+
+// parse reads the content of a list, and checks each tenant.
+func parse(content []byte) ([]Tenant, error) {
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.DisallowUnknownFields()
 	var f file
