@@ -61,7 +61,8 @@ type Log struct {
 	js      jetstream.JetStream
 	stream  jetstream.Stream
 	subject string
-	last    uint64 // number of the last block of this worker in the stream
+	last    uint64    // number of the last block of this worker in the stream
+	look    time.Time // when to look again how full the stream is
 }
 
 // New returns a Log, which Open opens.
@@ -111,11 +112,36 @@ func (l *Log) Write(ctx context.Context, block []byte, _ audit.Head) error {
 	}
 	switch {
 	case err == nil:
+		l.warnOfFull(ctx)
 		return nil
 	case jsapi.IsFull(err):
 		return fmt.Errorf("stream %s is full: raise audit.stream.max_bytes, or give the server or the account more room: %w", l.config.Stream, err)
 	}
 	return fmt.Errorf("stream %s: %w", l.config.Stream, err)
+}
+
+// A stream that is nearly full is reported once an hour, while there is time to do something. Full
+// speed fills the default stream within a minute.
+const (
+	nearlyFull = 80 // percent
+	lookAgain  = 5 * time.Second
+	warnAgain  = time.Hour
+)
+
+func (l *Log) warnOfFull(ctx context.Context) {
+	if time.Now().Before(l.look) {
+		return
+	}
+	l.look = time.Now().Add(lookAgain)
+	info, err := l.stream.Info(ctx)
+	if err != nil || info.Config.MaxBytes <= 0 {
+		return // the next Write says what is wrong
+	}
+	if full := float64(info.State.Bytes) / float64(info.Config.MaxBytes) * 100; full >= nearlyFull {
+		l.look = time.Now().Add(warnAgain)
+		l.config.Logger.Warn("the stream of the audit log is nearly full, and takes nothing more then: raise audit.stream.max_bytes and start the workers again",
+			"stream", l.config.Stream, "percent", int(full), "max_bytes", info.Config.MaxBytes)
+	}
 }
 
 func (l *Log) publish(ctx context.Context, block []byte) error {

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -281,6 +282,32 @@ func TestFullStream(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	l.Close(ctx)
+}
+
+// TestNearlyFull: a worker warns before the stream is full, once.
+func TestNearlyFull(t *testing.T) {
+	nc := connect(t, server.Options{})
+	var told bytes.Buffer
+	config := configOf(nc, "one")
+	config.MaxBytes, config.Logger = 1<<20, slog.New(slog.NewTextHandler(&told, nil))
+	sink := New(config)
+	l := open(t, sink, "one")
+	must(t, put(t, l, "first"))
+	must(t, l.Close(t.Context()))
+	if told.Len() > 0 {
+		t.Errorf("an empty stream: %s", told.String())
+	}
+	_, err := nc.Request(config.Prefix.Coherence(token+"filler"), make([]byte, 900<<10), 5*time.Second)
+	must(t, err)
+	config.Worker = "two"
+	l = open(t, New(config), "two")
+	for n := range 3 {
+		must(t, put(t, l, fmt.Sprint(n)))
+	}
+	must(t, l.Close(t.Context()))
+	if text := told.String(); strings.Count(text, "nearly full") != 1 || !strings.Contains(text, "percent=8") {
+		t.Errorf("a stream with 900 KiB of 1 MiB: %s", text)
+	}
 }
 
 // TestOpenRefuses: a server that takes no block, and a stream of another deployment.
