@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"iter"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,6 +47,9 @@ may act.`,
   credbus audit --outcome failed --since 24h`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if err := cobra.MaximumNArgs(2)(cmd, args); err != nil {
+				return err
+			}
+			if err := filter.Check(); err != nil {
 				return err
 			}
 			for i, into := range []*string{&scope, &id} {
@@ -244,8 +248,13 @@ can cut the newest records off, or make all anew from any place on. To find that
 that was noted elsewhere: the worker logs the newest one each hour, and when it opens, rotates
 and closes the log. A block must have it.
 
-The exit status is 1 if anything is wrong.`,
-		Args: cobra.MaximumNArgs(1),
+The exit status is 1 if anything is wrong, and 3 if there is no record.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && !hashForm.MatchString(args[0]) {
+				return fmt.Errorf("%q is no HASH, which has 64 of 0-9 a-f: the worker's log has them", args[0])
+			}
+			return cobra.MaximumNArgs(1)(cmd, args)
+		},
 	}
 	format := formatFlag(cmd, asText, asJSON)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -272,10 +281,15 @@ The exit status is 1 if anything is wrong.`,
 		if len(report.Problems) > 0 {
 			return verdict{"the audit log was changed, or is damaged: what is wrong is listed above", exitOther}
 		}
+		if len(report.Chains) == 0 {
+			return verdict{"the audit log has no record, so there is nothing to check: if there were some, somebody has removed them", exitNotFound}
+		}
 		return nil
 	}
 	return cmd
 }
+
+var hashForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // tell prints a report for people.
 func (l *auditLog) tell(report *audit.Report) error {

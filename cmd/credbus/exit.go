@@ -65,7 +65,7 @@ var failures = []struct {
 	{client.ErrAlreadyExists, exitConflict, "leave out --create-only to change it"},
 	{client.ErrVersionConflict, exitConflict, "credbus retrieve -o json shows its version now"},
 	{client.ErrPermissionDenied, exitPermission, ""}, // to the worker
-	{errDenied, exitPermission, "act as a user with that permission (--context, --creds or --user), or at a scope of yours"},
+	{errDenied, exitPermission, "act as a user with that permission (--context, --creds or --user), at a scope of yours, and with the inbox of that user (--inbox-prefix)"},
 	{errNoServer, exitUnavailable, howToStart("a worker") + ", or name a server with --server or --context"},
 	{client.ErrNoWorkers, exitUnavailable, howToStart("one") + ", or name another server with --server or --context"},
 	{client.ErrDisconnected, exitUnavailable, "try again"},

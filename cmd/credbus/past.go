@@ -1,6 +1,9 @@
 package main
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // past is a time that has passed, as a flag: a moment, or how long ago.
 type past struct {
@@ -23,8 +26,8 @@ func (t *past) Set(text string) error {
 		return nil
 	}
 	var m moment
-	if err := m.Set(text); err != nil {
-		return err
+	if m.Set(text) != nil {
+		return errors.New("write it as " + pastHelp)
 	}
 	*t = past{m.Time, text}
 	return nil

@@ -61,12 +61,15 @@ check. To make a user of the NATS server that a worker runs, use credbus tenant 
 	t.format = formatFlag(cmd, asConfig, asJWT, asNSC)
 	cmd.Flags().StringVar(&t.profile, "profile", profileUsers, "users or accounts")
 	cmd.Flags().StringVar(&t.name, "name", "", "name of the user, and of its account (default made from the scope or role)")
-	cmd.Flags().StringVar(&t.workers, "workers-account", "CREDBUS", "name or public key of the workers' account, for --profile accounts")
+	cmd.Flags().StringVar(&t.workers, "workers-account", workersAccount, "name or public key of the workers' account, for --profile accounts")
 	cmd.Flags().StringArrayVar(&t.inboxes, "client-inbox", nil, "inbox prefix of a client, for the role of a worker (default _INBOX)")
 	cmd.RunE = func(*cobra.Command, []string) error { return t.print() }
 	cmd.AddCommand(p.tenantCheckCommand(), p.tenantAddCommand(), p.tenantListCommand(), p.tenantRemoveCommand())
 	return cmd
 }
+
+// workersAccount is the default name of the workers' account.
+const workersAccount = "CREDBUS"
 
 // tenant is what the arguments and flags of the tenant commands say.
 type tenant struct {
@@ -112,8 +115,10 @@ func (t *tenant) parse(cmd *cobra.Command, args []string) error {
 	if t.name == "" {
 		t.name = nameOf(t.config)
 	}
-	if !regexp.MustCompile(`^[A-Za-z0-9_-]+$`).MatchString(t.name) {
-		return fmt.Errorf("--name %q: only A-Z a-z 0-9 - _ are allowed", t.name)
+	for flag, name := range map[string]string{"--name": t.name, "--workers-account": t.workers} {
+		if !nameForm.MatchString(name) {
+			return fmt.Errorf("%s %q: only A-Z a-z 0-9 - _ are allowed", flag, name)
+		}
 	}
 	t.config.Inbox = t.p.connection.nats.InboxPrefix
 	if t.config.Inbox == "" && t.profile == profileUsers {
@@ -129,6 +134,8 @@ func (t *tenant) parse(cmd *cobra.Command, args []string) error {
 	t.grant, err = tenancy.New(t.config)
 	return err
 }
+
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
 // nameOf is the default name of a user: org:acme/team:eng is acme-eng.
 func nameOf(c tenancy.Config) string {
@@ -148,6 +155,9 @@ func nameOf(c tenancy.Config) string {
 
 func (t *tenant) print() error {
 	out := t.p.stdout
+	if hint := t.inboxHint(); hint != "" && t.profile == profileUsers && t.format.chosen != asConfig {
+		t.p.say("%s", hint)
+	}
 	switch {
 	case t.format.chosen == asJWT && t.profile == profileAccounts:
 		text, err := t.grant.AccountClaims(t.workers)
@@ -169,15 +179,23 @@ func (t *tenant) print() error {
 	return err
 }
 
+// inboxHint says what clients and workers must know of the inbox of a user that gets replies.
+func (t *tenant) inboxHint() string {
+	if t.config.Roles[0] == tenancy.Worker || len(t.grant.Inboxes) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("Its clients use --inbox-prefix %s, and nats.inbox_prefixes of the workers has %[1]s.", t.config.Inbox)
+}
+
 func (t *tenant) userConfig() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s: %s\n", t.name, t.config)
-	if t.config.Roles[0] != tenancy.Worker && len(t.grant.Inboxes) > 0 {
-		fmt.Fprintf(&b, "# Its clients use --inbox-prefix %s, and nats.inbox_prefixes of the workers has %[1]s.\n", t.config.Inbox)
+	if hint := t.inboxHint(); hint != "" {
+		fmt.Fprintf(&b, "# %s\n", hint)
 	}
-	permissions := "credbus_" + strings.ReplaceAll(t.name, "-", "_")
+	permissions := "credbus_" + t.name
 	b.WriteString(t.grant.Permissions(permissions))
-	fmt.Fprintf(&b, "\n# Among the users of the account:\n#   { user: %s, password: \"...\", permissions: $%s }\n", t.name, permissions)
+	fmt.Fprintf(&b, "\n# Among the users of the account:\n#   { user: %s, password: \"...\", permissions: $%s }\n", tenancy.Word(t.name), permissions)
 	return b.String()
 }
 
@@ -187,8 +205,8 @@ func (t *tenant) accountConfig() string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s: %s\n", t.name, t.config)
-	fmt.Fprintf(&b, "accounts: {\n  # Add these to the exports of the workers' account.\n  %s: {\n    exports: [\n%s    ]\n  }\n", t.workers, indent(t.grant.Exports(t.name)))
-	fmt.Fprintf(&b, "  %s: {\n    imports: [\n%s    ]\n", t.name, indent(t.grant.Imports(t.workers)))
-	fmt.Fprintf(&b, "    users: [\n      { user: %s, password: \"...\" }\n    ]\n  }\n}\n", t.name)
+	fmt.Fprintf(&b, "accounts: {\n  # Add these to the exports of the workers' account.\n  %s: {\n    exports: [\n%s    ]\n  }\n", tenancy.Word(t.workers), indent(t.grant.Exports(t.name)))
+	fmt.Fprintf(&b, "  %s: {\n    imports: [\n%s    ]\n", tenancy.Word(t.name), indent(t.grant.Imports(t.workers)))
+	fmt.Fprintf(&b, "    users: [\n      { user: %s, password: \"...\" }\n    ]\n  }\n}\n", tenancy.Word(t.name))
 	return b.String()
 }

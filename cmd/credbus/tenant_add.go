@@ -19,7 +19,7 @@ connection. The server takes up the change within a second. A NATS server of you
 users elsewhere: credbus tenant prints what it must allow.`
 
 func (p *program) tenantAddCommand() *cobra.Command {
-	t := &tenant{p: p, profile: profileUsers}
+	t := &tenant{p: p, profile: profileUsers, workers: workersAccount}
 	cmd := &cobra.Command{
 		Use:   "add [SCOPE] ROLE...",
 		Short: "Add a tenant to the NATS server of a worker of this machine",

@@ -13,13 +13,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"credbus/internal/tenancy"
+	"credbus/subjects"
 )
 
 // tryTimeout bounds one attempt.
 const tryTimeout = 10 * time.Second
 
+// replyTimeout bounds the wait for the reply of a worker.
+const replyTimeout = 5 * time.Second
+
 func (p *program) tenantCheckCommand() *cobra.Command {
-	t := &tenant{p: p, profile: profileUsers}
+	t := &tenant{p: p, profile: profileUsers, workers: workersAccount}
 	cmd := &cobra.Command{
 		Use:   "check [SCOPE] ROLE...",
 		Short: "Compare what given credentials may do with a role",
@@ -30,12 +34,17 @@ NATS allows beyond the role, and what it refuses though the role needs it. The e
 status is 1 if there is any.
 
 No attempt changes anything: requests cannot be decoded, and streams and buckets are
-named that do not exist. A permission for one existing stream or bucket by its name is
-therefore not found.
+named that do not exist. So a permission for one existing stream or bucket by its name, or
+for the scope or the inbox of one other tenant, is not found. Workers record the requests in their audit log, and jobs that reach
+them are in the list of those that failed (credbus jobs dead) as credbus-tenant-check.
+
+It also looks whether a reply comes to the user's inbox, if a worker runs: give its
+--inbox-prefix, or a --context that has it.
 
 With --profile accounts, a tenant may do anything in its own account. Then the command
 sends requests, and looks whether they reach a worker. Events and statuses that an
-account imports cannot be tried in this way.
+account imports cannot be tried in this way. Without --profile accounts, a tenant with
+an account of its own seems to have more than its role.
 
 -o json prints one line for each attempt.`,
 		Example: `  credbus tenant check org:acme reader --creds acme.creds --inbox-prefix _INBOX_acme`,
@@ -77,10 +86,24 @@ func (t *tenant) check(ctx context.Context, format *format) error {
 			return err
 		}
 	}
+	if t.profile == profileUsers {
+		inbox := tenancy.Probe{Subject: conn.NewInbox(), Listen: true, Allowed: true}
+		problem, err := t.tryReply(ctx, conn, inbox)
+		if err != nil {
+			return err
+		}
+		if attempts++; problem != "" {
+			wrong++
+			if err := printAttempt(t.p.stdout, format, inbox, false); err != nil {
+				return err
+			}
+			t.p.say("%s", problem)
+		}
+	}
 	if wrong > 0 {
 		return verdict{fmt.Sprintf("%d of %s differ from the role %s: credbus tenant prints its permissions", wrong, count(attempts, "attempt"), t.config), exitOther}
 	}
-	t.p.say("%s: as the role needs, and nothing else", count(attempts, "attempt"))
+	t.p.say("%s: as the role needs, and nothing else of what was tried", count(attempts, "attempt"))
 	return nil
 }
 
@@ -104,6 +127,34 @@ func try(ctx context.Context, conn *nats.Conn, probe tenancy.Probe) (may bool, e
 	}
 	after := conn.LastError()
 	return after == before || !errors.Is(after, nats.ErrPermissionViolation), nil //nolint:errorlint // the same report, not one like it
+}
+
+// tryReply sends a request that the role allows, and returns what is wrong with its reply: a
+// tenant whose permissions are right gets none at an inbox that is not its own.
+func (t *tenant) tryReply(ctx context.Context, conn *nats.Conn, inbox tenancy.Probe) (problem string, err error) {
+	subject := t.config.Prefix.Command(subjects.SealKey, t.config.Scope)
+	if !t.grant.MayPublish(subject) || t.config.Roles[0] == tenancy.Worker {
+		return "", nil
+	}
+	if may, err := try(ctx, conn, inbox); err != nil || !may {
+		return "replies go to an inbox of the user: give its prefix (--inbox-prefix), or a --context that has it", err
+	}
+	before := conn.LastError()
+	ctx, cancel := context.WithTimeout(ctx, replyTimeout)
+	defer cancel()
+	_, err = conn.RequestWithContext(ctx, subject, tenancy.Garbage)
+	switch {
+	case err == nil:
+		return "", nil
+	case errors.Is(err, nats.ErrNoResponders):
+		t.p.say("no worker answers, so whether replies come was not tried")
+		return "", nil
+	case errors.Is(err, context.DeadlineExceeded) && conn.LastError() == before:
+		return "a worker does not reply to that inbox: its setting nats.inbox_prefixes must have the prefix", nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return "", nil // it may not send it, which is listed already
+	}
+	return "", as(errNoServer, err)
 }
 
 // isRequest reports whether a probe is a request to the workers.

@@ -259,6 +259,57 @@ func TestLongRecord(t *testing.T) {
 	}
 }
 
+// TestMovedFile: a file that is moved, removed or replaced under the worker gets no further record: the
+// next one is in the file of that name, and the chain goes on.
+func TestMovedFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	moved := path + ".moved"
+	for name, change := range map[string]func() error{
+		"moved":   func() error { return os.Rename(path, moved) },
+		"removed": func() error { return os.Remove(path) },
+		"replaced": func() error {
+			return errors.Join(os.Rename(path, moved), os.WriteFile(path, nil, 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var told bytes.Buffer
+			logger := slog.New(slog.NewTextHandler(&told, nil))
+			l, err := Open(t.Context(), Config{Worker: "w", Required: true, Sinks: []Sink{NewFile(FileConfig{Path: path, Logger: logger})}, Logger: quiet})
+			if err != nil {
+				t.Fatal(err)
+			}
+			put := func(id subjects.ID) {
+				t.Helper()
+				if err := l.Put(t.Context(), entry(id)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			put("before")
+			if err := change(); err != nil {
+				t.Fatal(err)
+			}
+			put("after")
+			put("more")
+			if err := l.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			text, err := os.ReadFile(path)
+			if err != nil || bytes.Contains(text, []byte(`"before"`)) || !bytes.Contains(text, []byte(`"after"`)) || !bytes.Contains(text, []byte(`"more"`)) {
+				t.Errorf("the file has %s (%v)", text, err)
+			}
+			if n := strings.Count(told.String(), "has moved, removed or replaced"); n != 1 {
+				t.Errorf("told %d times: %s", n, told.String())
+			}
+			if r := verify(t, path); len(r.Problems) > 0 || len(r.Notes) == 0 {
+				t.Errorf("%+v", r)
+			}
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
 // TestOtherRotation: numbers as logrotate gives them, where 1 is the newest, are not ours.
 func TestOtherRotation(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")

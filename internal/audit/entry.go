@@ -23,6 +23,9 @@ const (
 	Lost    = "audit_lost"  // a worker could not write some records: see Record.Lost
 )
 
+// JobPrefix stands before the command of a job in the record of its submission.
+const JobPrefix = "job."
+
 // Caller is who sent a request, as far as NATS proves it.
 type Caller struct {
 	// Authority is the scope of the subject of the request. NATS permissions decide who may

@@ -151,6 +151,10 @@ func (f *File) open() error {
 
 // Write appends a block. If it fails, it leaves nothing of the block.
 func (f *File) Write(_ context.Context, block []byte, next Head) error {
+	if f.file != nil && !f.named() {
+		f.config.Logger.Error("another program has moved, removed or replaced the file of the audit log, and sent no SIGHUP: the log goes on in the file of that name; find out who did it", "file", f.config.Path)
+		f.Reopen()
+	}
 	if f.file == nil { // a Reopen or rotation failed
 		if err := f.open(); err != nil {
 			return err
@@ -171,6 +175,19 @@ func (f *File) Write(_ context.Context, block []byte, next Head) error {
 	f.size += int64(len(block))
 	f.head = next
 	return nil
+}
+
+// named reports whether the file still has its name. What is written to another one, nobody finds.
+func (f *File) named() bool {
+	info, err := f.file.Stat()
+	if err != nil {
+		return true // then a write fails, too
+	}
+	named, err := os.Lstat(f.config.Path)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	return os.SameFile(info, named)
 }
 
 // rotate renames the full file, and begins another.

@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +23,22 @@ type Filter struct {
 
 // Failed is the outcome in a Filter that selects all failures.
 const Failed = "failed"
+
+// Check refuses a filter that no record can match, since a command or outcome does not exist.
+func (f *Filter) Check() error {
+	if f.Outcome != "" && !slices.Contains([]string{OK, Begun, Failed}, f.Outcome) && !subjects.Code(f.Outcome).Known() {
+		return fmt.Errorf("%q is no outcome: ok, begun, failed and the codes of errors, such as not_found, are", f.Outcome)
+	}
+	job, isJob := strings.CutPrefix(f.Command, JobPrefix)
+	switch {
+	case f.Command == "", slices.Contains([]string{Started, Stopped, Lost}, f.Command):
+	case isJob && slices.Contains(subjects.JobCommands, subjects.Command(job)):
+	case slices.Contains(subjects.Commands, subjects.Command(f.Command)), slices.Contains(subjects.AdminCommands, subjects.Command(f.Command)):
+	default:
+		return fmt.Errorf("%q is no command: those of the protocol are, with job. before that of a job, and audit_start, audit_stop and audit_lost", f.Command)
+	}
+	return nil
+}
 
 // Match reports whether a record is selected.
 func (f *Filter) Match(r *Record) bool {

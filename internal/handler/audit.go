@@ -153,7 +153,7 @@ func (h *Handler) submit(msg *nats.Msg) (answer []byte) {
 	}
 	account, user := h.caller(msg)
 	entry := audit.Entry{
-		Command: "job." + command, Target: subjects.Target{Scope: scope, ID: id},
+		Command: audit.JobPrefix + command, Target: subjects.Target{Scope: scope, ID: id},
 		Caller: audit.Caller{Authority: scope, Account: account, User: user},
 	}
 	if h.config.Audit.Required(command) {
@@ -177,7 +177,7 @@ func (h *Handler) recordJobRefusal(msg *nats.Msg, told *subjects.Error) {
 	}
 	account, user := h.caller(msg)
 	h.config.Audit.Note(audit.Entry{
-		Command: "job." + command, Target: subjects.Target{Scope: scope, ID: id}, Outcome: string(told.Code),
+		Command: audit.JobPrefix + command, Target: subjects.Target{Scope: scope, ID: id}, Outcome: string(told.Code),
 		Caller: audit.Caller{Authority: scope, Account: account, User: user},
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -125,6 +126,12 @@ func (c Config) check() error {
 		return fmt.Errorf("a client certificate needs both of %s and %s",
 			c.setting("tls.cert", "NATS_CERT"), c.setting("tls.key", "NATS_KEY"))
 	}
+	for address := range strings.SplitSeq(c.URL, ",") {
+		// A secret with a / or # that is not encoded would be taken for the host, and be looked up.
+		if HasIdentity(address) && !encoded(address) {
+			return c.malformed(c.setting("url", "NATS_URL"))
+		}
+	}
 	var problems []error
 	for _, file := range []struct{ path, flag, variable string }{
 		{c.Creds, "creds", "NATS_CREDS"},
@@ -141,6 +148,21 @@ func (c Config) check() error {
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// encoded reports whether what is before the @ of an address is a user or token.
+func encoded(address string) bool {
+	if address = strings.TrimSpace(address); !strings.Contains(address, "://") {
+		address = "nats://" + address
+	}
+	u, err := url.Parse(address)
+	return err == nil && u.User != nil
+}
+
+// malformed does not quote the address, which may have a password.
+func (c Config) malformed(setting string) error {
+	return fmt.Errorf("connect to NATS: the address is malformed: write nats://host:port, several separated by commas, "+
+		"and percent-encode special characters of a user or password: check %s", setting)
 }
 
 func readable(path string) error {

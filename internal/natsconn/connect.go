@@ -148,6 +148,8 @@ func (c Config) servers(o *nats.Options) error {
 		for _, address := range o.Servers {
 			o.Secure = o.Secure || !onThisMachine(address)
 		}
+		// Servers of this machine may be in clear. What they announce may be elsewhere.
+		o.IgnoreDiscoveredServers = o.IgnoreDiscoveredServers || !o.Secure
 	}
 	if o.CustomDialer == nil {
 		o.Dialer = &net.Dialer{Timeout: ConnectTimeout * 9 / 10 / time.Duration(max(1, len(o.Servers)))}

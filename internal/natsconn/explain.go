@@ -34,9 +34,7 @@ func (c Config) explain(target string, err error) error {
 	text := strings.ToLower(err.Error())
 	switch {
 	case errors.As(err, &badURL):
-		// Its text quotes the address, which may have a password.
-		return fmt.Errorf("connect to NATS: the address is malformed: write nats://host:port, several separated by commas, "+
-			"and percent-encode special characters of a user or password: check %s", address)
+		return c.malformed(address)
 	case strings.Contains(text, "unknown context"), strings.Contains(text, "invalid context name"):
 		return fmt.Errorf("connect to NATS: there is no nats context %q: \"nats context ls\" lists them; check %s",
 			c.Context, c.setting("context", "NATS_CONTEXT"))

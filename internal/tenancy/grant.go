@@ -54,6 +54,11 @@ func New(c Config) (*Grant, error) {
 	if len(c.Roles) == 0 {
 		return nil, fmt.Errorf("no role is given")
 	}
+	for _, inbox := range append([]string{c.Inbox}, c.Names.Inboxes...) {
+		if err := checkInbox(inbox, c.Prefix); err != nil {
+			return nil, err
+		}
+	}
 	g := new(Grant)
 	for _, role := range c.Roles {
 		switch {
@@ -68,6 +73,17 @@ func New(c Config) (*Grant, error) {
 		*list = unique(*list)
 	}
 	return g, nil
+}
+
+// checkInbox refuses an inbox that would allow more than replies, such as "*".
+func checkInbox(inbox string, prefix subjects.Prefix) error {
+	if _, err := subjects.ParsePrefix(inbox); err != nil {
+		return fmt.Errorf("inbox %q: it is one or more words of A-Z a-z 0-9 - _ joined by dots, such as _INBOX_acme", inbox)
+	}
+	if a, b := inbox+".", string(prefix)+"."; strings.HasPrefix(a, b) || strings.HasPrefix(b, a) {
+		return fmt.Errorf("inbox %q: the subjects of the workers begin with %s, so replies must not go there", inbox, prefix)
+	}
+	return nil
 }
 
 func article(role Role) string {

@@ -3,6 +3,9 @@ package tenancy
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/nats-io/jwt/v2"
@@ -68,15 +71,26 @@ func (g *Grant) NSC(account, user string) string {
 	return b.String()
 }
 
+var plain = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
+
+// Word is a name as a server's configuration has it. The server would read some, such as 42 or
+// on, as a number or a truth value if they had no quotes.
+func Word(name string) string {
+	if !plain.MatchString(name) || slices.Contains([]string{"true", "false", "on", "off", "yes", "no"}, strings.ToLower(name)) {
+		return strconv.Quote(name)
+	}
+	return name
+}
+
 // Exports is what the workers' account exports to the account of a tenant, and to no other,
 // as entries of its exports in a server's configuration.
 func (g *Grant) Exports(tenant string) string {
 	var b strings.Builder
 	for _, subject := range g.Services {
-		fmt.Fprintf(&b, "{ service: %q, accounts: [%s] }\n", subject, tenant)
+		fmt.Fprintf(&b, "{ service: %q, accounts: [%s] }\n", subject, Word(tenant))
 	}
 	for _, subject := range g.Streams {
-		fmt.Fprintf(&b, "{ stream: %q, accounts: [%s] }\n", subject, tenant)
+		fmt.Fprintf(&b, "{ stream: %q, accounts: [%s] }\n", subject, Word(tenant))
 	}
 	return b.String()
 }
@@ -85,10 +99,10 @@ func (g *Grant) Exports(tenant string) string {
 func (g *Grant) Imports(workers string) string {
 	var b strings.Builder
 	for _, subject := range g.Services {
-		fmt.Fprintf(&b, "{ service: { account: %s, subject: %q } }\n", workers, subject)
+		fmt.Fprintf(&b, "{ service: { account: %s, subject: %q } }\n", Word(workers), subject)
 	}
 	for _, subject := range g.Streams {
-		fmt.Fprintf(&b, "{ stream: { account: %s, subject: %q } }\n", workers, subject)
+		fmt.Fprintf(&b, "{ stream: { account: %s, subject: %q } }\n", Word(workers), subject)
 	}
 	return b.String()
 }
