@@ -40,7 +40,8 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// environment is that of a user who has set nothing. dir is the home directory.
+// environment returns the environment of a user who has set no variables. dir is the home
+// directory.
 func environment(dir string) []string {
 	return []string{
 		"HOME=" + dir,

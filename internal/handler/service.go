@@ -28,7 +28,7 @@ type counters struct {
 	noReply        atomic.Int64 // requests without a reply subject
 	exhausted      atomic.Int64 // requests refused because the pool was full
 	limited        atomic.Int64 // requests and items refused because a scope had reached its limit
-	clear          atomic.Int64 // requests that were not sealed, if they are to be warned of
+	clear          atomic.Int64 // requests in clear, counted while wire.clear is warn
 
 	warn          rate.Sometimes // about refused replies
 	warnFull      rate.Sometimes // about scopes at their limit

@@ -190,7 +190,7 @@ func TestBadKeyringFiles(t *testing.T) {
 
 func TestKeyringModes(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("files have no modes on Windows")
+		t.Skip("files have no modes on Windows: the ACL of the directory decides")
 	}
 	path := filepath.Join(t.TempDir(), "keyring.json")
 	if _, err := seal.CreateKeyring(path); err != nil {

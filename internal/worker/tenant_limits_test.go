@@ -43,7 +43,7 @@ func TestLimitsHoldForEveryCommand(t *testing.T) {
 	if value, told := b.get(t, "org:calm", "id"); told != nil || value != "v" {
 		t.Errorf("another org got %q, %v", value, told)
 	}
-	// Whoever names the scope in a body, from above, is under its limit as well.
+	// The limit also holds for a request to a higher subject whose body names the scope.
 	request := retrieve("id")
 	request.Scope = "org:loud"
 	wantLimited(t, b.ask(t, subjects.Retrieve, subjects.Root, request, new(subjects.RetrieveReply)), "limits.bytes")

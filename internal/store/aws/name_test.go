@@ -31,7 +31,7 @@ func FuzzNames(f *testing.F) {
 		config, err := Config{Prefix: prefix}.withDefaults()
 		key := subjects.Target{Scope: subjects.Scope(scope), ID: subjects.ID(id)}
 		if err = errors.Join(err, key.Check()); err != nil {
-			t.Skip("such a key is refused before it gets a name: ", err)
+			return // the store refuses such a key before it makes a name
 		}
 		s := &Store{config: config}
 		name := s.nameOf(key)

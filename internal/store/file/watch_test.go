@@ -276,7 +276,7 @@ func TestWatchBurst(t *testing.T) {
 func TestWatchOverflow(t *testing.T) {
 	limit, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
 	if err != nil {
-		t.Skip("the limit of the system cannot be read:", err)
+		t.Skip("only Linux has /proc/sys/fs/inotify, which says how many events fill the queue: ", err)
 	}
 	queue, err := strconv.Atoi(string(bytes.TrimSpace(limit)))
 	if err != nil || queue > 1<<16 {

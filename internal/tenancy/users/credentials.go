@@ -100,8 +100,8 @@ func (c *Credentials) Save(url string) error {
 
 // replaceFile puts content at path. It is durable when replaceFile returns.
 func replaceFile(path string, content []byte) (err error) {
-	// One fixed name, since whoever writes holds the lock of the directory or that of the
-	// list of tenants: the next write overwrites what a crash leaves.
+	// The name is fixed, so that the next write replaces what a crash leaves. Only one process
+	// writes at a time: it holds the lock of the directory, or that of the list of tenants.
 	temp := path + ".tmp"
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
