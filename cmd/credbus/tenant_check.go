@@ -33,13 +33,14 @@ beside it, and those of workers, streams, buckets and other tenants. It prints w
 NATS allows beyond the role, and what it refuses though the role needs it. The exit
 status is 1 if there is any.
 
-No attempt changes anything: requests cannot be decoded, and streams and buckets are
-named that do not exist. So a permission for one existing stream or bucket by its name, or
-for the scope or the inbox of one other tenant, is not found. Workers record the requests in their audit log, and jobs that reach
-them are in the list of those that failed (credbus jobs dead) as credbus-tenant-check.
+No attempt changes a credential, a stream or a bucket: requests cannot be decoded, and
+no stream or bucket has the names that are tried. So the command does not find a
+permission for one stream or bucket that exists, or for the scope or inbox of one other
+tenant. Workers record the requests in their audit log. Jobs that reach them fail, and
+credbus jobs dead lists them as credbus-tenant-check.
 
-It also looks whether a reply comes to the user's inbox, if a worker runs: give its
---inbox-prefix, or a --context that has it.
+If a worker runs, the command also checks that its reply comes to the user's inbox: give
+that by --inbox-prefix, or by a --context.
 
 With --profile accounts, a tenant may do anything in its own account. Then the command
 sends requests, and looks whether they reach a worker. Events and statuses that an
@@ -129,8 +130,8 @@ func try(ctx context.Context, conn *nats.Conn, probe tenancy.Probe) (may bool, e
 	return after == before || !errors.Is(after, nats.ErrPermissionViolation), nil //nolint:errorlint // the same report, not one like it
 }
 
-// tryReply sends a request that the role allows, and returns what is wrong with its reply: a
-// tenant whose permissions are right gets none at an inbox that is not its own.
+// tryReply sends a request that the role allows, and returns what is wrong with its reply.
+// Without an inbox of its own, a tenant gets no reply, although its permissions are right.
 func (t *tenant) tryReply(ctx context.Context, conn *nats.Conn, inbox tenancy.Probe) (problem string, err error) {
 	subject := t.config.Prefix.Command(subjects.SealKey, t.config.Scope)
 	if !t.grant.MayPublish(subject) || t.config.Roles[0] == tenancy.Worker {

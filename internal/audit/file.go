@@ -177,7 +177,8 @@ func (f *File) Write(_ context.Context, block []byte, next Head) error {
 	return nil
 }
 
-// named reports whether the file still has its name. What is written to another one, nobody finds.
+// named reports whether the file still has its name. Nobody would find what is written to it
+// without.
 func (f *File) named() bool {
 	info, err := f.file.Stat()
 	if err != nil {

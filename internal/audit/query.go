@@ -27,7 +27,7 @@ const Failed = "failed"
 // Check refuses a filter that no record can match, since a command or outcome does not exist.
 func (f *Filter) Check() error {
 	if f.Outcome != "" && !slices.Contains([]string{OK, Begun, Failed}, f.Outcome) && !subjects.Code(f.Outcome).Known() {
-		return fmt.Errorf("%q is no outcome: ok, begun, failed and the codes of errors, such as not_found, are", f.Outcome)
+		return fmt.Errorf("%q is no outcome: they are ok, begun, failed, and the codes of errors, such as not_found", f.Outcome)
 	}
 	job, isJob := strings.CutPrefix(f.Command, JobPrefix)
 	switch {
@@ -35,7 +35,7 @@ func (f *Filter) Check() error {
 	case isJob && slices.Contains(subjects.JobCommands, subjects.Command(job)):
 	case slices.Contains(subjects.Commands, subjects.Command(f.Command)), slices.Contains(subjects.AdminCommands, subjects.Command(f.Command)):
 	default:
-		return fmt.Errorf("%q is no command: those of the protocol are, with job. before that of a job, and audit_start, audit_stop and audit_lost", f.Command)
+		return fmt.Errorf("%q is no command of a record: they are those of the protocol, job.store_batch and the like, audit_start, audit_stop and audit_lost", f.Command)
 	}
 	return nil
 }
